@@ -1,0 +1,69 @@
+"""`Stamp`: the pixels of one target over all times, with all that a method needs to know about them.
+
+Whatever the source (target pixel file, image cube), methods get one of these and open no file.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from astropy.table import Table
+from astropy.wcs import WCS
+
+
+@dataclass(frozen=True)
+class Target:
+    """The star that a stamp was made for."""
+
+    starid: int  # TIC, KIC or EPIC number
+    ra: float  # deg, ICRS, at the epoch of the catalogue
+    decl: float  # deg
+    tmag: float  # magnitude in the mission's band (TESS mag, Kepler mag)
+    teff: float = np.nan  # K
+    logg: float = np.nan  # log10(cm/s^2)
+    radius: float = np.nan  # solar radii
+    pm_ra: float = np.nan  # mas/yr, including cos(decl)
+    pm_decl: float = np.nan  # mas/yr
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The pixels around one target over all times.
+
+    Rows and columns are 0-based within the stamp: pixel ``[j, i]`` is detector row ``row + j``, column ``column + i``.
+    A star's ``row`` and ``column`` in ``catalog`` are stamp positions, with integers at pixel centres.
+    """
+
+    target: Target
+    mission: str  # 'TESS', 'Kepler' or 'K2'
+    sector: int  # TESS sector, Kepler quarter or K2 campaign
+    camera: int  # TESS camera; Kepler and K2: the CCD module
+    ccd: int  # TESS CCD; Kepler and K2: the CCD output
+    cadence: int  # s, nominal time between exposures
+    datasource: str  # 'ffi', 'tpf' or 'tpf:STARID', as in the task
+    time: np.ndarray  # (n_times,) days, barycentric, minus time_reference; NaN where no exposure was made
+    time_reference: int  # BJDREFI: 2457000 for TESS (BTJD), 2454833 for Kepler (BKJD)
+    timecorr: np.ndarray  # (n_times,) days, barycentric correction contained in time
+    cadenceno: np.ndarray  # (n_times,) int
+    quality: np.ndarray  # (n_times,) int, bits of the mission's quality flags
+    flux: np.ndarray  # (n_times, n_rows, n_columns) e-/s, background already removed; NaN outside collected pixels
+    flux_err: np.ndarray  # same shape, e-/s
+    background: np.ndarray  # same shape, e-/s, what was removed
+    background_err: np.ndarray  # same shape, e-/s
+    aperture: np.ndarray  # (n_rows, n_columns) int, bits of the mission's APERTURE image: 1 collected, 2 in the optimal aperture
+    row: int  # detector row of the stamp's first row, as the mission counts it
+    column: int  # detector column of the stamp's first column
+    wcs: WCS  # celestial coordinates <-> 0-based stamp (column, row)
+    pos_corr: np.ndarray  # (n_times, 2) pixels: column, row; motion of the target by pointing and aberration
+    catalog: Table = field(default_factory=Table)  # stars on and near the stamp: starid, ra, decl, tmag, row, column
+    headers: dict = field(default_factory=dict)  # keywords of the source worth handing on: OBJECT, DATA_REL, INT_TIME…
+    path: str = ""  # where it was read from
+
+    @property
+    def shape(self):
+        """(n_rows, n_columns)"""
+        return self.flux.shape[1:]
+
+    @property
+    def collected(self):
+        """(n_rows, n_columns) bool array, True where pixels were collected"""
+        return (self.aperture & 1) != 0
