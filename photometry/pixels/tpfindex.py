@@ -42,13 +42,12 @@ def write_index(folder, rows):
     folder = Path(folder)
     index = folder / INDEX_NAME
     rows = ((int(starid), int(sector), int(cadence), _relative(path, folder)) for starid, sector, cadence, path in rows)
-    with atomic_write(index) as part:
-        with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as conn:
-            conn.execute("PRAGMA journal_mode=OFF")  # the file appears whole or not at all: atomic_write sees to it
-            conn.execute("BEGIN")
-            conn.execute(_SCHEMA)
-            conn.executemany("INSERT OR REPLACE INTO tpf_files VALUES (?,?,?,?)", sorted(rows, key=lambda row: row[3]))
-            conn.execute("COMMIT")
+    with atomic_write(index) as part, contextlib.closing(sqlite3.connect(part, isolation_level=None)) as conn:
+        conn.execute("PRAGMA journal_mode=OFF")  # the file appears whole or not at all: atomic_write sees to it
+        conn.execute("BEGIN")
+        conn.execute(_SCHEMA)
+        conn.executemany("INSERT OR REPLACE INTO tpf_files VALUES (?,?,?,?)", sorted(rows, key=lambda row: row[3]))
+        conn.execute("COMMIT")
     return index
 
 
