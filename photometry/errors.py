@@ -10,10 +10,12 @@
     │   └── TargetTimeoutError       it took longer than its time limit
     ├── NothingToDoError         the target is done already, or belongs to another one: becomes SKIPPED
     └── WrongUseError            the user has to change something first: one sentence, exit code 2
+        ├── ArgumentError            an argument with a value that is not accepted; also a ValueError
         ├── TodoFileError            not a TODO-file, damaged, or in use by somebody else
         ├── CatalogError             a star catalogue that cannot be read or lacks a column
         ├── TemplateError            a template for a TODO-file that says something we do not understand
-        └── SettingsError            a setting with an unknown name or a value outside its range
+        ├── SettingsError            a setting with an unknown name or a value outside its range
+        └── PipelineError            an event pipeline that cannot be found, or whose table names code that cannot
 """
 
 
@@ -49,6 +51,10 @@ class WrongUseError(PhotometryError):
     """The user has to change something first; command-line tools print the sentence and exit with code 2."""
 
 
+class ArgumentError(WrongUseError, ValueError):
+    """An argument with a value that is not accepted; the message names the argument, the value and what is accepted."""
+
+
 class TodoFileError(WrongUseError):
     """A file that is not a TODO-file, is damaged, or is in use by somebody else."""
 
@@ -63,3 +69,7 @@ class TemplateError(WrongUseError):
 
 class SettingsError(WrongUseError):
     """A setting with an unknown name or a value outside its range."""
+
+
+class PipelineError(WrongUseError):
+    """An event pipeline that cannot be found, or whose event table names code or events that cannot."""
