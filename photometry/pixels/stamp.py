@@ -57,6 +57,7 @@ class Stamp:
     catalog: Table = field(default_factory=Table)  # stars on and near the stamp: starid, ra, decl, tmag, row, column
     headers: dict = field(default_factory=dict)  # keywords of the source worth handing on: OBJECT, DATA_REL, INT_TIME…
     path: str = ""  # where it was read from
+    sumimage: np.ndarray | None = None  # (n_rows, n_columns) e-/s, mean of the good frames; None: not made yet
 
     @property
     def shape(self):

@@ -1,0 +1,30 @@
+"""`Extraction`: what every method makes of a `Stamp`."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..status import STATUS
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The light curve of one target, with what has to be known to judge it. The same for every method."""
+
+    method: str  # name of the method in the registry
+    flux: np.ndarray  # (n_times,) e-/s, background removed; NaN where it could not be measured
+    flux_err: np.ndarray  # (n_times,) e-/s, 1 sigma
+    background: np.ndarray  # (n_times,) e-/s, the background that was removed
+    background_err: np.ndarray  # (n_times,) e-/s
+    centroid: (
+        np.ndarray
+    )  # (n_times, 2) detector column, row; pixels, integers at pixel centres, as the mission counts them
+    mask: np.ndarray  # (n_rows, n_columns) bool, pixels that the flux is from
+    position_mask: np.ndarray  # (n_rows, n_columns) bool, pixels that the centroid is from
+    pixel_quality: np.ndarray  # (n_times,) int, bits of flags.PIXEL_QUALITY
+    status: STATUS = STATUS.OK
+    contamination: float = np.nan  # share of the flux in the mask that other stars of the catalogue account for
+    skip_targets: tuple = ()  # starid of other stars in the mask
+    edge_flux: float = np.nan  # e-/s, mean flux of the mask's pixels on the stamp's edge
+    stamp_resizes: int = 0
+    errors: tuple = field(default=())  # sentences that belong in the diagnostics

@@ -1,0 +1,167 @@
+"""Which target pixel file of a folder a task is about: by index, else by file name, else by header."""
+
+import functools
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BadInputError, TargetNotFoundError
+from .fitsstream import open_stream
+from .targetpixelfile import identity, starid_of
+from .tpfindex import lookup
+
+log = logging.getLogger(__name__)
+
+FITS_ENDINGS = (".fits", ".fits.gz", ".fit", ".fit.gz")
+CHECKED = ("sector", "camera", "ccd", "cadence")  # keys of a task that a file must agree with
+
+# tess2018206045859-s0001-0000000025155310-0120-s_tp.fits, …-a_fast-tp.fits, hlsp_tess-spoc_tess_phot_…-s0024_tess_v1_tp.fits
+# kplr008462852-2009131105131_lpd-targ.fits, ktwo221312395-c91_lpd-targ.fits.gz
+_NAMES = (
+    (re.compile(r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_tp\.fits(\.gz)?"), 120),
+    (re.compile(r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_fast-tp\.fits(\.gz)?"), 20),
+    (re.compile(r"hlsp_tess-spoc_tess_phot_(?P<starid>\d{16})-s(?P<sector>\d{4})_tess_v\d+_tp\.fits(\.gz)?"), None),
+    (re.compile(r"(kplr|ktwo)(?P<starid>\d{9})-(c(?P<sector>\d+)|\d{13})_lpd-targ\.fits(\.gz)?"), 1800),
+    (re.compile(r"(kplr|ktwo)(?P<starid>\d{9})-(c(?P<sector>\d+)|\d{13})_spd-targ\.fits(\.gz)?"), 60),
+)
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that may be a target pixel file; None: not known yet."""
+
+    path: str
+    sector: int | None
+    cadence: int | None
+
+
+def find_target_pixel_file(folder, task):
+    """The target pixel file that a task is about.
+
+    Parameters
+    ----------
+    folder : str or Path, searched with the folders below it
+    task : dict
+        With `starid`, `datasource` ('tpf': the file of `starid`; 'tpf:N': the file of star N), `sector`, `cadence`.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    TargetNotFoundError : no such file; the sentence says where was looked and what for
+    """
+    starid = primary_starid(task)
+    path = lookup(folder, starid, task["sector"], task["cadence"])
+    if path is not None and path.is_file():
+        return path
+    named, others = _list_files(*_state(folder))
+    found = [f for f in named.get(starid, []) if _agrees(f, task)]
+    if not found:
+        found = [f for f in _read_headers(others).get(starid, []) if _agrees(f, task)]
+    if not found:
+        raise TargetNotFoundError(
+            f"{folder}: no target pixel file of star {starid}, sector {task['sector']}, cadence {task['cadence']} s; looked "
+            f"at the names of {sum(map(len, named.values()))} and the headers of {len(others)} FITS files"
+        )
+    return Path(found[-1].path)  # the last by name: the missions' names begin with a time
+
+
+def primary_starid(task):
+    """The star whose target pixel file a task is about: N for datasource 'tpf:N', else the task's own star."""
+    kind, _, primary = task["datasource"].partition(":")
+    if kind != "tpf":
+        raise BadInputError(f"datasource={task['datasource']!r}: expected 'tpf' or 'tpf:STARID'")
+    return int(primary or task["starid"])
+
+
+def refuse_other_target(path, task, found):
+    """Raise BadInputError unless a file is of the star, sector, camera, ccd and cadence that the task names.
+
+    Parameters
+    ----------
+    task : dict; None for a key means that it is not known
+    found : dict with what the file's header says: starid, sector, camera, ccd, cadence
+    """
+    wanted = {"starid": primary_starid(task)} | {key: task.get(key) for key in CHECKED}
+    wrong = [key for key, value in wanted.items() if None not in (value, found[key]) and value != found[key]]
+    if wrong:
+        said = ", ".join(f"{key} {found[key]} (expected {wanted[key]})" for key in wrong)
+        raise BadInputError(f"{path}: its header says that it is of another target: {said}")
+
+
+def _state(folder):
+    """The folder and the time of its last change: what the lists below are remembered by."""
+    try:
+        return str(folder), os.stat(folder).st_mtime_ns
+    except FileNotFoundError as error:
+        raise TargetNotFoundError(f"{folder}: the input folder does not exist") from error
+
+
+@functools.lru_cache(maxsize=4)
+def _list_files(folder, mtime_ns):
+    """FITS files in and below a folder: dict of starid to files for names that tell it, tuple of the other paths."""
+    paths = (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names)
+    named, others = {}, []
+    for path in sorted((p for p in paths if p.lower().endswith(FITS_ENDINGS)), key=os.path.basename):
+        starid, file = _parse_name(path)
+        if file:
+            named.setdefault(starid, []).append(file)
+        else:
+            others.append(path)
+    return named, tuple(others)
+
+
+def _parse_name(path):
+    for pattern, cadence in _NAMES:
+        if match := pattern.fullmatch(os.path.basename(path)):
+            return int(match["starid"]), _File(path, match["sector"] and int(match["sector"]), cadence)
+    return None, None
+
+
+@functools.lru_cache(maxsize=4)
+def _read_headers(paths):
+    """Target pixel files among files whose names tell nothing: dict of starid to files."""
+    found = {}
+    for path in paths:
+        try:
+            what = identify(path)
+        except BadInputError as error:
+            log.debug("passed over while looking for target pixel files: %s", error)
+            continue
+        found.setdefault(what["starid"], []).append(_File(path, what["sector"], what["cadence"]))
+    return found
+
+
+def identify(path):
+    """What a file says that it is, from its headers alone.
+
+    Returns
+    -------
+    dict of starid, mission, sector, camera, ccd, cadence (None where the file is cut before it is told)
+
+    Raises
+    ------
+    BadInputError : not a FITS file, or its primary header names no star of TESS, Kepler or K2
+    """
+    with open_stream(path) as stream:
+        primary = stream.next_header()
+        try:
+            table = stream.next_header()
+        except BadInputError:  # cut within the second header: which star it is of is known all the same
+            table = None
+        return {"starid": starid_of(path, primary), **identity(path, primary, table)}
+
+
+def _agrees(file, task):
+    """Whether a file is of the sector and cadence of a task, by its header where its name does not tell."""
+    if file.sector is None or file.cadence is None:
+        try:
+            what = identify(file.path)
+        except BadInputError:
+            return True  # the name is right and the content is not: reading it will tell the user why
+        file = _File(file.path, what["sector"], what["cadence"])
+    return file.sector == task["sector"] and file.cadence in (None, task["cadence"])

@@ -1,0 +1,229 @@
+"""Target pixel files of TESS (SPOC), Kepler and K2 -> `Stamp`.
+
+Formats: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 4; Kepler Archive Manual
+(KDMC-10008), section 2.3.2.
+"""
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from ..errors import BadInputError
+from .fitsstream import open_stream
+from .stamp import Stamp, Target
+
+ACCEPTED = "a TESS, Kepler or K2 target pixel file (…_tp.fits, …-targ.fits, plain or gzipped)"
+BIT_COLLECTED, BIT_OPTIMAL = 1, 2
+DAY = 86400  # s
+KEPLER_CADENCES = {"long cadence": 1800, "short cadence": 60}  # s, nominal
+_COLUMNS = [
+    "TIME",
+    "TIMECORR",
+    "CADENCENO",
+    "FLUX",
+    "FLUX_ERR",
+    "FLUX_BKG",
+    "FLUX_BKG_ERR",
+    "QUALITY",
+    "POS_CORR1",
+    "POS_CORR2",
+]
+_KEPT_PRIMARY = "OBJECT TELESCOP INSTRUME MISSION DATA_REL PROCVER TICVER PXTABLE CHANNEL SEASON CRMITEN CRBLKSZ CRSPOC"
+_KEPT_TABLE = (
+    "EXPOSURE TIMEREF TASSIGN TIMESYS BJDREFI BJDREFF TIMEUNIT TELAPSE LIVETIME TSTART TSTOP DATE-OBS DATE-END DEADC TIMEPIXR"
+    " TIERRELA INT_TIME READTIME FRAMETIM NUM_FRM TIMEDEL BACKAPP DEADAPP VIGNAPP NREADOUT GAIN READNOIS"
+    " GAINA GAINB GAINC GAIND READNOIA READNOIB READNOIC READNOID"
+)
+
+
+def read_target_pixel_file(path, *, datasource="tpf", target=None):
+    """Read a target pixel file, only what photometry needs of it.
+
+    Parameters
+    ----------
+    path : file, plain or gzipped
+    datasource : str
+        'tpf', or 'tpf:STARID' where the stamp is used for another star than the one it was made for.
+    target : Target, optional
+        The star, where it is not the one that the file's header names.
+
+    Returns
+    -------
+    Stamp, with an empty catalogue
+
+    Raises
+    ------
+    BadInputError : the file is truncated, of another kind, lacks a part, or holds no pixel with a number
+    """
+    path = str(path)
+    with open_stream(path) as stream:
+        primary = stream.next_header()
+        table = stream.next_header()
+        _refuse_other_files(path, primary, table)
+        columns = stream.read_columns(table, _COLUMNS)
+        aperture_header, aperture = _read_aperture(path, stream)
+    _refuse_useless(path, columns, aperture)
+    return Stamp(
+        target=target or _target(path, primary),
+        **identity(path, primary, table),
+        datasource=datasource,
+        time_reference=table.get("BJDREFI", 0),
+        **_series(columns),
+        aperture=aperture,
+        row=_number(aperture_header, "CRVAL2P", 0),
+        column=_number(aperture_header, "CRVAL1P", 0),
+        wcs=_celestial_wcs(aperture_header),
+        headers=_kept(primary, _KEPT_PRIMARY) | _kept(table, _KEPT_TABLE),
+        path=path,
+    )
+
+
+def identity(path, primary, table=None):
+    """What a file is of: dict of mission, sector, camera, ccd, and cadence (s; None without the table's header)."""
+    mission = _mission(primary)
+    if mission == "TESS":
+        where = {"sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
+    else:
+        where = {"sector": "QUARTER" if mission == "Kepler" else "CAMPAIGN", "camera": "MODULE", "ccd": "OUTPUT"}
+    numbers = {name: _number(primary, keyword, 0) for name, keyword in where.items()}
+    return {"mission": mission, **numbers, "cadence": _cadence(path, primary, table)}
+
+
+def starid_of(path, primary):
+    """The TIC, KIC or EPIC number that a primary header names."""
+    keyword = "TICID" if _mission(primary) == "TESS" else "KEPLERID"
+    starid = _number(primary, keyword)
+    if starid is None:
+        raise BadInputError(
+            f"{path}: {keyword} in the primary header is {primary.get(keyword)!r}: expected a star's number"
+        )
+    return starid
+
+
+def _mission(primary):
+    telescope = str(primary.get("TELESCOP", "")).strip()
+    return "K2" if telescope == "Kepler" and "CAMPAIGN" in primary else telescope
+
+
+def _cadence(path, primary, table):
+    if _mission(primary) != "TESS":
+        mode = str(primary.get("OBSMODE", "")).strip()
+        if mode not in KEPLER_CADENCES:
+            raise BadInputError(
+                f"{path}: OBSMODE in the primary header is {mode!r}: expected {' or '.join(KEPLER_CADENCES)}"
+            )
+        return KEPLER_CADENCES[mode]
+    if table is None:
+        return None
+    timedel = _number(table, "TIMEDEL")
+    if timedel is None:
+        raise BadInputError(f"{path}: no TIMEDEL in the table's header: the time between its exposures is not known")
+    return round(timedel * DAY)
+
+
+def _refuse_other_files(path, primary, table):
+    if _mission(primary) not in ("TESS", "Kepler", "K2"):
+        raise BadInputError(
+            f"{path}: TELESCOP in the primary header is {primary.get('TELESCOP')!r}; accepted is {ACCEPTED}"
+        )
+    if table is None:
+        raise BadInputError(f"{path}: holds a primary header and nothing else; accepted is {ACCEPTED}")
+    kind, name = str(table.get("XTENSION", "")).strip(), table.get("EXTNAME")
+    if kind != "BINTABLE":
+        raise BadInputError(f"{path}: its first extension {name!r} is a {kind!r}, not a table; accepted is {ACCEPTED}")
+    if name == "LIGHTCURVE":
+        raise BadInputError(
+            f"{path}: this is a light curve (table LIGHTCURVE), it has no pixels; accepted is {ACCEPTED}"
+        )
+    found = [table.get(f"TTYPE{i}") for i in range(1, table["TFIELDS"] + 1)]
+    missing = [column for column in _COLUMNS if column not in found]
+    if missing:
+        raise BadInputError(
+            f"{path}: table {name!r} lacks {', '.join(missing)} (it has {', '.join(map(str, found))}); accepted is {ACCEPTED}"
+        )
+    if not _is_image_column(table, found.index("FLUX") + 1):
+        raise BadInputError(f"{path}: column FLUX of table {name!r} holds no images (no TDIM); accepted is {ACCEPTED}")
+
+
+def _is_image_column(table, number):
+    """Whether a column holds a two-dimensional image per row."""
+    return str(table.get(f"TDIM{number}", "")).count(",") == 1
+
+
+def _read_aperture(path, stream):
+    while (header := stream.next_header()) is not None:
+        if header.get("EXTNAME") == "APERTURE":
+            return header, stream.read_image(header)
+    raise BadInputError(
+        f"{path}: no APERTURE extension, so it is not known which pixels were collected; get the file again"
+    )
+
+
+def _refuse_useless(path, columns, aperture):
+    flux, time = columns["FLUX"], columns["TIME"]
+    if len(flux) == 0:
+        raise BadInputError(f"{path}: the table has no rows: there is no exposure to measure")
+    if aperture.shape != flux.shape[1:]:
+        raise BadInputError(f"{path}: APERTURE is {aperture.shape} pixels, the images in FLUX are {flux.shape[1:]}")
+    if not any(np.isfinite(image).any() for image in flux):  # one image at a time: the first nearly always answers
+        raise BadInputError(f"{path}: no pixel of FLUX has a value at any time (all are NaN)")
+    if not np.isfinite(time).any():
+        raise BadInputError(f"{path}: no row has a TIME (all are NaN)")
+
+
+def _series(columns):
+    """Columns under the names of `Stamp`."""
+    return {
+        "time": columns["TIME"],
+        "timecorr": columns["TIMECORR"],
+        "cadenceno": columns["CADENCENO"],
+        "quality": columns["QUALITY"],
+        "flux": columns["FLUX"],
+        "flux_err": columns["FLUX_ERR"],
+        "background": columns["FLUX_BKG"],
+        "background_err": columns["FLUX_BKG_ERR"],
+        "pos_corr": np.column_stack([columns["POS_CORR1"], columns["POS_CORR2"]]),
+    }
+
+
+def _target(path, primary):
+    tess = _mission(primary) == "TESS"
+    to_mas = 1 if tess else 1000  # Kepler's headers have arcsec/yr
+    return Target(
+        starid=starid_of(path, primary),
+        ra=_number(primary, "RA_OBJ", np.nan),
+        decl=_number(primary, "DEC_OBJ", np.nan),
+        tmag=_number(primary, "TESSMAG" if tess else "KEPMAG", np.nan),
+        teff=_number(primary, "TEFF", np.nan),
+        logg=_number(primary, "LOGG", np.nan),
+        radius=_number(primary, "RADIUS", np.nan),
+        pm_ra=_number(primary, "PMRA", np.nan) * to_mas,
+        pm_decl=_number(primary, "PMDEC", np.nan) * to_mas,
+    )
+
+
+def _celestial_wcs(header):
+    """The WCS of the APERTURE image. Set value by value where that is enough: reading a header costs 20 times as much."""
+    if str(header.get("CTYPE1", "")).endswith("-SIP"):
+        return WCS(header)
+    wcs = WCS(naxis=2)
+    if _number(header, "CRVAL1") is None:
+        return wcs
+    wcs.wcs.ctype = [header["CTYPE1"], header["CTYPE2"]]
+    wcs.wcs.crpix = [header["CRPIX1"], header["CRPIX2"]]
+    wcs.wcs.crval = [header["CRVAL1"], header["CRVAL2"]]
+    wcs.wcs.cdelt = [header["CDELT1"], header["CDELT2"]]
+    wcs.wcs.pc = [[header["PC1_1"], header["PC1_2"]], [header["PC2_1"], header["PC2_2"]]]
+    wcs.wcs.radesys = header.get("RADESYS", "ICRS")
+    wcs.wcs.set()
+    return wcs
+
+
+def _number(header, keyword, default=None):
+    """The number under a keyword; ``default`` where it is missing, empty, or text (the missions leave many undefined)."""
+    value = header.get(keyword)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else default
+
+
+def _kept(header, keywords):
+    return {k: header[k] for k in keywords.split() if k in header and not isinstance(header[k], fits.card.Undefined)}

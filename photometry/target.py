@@ -1,0 +1,62 @@
+"""The work of one target: from its task to its light curve and its result."""
+
+import dataclasses
+import time
+
+from .lightcurve.tasoc import write_lightcurve
+from .methods.metrics import diagnostics
+from .methods.registry import get_method
+from .pixels.findtpf import find_target_pixel_file, refuse_other_target
+from .pixels.sumimage import good_times, mean_image
+from .pixels.targetpixelfile import read_target_pixel_file
+from .settings import photometry_settings
+from .status import STATUS
+
+MADE = (STATUS.OK, STATUS.WARNING)  # a light curve is written for these
+
+
+def photometry(task, *, input_folder, output_folder, settings=None, plot=False, catalog=None):
+    """Make the light curve of one target.
+
+    Parameters
+    ----------
+    task : dict, see "Task" in docs/architecture
+    input_folder : where the target pixel files are
+    output_folder : where the light curve goes
+    settings : PhotometrySettings, or nested dict of the same
+    plot : bool; also draw what was done, beside the light curve
+    catalog : star catalogue of the CCD, if the caller has opened it already
+
+    Returns
+    -------
+    dict : the Result, see "Result" in docs/architecture
+
+    Raises
+    ------
+    TargetError : the target cannot be done; its class and sentence tell why
+    """
+    start = time.perf_counter()
+    settings = photometry_settings(settings)
+    stamp = read_stamp(task, input_folder)
+    good = good_times(stamp, settings.good_quality)
+    stamp = dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good))
+    extraction = get_method(task.get("method"))(stamp, settings)
+    details = diagnostics(stamp, extraction, good)
+    if extraction.status in MADE:
+        details["filepath_lightcurve"] = write_lightcurve(output_folder, stamp, extraction, settings)
+    return {
+        **task,
+        "status": extraction.status,
+        "method_used": extraction.method,
+        "time": time.perf_counter() - start,
+        "details": details,
+    }
+
+
+def read_stamp(task, input_folder):
+    """The stamp of a task, from a target pixel file that is sure to be of it."""
+    path = find_target_pixel_file(input_folder, task)
+    stamp = read_target_pixel_file(path, datasource=task["datasource"])
+    found = {key: getattr(stamp, key) for key in ("sector", "camera", "ccd", "cadence")}
+    refuse_other_target(path, task, {"starid": stamp.target.starid, **found})
+    return stamp
