@@ -1,0 +1,49 @@
+# make demo   simulate stars, measure them with MPI, look at the result
+# make test   the whole test suite
+# Both set up what they need in .venv first: no root, nothing outside this folder.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(CURDIR)/$(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help demo test lint format docs bench clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(READY): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "photometry needs Python 3.10 or newer; $$($(PYTHON) --version) is what '$(PYTHON)' starts. Try: make PYTHON=python3.11 ..."; exit 2; }
+	@echo "Setting up $(VENV) with $$($(PYTHON) --version); takes a minute or two, only once ..."
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Could not make a virtual environment; on Debian and Ubuntu the package python3-venv is missing."; exit 2; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all,test]'
+	@touch $(READY)
+
+demo: $(READY)
+	@PATH="$(BIN):$$PATH" $(BIN)/python run_scripts/run_demo.py
+
+test: $(READY)
+	@echo "Running the test suite; takes a few minutes ..."
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+docs: $(READY)
+	@$(BIN)/pip install --quiet --disable-pip-version-check '.[docs]'
+	@$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(READY)
+	@PATH="$(BIN):$$PATH" $(BIN)/python benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) demo docs/_build .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,329 @@
+"""`Dispatch`: which worker gets which tasks, how many at once, who is silent too long, when to stop.
+
+A state machine in plain Python between a task source and an engine. It knows neither MPI nor processes nor a clock: the
+engine tells it what happened and when (``now``, seconds of any steady clock), and carries out the actions it returns.
+
+How many tasks go into one message is chosen by their measured time, so that a message carries about `MESSAGE_SECONDS` of
+work: that hides the latency of messages for quick tasks, and holds back nothing for slow ones. Each worker has at most
+`AHEAD` messages in hand, so that it finds the next one when it has done the first, and a lost worker costs little.
+"""
+
+import logging
+import math
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from ..status import STATUS
+from .limits import Durations, TaskLimits
+from .protocol import DIED, TRY_AGAIN
+
+log = logging.getLogger(__name__)
+
+MESSAGE_SECONDS = 0.05  # work in one message: 1000 times the latency of MPI between nodes (~50 us), unnoticed by people
+AHEAD = 2  # messages in hand of one worker: the one it works on and the next
+LARGEST_BATCH = 500  # tasks in one message, so that the master is never busy with one message for long
+AHEAD_BELOW = (
+    1.0  # s; tasks longer than this are handed out one at a time, as waiting for one costs nothing to speak of
+)
+COMMIT_SECONDS = 0.1  # results are saved together when the oldest has waited this long
+
+
+@dataclass(frozen=True)
+class Send:
+    """Give these tasks to a worker; ``isolated``: each in a child process of its own."""
+
+    worker: int
+    tasks: list
+    isolated: bool = False
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Tell a worker to end: it has nothing more to do."""
+
+    worker: int
+
+
+@dataclass(frozen=True)
+class Kill:
+    """End a worker that does not answer any more, by force where the engine can."""
+
+    worker: int
+    why: str
+
+
+@dataclass
+class _Worker:
+    name: str
+    heard: float  # when it last said something
+    batches: deque = field(default_factory=deque)  # sets of task ids: messages that it has not answered wholly
+    tasks: dict = field(default_factory=dict)  # id -> task, in the order sent
+    finishing: bool = False
+
+
+class Dispatch:
+    """The state machine. Its methods take ``now`` and return a list of actions for the engine.
+
+    Parameters
+    ----------
+    source : `protocol.TaskSource`
+    constraints : dict of build_constraints arguments: only these tasks are handed out
+    randomly : bool, hand out any task instead of the one with the lowest priority
+    limit : int or None, hand out at most this many tasks
+    task_limits : `limits.TaskLimits`
+    isolate : bool, have every task run in a child process of its own
+    deadline : float or None, time of the same clock as ``now``: no task is handed out that would not be done by then
+    """
+
+    def __init__(
+        self, source, *, constraints=None, randomly=False, limit=None, task_limits=None, isolate=False, deadline=None
+    ):
+        self.source = source
+        self.durations = Durations()
+        self.stopping = None  # why nothing more is handed out
+        self.trouble = None  # what outside kept tasks from being done (disk full)
+        self.counts = Counter(saved=0, failed=0, lost=0, released=0)
+        self._constraints = dict(constraints or {})
+        self._fetch = source.get_random_tasks if randomly else source.get_tasks
+        self._left = math.inf if limit is None else limit  # how many more may be handed out
+        self._task_limits = task_limits or TaskLimits()
+        self._isolate = isolate
+        self._deadline = deadline
+        self._workers = {}
+        self._hungry = set()  # workers that could take more than there was
+        self._out = 0  # tasks that workers hold
+        self._drained = False  # the source had nothing more to hand out when last asked
+        self._too_late = False  # what it had would not be done by the deadline
+        self._unsaved = []
+        self._unsaved_since = math.inf
+        self._mean_time = None
+        self._looked = -math.inf  # when silent workers were last looked for
+
+    # What the engine tells
+
+    def joined(self, worker, now, name=""):
+        """A worker has started and can take tasks."""
+        self._workers[worker] = _Worker(name or f"worker {worker}", now)
+        return self._feed(worker, now)
+
+    def results(self, worker, results, returned=(), *, now):
+        """A worker has finished tasks, and gives back others unbegun."""
+        state = self._workers.get(worker)
+        if state is None:
+            log.warning(
+                "worker %s was given up but answers: its %d results are dropped, as those tasks are done anew",
+                worker,
+                len(results),
+            )
+            return []
+        state.heard = now
+        for result in results:
+            self._take(state, result, now)
+        self._give_back(state, returned, f"given back by {state.name}")
+        if self.trouble and self.stopping is None:
+            return self.stop(self.trouble, now)
+        actions = self._feed(worker, now) + self._feed_hungry(now)
+        if now - self._unsaved_since >= COMMIT_SECONDS or not self._out:
+            self.commit()
+        return actions
+
+    def lost(self, worker, now, why, *, running=None):
+        """A worker is gone. Its tasks go back once; the one that took it down has used up an attempt.
+
+        Parameters
+        ----------
+        running : id of the task that it was working on; None: not known, then each that it held is suspected
+        """
+        state = self._workers.pop(worker, None)
+        if state is None:
+            return []
+        self._hungry.discard(worker)
+        self.counts["lost"] += 1
+        log.error("%s is lost: %s; tasks that go back: %d", state.name, why, len(state.tasks))
+        self._give_back(state, [id_ for id_ in state.tasks if running not in (None, id_)], f"{state.name} was lost")
+        for id_ in list(state.tasks):
+            self._drop(state, id_)
+            self._died(id_, why)
+        return self._feed_hungry(now)
+
+    def left(self, worker, now):
+        """A worker has ended as it was told to."""
+        state = self._workers.pop(worker, None)
+        if state is None:
+            return []
+        self._hungry.discard(worker)
+        self._give_back(state, list(state.tasks), f"{state.name} has ended")
+        return self._feed_hungry(now)
+
+    def stop(self, why, now):
+        """Hand out nothing more. Workers end their running task and give back the others."""
+        if self.stopping is None:
+            self.stopping = why
+            log.warning("stopping: %s; tasks handed out: %d", why, self._out)
+        return self._finish_all()
+
+    def tick(self, now):
+        """Time has passed: save what waits, look for silent workers and for the end of the run."""
+        if now - self._unsaved_since >= COMMIT_SECONDS:
+            self.commit()
+        actions = []
+        if now - self._looked >= 1.0:
+            self._looked = now
+            actions += self._silent(now)
+        if self._deadline is not None and now >= self._deadline and self.stopping is None:
+            actions += self.stop("the time limit of the run is reached", now)
+        return actions
+
+    def give_up(self, why):
+        """Take back all tasks that are out, as the run ends now. Not counted as attempts."""
+        for state in self._workers.values():
+            self._give_back(state, list(state.tasks), why)
+        self.commit()
+
+    def commit(self):
+        """Save the results that wait. When this returns, they are safe."""
+        if self._unsaved:
+            results, self._unsaved = self._unsaved, []
+            self._unsaved_since = math.inf
+            self.source.save_results(results)
+            self.counts["saved"] += len(results)
+
+    # What the engine asks
+
+    @property
+    def running(self):
+        """Number of tasks that workers hold."""
+        return self._out
+
+    @property
+    def workers(self):
+        """Number of workers that are alive."""
+        return len(self._workers)
+
+    @property
+    def out_of_time(self):
+        """True where tasks were left because they would not have been done by the deadline."""
+        return self._too_late
+
+    # Results
+
+    def _take(self, state, result, now):
+        """One result: to be saved, or the news that the task took its child process down or could not be done now."""
+        if TRY_AGAIN in result:
+            self.trouble = self.trouble or result[TRY_AGAIN]
+            self._give_back(state, [result["priority"]], result[TRY_AGAIN])
+            return
+        task = self._drop(state, result["priority"])
+        if task is None:
+            log.warning("%s reports task %s, which it was not given; dropped", state.name, result["priority"])
+        elif DIED in result:
+            self._died(result["priority"], result[DIED], **result.get("attempt", {}))
+        else:
+            seconds = result.get("time") or 0.0
+            self.durations.learn(task, seconds)
+            self._mean_time = seconds if self._mean_time is None else 0.9 * self._mean_time + 0.1 * seconds
+            self._unsaved_since = min(self._unsaved_since, now)
+            self._unsaved.append(result)
+            self.counts["failed"] += result.get("status") == STATUS.ERROR
+
+    def _died(self, id_, why, **info):
+        if self.source.fail_attempt(id_, why, **info):
+            self._drained = False
+            self._left += 1
+        else:
+            self.counts["failed"] += 1
+            log.error("task %s is set aside: %s", id_, why)
+
+    def _give_back(self, state, ids, why):
+        ids = [id_ for id_ in ids if self._drop(state, id_) is not None]
+        if ids:
+            self.source.release_tasks(ids, why)
+            self.counts["released"] += len(ids)
+            self._drained = False
+            self._left += len(ids)
+
+    def _drop(self, state, id_):
+        """The task that a worker held and holds no more; None where it did not hold it."""
+        task = state.tasks.pop(id_, None)
+        if task is not None:
+            self._out -= 1
+            next(batch for batch in state.batches if id_ in batch).discard(id_)
+            while state.batches and not state.batches[0]:
+                state.batches.popleft()
+        return task
+
+    # Handing out
+
+    def _feed(self, worker, now):
+        """Send tasks to a worker until it has enough in hand; where nothing is left for anybody, all may end."""
+        state = self._workers[worker]
+        if self.stopping is not None:
+            return self._finish_all()
+        sends = []
+        while len(state.batches) < self._ahead() and (send := self._next(worker, now)):
+            state.batches.append({task["priority"] for task in send.tasks})
+            state.tasks.update((task["priority"], task) for task in send.tasks)
+            self._out += len(send.tasks)
+            state.heard = now if len(state.batches) == 1 else state.heard
+            sends.append(send)
+        (self._hungry.add if self._drained else self._hungry.discard)(worker)
+        return sends or (self._finish_all() if self._drained and not self._out else [])
+
+    def _feed_hungry(self, now):
+        if self._drained and self._out:
+            return []
+        return [action for worker in list(self._hungry) for action in self._feed(worker, now)]
+
+    def _finish_all(self):
+        waiting = [(worker, state) for worker, state in self._workers.items() if not state.finishing]
+        for _, state in waiting:
+            state.finishing = True
+        return [Finish(worker) for worker, _ in waiting]
+
+    def _ahead(self):
+        return AHEAD if self._mean_time is not None and self._mean_time < AHEAD_BELOW else 1
+
+    def _batch_size(self):
+        """Tasks in one message. Grows from 1 once the time of a task is known."""
+        if self._mean_time is None:
+            return 1
+        return int(min(max(MESSAGE_SECONDS / max(self._mean_time, 1e-9), 1), LARGEST_BATCH, max(self._left, 0)))
+
+    def _next(self, worker, now):
+        """The next message for a worker, its tasks marked as started; None where there is nothing to hand out."""
+        if self._drained or self._left < 1:
+            self._drained = True
+            return None
+        tasks = self._fetch(self._batch_size(), **self._constraints)
+        self._drained = not tasks
+        if tasks and self._deadline is not None:
+            tasks = self._in_time(tasks, now)
+        if not tasks:
+            return None
+        suspect = self.source.deaths(tasks[0]["priority"]) > 0
+        # A suspect goes alone, so that nobody else is blamed when it dies again.
+        tasks = tasks[:1] if suspect else list(takewhile(lambda task: not self.source.deaths(task["priority"]), tasks))
+        self.source.start_tasks([task["priority"] for task in tasks])
+        self._left -= len(tasks)
+        return Send(worker, tasks, self._isolate or suspect)
+
+    def _in_time(self, tasks, now):
+        """Those of ``tasks`` that will be done by the deadline; where none will, others that may, from further down."""
+        fitting = [task for task in tasks if now + (self.durations.upper(task) or 0.0) <= self._deadline]
+        if not fitting:
+            further = self._fetch(LARGEST_BATCH, **self._constraints)
+            fitting = [task for task in further if now + (self.durations.upper(task) or 0.0) <= self._deadline][:1]
+        self._too_late = self._drained = not fitting
+        return fitting
+
+    # Watching
+
+    def _silent(self, now):
+        """Workers that have said nothing for longer than any of their tasks may take."""
+        actions = []
+        for worker, state in self._workers.items():
+            limit = max(map(self._task_limits.hard, state.tasks.values()), default=math.inf)
+            if now - state.heard > limit:
+                actions.append(Kill(worker, f"silent for {now - state.heard:.0f} s, longer than its task may take"))
+        return actions

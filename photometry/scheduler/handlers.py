@@ -1,0 +1,49 @@
+"""Handlers: what a worker calls for a task, looked up by name so that only a name has to travel to the workers."""
+
+import functools
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from ..errors import SettingsError
+from ..status import STATUS
+
+ENTRY_POINTS = "photometry.chain_tasks"  # other packages add handlers of their own under this group
+BUILT_IN = {
+    "photometry": "photometry.target:photometry",
+    "noop": "photometry.scheduler.handlers:noop",
+}
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A handler's name and the keyword arguments that it gets with every task."""
+
+    name: str
+    options: dict = field(default_factory=dict)
+
+
+def load_handler(handler):
+    """The callable(task) -> result for a `Handler`.
+
+    Its name is one of the built-in ones, of the entry points of installed packages, or ``'package.module:function'``.
+
+    Raises
+    ------
+    SettingsError : if there is none of this name
+    """
+    where = BUILT_IN.get(handler.name) or _installed().get(handler.name) or handler.name
+    module, _, function = where.partition(":")
+    if not function:
+        known = ", ".join(sorted({*BUILT_IN, *_installed()}))
+        raise SettingsError(f"handler {handler.name!r}: expected one of {known}, or 'package.module:function'")
+    return functools.partial(getattr(import_module(module), function), **handler.options)
+
+
+def _installed():
+    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+
+
+def noop(task):
+    """Do nothing, successfully. Measures the scheduler itself."""
+    return {**task, "status": STATUS.OK, "method_used": "noop", "details": {}}

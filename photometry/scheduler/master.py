@@ -1,0 +1,115 @@
+"""The master's loop: moves messages between an engine and the dispatch until there is nothing more to do."""
+
+import logging
+import time
+from collections import Counter
+
+from .dispatch import Finish, Kill, Send
+from .protocol import BYE, FINISH, LOST, READY, RESULTS, SIGNAL, TASKS
+from .signals import StopNow, StopRequests
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.05  # the loop turns at least this often
+TELL_SECONDS = 0.2  # and tells the progress this often
+
+
+class Master:
+    """Runs a dispatch on an engine.
+
+    Parameters
+    ----------
+    dispatch : `dispatch.Dispatch`
+    engine : `serial.SerialEngine`, `processes.ProcessEngine` or `mpi.MpiEngine`
+    grace : s that running tasks get to end after a request to stop
+    last_call : time of the monotonic clock by which the loop ends whatever is running, or None
+    task_log : `tasklog.TaskLog` or None
+    progress : `progress.Progress` or None
+    """
+
+    def __init__(self, dispatch, engine, *, grace=60.0, last_call=None, task_log=None, progress=None):
+        self._dispatch = dispatch
+        self._engine = engine
+        self._grace = grace
+        self._last_call = last_call
+        self._task_log = task_log
+        self._progress = progress
+        self._signals = StopRequests(on_signal=self._interrupt)
+        self._from_workers = Counter()  # signals by worker: mpiexec sends each signal to all ranks
+        self._give_up_at = None
+        self._told = 0.0
+
+    def run(self):
+        """Work until all is done, or until asked to stop. Nothing that was saved is lost by any way out of here."""
+        with self._signals.active():
+            try:
+                while self._engine.alive:
+                    self._turn(self._engine.receive(TICK_SECONDS))
+                    if self._out_of_patience():
+                        break
+            except StopNow:
+                log.warning("the running task is interrupted")
+            finally:
+                self._dispatch.give_up("the run ended before it was done")
+
+    def _turn(self, events):
+        now = time.monotonic()
+        for worker, message in events:
+            self._perform(self._handle(worker, message, now))
+        if self._signals.names:
+            self._perform(self._dispatch.stop(f"received {self._signals.names[0]}", now))
+        self._perform(self._dispatch.tick(now))
+        if now - self._told > TELL_SECONDS:
+            self._told = now
+            self._tell(now)
+
+    def _handle(self, worker, message, now):
+        kind = message[0]
+        if kind == RESULTS:
+            if self._task_log:
+                self._task_log.write(message[1])
+            return self._dispatch.results(worker, message[1], message[2], now=now)
+        if kind == READY:
+            return self._dispatch.joined(worker, now, name=f"worker {worker} on {message[1]}, process {message[2]}")
+        if kind == LOST:
+            return self._dispatch.lost(worker, now, message[1], running=message[2])
+        if kind == BYE:
+            return self._dispatch.left(worker, now)
+        if kind == SIGNAL:
+            self._from_workers[worker] += 1
+            return self._dispatch.stop(f"worker {worker} received {message[1]}", now)
+        raise AssertionError(f"message {kind!r} from worker {worker}")
+
+    def _perform(self, actions):
+        for action in actions:
+            if isinstance(action, Send):
+                self._engine.send(action.worker, (TASKS, action.tasks, action.isolated))
+            elif isinstance(action, Finish):
+                self._engine.send(action.worker, (FINISH,))
+            elif isinstance(action, Kill):
+                self._engine.kill(action.worker, action.why)
+
+    def _interrupt(self, name):
+        """In the signal handler: a task that runs in this very process gets its grace, or none the second time."""
+        self._engine.stop_within(self._grace if len(self._signals.names) == 1 else 0)
+
+    def _out_of_patience(self):
+        """True when the running tasks have had their grace."""
+        if self._dispatch.stopping is None:
+            return False
+        now = time.monotonic()
+        if self._give_up_at is None:
+            self._give_up_at = min(now + self._grace, self._last_call or float("inf"))
+        if max([len(self._signals.names), *self._from_workers.values()]) > 1:
+            log.warning("received a second signal: stopping at once")
+            return True
+        if now > self._give_up_at:
+            log.warning(
+                "tasks still running after a grace of %g s are given back: %d", self._grace, self._dispatch.running
+            )
+            return True
+        return False
+
+    def _tell(self, now):
+        if self._progress:
+            self._progress.update(self._dispatch, now)

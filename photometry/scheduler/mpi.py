@@ -1,0 +1,188 @@
+"""The engine of MPI: rank 0 is the master, the others work. The only module that imports mpi4py.
+
+Nobody blocks in MPI while waiting, as that burns a core on most builds; everybody polls and sleeps in between, longer
+the longer nothing comes.
+"""
+
+import logging
+import sys
+import time
+import traceback
+from collections import deque
+
+from ..errors import WrongUseError
+from .handlers import load_handler
+from .launch import launched_ranks
+from .protocol import BYE, FINISH, LOST
+from .tasklog import collect_from_here
+from .work import TaskRunner
+from .worker import Worker
+
+log = logging.getLogger(__name__)
+
+SHORTEST_SLEEP = 20e-6  # s; a message between two nodes takes about this long
+LONGEST_SLEEP = 5e-3  # s; adds at most this to the answer after a long wait, and costs about 1 % of a core
+
+
+def world():
+    """COMM_WORLD.
+
+    Raises
+    ------
+    WrongUseError : where mpi4py is missing, or is built for another MPI than the one that started this process
+    """
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise WrongUseError(
+            f"started by an MPI launcher, but mpi4py cannot be used ({error}); "
+            "install it with pip install 'photometry[mpi]', or against your site's MPI with pip install mpi4py"
+        ) from None
+    size = launched_ranks()[1]
+    if MPI.COMM_WORLD.size != size:
+        raise WrongUseError(
+            f"the launcher started {size} ranks, but mpi4py sees {MPI.COMM_WORLD.size}: "
+            f"it is built for another MPI ({MPI.Get_library_version().splitlines()[0].strip()}) than this launcher's; "
+            "use the mpiexec of that MPI, or install mpi4py against this one"
+        )
+    return MPI.COMM_WORLD
+
+
+class _Mail:
+    """Sends without waiting, receives without blocking."""
+
+    def __init__(self, comm):
+        from mpi4py import MPI
+
+        self._comm = comm
+        self._status = MPI.Status()
+        self._sent = deque()
+        self._sleep = SHORTEST_SLEEP
+
+    def send(self, rank, message):
+        """Send; MPI keeps the message until the other side takes it."""
+        self._sent.append(self._comm.isend(message, rank))
+        while self._sent and self._sent[0].Test():
+            self._sent.popleft()
+
+    def take(self):
+        """List of (rank, message) for all that has arrived."""
+        mail = []
+        while (message := self._comm.improbe(status=self._status)) is not None:
+            mail.append((self._status.source, message.recv()))
+        return mail
+
+    def take_within(self, timeout):
+        """As `take`, but waits up to ``timeout`` seconds for something to arrive."""
+        end = time.perf_counter() + timeout
+        while not (mail := self.take()) and time.perf_counter() < end:
+            time.sleep(self._sleep)
+            self._sleep = min(2 * self._sleep, LONGEST_SLEEP)
+        if mail:
+            self._sleep = SHORTEST_SLEEP
+        return mail
+
+    def flush(self, timeout=10.0):
+        """Wait until everything sent was taken."""
+        end = time.perf_counter() + timeout
+        while self._sent and time.perf_counter() < end:
+            if self._sent[0].Test():
+                self._sent.popleft()
+            else:
+                time.sleep(1e-3)
+
+
+class _RankChannel:
+    def __init__(self, comm):
+        self._mail = _Mail(comm)
+
+    def send(self, message):
+        self._mail.send(0, message)
+
+    def receive(self, wait):
+        messages = self._mail.take()
+        while wait and not messages:
+            messages = self._mail.take_within(1.0)
+        return [message for _, message in messages]
+
+    def flush(self):
+        self._mail.flush()
+
+
+def run_worker(comm, handler, limits):
+    """What ranks 1, 2, ... do. An exception outside of a task would hang the other ranks: it ends the whole job."""
+    try:
+        collect_from_here()
+        channel = _RankChannel(comm)
+        Worker(channel, TaskRunner(load_handler(handler), rank=comm.rank, **limits)).run()
+        channel.flush()
+    except BaseException:  # noqa: BLE001 - the edge of the rank
+        traceback.print_exc()
+        abort(comm, 1)
+
+
+def abort(comm, code):
+    """End all ranks at once."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    comm.Abort(code)
+
+
+class MpiEngine:
+    """The master's side.
+
+    Parameters
+    ----------
+    comm : the communicator; all its ranks but 0 run `run_worker`
+    """
+
+    def __init__(self, comm):
+        self._comm = comm
+        self._mail = _Mail(comm)
+        self._working = set(range(1, comm.size))
+        self._given_up = []
+        self.abandoned = set()  # ranks that hang: MPI cannot end them one by one
+
+    def send(self, worker, message):
+        """Send a message to a rank."""
+        self._mail.send(worker, message)
+
+    def receive(self, timeout):
+        """Wait up to ``timeout`` seconds; return (rank, message) for all that has arrived."""
+        if self._given_up:
+            events, self._given_up = self._given_up, []
+            return events
+        events = self._mail.take_within(timeout)
+        self._working -= {rank for rank, message in events if message[0] == BYE}
+        return events
+
+    def kill(self, worker, why):
+        """Give a rank up. It cannot be killed from here without ending the whole job, so it is left alone."""
+        self._working.discard(worker)
+        self.abandoned.add(worker)
+        self._given_up.append((worker, (LOST, why, None)))
+
+    def stop_within(self, seconds):
+        """Called in the signal handler; workers are separate, the master's loop sees to it."""
+
+    @property
+    def alive(self):
+        """Number of ranks that work."""
+        return len(self._working)
+
+    def dismiss(self):
+        """Tell all ranks to end, where the run cannot start."""
+        for rank in self._working:
+            self.send(rank, (FINISH,))
+        self._mail.flush()
+
+    def close(self):
+        """Deliver what was sent. Ranks that still work or hang are ended by `end_job`."""
+        self._mail.flush()
+        self.abandoned |= self._working
+
+    def end_job(self, code):
+        """After everything is safe: where ranks hang, the only way to end is to end them all, with ``code``."""
+        if self.abandoned:
+            log.warning("ranks %s did not end by themselves; the MPI job is ended", sorted(self.abandoned))
+            abort(self._comm, code)
