@@ -32,7 +32,9 @@ class ApertureSettings(Section):
     )
     threshold: float = Field(0.8, gt=0, description="cut above the mode of the sum image, in units of its MAD")
     min_pixels: int = Field(4, ge=1, description="smaller clusters of pixels are no mask")
-    saturation_limit: float = Field(7.0, description="mag; masks of brighter stars follow saturated columns")
+    saturation_limit: float | None = Field(
+        None, description="mag; masks of brighter stars follow saturated columns; none: 7 for TESS, 11.5 for Kepler"
+    )
 
 
 class OutputSettings(Section):

@@ -6,7 +6,8 @@ import time
 from .lightcurve.tasoc import write_lightcurve
 from .methods.metrics import diagnostics
 from .methods.registry import get_method
-from .pixels.findtpf import find_target_pixel_file, refuse_other_target
+from .pixels.findtpf import CHECKED, find_target_pixel_file, refuse_other_target
+from .pixels.stampcatalog import catalog_for, with_stars, with_target
 from .pixels.sumimage import good_times, mean_image
 from .pixels.targetpixelfile import read_target_pixel_file
 from .settings import photometry_settings
@@ -37,10 +38,8 @@ def photometry(task, *, input_folder, output_folder, settings=None, plot=False, 
     """
     start = time.perf_counter()
     settings = photometry_settings(settings)
-    stamp = read_stamp(task, input_folder)
-    good = good_times(stamp, settings.good_quality)
-    stamp = dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good))
-    extraction = get_method(task.get("method"))(stamp, settings)
+    stamp, good = prepare_stamp(task, input_folder, settings, catalog)
+    extraction = decide_skip(stamp, get_method(task.get("method"))(stamp, settings))
     details = diagnostics(stamp, extraction, good)
     if extraction.status in MADE:
         details["filepath_lightcurve"] = write_lightcurve(output_folder, stamp, extraction, settings)
@@ -53,10 +52,35 @@ def photometry(task, *, input_folder, output_folder, settings=None, plot=False, 
     }
 
 
+def prepare_stamp(task, input_folder, settings, catalog=None):
+    """All that a method needs to know about a task.
+
+    Returns
+    -------
+    stamp : Stamp with its stars and its sum image
+    good : (n_times,) bool array, times of good quality
+    """
+    stamp = read_stamp(task, input_folder)
+    catalog = catalog or catalog_for(stamp, input_folder)
+    if task["starid"] != stamp.target.starid:
+        stamp = with_target(stamp, task["starid"], catalog)
+    stamp = with_stars(stamp, catalog, settings.faint_limit)
+    good = good_times(stamp, settings.good_quality)
+    return dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good)), good
+
+
 def read_stamp(task, input_folder):
     """The stamp of a task, from a target pixel file that is sure to be of it."""
     path = find_target_pixel_file(input_folder, task)
     stamp = read_target_pixel_file(path, datasource=task["datasource"])
-    found = {key: getattr(stamp, key) for key in ("sector", "camera", "ccd", "cadence")}
+    found = {key: getattr(stamp, key) for key in CHECKED}
     refuse_other_target(path, task, {"starid": stamp.target.starid, **found})
     return stamp
+
+
+def decide_skip(stamp, extraction):
+    """A secondary target whose mask holds the primary of the stamp is SKIPPED: it is the primary's light curve."""
+    primary = stamp.datasource.partition(":")[2]
+    if primary and int(primary) in extraction.skip_targets:
+        return dataclasses.replace(extraction, status=STATUS.SKIPPED)
+    return extraction

@@ -25,6 +25,6 @@ class Extraction:
     status: STATUS = STATUS.OK
     contamination: float = np.nan  # share of the flux in the mask that other stars of the catalogue account for
     skip_targets: tuple = ()  # starid of other stars in the mask
-    edge_flux: float = np.nan  # e-/s, mean flux of the mask's pixels on the stamp's edge
+    edge_flux: float = np.nan  # e-/s, flux of those pixels of the mask that lie on the stamp's edge
     stamp_resizes: int = 0
     errors: tuple = field(default=())  # sentences that belong in the diagnostics

@@ -1,0 +1,165 @@
+"""Pixel masks of all stars on a stamp, from its sum image (K2P2).
+
+The steps: pixels above a cut -> clusters of them -> each cluster split between its stars -> holes filled -> saturated
+columns followed. Method: Lund et al. 2015 (ApJ 806, 30), section 3; Handberg & Lund 2014 (MNRAS 445, 2698). Clusters are those
+of DBSCAN (Ester et al. 1996, KDD-96), which on a grid of pixels needs no more than counting neighbours.
+
+Masks are bool arrays of the shape of the image; stars are given as arrays of row, column (0-based stamp positions, with
+integers at pixel centres) and tmag.
+"""
+
+import numpy as np
+from scipy import ndimage
+from skimage.segmentation import watershed
+
+MODE_PERCENTILE = 85  # fluxes above are stars: left out where the mode is looked for
+MODE_FLUX_LIMIT = 7e4  # e-/s, likewise
+MAD_TO_SIGMA = 1.4826
+CORE_NEIGHBOURS = (
+    4  # a pixel with so many pixels above the cut in its 3x3 surroundings, itself included, is a core pixel
+)
+SMOOTHING = 0.5  # pixels, sigma of the Gaussian before local maxima are looked for
+MARKER_DISTANCE_BRIGHT = 5 * np.sqrt(2)  # pixels from a star to its maximum; saturated stars are far from symmetric
+MARKER_DISTANCE_FAINT = 2 * np.sqrt(2)
+SATURATED_STEP = 0.01  # a column is saturated if its median step is a smaller share of its maximum
+SURROUNDINGS = np.ones((3, 3), bool)  # pixels within sqrt(2)
+BESIDE = ndimage.generate_binary_structure(2, 1)  # a pixel and the four beside it
+
+
+def pixel_masks(image, stars, *, threshold=0.8, min_pixels=4, saturation_limit=7.0):
+    """The masks of all stars on an image.
+
+    Parameters
+    ----------
+    image : (n_rows, n_columns) array, e-/s, background removed; NaN where no pixel was collected
+    stars : table or dict of arrays with row, column, tmag
+    threshold : float, cut above the mode of the image in units of its MAD
+    min_pixels : int, smaller masks are dropped
+    saturation_limit : float, mag; brighter stars saturate
+
+    Returns
+    -------
+    list of (n_rows, n_columns) bool arrays
+    """
+    above = np.nan_to_num(image, nan=-np.inf) > flux_cut(image, threshold)
+    masks = [
+        part
+        for cluster in clusters(above)
+        for part in split_cluster(image, cluster, stars, saturation_limit)
+        if part.sum() >= min_pixels
+    ]
+    masks = [fill_holes(mask) & np.isfinite(image) for mask in masks]
+    return [
+        follow_columns(image, mask, above) if _magnitude(stars, mask) < saturation_limit else mask for mask in masks
+    ]
+
+
+def flux_cut(image, threshold):
+    """The flux above which a pixel belongs to a star: mode + threshold * MAD, e-/s."""
+    fluxes = image[np.isfinite(image)]
+    faint = fluxes[(fluxes < np.percentile(fluxes, MODE_PERCENTILE)) & (fluxes < MODE_FLUX_LIMIT)]
+    mode = density_mode(faint if len(faint) else fluxes)
+    below = mode - fluxes[fluxes < mode]
+    return mode + threshold * MAD_TO_SIGMA * (np.median(below) if len(below) else 0.0)
+
+
+def density_mode(values):
+    """The most frequent value, from a kernel density with Gaussian kernels of Silverman's width."""
+    quartiles = np.percentile(values, [25, 75])
+    spread = min(np.std(values), np.ptp(quartiles) / 1.349) or np.std(values)
+    if spread == 0:
+        return values[0]
+    width = 0.9 * spread * len(values) ** -0.2  # Silverman 1986, equation 3.31
+    grid = np.linspace(values.min(), values.max(), 1000)
+    density = np.exp(-0.5 * ((grid[:, None] - values) / width) ** 2).sum(axis=1)
+    return grid[np.argmax(density)]
+
+
+def clusters(above):
+    """Groups of neighbouring pixels above the cut: list of bool arrays.
+
+    Core pixels within sqrt(2) of each other are one cluster; other pixels join the cluster of a core pixel beside them;
+    lonely ones belong to none. That is DBSCAN with a distance of sqrt(2) pixels.
+    """
+    n_neighbours = ndimage.convolve(above.astype(int), SURROUNDINGS.astype(int), mode="constant")
+    labels, n_clusters = ndimage.label(above & (n_neighbours >= CORE_NEIGHBOURS), structure=SURROUNDINGS)
+    border = above & (labels == 0)
+    labels[border] = ndimage.grey_dilation(labels, footprint=SURROUNDINGS)[border]
+    return [labels == number for number in range(1, n_clusters + 1)]
+
+
+def split_cluster(image, cluster, stars, saturation_limit):
+    """Split a cluster between its stars, along the valleys of the flux: list of bool arrays."""
+    smoothed = ndimage.gaussian_filter(np.nan_to_num(image), SMOOTHING)
+    markers = star_maxima(smoothed, cluster, stars, saturation_limit)
+    if len(markers) < 2:
+        return [cluster]
+    seeds = np.zeros(image.shape, int)
+    seeds[tuple(markers.T)] = np.arange(1, len(markers) + 1)
+    labels = watershed(-smoothed, seeds, mask=cluster)
+    return [labels == number for number in range(1, len(markers) + 1)]
+
+
+def star_maxima(smoothed, cluster, stars, saturation_limit):
+    """Local maxima of a cluster that are the nearest one of some star and not too far from it: (n, 2) array of row, column."""
+    maxima = np.argwhere((ndimage.maximum_filter(smoothed, footprint=SURROUNDINGS) == smoothed) & cluster)
+    distance = np.hypot(
+        maxima[:, :1] - np.asarray(stars["row"])[None, :],
+        maxima[:, 1:] - np.asarray(stars["column"])[None, :],
+    )
+    if distance.size == 0:
+        return maxima[:0]
+    limit = np.where(np.asarray(stars["tmag"]) > saturation_limit, MARKER_DISTANCE_FAINT, MARKER_DISTANCE_BRIGHT)
+    nearest = distance.argmin(axis=0)
+    return maxima[np.unique(nearest[distance.min(axis=0) <= limit])]
+
+
+def fill_holes(mask):
+    """The mask with its holes of a single pixel filled: pixels whose four neighbours all belong to it."""
+    beside = BESIDE.copy()
+    beside[1, 1] = False
+    return mask | ndimage.binary_erosion(mask, structure=beside)
+
+
+def follow_columns(image, mask, above):
+    """Extend the saturated columns of a mask to all connected pixels above the cut in the same column.
+
+    Charge that a saturated pixel cannot hold flows along its column.
+    """
+    mask = mask.copy()
+    for column in np.flatnonzero(mask.any(axis=0)):
+        values = image[mask[:, column], column]
+        if len(values) > 1 and np.median(np.abs(np.diff(values))) < SATURATED_STEP * values.max():
+            runs, _ = ndimage.label(above[:, column])
+            touched = np.unique(runs[mask[:, column] & above[:, column]])
+            mask[:, column] |= np.isin(runs, touched[touched > 0])
+    return mask
+
+
+def minimum_mask(shape, row, column):
+    """The pixels around a position that the light of any star falls on: 2x2 to 3x3 pixels.
+
+    Two rows where the star is near the border between them, three where it is near the middle of one; likewise columns.
+    """
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return (np.abs(rows - row) <= 1.25) & (np.abs(columns - column) <= 1.25)
+
+
+def in_mask(stars, mask):
+    """Which stars lie on a pixel of a mask: (n_stars,) bool array."""
+    rows = np.rint(np.asarray(stars["row"], float)).astype(int)
+    columns = np.rint(np.asarray(stars["column"], float)).astype(int)
+    on_stamp = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+    inside = np.zeros(len(rows), bool)
+    inside[on_stamp] = mask[rows[on_stamp], columns[on_stamp]]
+    return inside
+
+
+def total_magnitude(tmag):
+    """The magnitude of several stars together; inf without any."""
+    with np.errstate(divide="ignore"):
+        return -2.5 * np.log10(np.nansum(10 ** (-0.4 * np.asarray(tmag, float))))
+
+
+def _magnitude(stars, mask):
+    return total_magnitude(np.asarray(stars["tmag"])[in_mask(stars, mask)])
