@@ -13,6 +13,7 @@ import click
 
 from .._version import __version__
 from ..errors import PhotometryError, TryAgainError
+from ..scheduler.launch import is_master
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +48,18 @@ def main(args=None):
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.ClickException as error:
-        error.show()
+        if is_master():  # under mpiexec, one rank says it
+            error.show()
         sys.exit(error.exit_code)
-    except click.Abort:
-        click.echo("photometry: stopped by the user", err=True)
-        sys.exit(EXIT_UNFINISHED)
+    except (click.Abort, KeyboardInterrupt):
+        _leave("stopped by the user", EXIT_UNFINISHED)
     except TryAgainError as error:
-        click.echo(f"photometry: {error}", err=True)
-        sys.exit(EXIT_UNFINISHED)
-    except PhotometryError as error:
-        click.echo(f"photometry: {error}", err=True)
-        sys.exit(EXIT_USAGE)
+        _leave(error, EXIT_UNFINISHED)
+    except (PhotometryError, FileNotFoundError) as error:
+        _leave(error, EXIT_USAGE)
+
+
+def _leave(sentence, code):
+    if is_master():
+        click.echo(f"photometry: {sentence}", err=True)
+    sys.exit(code)

@@ -25,3 +25,9 @@ def launched_ranks(environ=None):
     if "SLURM_STEP_NUM_TASKS" in environ and int(environ["SLURM_STEP_NUM_TASKS"]) > 1:
         return int(environ["SLURM_PROCID"]), int(environ["SLURM_STEP_NUM_TASKS"])
     return None
+
+
+def is_master(environ=None):
+    """True in rank 0, and where there are no ranks."""
+    ranks = launched_ranks(environ)
+    return ranks is None or ranks[0] == 0

@@ -23,16 +23,16 @@ class Master:
     engine : `serial.SerialEngine`, `processes.ProcessEngine` or `mpi.MpiEngine`
     grace : s that running tasks get to end after a request to stop
     last_call : time of the monotonic clock by which the loop ends whatever is running, or None
-    task_log : `tasklog.TaskLog` or None
+    observers : callables(list of results), told of all results before they are saved
     progress : `progress.Progress` or None
     """
 
-    def __init__(self, dispatch, engine, *, grace=60.0, last_call=None, task_log=None, progress=None):
+    def __init__(self, dispatch, engine, *, grace=60.0, last_call=None, observers=(), progress=None):
         self._dispatch = dispatch
         self._engine = engine
         self._grace = grace
         self._last_call = last_call
-        self._task_log = task_log
+        self._observers = observers
         self._progress = progress
         self._signals = StopRequests(on_signal=self._interrupt)
         self._from_workers = Counter()  # signals by worker: mpiexec sends each signal to all ranks
@@ -66,8 +66,8 @@ class Master:
     def _handle(self, worker, message, now):
         kind = message[0]
         if kind == RESULTS:
-            if self._task_log:
-                self._task_log.write(message[1])
+            for observe in self._observers:
+                observe(message[1])
             return self._dispatch.results(worker, message[1], message[2], now=now)
         if kind == READY:
             return self._dispatch.joined(worker, now, name=f"worker {worker} on {message[1]}, process {message[2]}")

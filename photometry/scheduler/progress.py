@@ -25,11 +25,13 @@ class Progress:
     source : `protocol.TaskSource`, whose ``run_info`` and summary are kept up to date
     total : number of tasks that this run is to do
     quiet : bool, no bar
+    failures : `failures.FailureGroups` or None
     """
 
-    def __init__(self, source, total, *, quiet=False):
+    def __init__(self, source, total, *, quiet=False, failures=None):
         self._source = source
         self._total = total
+        self._failures = failures
         self._start = time.monotonic()
         self._logged = self._summarised = self._start
         self._bar = None if quiet or not sys.stderr.isatty() else _bar(total)
@@ -42,7 +44,9 @@ class Progress:
             self._bar.update(0, completed=done, failed=dispatch.counts["failed"])
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            log.info("%d of %d tasks, %d failed, %s", done, self._total, dispatch.counts["failed"], self._forecast(done, now))
+            log.info(
+                "%d of %d tasks, %d failed, %s", done, self._total, dispatch.counts["failed"], self._forecast(done, now)
+            )
         if now - self._summarised >= SUMMARY_SECONDS or dispatch.workers != self._workers:
             self._summarised, self._workers = now, dispatch.workers
             self.summarise(dispatch, now)
@@ -60,6 +64,7 @@ class Progress:
             rate=round(rate, 3),
             expected_end=None if left is None else timestamp(time.time() + left),
             updated=timestamp(),
+            failures=self._failures.as_list() if self._failures else [],
         )
         self._source.write_summary()
 

@@ -59,7 +59,10 @@ class ListSource:
 
 
 def make_tasks(n, **columns):
-    return [{"priority": i, "starid": 1000 + i, "method": None, "tmag": 10.0, "datasource": "tpf", **columns} for i in range(1, n + 1)]
+    return [
+        {"priority": i, "starid": 1000 + i, "method": None, "tmag": 10.0, "datasource": "tpf", **columns}
+        for i in range(1, n + 1)
+    ]
 
 
 @pytest.fixture

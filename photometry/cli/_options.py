@@ -1,0 +1,102 @@
+"""Options that several verbs share, declared once."""
+
+import functools
+import logging
+import sys
+
+import click
+
+
+class Numbers(click.ParamType):
+    """Whole numbers, separated by commas; ranges as in 3-7."""
+
+    name = "N[,N...]"
+
+    def convert(self, value, param, ctx):
+        numbers = []
+        for part in str(value).split(","):
+            first, dash, last = part.strip().partition("-")
+            if not first.isdigit() or (dash and not last.isdigit()):
+                self.fail(f"{part.strip()!r}: expected whole numbers like 5, 1,2,7 or 3-9", param, ctx)
+            numbers += range(int(first), int(last if dash else first) + 1)
+        return numbers
+
+
+class Cadence(Numbers):
+    """Seconds, or 'ffi'."""
+
+    name = "S[,S...]|ffi"
+
+    def convert(self, value, param, ctx):
+        return value if value == "ffi" else super().convert(value, param, ctx)
+
+
+FILTERS = (
+    click.option("--priority", type=Numbers(), help="Only tasks of these priorities."),
+    click.option("--starid", type=Numbers(), help="Only these stars (TIC, KIC or EPIC numbers)."),
+    click.option("--sector", type=Numbers(), help="Only these sectors."),
+    click.option("--cadence", type=Cadence(), help="Only these cadences, in seconds; 'ffi': only full-frame images."),
+    click.option("--camera", type=Numbers(), help="Only these cameras."),
+    click.option("--ccd", type=Numbers(), help="Only these CCDs."),
+    click.option("--cbv-area", type=Numbers(), help="Only these CBV areas."),
+    click.option(
+        "--datasource", type=click.Choice(["ffi", "tpf"]), help="Only full-frame images or target pixel files."
+    ),
+    click.option(
+        "--tmag-min", type=float, help="Only stars fainter than this [mag]; a secondary counts as its primary."
+    ),
+    click.option(
+        "--tmag-max", type=float, help="Only stars brighter than this [mag]; a secondary counts as its primary."
+    ),
+)
+FILTER_NAMES = (
+    "priority",
+    "starid",
+    "sector",
+    "cadence",
+    "camera",
+    "ccd",
+    "cbv_area",
+    "datasource",
+    "tmag_min",
+    "tmag_max",
+)
+
+
+def filters(command):
+    """Add the filters of build_constraints to a command, which gets those that were given as one dict, ``constraints``."""
+
+    @functools.wraps(command)
+    def wrapped(**options):
+        values = {name: options.pop(name) for name in FILTER_NAMES}
+        return command(constraints={name: value for name, value in values.items() if value is not None}, **options)
+
+    for option in reversed(FILTERS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def logging_options(command):
+    """Add --debug and --quiet, and set logging up: sentences on standard error."""
+
+    @functools.wraps(command)
+    def wrapped(debug, quiet, **options):
+        set_up_logging(logging.DEBUG if debug else logging.WARNING if quiet else logging.INFO)
+        return command(quiet=quiet, **options)
+
+    wrapped = click.option("--quiet", is_flag=True, help="Only warnings and errors.")(wrapped)
+    return click.option("--debug", is_flag=True, help="Tell every step.")(wrapped)
+
+
+def set_up_logging(level):
+    """Log sentences to standard error; what libraries say only from warnings on."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    logging.getLogger("photometry").setLevel(level)
+
+
+def todo_path(path):
+    """The TODO-file for a path that may be its folder."""
+    from pathlib import Path
+
+    path = Path(path)
+    return path / "todo.sqlite" if path.is_dir() else path

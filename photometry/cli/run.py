@@ -1,0 +1,204 @@
+"""``photometry run``: do the photometry of the tasks in a TODO-file."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+from . import EXIT_OK
+from ._options import filters, logging_options, todo_path
+
+RUN_OPTIONS = {  # command-line option -> name in the section [run] of the settings
+    "task_timeout": "task_timeout",
+    "isolate": "isolate",
+    "recycle": "recycle",
+    "grace": "grace",
+    "time_limit": "time_limit",
+    "max_attempts": "max_attempts",
+    "durability": "durability",
+}
+
+
+def _show_version(ctx, param, value):
+    """--version without a number shows the program's version."""
+    if value == "show":
+        from .._version import __version__
+
+        click.echo(f"photometry, version {__version__}")
+        ctx.exit()
+    if value is not None and not (value.isdigit() and int(value) < 100):
+        raise click.BadParameter(f"{value!r}: expected a whole number from 0 to 99")
+    return None if value is None else int(value)
+
+
+@click.command()
+@click.argument("where", metavar="[DIR or TODO-file]", required=False, envvar="TESSPHOT_INPUT", type=click.Path())
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    envvar="TESSPHOT_OUTPUT",
+    help="Folder for light curves [DIR/lightcurves, or TESSPHOT_OUTPUT].",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Local processes [number of cores]; 0: all in this process. Not under mpiexec.",
+)
+@filters
+@click.option("--random", "randomly", is_flag=True, help="Take tasks in random order.")
+@click.option("--limit", type=click.IntRange(0), metavar="N", help="Do at most N tasks.")
+@click.option("--method", help="Use this method for all tasks, whatever the TODO-file says.")
+@click.option(
+    "--mask",
+    type=click.Choice(["own", "pipeline"]),
+    help="Aperture from our own pixel mask, or the one in the target pixel file [own].",
+)
+@click.option("--plot", is_flag=True, help="Draw each target beside its light curve.")
+@click.option("--overwrite", is_flag=True, help="Start over: forget all earlier results.")
+@click.option(
+    "--version",
+    callback=_show_version,
+    is_flag=False,
+    flag_value="show",
+    metavar="[N]",
+    help="Version number of the light-curve files [1]; without N: show the program's version.",
+)
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(path_type=Path),
+    help="Settings file [DIR/photometry.toml where there is one].",
+)
+@click.option(
+    "--summary", type=click.Path(path_type=Path), help="Where to tell the progress as JSON [OUTPUT/summary.json]."
+)
+@click.option("--no-in-memory", is_flag=True, help="Work on the TODO-file on disk: slower, less memory.")
+@click.option(
+    "--durability",
+    type=click.Choice(["process", "second", "record"]),
+    help="What a saved result survives: the death of this process [process], or of the machine, up to a second or up to the last record.",
+)
+@click.option(
+    "--time-limit",
+    metavar="TIME",
+    help="Be done in this time: 90s, 15m, 1.5h, 12:00:00, or 'auto': what the batch system says.",
+)
+@click.option("--task-timeout", type=float, metavar="S", help="Seconds that one task may take [3600].")
+@click.option(
+    "--grace", type=float, metavar="S", help="Seconds that running tasks get to end after a signal to stop [60]."
+)
+@click.option(
+    "--max-attempts", type=click.IntRange(1), help="Set a task aside that took its worker down this often [3]."
+)
+@click.option(
+    "--isolate",
+    is_flag=True,
+    default=None,
+    help="Run each task in a child process: a crash costs one task, not the job.",
+)
+@click.option(
+    "--recycle", type=click.IntRange(1), metavar="N", help="Replace the process that does the tasks after N tasks."
+)
+@click.option(
+    "--steal-lock", is_flag=True, help="Take the TODO-file over from a process on another computer that is surely dead."
+)
+@click.option("--dry-run", is_flag=True, help="Tell what would be done; change nothing.")
+@click.option("--pdb", is_flag=True, help="Stop in the debugger where a target fails; implies --workers 0.")
+@logging_options
+def command(where, **options):
+    """Make the light curves of the tasks in a TODO-file.
+
+    Under mpiexec, rank 0 hands out the tasks and the other ranks work; without, local processes do. Run the same command
+    again to continue: what is done is not done again.
+
+    Exit code: 0 all done, 1 some targets failed, 2 wrong usage, 3 unfinished: run again.
+    """
+    if where is None:
+        raise click.UsageError("say which folder or TODO-file to run on, or set TESSPHOT_INPUT")
+    from ..scheduler.threads import limit_threads
+
+    limit_threads()
+    todo_file = todo_path(where)
+    settings = _settings(todo_file, options)
+    output = options["output"] or todo_file.parent / "lightcurves"
+    if options["dry_run"]:
+        return _tell(todo_file, options["constraints"], options["limit"], output)
+    return _run(todo_file, output, settings, options)
+
+
+def _settings(todo_file, options):
+    from ..settings import load_settings
+
+    path = options["settings_file"]
+    if path is None and (todo_file.parent / "photometry.toml").is_file():
+        path = todo_file.parent / "photometry.toml"
+    run = {name: options[option] for option, name in RUN_OPTIONS.items() if options[option] is not None}
+    if options["no_in_memory"]:
+        run["in_memory"] = False
+    photometry = {}
+    if options["mask"]:
+        photometry["aperture"] = {"mask": options["mask"]}
+    if options["version"] is not None:
+        photometry["output"] = {"version": options["version"]}
+    return load_settings(path, {"run": run, "photometry": photometry})
+
+
+def _run(todo_file, output, settings, options):
+    from ..scheduler.handlers import Handler
+    from ..scheduler.launch import is_master
+    from ..scheduler.run import Plan, run
+
+    summary = options["summary"] or output / "summary.json"
+    work = {"settings": settings.photometry, "plot": options["plot"], "method": options["method"]}
+    plan = Plan(
+        open_source=lambda: open_todo(todo_file, output, summary, settings, options),
+        handler=Handler("photometry", {"input_folder": todo_file.parent, "output_folder": output, **work}),
+        output_folder=output,
+        settings=settings,
+        workers=options["workers"],
+        constraints=options["constraints"],
+        randomly=options["randomly"],
+        limit=options["limit"],
+        quiet=options["quiet"],
+        command=shlex.join(["photometry", *sys.argv[1:]]),
+        pdb=options["pdb"],
+    )
+    code = run(plan)
+    if is_master() and not options["quiet"]:
+        from ..report.status import print_status, read_summary
+
+        print_status(read_summary(summary))
+    return code
+
+
+def open_todo(todo_file, output, summary, settings, options):
+    """The task manager of a run. Its summary can be found from the TODO-file's folder too."""
+    from ..report.status import link_summary
+    from ..taskmanager import TaskManager
+
+    manager = TaskManager(
+        todo_file,
+        overwrite=options["overwrite"],
+        cleanup_constraints=options["constraints"],
+        summary=summary,
+        summary_interval=settings.run.summary_interval,
+        load_into_memory=settings.run.in_memory,
+        backup_interval=settings.run.backup_interval,
+        durability=settings.run.durability,
+        steal_lock=options["steal_lock"],
+        max_attempts=settings.run.max_attempts,
+    )
+    manager.run_info.update(todo_file=os.path.abspath(todo_file), output=os.path.abspath(output))
+    link_summary(summary, [todo_file.parent, output])
+    return manager
+
+
+def _tell(todo_file, constraints, limit, output):
+    """What a run would do."""
+    from ..report.preview import preview
+
+    click.echo(preview(todo_file, constraints, limit))
+    click.echo(f"Light curves would go to {output}. Nothing was changed.")
+    return EXIT_OK

@@ -1,0 +1,201 @@
+"""`run`: from a plan to an exit code. Under mpiexec, in local processes, or in this process alone."""
+
+import contextlib
+import errno
+import logging
+import os
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import TryAgainError
+from ..settings import Settings
+from .dispatch import Dispatch
+from .failures import FailureGroups
+from .handlers import Handler, load_handler
+from .launch import launched_ranks
+from .limits import TaskLimits, end_of_run
+from .master import Master
+from .progress import Progress, timestamp
+from .tasklog import LOG_NAME, TaskLog, collect_from_here
+from .work import TaskRunner
+
+log = logging.getLogger(__name__)
+
+EXIT_OK, EXIT_FAILED, EXIT_UNFINISHED = 0, 1, 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run and how."""
+
+    open_source: object  # callable() -> `protocol.TaskSource`; called by the master only
+    handler: Handler
+    output_folder: Path
+    settings: Settings = field(default_factory=Settings)
+    workers: int | None = None  # local processes; 0: all in this process; None: one per core; no meaning under mpiexec
+    constraints: dict = field(default_factory=dict)
+    randomly: bool = False
+    limit: int | None = None
+    quiet: bool = False
+    command: str = ""  # for the records
+    pdb: bool = False
+
+
+def run(plan):
+    """Carry out a plan.
+
+    Returns
+    -------
+    exit code : 0 all done, 1 some failed, 3 unfinished (run again). MPI's worker ranks return 0.
+    """
+    ranks = launched_ranks()
+    if ranks is None or ranks[1] == 1:
+        return _run_here(plan)
+    from . import mpi
+
+    comm = mpi.world()
+    if comm.rank > 0:
+        mpi.run_worker(comm, plan.handler, worker_limits(plan.settings.run))
+        return EXIT_OK
+    return _run_mpi(plan, mpi.MpiEngine(comm))
+
+
+def _run_here(plan):
+    workers = (os.cpu_count() or 1) if plan.workers is None else plan.workers
+    if workers == 0 or plan.pdb:
+        return _serve(plan, lambda: _serial_engine(plan))
+    from .processes import ProcessEngine
+
+    return _serve(plan, lambda: ProcessEngine(workers, plan.handler, worker_limits(plan.settings.run)))
+
+
+def _run_mpi(plan, engine):
+    try:
+        code = _serve(plan, lambda: engine)
+    except Exception:
+        engine.dismiss()
+        raise
+    engine.end_job(code)
+    return code
+
+
+def _serial_engine(plan):
+    from .serial import SerialEngine
+
+    collect_from_here()
+    handler = load_handler(plan.handler)
+    return SerialEngine(TaskRunner(with_pdb(handler) if plan.pdb else handler, **worker_limits(plan.settings.run)))
+
+
+def worker_limits(settings):
+    """What a worker has to know of the run's settings."""
+    return {
+        "task_limits": TaskLimits(settings.task_timeout, dict(settings.task_timeouts)),
+        "recycle": settings.recycle,
+    }
+
+
+def with_pdb(handler):
+    """A handler that stops in the debugger where the work raises an exception."""
+
+    def debugged(task):
+        import pdb
+        import sys
+
+        try:
+            return handler(task)
+        except Exception:
+            pdb.post_mortem(sys.exc_info()[2])
+            raise
+
+    return debugged
+
+
+def _serve(plan, start_engine):
+    """The master's part: open the source, run, close, and say how it went."""
+    end = end_of_run(plan.settings.run.time_limit)
+    plan.output_folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        source = plan.open_source()
+        stack.callback(source.close)
+        with _disk_full_is_no_crash():
+            return _serve_source(plan, source, start_engine, end)
+
+
+def _serve_source(plan, source, start_engine, end):
+    total = source.get_number_tasks(**plan.constraints)
+    total = total if plan.limit is None else min(total, plan.limit)
+    failures = FailureGroups()
+    run_id = source.begin_run(command=plan.command, constraints=plan.constraints, settings=plan.settings.model_dump())
+    source.run_info.update(
+        run=run_id, host=platform.node(), started=timestamp(), tasks_total_this_run=total, failures=[]
+    )
+    dispatch = _dispatch(plan, source, end)
+    if total:
+        _work(plan, dispatch, start_engine, total, failures, end)
+    code, reason = verdict(dispatch, source.get_number_tasks(**plan.constraints), plan.limit)
+    source.run_info.update(
+        ended=timestamp(), exit_code=code, reason=reason, failures=failures.as_list(), expected_end=None
+    )
+    source.end_run(exit_code=code, reason=reason)
+    source.write_summary()
+    (log.warning if code == EXIT_UNFINISHED else log.info)("%s", reason)
+    return code
+
+
+def _dispatch(plan, source, end):
+    settings = plan.settings.run
+    deadline = None if end is None else time.monotonic() + (end - time.time()) - settings.closing_time
+    return Dispatch(
+        source,
+        constraints=plan.constraints,
+        randomly=plan.randomly,
+        limit=plan.limit,
+        task_limits=TaskLimits(settings.task_timeout, dict(settings.task_timeouts)),
+        isolate=settings.isolate,
+        deadline=deadline,
+    )
+
+
+def _work(plan, dispatch, start_engine, total, failures, end):
+    engine = start_engine()
+    last_call = None if end is None else time.monotonic() + (end - time.time()) - plan.settings.run.closing_time / 2
+    try:
+        with (
+            TaskLog(plan.output_folder / LOG_NAME) as task_log,
+            Progress(dispatch.source, total, quiet=plan.quiet, failures=failures) as progress,
+        ):
+            observers = (task_log.write, failures.add)
+            grace = plan.settings.run.grace
+            Master(dispatch, engine, grace=grace, last_call=last_call, observers=observers, progress=progress).run()
+    finally:
+        engine.close()
+
+
+def verdict(dispatch, remaining, limit):
+    """(exit code, sentence) for how a run ended with ``remaining`` of its tasks still to do."""
+    counts = dispatch.counts
+    cut_short = dispatch.stopping or ("the time limit of the run is near" if dispatch.out_of_time else None)
+    if remaining and cut_short:
+        return EXIT_UNFINISHED, f"unfinished, run again: {cut_short}; tasks still to do: {remaining}"
+    if remaining and (limit is None or counts["saved"] < limit):
+        return EXIT_UNFINISHED, f"unfinished, run again: workers lost: {counts['lost']}; tasks still to do: {remaining}"
+    if counts["failed"]:
+        return EXIT_FAILED, f"done, but tasks that failed: {counts['failed']} of {counts['saved']}"
+    return EXIT_OK, f"done: tasks: {counts['saved']}"
+
+
+@contextlib.contextmanager
+def _disk_full_is_no_crash():
+    """A full disk is for the user to mend: one sentence and exit code 3, not a traceback."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        what = error.filename or "the TODO-file, its journal or the summary"
+        raise TryAgainError(
+            f"{error.strerror} while writing {what}; make room and run the same command again"
+        ) from error

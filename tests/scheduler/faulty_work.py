@@ -1,0 +1,72 @@
+"""Handlers that go wrong in every way that work can; chosen by the task's method."""
+
+import ctypes
+import errno
+import logging
+import os
+import signal
+import time
+
+from photometry.errors import BadInputError, NothingToDoError
+from photometry.status import STATUS
+
+log = logging.getLogger("photometry.faulty")
+
+
+def work(task, fault_file=None, seconds=0.0):
+    """Succeeds, unless the task's method names a fault."""
+    time.sleep(seconds)
+    fault = task.get("method")
+    if fault in FAULTS:
+        FAULTS[fault]()
+    log.info("flux of star %d measured", task["starid"])
+    return {**task, "status": STATUS.OK, "method_used": "faulty", "details": {"mean_flux": float(task["starid"])}}
+
+
+def segfault():
+    ctypes.string_at(0)
+
+
+def killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang():
+    while True:
+        time.sleep(0.01)
+
+
+def hang_holding_the_gil():
+    libc = ctypes.PyDLL(None)  # PyDLL: keeps the GIL during the call
+    mutex = (ctypes.c_byte * 64)()
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)  # deadlock; signals do not interrupt it
+
+
+def eats_memory():
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    return bytearray(8 << 30)
+
+
+def truncated():
+    raise BadInputError("star.fits: truncated after 5760 bytes")
+
+
+def bug():
+    return {}["flux"]
+
+
+def secondary():
+    raise NothingToDoError("belongs to star 7")
+
+
+def disk_full():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/lc.fits.gz")
+
+
+FAULTS = {
+    function.__name__: function
+    for function in (segfault, killed, hang, hang_holding_the_gil, eats_memory, truncated, bug, secondary, disk_full)
+}

@@ -1,0 +1,150 @@
+"""Real processes: what each engine does with work that succeeds, fails, hangs and dies."""
+
+import pytest
+
+from photometry.scheduler.dispatch import Dispatch
+from photometry.scheduler.handlers import Handler, load_handler
+from photometry.scheduler.limits import TaskLimits
+from photometry.scheduler.master import Master
+from photometry.scheduler.processes import ProcessEngine
+from photometry.scheduler.serial import SerialEngine
+from photometry.scheduler.work import TaskRunner
+from photometry.status import STATUS
+
+WORK = Handler("faulty_work:work")
+
+
+def drain(source, engine_name, *, timeout=None, isolate=False, recycle=None, observers=()):
+    """Do all tasks of a source with one of the engines; returns the dispatch."""
+    limits = {"task_limits": TaskLimits(timeout), "recycle": recycle}
+    dispatch = Dispatch(source, task_limits=limits["task_limits"], isolate=isolate)
+    if engine_name == "serial":
+        engine = SerialEngine(TaskRunner(load_handler(WORK), **limits))
+    else:
+        engine = ProcessEngine(2, WORK, limits)
+    try:
+        Master(dispatch, engine, observers=observers).run()
+    finally:
+        engine.close()
+    return dispatch
+
+
+def tasks_with(faults, n=12):
+    """n tasks, of which some (by priority) have a fault."""
+    return [
+        {"priority": i, "starid": 1000 + i, "method": faults.get(i), "tmag": 10.0, "datasource": "tpf"}
+        for i in range(1, n + 1)
+    ]
+
+
+@pytest.fixture(params=["serial", "processes"])
+def engine_name(request):
+    return request.param
+
+
+def test_all_tasks_are_done_once(list_source, engine_name):
+    source = list_source(300)
+    dispatch = drain(source, engine_name)
+    assert {id_: result["details"]["mean_flux"] for id_, result in source.results.items()} == {
+        id_: 1000.0 + id_ for id_ in range(1, 301)
+    }
+    assert dispatch.counts["failed"] == 0
+
+
+def test_an_exception_becomes_a_result_and_the_run_goes_on(list_source, engine_name):
+    source = list_source(tasks=tasks_with({3: "truncated", 5: "bug", 7: "secondary"}))
+    dispatch = drain(source, engine_name)
+    status = {id_: result["status"] for id_, result in source.results.items() if result["status"] != STATUS.OK}
+    assert status == {3: STATUS.ERROR, 5: STATUS.ERROR, 7: STATUS.SKIPPED}
+    assert source.results[3]["details"]["errors"] == ["BadInputError: star.fits: truncated after 5760 bytes"]
+    assert "KeyError: 'flux'" in source.results[5]["details"]["errors"][0]
+    assert "faulty_work.py" in source.results[5]["details"]["errors"][0]
+    assert source.results[5]["attempt"]["error_class"] == "KeyError"
+    assert dispatch.counts["failed"] == 2
+
+
+def test_a_soft_time_limit_ends_python_code_that_hangs(list_source, engine_name):
+    source = list_source(tasks=tasks_with({2: "hang"}, n=4))
+    drain(source, engine_name, timeout=0.5)
+    assert source.results[2]["details"]["errors"] == ["TargetTimeoutError: took longer than its time limit of 0.5 s"]
+    assert len(source.results) == 4
+
+
+@pytest.mark.parametrize("fault", ["segfault", "killed"])
+def test_a_task_that_kills_its_worker_costs_only_itself(list_source, fault):
+    source = list_source(tasks=tasks_with({4: fault}))
+    drain(source, "processes")
+    assert list(source.set_aside) == [4]
+    assert ("SIGSEGV" if fault == "segfault" else "SIGKILL") in source.set_aside[4]
+    assert sorted(source.results) == [id_ for id_ in range(1, 13) if id_ != 4]
+
+
+def test_innocent_tasks_of_a_worker_that_died_are_not_blamed(list_source):
+    source = list_source(tasks=tasks_with({200: "killed"}, n=400))
+    drain(source, "processes")
+    assert set(source.deaths_by_task) == {200}
+    assert len(source.results) == 399
+
+
+def test_isolated_tasks_that_die_cost_no_worker(list_source, engine_name):
+    source = list_source(tasks=tasks_with({1: "segfault", 3: "killed"}, n=5))
+    dispatch = drain(source, engine_name, isolate=True)
+    assert sorted(source.set_aside) == [1, 3]
+    assert sorted(source.results) == [2, 4, 5]
+    assert dispatch.counts["lost"] == 0
+
+
+def test_code_that_never_returns_is_killed_after_its_hard_limit(list_source):
+    source = list_source(tasks=tasks_with({1: "hang_holding_the_gil"}, n=3), max_attempts=1)
+    drain(source, "processes", timeout=0.2)
+    assert list(source.set_aside) == [1]
+    assert sorted(source.results) == [2, 3]
+
+
+def test_isolated_code_that_never_returns_is_killed_after_its_hard_limit(list_source, engine_name):
+    source = list_source(tasks=tasks_with({1: "hang_holding_the_gil"}, n=3), max_attempts=1)
+    drain(source, engine_name, timeout=0.2, isolate=True)
+    assert "did not heed its time limit of 0.2 s" in source.set_aside[1]
+    assert sorted(source.results) == [2, 3]
+
+
+def test_a_task_that_eats_all_memory_is_an_error_of_that_task(list_source):
+    source = list_source(tasks=tasks_with({2: "eats_memory"}, n=4))
+    drain(source, "processes", isolate=True)
+    assert source.results[2]["attempt"]["error_class"] == "MemoryError"
+    assert len(source.results) == 4
+
+
+def test_a_full_disk_stops_the_run_and_no_task_is_blamed(list_source, engine_name):
+    source = list_source(tasks=tasks_with({2: "disk_full"}, n=50))
+    dispatch = drain(source, engine_name)
+    assert dispatch.stopping == "No space left on device: out/lc.fits.gz"
+    assert 2 in source.todo
+    assert not source.set_aside
+    assert dispatch.counts["failed"] == 0
+
+
+def test_recycled_processes_do_the_same(list_source, engine_name):
+    source = list_source(20)
+    drain(source, engine_name, recycle=6)
+    assert len(source.results) == 20
+
+
+def test_what_a_task_logged_comes_back_with_its_result(list_source):
+    source, lines = list_source(3), {}
+
+    def observe(results):
+        lines.update({result["priority"]: result["log"] for result in results})
+
+    drain(source, "processes", observers=[observe])
+    assert {id_: [line[3] for line in logged] for id_, logged in lines.items()} == {
+        id_: [f"flux of star {1000 + id_} measured"] for id_ in (1, 2, 3)
+    }
+
+
+def test_peak_memory_and_times_are_recorded(list_source, engine_name):
+    source = list_source(2)
+    drain(source, engine_name)
+    attempt = source.results[1]["attempt"]
+    assert 1e7 < attempt["peak_memory"] < 1e10
+    assert attempt["end"] - attempt["start"] == pytest.approx(source.results[1]["time"], abs=1e-5)
