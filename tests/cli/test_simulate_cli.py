@@ -1,0 +1,35 @@
+"""``photometry simulate``: what a user types, sees, and finds on disk."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def photometry(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "photometry", *map(str, args)], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_simulate_tpf_writes_files_catalogue_and_truth(tmp_path):
+    done = photometry("simulate", "tpf", tmp_path / "new", "--targets", 3, "--times", 20, "--seed", 1, "--truncated", 1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "3 target pixel files of 20 exposures" in done.stdout
+    assert len(list((tmp_path / "new").glob("tess*_tp.fits"))) == 3
+    assert {"catalog.ecsv", "truth.ecsv"} <= {f.name for f in (tmp_path / "new").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--targets", "0"], "targets=0: expected 1 to"),
+        (["--targets", "many"], "--targets"),
+        (["--prf", "/no/such"], "--prf"),
+    ],
+)
+def test_wrong_options_give_one_sentence_and_exit_code_2(tmp_path, options, message):
+    done = photometry("simulate", "tpf", tmp_path, *options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
