@@ -1,0 +1,91 @@
+"""What `photometry status` makes of a summary."""
+
+import json
+import os
+
+import pytest
+
+from photometry.errors import WrongUseError
+from photometry.report.status import counts, link_summary, print_status, read_summary, state
+
+SUMMARY = {
+    "numtasks": 100,
+    "tasks_run": 41,
+    "OK": 30,
+    "WARNING": 10,
+    "ERROR": 1,
+    "STARTED": 2,
+    "run": 3,
+    "host": "node1",
+    "version": "0.1.0",
+    "started": "2026-01-01T00:00:00Z",
+    "updated": "2026-01-01T00:10:00Z",
+    "rate": 12.5,
+    "mean_elaptime": 0.3,
+    "workers": 8,
+    "expected_end": "2026-01-01T00:20:00Z",
+    "failures": [
+        {
+            "error_class": "BadInputError",
+            "message": "PATH: truncated",
+            "where": "",
+            "count": 1,
+            "example": 7,
+            "example_text": "a[b]: truncated",
+        }
+    ],
+}
+UPDATED = 1767226200.0  # 2026-01-01T00:10:00Z
+
+
+def test_summary_is_found_by_file_and_by_folder(tmp_path):
+    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
+    assert read_summary(tmp_path) == read_summary(tmp_path / "summary.json") == SUMMARY
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}', "\x00\xff"])
+def test_what_is_no_summary_is_refused_with_a_sentence(tmp_path, text):
+    (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(WrongUseError, match=r"summary.json: is not a summary"):
+        read_summary(tmp_path)
+
+
+def test_a_folder_without_summary_is_refused_with_what_is_expected(tmp_path):
+    with pytest.raises(WrongUseError, match="expected a folder that"):
+        read_summary(tmp_path)
+
+
+def test_tasks_without_status_are_to_do():
+    assert counts(SUMMARY) == {"OK": 30, "ERROR": 1, "WARNING": 10, "STARTED": 2, "to do": 57}
+
+
+def test_a_silent_run_is_said_to_be_silent():
+    assert state(SUMMARY, now=UPDATED + 5) == "running"
+    assert state(SUMMARY, now=UPDATED + 3600).startswith("no news for 1:00:00")
+    assert state({**SUMMARY, "ended": "2026-01-01T00:30:00Z", "reason": "done"}, now=UPDATED + 9e9).startswith(
+        "ended 2026-01-01"
+    )
+
+
+def test_status_names_counts_speed_and_causes(capsys):
+    print_status(SUMMARY)
+    shown = capsys.readouterr().out
+    for text in (
+        "run 3" if "run 3" in shown else "3 on node1",
+        "30 OK",
+        "57 to do of 100",
+        "12.5 targets/s",
+        "1 × BadInputError",
+        "a[b]: truncated",
+    ):
+        assert text in shown
+
+
+def test_the_summary_is_linked_into_other_folders_and_follows_the_last_run(tmp_path):
+    for name in ("in", "out1", "out2"):
+        (tmp_path / name).mkdir()
+    for name in ("out1", "out2"):
+        (tmp_path / name / "summary.json").write_text(json.dumps({**SUMMARY, "run": name}))
+        link_summary(tmp_path / name / "summary.json", [tmp_path / "in", tmp_path / name])
+        assert read_summary(tmp_path / "in")["run"] == name
+    assert not os.path.isabs(os.readlink(tmp_path / "in" / "summary.json"))

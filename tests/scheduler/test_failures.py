@@ -1,0 +1,62 @@
+"""Failures grouped by cause."""
+
+import pytest
+
+from photometry.scheduler.failures import MOST_GROUPS, FailureGroups, without_numbers
+from photometry.scheduler.protocol import DIED
+from photometry.status import STATUS
+
+
+def failure(starid, text, error_class="BadInputError", where="pixels/x.py:10 in read"):
+    attempt = {"error_class": error_class, "error_text": text, "where": where}
+    return {"priority": starid, "starid": starid, "status": STATUS.ERROR, "attempt": attempt}
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("/data/s1/tess-123.fits: truncated after 5760 bytes", "PATH: truncated after N bytes"),
+        ("TIC 25155310: no pixel above 3.5e-2", "TIC N: no pixel above N"),
+        ("KeyError: 'flux'\nmore", "KeyError: 'flux'"),
+        ("FLUX_ERR2 is missing", "FLUX_ERR2 is missing"),
+        ("", ""),
+    ],
+)
+def test_numbers_and_paths_do_not_tell_causes_apart(text, bare):
+    assert without_numbers(text) == bare
+
+
+def test_equal_causes_are_counted_once_with_an_example():
+    groups = FailureGroups()
+    groups.add([failure(7, "/a/7.fits: truncated after 10 bytes"), failure(8, "/b/8.fits: truncated after 99 bytes")])
+    groups.add([failure(9, "no APERTURE"), {"priority": 3, "starid": 3, "status": STATUS.OK}])
+    first, second = groups.as_list()
+    assert (first["count"], first["example"], first["message"]) == (2, 7, "PATH: truncated after N bytes")
+    assert (second["count"], second["example"]) == (1, 9)
+
+
+def test_the_same_message_from_another_place_is_another_cause():
+    groups = FailureGroups()
+    groups.add([failure(1, "x", where="a.py:1 in f"), failure(2, "x", where="b.py:1 in g")])
+    assert len(groups.as_list()) == 2
+
+
+def test_dead_processes_are_counted():
+    groups = FailureGroups()
+    groups.add(
+        [
+            {
+                "priority": 5,
+                DIED: "killed by SIGSEGV",
+                "attempt": {"error_class": "ProcessDied", "error_text": "killed by SIGSEGV"},
+            }
+        ]
+    )
+    assert groups.as_list()[0]["message"] == "killed by SIGSEGV"
+
+
+def test_the_number_of_groups_is_bounded():
+    groups = FailureGroups()
+    groups.add([failure(i, "x", error_class=f"Error{i}") for i in range(10 * MOST_GROUPS)])
+    assert len(groups.as_list()) <= MOST_GROUPS + 1
+    assert sum(group["count"] for group in groups.as_list()) == 10 * MOST_GROUPS
