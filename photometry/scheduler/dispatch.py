@@ -91,6 +91,7 @@ class Dispatch:
         self._isolate = isolate
         self._deadline = deadline
         self._workers = {}
+        self._suspects = set()
         self._hungry = set()  # workers that could take more than there was
         self._out = 0  # tasks that workers hold
         self._drained = False  # the source had nothing more to hand out when last asked
@@ -133,7 +134,8 @@ class Dispatch:
 
         Parameters
         ----------
-        running : id of the task that it was working on; None: not known, then each that it held is suspected
+        running : id of the task that it was working on; None: not known, then each that it held is suspected: not blamed,
+            but done alone and isolated, which will tell
         """
         state = self._workers.pop(worker, None)
         if state is None:
@@ -141,10 +143,13 @@ class Dispatch:
         self._hungry.discard(worker)
         self.counts["lost"] += 1
         log.error("%s is lost: %s; tasks that go back: %d", state.name, why, len(state.tasks))
-        self._give_back(state, [id_ for id_ in state.tasks if running not in (None, id_)], f"{state.name} was lost")
-        for id_ in list(state.tasks):
-            self._drop(state, id_)
-            self._died(id_, why)
+        if running is None and len(state.tasks) == 1:
+            (running,) = state.tasks
+        if running is None:
+            self._suspects.update(state.tasks)
+        if self._drop(state, running) is not None:
+            self._died(running, why)
+        self._give_back(state, list(state.tasks), f"{state.name} was lost")
         return self._feed_hungry(now)
 
     def left(self, worker, now):
@@ -301,12 +306,16 @@ class Dispatch:
             tasks = self._in_time(tasks, now)
         if not tasks:
             return None
-        suspect = self.source.deaths(tasks[0]["priority"]) > 0
+        suspect = self._suspect(tasks[0])
         # A suspect goes alone, so that nobody else is blamed when it dies again.
-        tasks = tasks[:1] if suspect else list(takewhile(lambda task: not self.source.deaths(task["priority"]), tasks))
+        tasks = tasks[:1] if suspect else list(takewhile(lambda task: not self._suspect(task), tasks))
         self.source.start_tasks([task["priority"] for task in tasks])
         self._left -= len(tasks)
         return Send(worker, tasks, self._isolate or suspect)
+
+    def _suspect(self, task):
+        """Whether a task may take its process down: it has, or was in the hands of a worker that died."""
+        return task["priority"] in self._suspects or self.source.deaths(task["priority"]) > 0
 
     def _in_time(self, tasks, now):
         """Those of ``tasks`` that will be done by the deadline; where none will, others that may, from further down."""

@@ -105,6 +105,17 @@ def test_only_the_running_task_of_a_lost_worker_has_used_up_an_attempt(list_sour
     assert sorted(source.released) == held
 
 
+def test_where_it_is_not_known_what_killed_a_worker_nobody_is_blamed_but_all_are_isolated(list_source):
+    source = list_source(50)
+    dispatch = Dispatch(source)
+    (send,) = dispatch.joined(1, now=0.0)
+    held = sent(dispatch.results(1, [done(send.tasks[0], 0.01)], now=0.01))
+    dispatch.lost(1, now=5.0, why="silent")
+    assert not source.deaths_by_task
+    actions = dispatch.joined(2, now=6.0)
+    assert all(send.isolated and sent([send])[0] in held for send in actions)
+
+
 def test_a_suspect_goes_alone_and_isolated(list_source):
     source = list_source(5)
     source.deaths_by_task[1] = 1
