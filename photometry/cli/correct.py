@@ -1,0 +1,97 @@
+"""``photometry correct``: fill FLUX_CORR and FLUX_CORR_ERR of our light curves."""
+
+import json
+import logging
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+import click
+
+from ..errors import TargetError
+
+log = logging.getLogger(__name__)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("folder", type=click.Path(exists=True))
+@click.option("--window", type=click.FloatRange(min=0, min_open=True), default=1.5, show_default=True, metavar="DAYS",
+              help="Window of the trend: at least 3 times the longest transit to keep.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Also light curves that are corrected already.")
+@click.option("--dry-run", is_flag=True, help="Compute, but write nothing.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share the work.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="One JSON object per light curve on standard output, and no progress bar."
+)
+def command(folder, window, overwrite, dry_run, jobs, as_json):
+    """Correct all light curves at and below FOLDER (or the one file FOLDER).
+
+    The slow trend (a sliding biweight that keeps transits) is divided out, and what is left is written into the columns
+    FLUX_CORR and FLUX_CORR_ERR (ppm) of the same file. Files that are corrected already are left alone, so that an
+    interrupted run is continued by calling it again. Exit code 1: some light curves could not be corrected.
+    """
+    paths = _paths(folder)
+    options = {"window": window, "overwrite": overwrite, "dry_run": dry_run}
+    counts = {"corrected": 0, "already": 0, "failed": 0}
+    for result in _with_progress(_results(paths, options, jobs), len(paths), hidden=as_json):
+        counts["failed" if "error" in result else "corrected" if result["corrected"] else "already"] += 1
+        if as_json:
+            click.echo(json.dumps(result))
+        elif "error" in result:
+            click.echo(f"photometry: {result['error']}", err=True)
+    if not as_json:
+        wrote = "would be corrected" if dry_run else "corrected"
+        click.echo(
+            f"{counts['corrected']} light curves {wrote}, {counts['already']} were corrected before, {counts['failed']} failed"
+        )
+    return 1 if counts["failed"] else 0
+
+
+def _paths(folder):
+    from pathlib import Path
+
+    from ..lightcurve.correct import lightcurve_files
+
+    paths = [Path(folder)] if Path(folder).is_file() else lightcurve_files(folder)
+    if not paths:
+        raise click.UsageError(f"{folder}: no light curves (*_lc.fits, *_lc.fits.gz) in this folder or below it")
+    return paths
+
+
+def _results(paths, options, jobs):
+    """One dict per light curve, as they get ready"""
+    if jobs == 1:
+        yield from (_correct(path, options) for path in paths)
+        return
+    spawn = multiprocessing.get_context("spawn")  # numba's threads do not survive a fork
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_thread) as pool:
+        futures = [pool.submit(_correct, path, options) for path in paths]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _one_thread():
+    """The processes share the cores already"""
+    import numba
+
+    numba.set_num_threads(1)
+
+
+def _correct(path, options):
+    from ..lightcurve.correct import correct_file
+
+    try:
+        return correct_file(path, **options)
+    except TargetError as error:
+        return {"path": str(path), "corrected": False, "error": str(error)}
+
+
+def _with_progress(results, total, hidden):
+    from rich.console import Console
+    from rich.progress import track
+
+    if hidden:
+        return results
+    return track(results, "correcting", total=total, console=Console(stderr=True), transient=True)

@@ -1,0 +1,112 @@
+"""Take slow trends out of a light curve and keep its transits; measure the noise that is left.
+
+The trend is Tukey's biweight in a sliding window of time: the best of the methods that Hippke et al. (2019, AJ 158, 143)
+compared at keeping transits. The work is done by their library, wotan.
+"""
+
+import numpy as np
+from scipy.signal import savgol_filter
+
+from ..errors import WrongUseError
+
+DEFAULT_WINDOW = 1.5  # d; about 3 times the longest transit that shall be kept (Hippke et al. 2019, section 3)
+CDPP_WINDOW = 2.0  # d; trend removed before the noise is measured, as the window of Gilliland et al. 2011
+OUTLIER = 5.0  # robust standard deviations
+MAD_TO_SIGMA = 1.4826
+
+
+def flatten(lc, window=DEFAULT_WINDOW, *, mask=None, edge_cutoff=0.0, return_trend=False):
+    """Divide a light curve by its trend.
+
+    Parameters
+    ----------
+    lc : Lightcurve, positive fluxes
+    window : float, days
+        Slower variation is removed. At least 3 times the longest transit to be kept
+    mask : (n_samples,) bool array, optional
+        Samples that must not shape the trend, e.g. of known transits: `transit_mask`
+    edge_cutoff : float, days
+        So much beside every gap becomes NaN, because the trend is less certain there
+    return_trend : bool
+
+    Returns
+    -------
+    flat : light curve of the same kind: flux relative to the trend, about 1; uncertainties likewise; NaN, and flagged,
+        where the trend is not known
+    trend : (n_samples,) array, only with ``return_trend``; flagged samples do not shape it
+    """
+    trend = _trend(lc, window, mask, edge_cutoff)
+    flat = lc.with_fluxes(lc.fluxes / trend, lc.uncertainties / trend)
+    return (flat, trend) if return_trend else flat
+
+
+def _trend(lc, window, mask, edge_cutoff):
+    if not window > 0:
+        raise WrongUseError(f"window={window!r}: expected days, above zero")
+    if not np.any(lc.fluxes[lc.good()] > 0):
+        raise WrongUseError(f"{lc!r}: no good sample has a positive flux, so it cannot be divided by its trend")
+    excluded = ~lc.good() if mask is None else ~lc.good() | mask
+    fluxes = lc.fluxes / np.median(lc.fluxes[lc.good()])
+    options = {"window_length": window, "method": "biweight", "edge_cutoff": edge_cutoff, "mask": excluded}
+    _, trend = _wotan_flatten()(lc.get_times(), fluxes, return_trend=True, **options)
+    return trend * np.median(lc.fluxes[lc.good()])
+
+
+def _wotan_flatten():
+    try:
+        from wotan import flatten as wotan_flatten
+    except ImportError as error:
+        raise WrongUseError("detrending needs wotan: pip install 'photometry[search]'") from error
+    return wotan_flatten
+
+
+def transit_mask(times, period, duration, t0):
+    """(n,) bool array, True within ``duration`` around the mid-transit times ``t0 + i * period``; all in days."""
+    return np.abs((np.asarray(times) - t0 + 0.5 * period) % period - 0.5 * period) < 0.5 * duration
+
+
+def cdpp(lc, hours=6.5, *, window=CDPP_WINDOW):
+    """Combined differential photometric precision: the noise of a light curve averaged over the time of a transit.
+
+    As Gilliland et al. (2011, ApJS 197, 6) and Van Cleve et al. (2016, PASP 128, 075002) estimate it: remove the trend
+    (a quadratic in a sliding window) and outliers, take the running mean over ``hours``, then its standard deviation.
+    Outliers, deep transits among them, are found first, against a robust trend, so that they do not shape the quadratic.
+
+    Parameters
+    ----------
+    lc : Lightcurve
+    hours : float
+    window : float, days, of the trend; None: there is no trend
+
+    Returns
+    -------
+    float, ppm; NaN where no stretch of ``hours`` is free of gaps
+    """
+    flat = lc if window is None else flatten(lc, window)
+    good = flat.good() & np.isfinite(flat.fluxes)
+    times, flux = flat.get_times()[good], flat.fluxes[good] / np.median(flat.fluxes[good])
+    deviation = np.abs(flux - 1)
+    keep = deviation <= OUTLIER * MAD_TO_SIGMA * np.median(deviation)
+    times, flux = times[keep], flux[keep]
+    if window is not None:
+        flux = flux / _sliding_quadratic(times, flux, window)
+    return float(np.std(_running_means(times, flux, hours / 24)) * 1e6)
+
+
+def _sliding_quadratic(times, flux, window):
+    """Savitzky-Golay filter of second order, over as many samples as ``window`` days hold"""
+    count = min(round(window / np.median(np.diff(times))), len(flux) - 1) // 2 * 2 + 1
+    return savgol_filter(flux, count, 2) if 3 < count <= len(flux) else np.ones(len(flux))
+
+
+def _running_means(times, flux, length):
+    """Means over all stretches of ``length`` days in which at most a tenth of the samples is missing"""
+    step = np.median(np.diff(times))
+    count = max(round(length / step), 1)
+    if len(times) < count:
+        return np.array([np.nan])
+    total = np.concatenate([[0.0], np.cumsum(flux - 1)])
+    means = (total[count:] - total[:-count]) / count
+    spans = times[count - 1 :] - times[: len(times) - count + 1]
+    whole = spans <= (1.1 * count - 1) * step + 1e-9
+    return means[whole] if whole.any() else np.array([np.nan])
