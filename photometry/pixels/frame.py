@@ -1,0 +1,107 @@
+"""`Frame` and `Plane`: one exposure of one CCD, and where its pixels lie in a file.
+
+Pixels are read straight from their place in the (uncompressed) file, a few rows at a time where that is all one needs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import BadInputError
+
+DAY = 86400  # s
+TESS_CADENCES = (20, 120, 200, 600, 1800)  # s, nominal times between exposures
+_DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}  # BITPIX of the FITS standard
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where one image lies in an uncompressed file, and which part of it sees the sky."""
+
+    path: str
+    offset: int  # bytes from the start of the file to the first pixel
+    shape: tuple  # (n_rows, n_columns) in the file
+    bitpix: int
+    rows: tuple  # (start, stop) of the rows and columns that see the sky
+    columns: tuple
+    bscale: float = 1.0
+    bzero: float = 0.0
+
+    @property
+    def end(self):
+        """Bytes from the start of the file to the end of the image"""
+        return self.offset + self.shape[0] * self.shape[1] * abs(self.bitpix) // 8
+
+    def read(self, start=0, stop=None):
+        """Rows ``start`` to ``stop`` of the part that sees the sky, (n_rows, n_columns) float32 array."""
+        first, last = self.rows
+        stop = last if stop is None else first + stop
+        dtype = np.dtype(_DTYPES[self.bitpix])
+        n_bytes = (stop - first - start) * self.shape[1] * dtype.itemsize
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(self.offset + (first + start) * self.shape[1] * dtype.itemsize)
+            raw = file.read(n_bytes)
+        if len(raw) < n_bytes:
+            raise BadInputError(f"{self.path}: ends within its pixels; it is truncated, get it again")
+        pixels = np.frombuffer(raw, dtype).reshape(-1, self.shape[1])[:, slice(*self.columns)]
+        if (self.bscale, self.bzero) != (1, 0):
+            pixels = pixels * self.bscale + self.bzero
+        return pixels.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One exposure of one CCD. Times are days, barycentric (for the centre of the image), minus ``time_reference``."""
+
+    mission: str
+    sector: int
+    camera: int
+    ccd: int
+    cadence: int  # s, nominal
+    time_start: float
+    time_stop: float
+    time: float
+    time_reference: int
+    timecorr: float  # days, barycentric correction contained in the times
+    cadenceno: int
+    quality: int
+    flux: Plane
+    error: Plane | None  # None: the files have no errors, they follow from the photons
+    scale: float  # multiply the pixels of the file by this to get e-/s
+    exposure: float  # s of collected light
+    read_noise: float  # e- per pixel and exposure, for files without errors
+    first_row: int  # the mission's number of the first row and column that see the sky
+    first_column: int
+    header_units: tuple  # numbers of the HDUs that describe this image: primary, and the one with the WCS
+    barycentric: bool = True  # False: the times are those of the spacecraft
+
+    @property
+    def group(self):
+        """What a cube is made of: frames of one mission, sector, camera, CCD and cadence."""
+        return self.mission, self.sector, self.camera, self.ccd, self.cadence
+
+    @property
+    def shape(self):
+        """(n_rows, n_columns) of the part that sees the sky"""
+        return tuple(stop - start for start, stop in (self.flux.rows, self.flux.columns))
+
+    def read_flux(self, start=0, stop=None):
+        """Rows of the image, (n_rows, n_columns) float32 array, e-/s."""
+        return self._scaled(self.flux.read(start, stop))
+
+    def read_error(self, start=0, stop=None):
+        """Rows of the uncertainties, (n_rows, n_columns) float32 array, e-/s."""
+        if self.error is not None:
+            return self._scaled(self.error.read(start, stop))
+        electrons = np.maximum(self.read_flux(start, stop), 0) * np.float32(self.exposure)
+        return np.sqrt(electrons + np.float32(self.read_noise**2)) / np.float32(self.exposure)
+
+    def _scaled(self, pixels):
+        return pixels if self.scale == 1 else pixels * np.float32(self.scale)
+
+
+def nominal_cadence(days):
+    """Time between exposures (s): the nearest of `TESS_CADENCES` within 10 %, else the time itself, rounded."""
+    seconds = days * DAY
+    nearest = min(TESS_CADENCES, key=lambda nominal: abs(nominal - seconds))
+    return nearest if abs(nearest - seconds) <= 0.1 * nearest else round(seconds)

@@ -1,0 +1,95 @@
+"""What `photometry prepare` finds wrong with frames, beside what the mission says.
+
+The findings are bits above those that missions use, so that both fit in one number. A frame that is bad also gets the
+mission's bit 128, "excluded by hand", which every user of the default bit mask leaves out.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+DEFAULT_BITMASK = 1 | 2 | 4 | 8 | 32 | 64 | 128 | 4096  # times with one of these bits are not used
+EXCLUDED = 128
+
+
+class FrameFlag(NamedTuple):
+    """One bit of the ``quality`` of a cube or a stamp."""
+
+    bit: int
+    name: str
+    text: str
+
+
+BAD_FRAME = FrameFlag(1 << 16, "bad frame", "empty, smeared or displaced image, found by prepare; always with 128")
+HIGH_BACKGROUND = FrameFlag(
+    1 << 17, "high background", "the background of the whole image is far above its usual level"
+)
+BACKGROUND_JUMP = FrameFlag(
+    1 << 18, "background jump", "the background of this target jumps against the times around it"
+)
+SCATTERED_LIGHT = FrameFlag(1 << 19, "scattered light", "the background of this target is far above its usual level")
+FRAME_FLAGS = (BAD_FRAME, HIGH_BACKGROUND, BACKGROUND_JUMP, SCATTERED_LIGHT)
+
+MIN_FINITE = 0.5  # share of the pixels that need a value
+FLUX_RANGE = (0.7, 1.3)  # flux of the reference stars over their usual flux: outside, the image is smeared or veiled
+MAX_MOVEMENT = 1.0  # pixels away from the usual place
+JUMP = 8  # standard deviations
+HIGH = 1.25  # background over its median
+
+
+def find_bad_frames(finite, star_flux, movement):
+    """Which frames cannot be used.
+
+    Parameters
+    ----------
+    finite : (n_times,) array, share of the pixels with a value
+    star_flux : (n_times, n_stars) array, e-/s, of the reference stars
+    movement : (n_times, 2, 3) array, see `pointing`
+
+    Returns
+    -------
+    bad : (n_times,) bool array
+    """
+    bad = ~(finite >= MIN_FINITE)
+    if star_flux.shape[1] >= 3 and not bad.all():
+        usual = np.nanmedian(star_flux[~bad], axis=0)
+        ratio = np.nanmedian(np.nan_to_num(star_flux) / usual, axis=1)
+        bad |= (ratio < FLUX_RANGE[0]) | (ratio > FLUX_RANGE[1])
+        shift = movement[:, :, 0]
+        bad |= np.hypot(*(shift - np.median(shift[~bad], axis=0)).T) > MAX_MOVEMENT
+    return bad
+
+
+def background_flags(level, high=HIGH_BACKGROUND, jump=None):
+    """Flags from a series of background levels.
+
+    Parameters
+    ----------
+    level : (n_times,) array, e-/s; NaN where there is none
+    high, jump : FrameFlag to set where the level is far above its median, and where it differs from the median of the
+        five times around it by far more than usual; None: not looked for
+
+    Returns
+    -------
+    flags : (n_times,) int array
+    """
+    flags = np.zeros(len(level), dtype=np.int64)
+    known = np.isfinite(level)
+    if known.sum() < 5:
+        return flags
+    usual = np.median(level[known])
+    if high is not None:
+        spread = 1.4826 * np.median(np.abs(level[known] - usual))
+        flags[known & (level > usual + max((HIGH - 1) * abs(usual), JUMP * spread))] |= high.bit
+    if jump is not None:
+        from scipy.ndimage import median_filter
+
+        difference = level[known] - median_filter(level[known], 5, mode="nearest")
+        spread = 1.4826 * np.median(np.abs(difference)) + 1e-3 * abs(usual)
+        flags[np.flatnonzero(known)[np.abs(difference) > JUMP * spread]] |= jump.bit
+    return flags
+
+
+def describe(quality):
+    """Names of our own flags that are set in a quality, e.g. ``['bad frame']``."""
+    return [flag.name for flag in FRAME_FLAGS if quality & flag.bit]

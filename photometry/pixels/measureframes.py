@@ -1,0 +1,80 @@
+"""First pass of `prepare`: what is measured on every frame alone (background, stars, usable pixels)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .background import BackgroundModel, camera_centre
+from .framequality import DEFAULT_BITMASK
+from .pointing import centroids, find_reference_stars
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The frame that the others are compared with."""
+
+    index: int
+    pixels: np.ndarray  # (n_stars, 2) int: row, column of the reference stars
+    positions: np.ndarray  # (n_stars, 2) their centroids
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of the frames after the first pass; arrays of n_times (or of the frames of a batch)."""
+
+    mesh: np.ndarray  # (n_times, n_tile_rows, n_tile_columns) e-/s
+    glow: np.ndarray  # (n_times, n_rings) e-/s
+    background_err: np.ndarray  # (n_times,) e-/s
+    finite: np.ndarray  # (n_times,) share of the pixels with a value
+    positions: np.ndarray  # (n_times, n_stars, 2) row, column
+    star_flux: np.ndarray  # (n_times, n_stars) e-/s
+
+    def save(self, path):
+        np.savez(path, **self.__dict__)
+
+    @classmethod
+    def load(cls, paths):
+        """Join batches, in order."""
+        parts = []
+        for path in paths:
+            with np.load(path, allow_pickle=False) as file:
+                parts.append({name: file[name] for name in file.files})
+        return cls(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def background_model(frame):
+    """The model of the background for images like ``frame``; cut-outs are too small for the glow."""
+    whole = min(frame.shape) >= 200
+    return BackgroundModel(frame.shape, camera_centre(frame.mission, frame.ccd, frame.shape) if whole else None)
+
+
+def choose_reference(frames, model):
+    """The frame nearest to the middle that the mission calls good, and that has a background; with its stars."""
+    middle = len(frames) // 2
+    good = [i for i, frame in enumerate(frames) if not frame.quality & DEFAULT_BITMASK] or list(range(len(frames)))
+    good.sort(key=lambda i: abs(i - middle))
+    for index in good[:20]:
+        image = frames[index].read_flux()
+        mesh, glow, _ = model.measure(image)
+        if np.isfinite(mesh).all():
+            image = image - model.image(mesh, glow)
+            pixels = find_reference_stars(image)
+            return Reference(index, pixels, centroids(image, pixels)[0])
+    return Reference(good[0], np.zeros((0, 2), dtype=int), np.zeros((0, 2)))
+
+
+def measure(frames, model, reference):
+    """Measure some frames.
+
+    Returns
+    -------
+    Measured
+    """
+    rows = []
+    for frame in frames:
+        image = frame.read_flux()
+        mesh, glow, error = model.measure(image)
+        known = np.isfinite(mesh).all()
+        stars = centroids(image - (model.image(mesh, glow) if known else 0), reference.pixels)
+        rows.append((mesh, glow, error, np.isfinite(image).mean(), *stars))
+    return Measured(*(np.array(column) for column in zip(*rows, strict=True)))

@@ -1,0 +1,404 @@
+"""`photometry prepare`: the full-frame images of a folder become image cubes, one HDF5 file per CCD.
+
+Two passes over the images. The first measures on each frame alone what can be measured there: background, stars, usable
+pixels. Between them the background is smoothed in time, bad frames are found and the movement of the stars is fitted.
+The second pass removes the background and puts the pixels into their places, the rows of one chunk at a time.
+
+Everything finished is kept in a hidden folder beside the cube, ``.sector001_camera1_ccd1.part``: batches of measured frames
+as files of their own, and a list of the rows that are in the cube and on the disk. Whatever kills the program, the next
+call goes on from there, with the same result. The cube gets its name when it is complete.
+"""
+
+import contextlib
+import fcntl
+import json
+import logging
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .._version import __version__
+from ..atomic import atomic_write, write_json
+from ..errors import BadInputError, TryAgainError, WrongUseError
+from . import barycentre, cubefile, cubepixels, pointing
+from .background import smooth_in_time
+from .ffi import headers_of
+from .framequality import BAD_FRAME, DEFAULT_BITMASK, EXCLUDED, background_flags, find_bad_frames
+from .imagecube import ImageCube, cube_path
+from .imagelist import find_image_files, group_frames, read_file
+from .measureframes import Measured, background_model, choose_reference, measure
+from .workers import Workers
+
+log = logging.getLogger(__name__)
+GIB = 2**30
+MEMORY = 1.5 * GIB  # bytes, all processes together
+BASE_MEMORY = 150 * 2**20  # bytes, of a Python process with its libraries
+BATCH = 16  # frames measured between two saves
+PLAN_VERSION = 1  # to be counted up when results change: cubes begun by an older version are begun anew
+_KEPT = (
+    "TELESCOP INSTRUME DATA_REL PROCVER TICVER SCCONFIG CRMITEN CRBLKSZ EXPOSURE TIMEREF TASSIGN TIMESYS BJDREFI BJDREFF TIMEUNIT"
+    " DEADC TIMEPIXR TIERRELA INT_TIME READTIME FRAMETIM NUM_FRM TIMEDEL BACKAPP DEADAPP VIGNAPP NREADOUT GAINA GAINB GAINC GAIND"
+    " READNOIA READNOIB READNOIC READNOID"
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What became of one cube."""
+
+    path: Path
+    n_frames: int
+    n_bad: int  # frames found bad, beside those that the mission flags
+    new: bool  # False: it was there already
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a folder."""
+
+    cubes: list
+    skipped: list = field(default_factory=list)  # sentences, one per file that could not be used
+
+
+def prepare(
+    folder, output=None, *, sector=None, camera=None, ccd=None, workers=1, memory=MEMORY, overwrite=False, progress=None
+):
+    """Make the image cubes of all full-frame images in a folder.
+
+    Parameters
+    ----------
+    folder : folder with FITS files, searched with the folders below it; or one file
+    output : folder for the cubes; default: ``folder``
+    sector, camera, ccd : int, to prepare only these
+    workers : int, processes
+    memory : float, bytes that all processes together may use; fewer workers are used where they would need more
+    overwrite : bool, make cubes anew that are there already
+    progress : callable(stage, n_done, n_all), called in this process whenever something is finished
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    WrongUseError : there is nothing to prepare, or images do not fit one another
+    TryAgainError : the disk is full, or another process prepares the same cube
+    """
+    output = Path(output or (Path(folder).parent if Path(folder).is_file() else folder))
+    output.mkdir(parents=True, exist_ok=True)
+    progress = progress or (lambda stage, done, n: None)
+    frames, skipped = _list_frames(find_image_files(folder), output, workers, progress)
+    groups = group_frames(frames, sector=sector, camera=camera, ccd=ccd)
+    if not groups:
+        raise WrongUseError(_nothing_found(folder, frames, skipped))
+    cubes = [_prepare_cube(group, output, workers, memory, overwrite, progress) for group in groups.values()]
+    with contextlib.suppress(OSError):
+        shutil.rmtree(output / ".unpacked")
+    return Report(cubes, skipped)
+
+
+def _list_frames(paths, output, workers, progress):
+    scratch = output / ".unpacked"
+    if any(path.suffix in (".gz", ".fz") for path in paths):
+        scratch.mkdir(exist_ok=True)
+    frames, skipped = [], []
+    with Workers(workers, _read_one, (scratch,)) as pool:
+        for done, (found, problem) in enumerate(pool.in_order(paths), start=1):
+            frames += found
+            if problem:
+                log.warning("%s; left out", problem)
+                skipped.append(problem)
+            progress("reading headers", done, len(paths))
+    return frames, skipped
+
+
+def _read_one(shared, path):
+    return read_file(path, shared[0])
+
+
+def _nothing_found(folder, frames, skipped):
+    if frames:
+        kinds = sorted({frame.group[1:4] for frame in frames})
+        there = "; ".join("sector {}, camera {}, CCD {}".format(*kind) for kind in kinds[:5])
+        return f"{folder}: no images of the sector, camera and CCD asked for; there are {there}"
+    broken = f" ({len(skipped)} could not be read; the first: {skipped[0]})" if skipped else ""
+    return f"{folder}: no full-frame images found{broken}; expected FITS files of TESS (SPOC, TICA), TessCut or Kepler"
+
+
+def _prepare_cube(frames, output, workers, memory, overwrite, progress):
+    began = time.monotonic()
+    path = cube_path(output, *frames[0].group[1:4])
+    if path.exists() and not overwrite:
+        return _already_there(path, frames)
+    with WorkFolder(path) as work:
+        work.begin(frames)
+        model = background_model(frames[0])
+        reference = choose_reference(frames, model)
+        measured = _first_pass(
+            work, frames, model, reference, _affordable(workers, _measure_memory(frames), memory), progress
+        )
+        sky, good, datasets = _between(frames, measured, model, reference)
+        work.make_skeleton(frames, datasets, _attributes(frames, reference))
+        needed = cubepixels.band_memory((len(frames), *frames[0].shape), cubefile.TILE)
+        _second_pass(work, frames, sky, good, _affordable(workers, needed, memory), progress)
+        work.finish()
+    return Prepared(
+        path, len(frames), int(np.count_nonzero(datasets["quality"] & BAD_FRAME.bit)), True, time.monotonic() - began
+    )
+
+
+def _already_there(path, frames):
+    with ImageCube(path) as cube:
+        if cube.n_times != len(frames):
+            raise WrongUseError(
+                f"{path}: is there already, with {cube.n_times} images, but the folder has {len(frames)}; "
+                f"remove it or give --overwrite to make it anew"
+            )
+        n_bad = int(np.count_nonzero(cube.quality & BAD_FRAME.bit))
+    return Prepared(path, len(frames), n_bad, False, 0.0)
+
+
+def _affordable(workers, needed, memory):
+    """As many workers as fit into the memory beside this process, but at least one."""
+    return max(1, min(workers, int((memory - 2 * BASE_MEMORY) // (needed + BASE_MEMORY))))
+
+
+def _measure_memory(frames):
+    return np.prod(frames[0].shape) * 8 * 8  # bytes: measured, about eight images of float64
+
+
+def _first_pass(work, frames, model, reference, workers, progress):
+    batches = [slice(first, first + BATCH) for first in range(0, len(frames), BATCH)]
+    missing = [i for i in range(len(batches)) if not work.measured(i).exists()]
+    progress("measuring frames", len(frames) - sum(len(frames[batches[i]]) for i in missing), len(frames))
+    with Workers(min(workers, len(missing)), _measure_batch, (work, frames, model, reference, batches)) as pool:
+        for done in pool.as_done(missing):
+            missing.remove(done)
+            progress("measuring frames", len(frames) - sum(len(frames[batches[i]]) for i in missing), len(frames))
+    return Measured.load([work.measured(i) for i in range(len(batches))])
+
+
+def _measure_batch(shared, i):
+    work, frames, model, reference, batches = shared
+    measured = measure(frames[batches[i]], model, reference)
+    with atomic_write(work.measured(i)) as part:
+        measured.save(part)
+    return i
+
+
+def _second_pass(work, frames, sky, good, workers, progress):
+    layout = cubefile.read_layout(work.cube)
+    finished = work.finished_bands()
+    missing = [band for band in range(layout.n_bands) if band not in finished]
+    progress("writing pixels", layout.n_bands - len(missing), layout.n_bands)
+    with Workers(min(workers, len(missing)), _write_one, (work, layout, frames, sky, good)) as pool:
+        for done, band in enumerate(pool.as_done(missing), start=1):
+            work.note_band(band)
+            progress("writing pixels", layout.n_bands - len(missing) + done, layout.n_bands)
+
+
+def _write_one(shared, band):
+    work, *what = shared
+    cubepixels.write_band(work.cube, *what, band)
+    return band
+
+
+def _between(frames, measured, model, reference):
+    """What follows from the first pass: the background to remove, the good frames, and the small datasets of the cube."""
+    mission_quality = np.array([frame.quality for frame in frames], dtype=np.int64)
+    movement, scatter = pointing.fit_movement(measured.positions, reference.positions, model.shape)
+    bad = find_bad_frames(measured.finite, measured.star_flux, movement)
+    bad |= ~np.isfinite(measured.mesh).all(axis=(1, 2))
+    level = np.where(bad, np.nan, np.median(measured.mesh, axis=(1, 2)))
+    quality = mission_quality | np.where(bad, BAD_FRAME.bit | EXCLUDED, 0) | background_flags(level)
+    times = _times(frames)
+    usable = ~bad
+    sky = cubepixels.Sky(
+        model,
+        smooth_in_time(times["time"], measured.mesh, usable),
+        smooth_in_time(times["time"], measured.glow[:, None, :], usable)[:, 0] if model.n_rings else measured.glow,
+        _jumped(measured.mesh, smooth_in_time(times["time"], measured.mesh, usable), measured.background_err),
+    )
+    good = (quality & DEFAULT_BITMASK) == 0
+    if not good.any():
+        good = usable
+    datasets = times | {
+        "quality": quality.astype(np.int32),
+        "cadenceno": np.array([frame.cadenceno for frame in frames], dtype=np.int32),
+        "background_err": measured.background_err.astype(np.float32),
+        "background_mesh": sky.mesh.astype(np.float32),
+        "background_glow": sky.glow.astype(np.float32),
+        "movement": movement,
+        "movement_scatter": scatter,
+        "reference_stars": reference.positions,
+        "filename": [Path(frame.flux.path).name for frame in frames],
+    }
+    return sky, good, datasets
+
+
+def _jumped(mesh, smooth, error, limit=5):
+    """Where a tile as measured is far from what it is between the frames around it."""
+    difference = mesh - smooth
+    spread = 1.4826 * np.nanmedian(np.abs(difference), axis=0) + 3 * np.nanmedian(error)
+    return np.abs(difference) > limit * spread
+
+
+def _times(frames):
+    """Times as in the headers; those of the satellite are made barycentric for the middle of the images."""
+    times = {
+        name: np.array([getattr(frame, name) for frame in frames], dtype=float)
+        for name in ("time", "time_start", "time_stop", "timecorr")
+    }
+    first = frames[0]
+    if first.mission != "TESS":  # Kepler is far from the Earth
+        return times | {"earth": np.full((len(frames), 3), np.nan)}
+    earth = barycentre.earth_position(times["time"], first.time_reference)
+    if not first.barycentric:
+        times["timecorr"] = barycentre.correction(earth, barycentre.direction(*_middle_of_image(first)))
+        for name in ("time", "time_start", "time_stop"):
+            times[name] += times["timecorr"]
+    return times | {"earth": earth}
+
+
+def _middle_of_image(frame):
+    """(ra, decl) in degrees of the place for which the header's barycentric correction holds"""
+    from astropy.wcs import WCS
+
+    _, header = headers_of(frame)
+    column = header.get("BTC_PIX1", 0.5 * (frame.flux.columns[0] + frame.flux.columns[1])) - 1 - frame.flux.columns[0]
+    row = header.get("BTC_PIX2", 0.5 * (frame.flux.rows[0] + frame.flux.rows[1])) - 1 - frame.flux.rows[0]
+    return tuple(float(angle) for angle in WCS(header).all_pix2world(column, row, 0))
+
+
+def _attributes(frames, reference):
+    frame = frames[reference.index]
+    primary, image = headers_of(frame)
+    middle_ra, middle_decl = _middle_of_image(frame)
+    headers = {
+        k: h[k] for h in (primary, image) for k in _KEPT.split() if k in h and isinstance(h[k], int | float | str)
+    }
+    return {
+        "format": cubefile.FORMAT,
+        "version": cubefile.VERSION,
+        "creator": f"photometry {__version__}",
+        "mission": frame.mission,
+        "sector": frame.sector,
+        "camera": frame.camera,
+        "ccd": frame.ccd,
+        "cadence": frame.cadence,
+        "exposure": frame.exposure,
+        "time_reference": frame.time_reference,
+        "first_row": frame.first_row,
+        "first_column": frame.first_column,
+        "time_ra": middle_ra,
+        "time_decl": middle_decl,
+        "reference_frame": reference.index,
+        "header_primary": primary.tostring(sep="\n"),
+        "header_image": image.tostring(sep="\n"),
+        "headers": json.dumps(headers),
+    }
+
+
+class WorkFolder:
+    """The hidden folder beside a cube that holds what is finished of it. A context manager that locks it."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.folder = self.path.with_name(f".{self.path.stem}.part")
+        self.cube = self.folder / "cube.hdf5"
+        self._bands = self.folder / "bands_on_disk.txt"
+        self._plan = self.folder / "plan.json"
+        self._lock = None
+
+    def __getstate__(self):
+        return self.__dict__ | {"_lock": None}
+
+    def __enter__(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.folder / "lock", "w")
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise TryAgainError(f"{self.path}: another process is preparing it; wait for it, or stop it") from error
+        return self
+
+    def __exit__(self, *_):
+        self._lock.close()
+
+    def begin(self, frames):
+        """Keep what is finished if it is of the same images, otherwise start from nothing."""
+        plan = {"version": PLAN_VERSION, "frames": [_identity(frame) for frame in frames]}
+        plan = json.loads(json.dumps(plan))
+        if self._plan.exists() and json.loads(self._plan.read_text()) == plan:
+            log.info("%s: going on where an earlier call stopped", self.path)
+            return
+        for old in self.folder.iterdir():
+            if old.name != "lock":
+                old.unlink()
+        write_json(self._plan, plan, durable=True)
+
+    def measured(self, i):
+        """Path of a batch of measured frames."""
+        return self.folder / f"measured_{i:05d}.npz"
+
+    def make_skeleton(self, frames, datasets, attributes):
+        """Write the cube without its pixels, unless it is there."""
+        if self.cube.exists():
+            return
+        shape = (len(frames), *frames[0].shape)
+        needed = np.prod(shape) * sum(np.dtype(kind).itemsize for kind in cubefile.QUANTITIES.values())
+        free = shutil.disk_usage(self.folder).free
+        if free < 1.02 * needed:
+            raise TryAgainError(
+                f"{self.folder}: the cube needs {needed / GIB:.1f} GiB, the disk has {free / GIB:.1f} GiB free"
+            )
+        self._bands.unlink(missing_ok=True)
+        with atomic_write(self.cube) as part:
+            cubefile.write_skeleton(part, shape, datasets, attributes)
+
+    def finished_bands(self):
+        """Set of the bands that are on the disk. A last line that was cut short is removed."""
+        if not self._bands.exists():
+            return set()
+        whole, newline, _ = self._bands.read_text().rpartition("\n")
+        with atomic_write(self._bands) as part:
+            part.write_text(whole + newline)
+        return {int(line) for line in whole.split()}
+
+    def note_band(self, band):
+        """Note that a band is on the disk."""
+        with open(self._bands, "a") as file:
+            file.write(f"{band}\n")
+
+    def finish(self):
+        """Give the cube its name and remove the folder."""
+        self.cube.replace(self.path)
+        shutil.rmtree(self.folder)
+
+
+def _identity(frame):
+    stat = Path(frame.flux.path).stat()
+    return [frame.flux.path, frame.flux.offset, stat.st_size, stat.st_mtime_ns, *asdict(frame.flux)["rows"]]
+
+
+def default_workers():
+    """Processors that this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def refuse_bad_numbers(workers, memory):
+    """Raise WrongUseError where options are outside their ranges."""
+    if workers < 1:
+        raise WrongUseError(f"workers={workers}: expected a whole number from 1")
+    if memory < 0.5 * GIB:
+        raise WrongUseError(f"memory={memory / GIB:g} GiB: expected 0.5 or more")
+
+
+__all__ = ["BadInputError", "Prepared", "Report", "prepare"]

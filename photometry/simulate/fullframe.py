@@ -1,0 +1,207 @@
+"""Full-frame images of one CCD with known truth: FITS files as TESS makes them, a catalogue, and what is in them."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..atomic import atomic_write
+from ..pixels.catalog import sector_epoch
+from ..pixels.prf import PRF, GaussianPRF
+from . import detector, fullframe_fits
+from .fullframe_scene import Sky, draw_stars, electrons, image_wcs, place_on_image, relative_flux
+from .saturation import bleed
+from .spacecraft import simulate_pointing, start_time
+
+DAY = 86400.0  # s
+CATALOG_COLUMNS = ["starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff"]
+# Side of the square that gets a star's light, in pixels to each side of it: the flux beyond is below 0.01 e-/s per pixel.
+PATCHES = ((4.0, 60), (8.0, 20), (99.0, 10))  # (down to this magnitude, pixels)
+COSMIC_RAYS = 1e-6  # per pixel and second, that survive on board
+MEAN_HIT = 500.0  # e-
+
+
+@dataclass
+class FullFrameSimulation:
+    """One CCD in one sector. Image ``i`` is made when it is asked for, the same for the same seed in any order.
+
+    Parameters
+    ----------
+    size : int, rows and columns that see the sky; 2048 is a whole CCD
+    n_frames : int, exposures of the sector; some fall into the gap in its middle and are not made
+    stars : int, or a table as `startable.read_stars` or `fullframe_scene.draw_stars` make it
+    prf : pixel response; default: analytic, wider far from the camera's centre
+    jitter : float, pixels, scatter of the pointing
+    cosmic_rays, saturation, collateral : bool; collateral adds the columns and rows that see no sky
+    asteroids : int, moving objects
+    bright, faint : float, limits of the magnitudes where stars are drawn
+    ra, decl : float, deg, where the middle of the image looks
+    """
+
+    size: int = 256
+    n_frames: int = 300
+    stars: object = 400
+    seed: int = 1
+    sector: int = 1
+    camera: int = 1
+    ccd: int = 1
+    cadence: int = 1800
+    prf: PRF | None = None
+    sky: Sky = field(default_factory=Sky)
+    jitter: float = 0.01
+    cosmic_rays: bool = True
+    saturation: bool = True
+    collateral: bool = False
+    asteroids: int = 0
+    bright: float = 6.0
+    faint: float = 15.0
+    ra: float = 90.0
+    decl: float = -60.0
+
+    def __post_init__(self):
+        rng = np.random.default_rng(self.seed)
+        self.shape = (self.size, self.size)
+        self.wcs = image_wcs(self.shape, self.ra, self.decl)
+        self.epoch = sector_epoch(self.sector)
+        self.pointing = simulate_pointing(self.n_frames, self.cadence, self.sector, rng, jitter=self.jitter)
+        self.exposures = np.flatnonzero(self.pointing.exposed)  # the frames that exist
+        if isinstance(self.stars, int):
+            self.stars = draw_stars(
+                self.stars, self.wcs, self.shape, rng, bright=self.bright, faint=self.faint, epoch=self.epoch
+            )
+        elif "kind" not in self.stars.colnames:
+            self.stars = place_on_image(self.stars, self.wcs, self.epoch, self.shape)
+        self.flux = electrons(self.stars["tmag"])
+        if self.prf is None:
+            centre = self.size - 0.5, (self.size - 0.5 if self.ccd in (1, 3) else -0.5)
+            self.prf = GaussianPRF(widening=0.3 * (GaussianPRF.DETECTOR_SIZE / self.size) ** 2, axis=centre)
+        self._asteroids = self._draw_asteroids(rng)
+        self._patches = self._sort_into_patches()
+
+    def star_image(self, i):
+        """Light of the stars alone in exposure ``i``, (n_rows, n_columns) array, e-/s, before saturation."""
+        flux = self.flux * relative_flux(self.stars, self._since_start(i))
+        motion = self.pointing.motion[i]
+        row, column = np.asarray(self.stars["row"]) + motion[0], np.asarray(self.stars["column"]) + motion[1]
+        image = np.zeros(self.size * self.size)
+        for some, half in self._patches:
+            image += self._render(flux[some], row[some], column[some], half)
+        if len(self._asteroids["flux"]):
+            place = self._asteroids["start"] + self._asteroids["speed"] * (self._since_start(i))
+            image += self._render(self._asteroids["flux"], *(place + motion).T, 10)
+        return image.reshape(self.shape)
+
+    def background(self, i):
+        """Light that is not from stars in exposure ``i``, (n_rows, n_columns) array, e-/s."""
+        return self.sky.image(self.shape, self.ccd, self._phase(i))
+
+    def image(self, i):
+        """One exposure as the detector sees it.
+
+        Returns
+        -------
+        flux, error : (n_rows, n_columns) float32 arrays, e-/s
+        """
+        rng = np.random.default_rng([self.seed, int(i)])
+        signal = self.star_image(i) + self.background(i)
+        if self.saturation:
+            signal = bleed(signal)
+        columns = detector.FIRST_COLUMN + np.arange(self.size) * 2048 // self.size
+        error = detector.noise(signal, columns, self.cadence)
+        flux = signal + error * rng.standard_normal(signal.shape)
+        if self.cosmic_rays:
+            self._add_cosmic_rays(flux, rng)
+        return flux.astype(np.float32), error.astype(np.float32)
+
+    def truth(self):
+        """Table of the stars: position in the image (0-based, at the mean pointing), flux (e-/s), and how they vary."""
+        truth = self.stars.copy()
+        truth["flux"] = self.flux
+        first = start_time(self.sector)
+        truth["t0"] = truth["t0"] + first  # BTJD
+        truth.meta = {
+            "seed": self.seed,
+            "sector": self.sector,
+            "camera": self.camera,
+            "ccd": self.ccd,
+            "cadence": self.cadence,
+        }
+        truth.meta |= {
+            "size": self.size,
+            "epoch": self.epoch,
+            "full_well": "200000 e- in 1.98 s",
+            "t0": "BTJD of a transit's middle",
+        }
+        return truth
+
+    def catalog(self):
+        """Table of the stars as a catalogue, J2000."""
+        return self.stars[CATALOG_COLUMNS]
+
+    def _since_start(self, i):
+        return self.pointing.time[i] - start_time(self.sector)
+
+    def _phase(self, i):
+        return i / max(self.n_frames - 1, 1)
+
+    def _sort_into_patches(self):
+        """Stars by the size of the square that their light is put into: list of (indices, half of the side)."""
+        patches, above = [], -np.inf
+        for limit, half in PATCHES:
+            some = np.flatnonzero((self.stars["tmag"] > above) & (self.stars["tmag"] <= limit))
+            if some.size:
+                patches.append((some, half))
+            above = limit
+        return patches
+
+    def _render(self, flux, row, column, half):
+        """Flattened image of stars, each in a square of its own."""
+        offsets = np.arange(-half, half + 1)
+        rows, columns = (np.rint(place).astype(int)[:, None] + offsets for place in (row, column))
+        light = flux[:, None, None] * self.prf.evaluate(row, column, rows, columns)
+        inside = ((rows >= 0) & (rows < self.size))[:, :, None] & ((columns >= 0) & (columns < self.size))[:, None, :]
+        pixel = rows[:, :, None] * self.size + columns[:, None, :]
+        return np.bincount(pixel[inside], light[inside], minlength=self.size * self.size)
+
+    def _draw_asteroids(self, rng):
+        n = self.asteroids
+        days = self.n_frames * self.cadence / DAY
+        angle = rng.uniform(0, 2 * np.pi, n)
+        path = rng.uniform(0.3, 0.9, n) * self.size
+        return {
+            "flux": electrons(rng.uniform(11, 15, n)),
+            "start": rng.uniform(0.2, 0.8, (n, 2)) * self.size - 0.5 * (path * [np.sin(angle), np.cos(angle)]).T,
+            "speed": (path / days * [np.sin(angle), np.cos(angle)]).T,  # pixels per day
+        }
+
+    def _add_cosmic_rays(self, flux, rng):
+        n = rng.poisson(COSMIC_RAYS * flux.size * self.cadence * (1 - detector.COSMIC_RAY_REJECTION))
+        rows, columns = (rng.integers(0, size, n) for size in self.shape)
+        np.add.at(flux, (rows, columns), rng.exponential(MEAN_HIT, n) / detector.frames(self.cadence)[1])
+
+
+def simulate_full_frames(folder, *, progress=None, **parameters):
+    """Write a simulated sector of one CCD: ``ffi/*.fits``, ``catalog.ecsv`` and ``truth.ecsv``.
+
+    Parameters
+    ----------
+    folder : path, made if it does not exist
+    progress : callable(n_done, n_all)
+    parameters : those of `FullFrameSimulation`
+
+    Returns
+    -------
+    FullFrameSimulation
+    """
+    simulation = FullFrameSimulation(**parameters)
+    folder = Path(folder)
+    (folder / "ffi").mkdir(parents=True, exist_ok=True)
+    for name, table in (("catalog.ecsv", simulation.catalog()), ("truth.ecsv", simulation.truth())):
+        with atomic_write(folder / name, durable=False) as part:
+            table.write(part, format="ascii.ecsv", overwrite=True)
+    writer = fullframe_fits.Writer(simulation)
+    for done, i in enumerate(simulation.exposures, start=1):
+        writer.write(folder / "ffi", i)
+        if progress:
+            progress(done, len(simulation.exposures))
+    return simulation
