@@ -51,6 +51,12 @@ def _show_version(ctx, param, value):
 @click.option("--limit", type=click.IntRange(0), metavar="N", help="Do at most N tasks.")
 @click.option("--method", help="Use this method for all tasks, whatever the TODO-file says.")
 @click.option(
+    "--handler",
+    default="photometry",
+    show_default=True,
+    help="What does the work: 'photometry', or your own function(task) -> result as 'package.module:function'.",
+)
+@click.option(
     "--mask",
     type=click.Choice(["own", "pipeline"]),
     help="Aperture from our own pixel mask, or the one in the target pixel file [own].",
@@ -146,15 +152,13 @@ def _settings(todo_file, options):
 
 
 def _run(todo_file, output, settings, options):
-    from ..scheduler.handlers import Handler
     from ..scheduler.launch import is_master
     from ..scheduler.run import Plan, run
 
     summary = options["summary"] or output / "summary.json"
-    work = {"settings": settings.photometry, "plot": options["plot"], "method": options["method"]}
     plan = Plan(
         open_source=lambda: open_todo(todo_file, output, summary, settings, options),
-        handler=Handler("photometry", {"input_folder": todo_file.parent, "output_folder": output, **work}),
+        handler=_handler(todo_file, output, settings, options),
         output_folder=output,
         settings=settings,
         workers=options["workers"],
@@ -171,6 +175,16 @@ def _run(todo_file, output, settings, options):
 
         print_status(read_summary(summary))
     return code
+
+
+def _handler(todo_file, output, settings, options):
+    from ..scheduler.handlers import Handler
+
+    if options["handler"] != "photometry":
+        return Handler(options["handler"])
+    folders = {"input_folder": todo_file.parent, "output_folder": output}
+    work = {"settings": settings.photometry, "plot": options["plot"], "method": options["method"]}
+    return Handler("photometry", {**folders, **work})
 
 
 def open_todo(todo_file, output, summary, settings, options):
