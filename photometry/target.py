@@ -2,9 +2,11 @@
 
 import dataclasses
 import time
+from pathlib import Path
 
 from .lightcurve.tasoc import write_lightcurve
 from .methods.metrics import diagnostics
+from .methods.plots import plot_target
 from .methods.registry import get_method
 from .pixels.findtpf import CHECKED, find_target_pixel_file, refuse_other_target
 from .pixels.stampcatalog import catalog_for, with_stars, with_target
@@ -43,6 +45,8 @@ def photometry(task, *, input_folder, output_folder, settings=None, plot=False, 
     details = diagnostics(stamp, extraction, good)
     if extraction.status in MADE:
         details["filepath_lightcurve"] = write_lightcurve(output_folder, stamp, extraction, settings)
+        if plot:
+            plot_target(Path(output_folder, plot_path(details["filepath_lightcurve"])), stamp, extraction, good)
     return {
         **task,
         "status": extraction.status,
@@ -76,6 +80,11 @@ def read_stamp(task, input_folder):
     found = {key: getattr(stamp, key) for key in CHECKED}
     refuse_other_target(path, task, {"starid": stamp.target.starid, **found})
     return stamp
+
+
+def plot_path(lightcurve):
+    """Where the picture of a light curve is, beside it."""
+    return lightcurve.removesuffix(".fits.gz") + ".png"
 
 
 def decide_skip(stamp, extraction):

@@ -5,7 +5,6 @@
 The same input gives the same bytes: no date of writing is in the file, neither in its FITS headers nor in gzip's.
 """
 
-import gzip
 import io
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 from astropy.io import fits
 
 from ..atomic import atomic_write
+from ..gzipped import compress
 from .tasocheaders import image_header, primary_header, table_header
 
 BIT_COLLECTED, BIT_FLUX, BIT_POSITION = 1, 2, 8  # of the APERTURE image
@@ -67,7 +67,7 @@ def write_lightcurve(folder, stamp, extraction, settings):
     content = io.BytesIO()
     lightcurve_hdus(stamp, extraction, settings).writeto(content)
     with atomic_write(path) as part:
-        part.write_bytes(gzip.compress(content.getbuffer(), settings.output.compress_level, mtime=0))
+        part.write_bytes(compress(content.getbuffer(), settings.output.compress_level))
     return relative
 
 

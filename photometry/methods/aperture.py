@@ -114,7 +114,7 @@ def contamination(stamp, mask):
     tmag = stamp.target.tmag
     others = in_mask(stamp.catalog, mask) & (np.asarray(stamp.catalog["starid"]) != stamp.target.starid)
     total = total_magnitude([tmag, *np.asarray(stamp.catalog["tmag"])[others]])
-    return float(1 - 10 ** (0.4 * (total - tmag)))
+    return float(max(1 - 10 ** (0.4 * (total - tmag)), 0.0))  # max: rounding errors; NaN stays NaN
 
 
 def other_stars(stamp, mask):

@@ -6,13 +6,12 @@ processor's cache, and the wanted columns go from there into native arrays. Head
 """
 
 import contextlib
-import gzip
 import re
-import zlib
 
 import numpy as np
 from astropy.io import fits
 
+from .. import gzipped
 from ..errors import BadInputError
 
 BLOCK = 2880  # bytes: FITS standard 4.0, section 3.1
@@ -121,7 +120,7 @@ def open_stream(path):
         if not start:
             raise BadInputError(f"{path}: the file is empty (0 bytes); get it again")
         try:
-            with gzip.GzipFile(fileobj=raw) if start == b"\x1f\x8b" else contextlib.nullcontext(raw) as file:
+            with gzipped.reader(raw) if start == gzipped.MAGIC else contextlib.nullcontext(raw) as file:
                 if file.read(9) != b"SIMPLE  =":
                     raise BadInputError(f"{path}: not a FITS file (plain or gzipped): it does not begin with SIMPLE")
                 file.seek(0)
@@ -130,7 +129,7 @@ def open_stream(path):
             raise BadInputError(
                 f"{path}: damaged, a header lacks a keyword or has one without sense: {error}"
             ) from error
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        except gzipped.ERRORS as error:
             raise BadInputError(f"{path}: damaged, it cannot be decompressed ({error}); get the file again") from error
 
 
