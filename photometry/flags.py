@@ -1,7 +1,6 @@
 """Quality flags as data: bit, name, text. Decoding, documentation and plots are made from these tables.
 
-TESS: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), table 32, and the notes of later data
-releases. Kepler, K2: Kepler Archive Manual (KDMC-10008), table 2-3.
+TESS: Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 9, and the notes of later data releases. Kepler, K2: Kepler Archive Manual (KDMC-10008), table 2-3.
 """
 
 from typing import NamedTuple
@@ -24,11 +23,11 @@ TESS = _table(
     (1, ("SafeMode", "spacecraft in safe mode")),
     (2, ("CoarsePoint", "spacecraft in coarse pointing")),
     (3, ("EarthPoint", "spacecraft pointing at Earth")),
-    (4, ("ZeroCrossing", "reaction wheel speed crosses zero")),
+    (4, ("Argabrightening", "diffuse light over the detector")),
     (5, ("Desat", "reaction wheels are desaturated")),
     (6, ("ApertureCosmic", "cosmic ray in the optimal aperture")),
     (7, ("ManualExclude", "excluded by hand")),
-    (8, ("SensitivityDropout", "sudden loss of sensitivity")),
+    (8, ("Discontinuity", "sudden change of sensitivity of a pixel")),
     (9, ("ImpulsiveOutlier", "outlier removed before the systematics were corrected")),
     (10, ("CollateralCosmic", "cosmic ray in the collateral data")),
     (11, ("Straylight", "Earth or Moon in the field of view of the camera, stray light expected")),
@@ -59,12 +58,24 @@ KEPLER = _table(
     (19, ("PossibleThrusterFiring", "thrusters may have fired")),
     (20, ("ThrusterFiring", "thrusters fired")),
 )
+FOUND = _table(  # what this package finds in full-frame images, above the bits of the missions
+    (24, ("BadFrame", "empty, smeared or displaced image; always with ManualExclude")),
+    (25, ("HighBackground", "the background of the whole image is far above its usual level")),
+    (26, ("BackgroundJump", "the background of this target jumps against the times around it")),
+    (27, ("HighLocalBackground", "the background of this target is far above its usual level: scattered light")),
+)
+CUBE_PIXELS = _table(  # of single pixels in an image cube
+    (0, ("NoData", "the image has no value here (NaN)")),
+    (1, ("NearSaturation", "above 8e4 e-/s; not used to measure the background")),
+    (2, ("TileJump", "the background around it differs from what it was shortly before and after")),
+)
 PIXEL_QUALITY = _table(
     (0, ("NotMeasured", "no flux: all pixels of the mask are without a value or zero")),
     (1, ("PartlyMissing", "some pixels of the mask are without a value")),
-    (2, ("Argabrightening", "no flux: diffuse light on this channel, the background is not known")),
+    (2, ("Argabrightening", "no flux: diffuse light, the background is not known")),
 )
-FLAGS = {"TESS": TESS, "Kepler": KEPLER, "K2": KEPLER, "PIXEL_QUALITY": PIXEL_QUALITY}
+FLAGS = {"TESS": TESS + FOUND, "Kepler": KEPLER + FOUND, "K2": KEPLER + FOUND}
+FLAGS |= {"PIXEL_QUALITY": PIXEL_QUALITY, "CUBE_PIXELS": CUBE_PIXELS}
 
 
 def bitmask(names, flags="TESS"):
@@ -80,7 +91,7 @@ def decode(value, flags="TESS"):
     ----------
     value : int
     flags : str
-        'TESS', 'Kepler', 'K2' or 'PIXEL_QUALITY': which table
+        'TESS', 'Kepler', 'K2', 'PIXEL_QUALITY' or 'CUBE_PIXELS': which table
 
     Returns
     -------
@@ -100,9 +111,10 @@ DEFAULT_NAMES["K2"] = DEFAULT_NAMES["Kepler"]
 DEFAULT_BITMASK = {mission: bitmask(names.split(), mission) for mission, names in DEFAULT_NAMES.items()}
 # times with one of these bits do not count as good; TESS: 1|2|4|8|32|64|128|4096
 
-# Kepler's pipeline gives no flux at these times although the pixels have values: seen in all official light curves looked at
+# The missions' pipelines give no flux at these times although the pixels have values: the background is not known then. So it
+# is in all official light curves that we looked at.
 NO_FLUX_BITMASK = {
-    "TESS": 0,
+    "TESS": bitmask(["Argabrightening"]),
     "Kepler": bitmask(["ArgabrighteningOnCCD"], "Kepler"),
     "K2": bitmask(["ArgabrighteningOnCCD"], "K2"),
 }

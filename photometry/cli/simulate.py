@@ -5,11 +5,15 @@ from pathlib import Path
 import click
 
 from ._options import set_up_logging
+from ._simulate_ffi import ffi
 
 
 @click.group()
 def command():
     """Make data with known truth: what is put in is written beside the data."""
+
+
+command.add_command(ffi)
 
 
 @command.command()

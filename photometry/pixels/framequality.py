@@ -1,34 +1,14 @@
 """What `photometry prepare` finds wrong with frames, beside what the mission says.
 
-The findings are bits above those that missions use, so that both fit in one number. A frame that is bad also gets the
-mission's bit 128, "excluded by hand", which every user of the default bit mask leaves out.
+The findings are bits of `flags.FOUND`. A frame that is bad also gets the mission's bit for "excluded by hand", which every
+user of the default bit mask leaves out.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
-DEFAULT_BITMASK = 1 | 2 | 4 | 8 | 32 | 64 | 128 | 4096  # times with one of these bits are not used
-EXCLUDED = 128
+from ..flags import FOUND
 
-
-class FrameFlag(NamedTuple):
-    """One bit of the ``quality`` of a cube or a stamp."""
-
-    bit: int
-    name: str
-    text: str
-
-
-BAD_FRAME = FrameFlag(1 << 16, "bad frame", "empty, smeared or displaced image, found by prepare; always with 128")
-HIGH_BACKGROUND = FrameFlag(
-    1 << 17, "high background", "the background of the whole image is far above its usual level"
-)
-BACKGROUND_JUMP = FrameFlag(
-    1 << 18, "background jump", "the background of this target jumps against the times around it"
-)
-SCATTERED_LIGHT = FrameFlag(1 << 19, "scattered light", "the background of this target is far above its usual level")
-FRAME_FLAGS = (BAD_FRAME, HIGH_BACKGROUND, BACKGROUND_JUMP, SCATTERED_LIGHT)
+BAD_FRAME, HIGH_BACKGROUND, BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND = FOUND
 
 MIN_FINITE = 0.5  # share of the pixels that need a value
 FLUX_RANGE = (0.7, 1.3)  # flux of the reference stars over their usual flux: outside, the image is smeared or veiled
@@ -60,13 +40,13 @@ def find_bad_frames(finite, star_flux, movement):
     return bad
 
 
-def background_flags(level, high=HIGH_BACKGROUND, jump=None):
+def background_flags(level, *, high=None, jump=None):
     """Flags from a series of background levels.
 
     Parameters
     ----------
     level : (n_times,) array, e-/s; NaN where there is none
-    high, jump : FrameFlag to set where the level is far above its median, and where it differs from the median of the
+    high, jump : Flag to set where the level is far above its median, and where it differs from the median of the
         five times around it by far more than usual; None: not looked for
 
     Returns
@@ -88,8 +68,3 @@ def background_flags(level, high=HIGH_BACKGROUND, jump=None):
         spread = 1.4826 * np.median(np.abs(difference)) + 1e-3 * abs(usual)
         flags[np.flatnonzero(known)[np.abs(difference) > JUMP * spread]] |= jump.bit
     return flags
-
-
-def describe(quality):
-    """Names of our own flags that are set in a quality, e.g. ``['bad frame']``."""
-    return [flag.name for flag in FRAME_FLAGS if quality & flag.bit]

@@ -7,6 +7,7 @@ with find_cube(folder, sector=1, camera=1, ccd=1, cadence=1800) as cube:
 """
 
 import functools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ import numpy as np
 from ..errors import BadInputError, TargetNotFoundError
 from .cubefile import FORMAT, QUANTITIES, VERSION
 
-DAY = 86400  # s
 CHUNK_CACHE = 64 * 2**20  # bytes; HDF5 reads chunks larger than its cache piece by tiny piece
 _SERIES = ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality", "background_err")
 
@@ -32,7 +32,6 @@ class ImageCube:
     shape : (n_rows, n_columns)
     time_reference : int, BJD of the zero of all times
     first_row, first_column : the mission's numbers of the first row and column
-    headers : dict, keywords of the reference image worth handing on
 
     and, read when first asked for, `time`, `timecorr`, `time_start`, `time_stop` (n_times, days, for the middle of the
     image), `cadenceno`, `quality`, `background_err` (n_times).
@@ -83,6 +82,16 @@ class ImageCube:
             self.__dict__[name] = self._file[name][:]
             return self.__dict__[name]
         raise AttributeError(name)
+
+    @functools.cached_property
+    def headers(self):
+        """Keywords of the reference image worth handing on to light curves, as a dict"""
+        return json.loads(self._file.attrs["headers"])
+
+    @property
+    def time_direction(self):
+        """(ra, decl) in degrees of the place for which the times are barycentric"""
+        return self._file.attrs["time_ra"], self._file.attrs["time_decl"]
 
     @functools.cached_property
     def wcs(self):
@@ -141,7 +150,7 @@ class ImageCube:
 
         Parameters
         ----------
-        quantity : 'flux', 'error', 'background' (e-/s) or 'pixel_flags' (see `pixelflags`)
+        quantity : 'flux', 'error', 'background' (e-/s) or 'pixel_flags' (bits of `flags.CUBE_PIXELS`)
         rows, columns : (start, stop); default: all
         times : slice, default: all
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..flags import DEFAULT_BITMASK
 from .background import BackgroundModel, camera_centre
-from .framequality import DEFAULT_BITMASK
 from .pointing import centroids, find_reference_stars
 
 
@@ -51,7 +51,8 @@ def background_model(frame):
 def choose_reference(frames, model):
     """The frame nearest to the middle that the mission calls good, and that has a background; with its stars."""
     middle = len(frames) // 2
-    good = [i for i, frame in enumerate(frames) if not frame.quality & DEFAULT_BITMASK] or list(range(len(frames)))
+    bitmask = DEFAULT_BITMASK[frames[0].mission]
+    good = [i for i, frame in enumerate(frames) if not frame.quality & bitmask] or list(range(len(frames)))
     good.sort(key=lambda i: abs(i - middle))
     for index in good[:20]:
         image = frames[index].read_flux()

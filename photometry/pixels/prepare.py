@@ -22,11 +22,12 @@ import numpy as np
 
 from .._version import __version__
 from ..atomic import atomic_write, write_json
-from ..errors import BadInputError, TryAgainError, WrongUseError
+from ..errors import TryAgainError, WrongUseError
+from ..flags import DEFAULT_BITMASK, bitmask
 from . import barycentre, cubefile, cubepixels, pointing
 from .background import smooth_in_time
 from .ffi import headers_of
-from .framequality import BAD_FRAME, DEFAULT_BITMASK, EXCLUDED, background_flags, find_bad_frames
+from .framequality import BAD_FRAME, HIGH_BACKGROUND, background_flags, find_bad_frames
 from .imagecube import ImageCube, cube_path
 from .imagelist import find_image_files, group_frames, read_file
 from .measureframes import Measured, background_model, choose_reference, measure
@@ -88,10 +89,11 @@ def prepare(
     WrongUseError : there is nothing to prepare, or images do not fit one another
     TryAgainError : the disk is full, or another process prepares the same cube
     """
+    files = find_image_files(folder)
     output = Path(output or (Path(folder).parent if Path(folder).is_file() else folder))
     output.mkdir(parents=True, exist_ok=True)
     progress = progress or (lambda stage, done, n: None)
-    frames, skipped = _list_frames(find_image_files(folder), output, workers, progress)
+    frames, skipped = _list_frames(files, output, workers, progress)
     groups = group_frames(frames, sector=sector, camera=camera, ccd=ccd)
     if not groups:
         raise WrongUseError(_nothing_found(folder, frames, skipped))
@@ -214,7 +216,9 @@ def _between(frames, measured, model, reference):
     bad = find_bad_frames(measured.finite, measured.star_flux, movement)
     bad |= ~np.isfinite(measured.mesh).all(axis=(1, 2))
     level = np.where(bad, np.nan, np.median(measured.mesh, axis=(1, 2)))
-    quality = mission_quality | np.where(bad, BAD_FRAME.bit | EXCLUDED, 0) | background_flags(level)
+    mission = frames[0].mission
+    excluded = BAD_FRAME.bit | bitmask(["ManualExclude"], mission)
+    quality = mission_quality | np.where(bad, excluded, 0) | background_flags(level, high=HIGH_BACKGROUND)
     times = _times(frames)
     usable = ~bad
     sky = cubepixels.Sky(
@@ -223,7 +227,7 @@ def _between(frames, measured, model, reference):
         smooth_in_time(times["time"], measured.glow[:, None, :], usable)[:, 0] if model.n_rings else measured.glow,
         _jumped(measured.mesh, smooth_in_time(times["time"], measured.mesh, usable), measured.background_err),
     )
-    good = (quality & DEFAULT_BITMASK) == 0
+    good = (quality & DEFAULT_BITMASK[mission]) == 0
     if not good.any():
         good = usable
     datasets = times | {
@@ -399,6 +403,3 @@ def refuse_bad_numbers(workers, memory):
         raise WrongUseError(f"workers={workers}: expected a whole number from 1")
     if memory < 0.5 * GIB:
         raise WrongUseError(f"memory={memory / GIB:g} GiB: expected 0.5 or more")
-
-
-__all__ = ["BadInputError", "Prepared", "Report", "prepare"]

@@ -1,0 +1,64 @@
+"""``photometry simulate ffi``."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--size", default=256, show_default=True, help="Rows and columns; 2048 is a whole CCD.")
+@click.option("--frames", default=300, show_default=True, help="Exposures; some fall into the gap in the middle.")
+@click.option("--stars", default=400, show_default=True, help="Number of stars.")
+@click.option("--seed", default=1, show_default=True, help="The same seed and options give the same pixels.")
+@click.option("--cadence", default=1800, show_default=True, metavar="S", help="Seconds between exposures.")
+@click.option("--sector", default=1, show_default=True)
+@click.option("--camera", default=1, show_default=True)
+@click.option("--ccd", default=1, show_default=True)
+@click.option("--ra", default=90.0, show_default=True, help="Where the middle of the image looks [deg].")
+@click.option("--decl", default=-60.0, show_default=True, help="Where the middle of the image looks [deg].")
+@click.option("--bright", default=6.0, show_default=True, help="Magnitude of the brightest possible star.")
+@click.option("--faint", default=15.0, show_default=True, help="Magnitude of the faintest stars.")
+@click.option("--jitter", default=0.01, show_default=True, help="Pointing jitter in each axis [pixels].")
+@click.option("--background", default=100.0, show_default=True, help="Sky in the middle of the image [e-/s per pixel].")
+@click.option("--glow", default=20.0, show_default=True, help="In the corner far from the camera's centre [e-/s].")
+@click.option("--scattered", default=60.0, show_default=True, help="Largest scattered light [e-/s per pixel].")
+@click.option("--asteroids", default=0, show_default=True, help="Number of moving objects.")
+@click.option("--collateral", is_flag=True, help="With the columns and rows that see no sky, as the mission's files.")
+@click.option(
+    "--catalog",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Take the stars from a file instead of drawing them.",
+)
+@click.option(
+    "--prf",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with the mission's PRF files [an analytic PRF].",
+)
+def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
+    """Make full-frame images of one CCD as TESS's calibrated ones.
+
+    The stars follow a luminosity function; some have transits, eclipses or pulsations. DIR gets ffi/*.fits, catalog.ecsv
+    (all stars) and truth.ecsv (what was put in).
+    """
+    import sys
+
+    from ..simulate.fullframe import simulate_full_frames
+    from ..simulate.fullframe_scene import Sky
+
+    options["n_frames"] = frames
+    options["sky"] = Sky(level=background, glow=glow, scattered=scattered)
+    if catalog is not None:
+        from ..pixels.startable import read_stars
+
+        options["stars"] = read_stars(catalog)
+    if prf is not None:
+        from ..pixels.prf import TessPRF
+
+        options["prf"] = TessPRF.read(prf, options["camera"], options["ccd"], options["sector"])
+    with click.progressbar(length=frames, label="exposures", file=sys.stderr) as bar:
+        simulation = simulate_full_frames(folder, progress=lambda done, n: bar.update(1), **options)
+    click.echo(
+        f"{folder}: {len(simulation.exposures)} full-frame images of {simulation.size} x {simulation.size} pixels with "
+        f"{len(simulation.stars)} stars; catalog.ecsv and truth.ecsv tell what is in them"
+    )

@@ -1,0 +1,125 @@
+"""``photometry prepare``: full-frame images to image cubes."""
+
+import os
+from pathlib import Path
+
+import click
+
+from . import EXIT_FAILED, EXIT_OK
+from ._options import logging_options
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the cubes [DIR].")
+@click.option("--sector", type=int, help="Only this sector (Kepler: quarter).")
+@click.option("--camera", type=int, help="Only this camera (Kepler: module).")
+@click.option("--ccd", type=int, help="Only this CCD (Kepler: output).")
+@click.option("--workers", type=int, help="Processes [as many as this job has processors].")
+@click.option("--memory", default=1.5, show_default=True, metavar="GIB", help="Memory of all processes together.")
+@click.option("--overwrite", is_flag=True, help="Make cubes anew that are there already.")
+@click.option("--json", "as_json", is_flag=True, help="Tell what was made as JSON on standard output.")
+@logging_options
+def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_json, quiet):
+    """Make image cubes, one HDF5 file per CCD, from the full-frame images in DIR and the folders below it.
+
+    Reads the calibrated full-frame images of TESS (SPOC's ..._ffic.fits and TICA's), TessCut cut-outs, and full-frame
+    images of Kepler and K2. The background is measured and removed, bad images are found and flagged, the movement of
+    the stars is measured. The cube needs 13 bytes on the disk per pixel and image: 55 MB per image of a whole TESS CCD.
+
+    Interrupted at any moment, the same command goes on where it stopped, and the result is the same.
+
+    Exit codes: 0 all done; 1 some files could not be read and were left out; 2 wrong usage; 3 unfinished: run again.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes share the work already
+    from ..pixels.prepare import GIB, default_workers, prepare, refuse_bad_numbers
+
+    workers = default_workers() if workers is None else workers
+    refuse_bad_numbers(workers, memory * GIB)
+    with _interruptible(), _progress(quiet) as progress:
+        report = prepare(
+            folder,
+            output,
+            sector=sector,
+            camera=camera,
+            ccd=ccd,
+            workers=workers,
+            memory=memory * GIB,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    _show(report, as_json)
+    return EXIT_FAILED if report.skipped else EXIT_OK
+
+
+def _show(report, as_json):
+    if as_json:
+        import dataclasses
+        import json
+
+        click.echo(json.dumps(dataclasses.asdict(report), default=str, indent=1))
+        return
+    for cube in report.cubes:
+        made = f"made in {cube.seconds:.0f} s" if cube.new else "was there already"
+        click.echo(f"{cube.path}: {cube.n_frames} images, {cube.n_bad} of them found bad; {made}")
+    if report.skipped:
+        click.echo(f"{len(report.skipped)} files were left out:", err=True)
+    for problem in report.skipped:
+        click.echo(f"  {problem}", err=True)
+
+
+class _interruptible:
+    """SIGTERM, as a queue system sends it before the end, stops like Ctrl-C: what is finished is kept."""
+
+    def __enter__(self):
+        import signal
+
+        self._before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+
+    def __exit__(self, kind, *_):
+        import signal
+
+        signal.signal(signal.SIGTERM, self._before)
+        if kind is KeyboardInterrupt:
+            click.echo("photometry: what is finished is kept; the same command goes on from there", err=True)
+
+
+class _progress:
+    """A bar per stage on a terminal, and a line per quarter elsewhere."""
+
+    def __init__(self, quiet):
+        self._quiet = quiet
+        self._bars = {}
+        self._told = {}
+
+    def __enter__(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._rich = None
+        if console.is_terminal and not self._quiet:
+            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+            self._rich = Progress(*columns, console=console)
+        return self
+
+    def __exit__(self, *_):
+        if self._rich is not None:
+            self._rich.stop()
+
+    def __call__(self, stage, done, total):
+        if self._quiet:
+            return
+        if self._rich is None:
+            self._tell(stage, done, total)
+            return
+        self._rich.start()
+        if done == 0 or stage not in self._bars:
+            self._bars[stage] = self._rich.add_task(stage, total=total)
+        self._rich.update(self._bars[stage], completed=done)
+
+    def _tell(self, stage, done, total):
+        quarter = 4 * done // max(total, 1)
+        if self._told.get(stage) != quarter:
+            self._told[stage] = quarter
+            click.echo(f"{stage}: {done} of {total}", err=True)
