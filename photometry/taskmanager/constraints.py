@@ -72,7 +72,7 @@ def build_constraints(
 
 
 def _any_of(name, value):
-    several = not isinstance(value, (str, bytes)) and np.ndim(value) != 0 or isinstance(value, (set, frozenset))
+    several = (not isinstance(value, (str, bytes)) and np.ndim(value) != 0) or isinstance(value, (set, frozenset))
     integers = sorted({_int(name, one) for one in (value if several else [value])})
     if not integers:
         raise ArgumentError(f"{name}={value!r}: no value at all; leave {name} out to select everything")

@@ -110,3 +110,5 @@ IDENTITY_INDEX = f"CREATE UNIQUE INDEX IF NOT EXISTS todolist_identity ON todoli
 # Only rows that are still to do are in this index, so that finding the next one never walks past finished rows.
 TODO_INDEX_NAME = "todolist_todo"
 TODO_INDEX = f"CREATE INDEX IF NOT EXISTS {TODO_INDEX_NAME} ON todolist (priority) WHERE status IS NULL"
+
+FORMAT = 1  # of the tables in OUR_TABLES; a program refuses files of a higher one

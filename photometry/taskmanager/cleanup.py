@@ -1,0 +1,87 @@
+"""What goes back to "to do": on opening a TODO-file, for a retry, and for a reset."""
+
+import sqlite3
+import time
+
+from ..errors import ArgumentError
+from ..status import STATUS
+from .attempts import SET_ASIDE, death, set_aside_changes
+from .changes import ONCE
+from .constraints import build_constraints
+
+_UNFINISHED = f"({STATUS.STARTED:d}, {STATUS.ABORT:d}, {STATUS.ERROR:d})"
+_WHY_DEAD = "was running when its process died"
+
+
+def everything_to_do():
+    """Changes that discard all results. The history of attempts and runs stays."""
+    names = ("all to do", "all diagnostics gone", "all skips gone", "all deaths forgiven", "all overrides gone")
+    return [(name, ONCE) for name in names]
+
+
+def to_do_again(priorities):
+    """Changes that put tasks back to "to do" and discard their results."""
+    rows = [(priority,) for priority in priorities]
+    status = [(None, priority) for priority in priorities]
+    return [("status", status), ("no diagnostics", rows), ("not skipped", rows)]
+
+
+def forgiven(priorities):
+    """Changes that forget why tasks were set aside, and what was overridden for them."""
+    rows = [(priority,) for priority in priorities]
+    return [("deaths forgiven", rows), ("no override", rows)]
+
+
+def cleanup_conditions(constraints):
+    """SQL, each condition after ``AND``, of the argument ``cleanup_constraints``.
+
+    Raises
+    ------
+    ValueError : neither a dict of arguments of build_constraints nor a list of SQL conditions
+    """
+    if constraints is None:
+        return ""
+    if isinstance(constraints, dict):
+        try:
+            constraints = build_constraints(**constraints, return_list=True)
+        except TypeError as error:
+            raise ArgumentError(f"cleanup_constraints={constraints!r}: {error}") from None
+    if not isinstance(constraints, list) or not all(isinstance(condition, str) for condition in constraints):
+        raise ArgumentError(
+            f"cleanup_constraints={constraints!r}: expected a dict of constraints or a list of SQL conditions"
+        )
+    return "".join(f" AND ({condition})" for condition in constraints)
+
+
+def cleanup(cursor, conditions, deaths, *, max_attempts, left_running, run):
+    """Changes that give unfinished and failed tasks another chance.
+
+    A task that was STARTED when its process died has used up an attempt; one that has none left is set aside, and
+    one that was set aside stays so.
+
+    Parameters
+    ----------
+    cursor : sqlite3.Cursor, rows as tuples
+    conditions : str, see `cleanup_conditions`
+    deaths : attempts.Deaths
+    max_attempts : int
+    left_running : set of int, tasks that were STARTED when the file was last closed in good order
+    run : int or None, the run that may have died
+
+    Returns
+    -------
+    changes : list, as in `changes.apply`
+    """
+    sql = f"SELECT priority, status FROM todolist WHERE status IN {_UNFINISHED}{conditions}"
+    set_aside = SET_ASIDE.format(max_attempts=max_attempts)
+    try:
+        rows = cursor.execute(f"{sql} AND NOT (status = {STATUS.ERROR:d} AND priority IN ({set_aside}))").fetchall()
+    except sqlite3.OperationalError as error:
+        raise ArgumentError(f"cleanup_constraints: {error} in{conditions}") from None
+    dead = [priority for priority, status in rows if status == STATUS.STARTED and priority not in left_running]
+    changes = [("attempt", [death(priority, time.time(), _WHY_DEAD, run=run) for priority in dead])]
+    lost = {priority for priority in dead if deaths[priority] + 1 >= max_attempts}
+    changes += to_do_again([priority for priority, _ in rows if priority not in lost])
+    for priority in sorted(lost):
+        changes += set_aside_changes(priority, deaths[priority] + 1, _WHY_DEAD)
+    return [change for change in changes if change[1]]

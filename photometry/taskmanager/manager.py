@@ -1,0 +1,477 @@
+"""`TaskManager`: keeps track of which targets are to do, which are running, and what became of them."""
+
+import dataclasses
+import json
+import logging
+import numbers
+import operator
+import sqlite3
+import time
+from pathlib import Path
+
+from ..errors import ArgumentError, TryAgainError
+from ..status import STATUS
+from .attempts import Deaths, death, set_aside_changes
+from .check import check_todo_file, find_todo_file
+from .cleanup import cleanup, cleanup_conditions, everything_to_do, forgiven, to_do_again
+from .constraints import build_constraints
+from .handout import Handout
+from .journal import DURABILITIES
+from .lock import Lock
+from .memory import MemoryStore
+from .opening import recover
+from .result import Result
+from .runs import Run
+from .skipping import skip
+from .store import Store
+from .summary import Summary
+from .tally import Tally
+
+_STARTED, _ERROR, _SKIPPED = int(STATUS.STARTED), int(STATUS.ERROR), int(STATUS.SKIPPED)
+
+
+class TaskManager:
+    """Keeps track of which targets to process.
+
+    Use it as a context manager, or call `close`. One process at a time can have a TODO-file open.
+
+    Parameters
+    ----------
+    todo_file : path of a TODO-file, or of a folder with a ``todo.sqlite``
+    cleanup : bool
+        Optimise the file (vacuum).
+    overwrite : bool
+        Restart from the beginning, discarding any previous results.
+    cleanup_constraints : dict or list, optional
+        Which unfinished and failed tasks (STARTED, ABORT, ERROR) are to be done again: arguments of
+        `build_constraints`, or SQL conditions. All of them if None.
+    summary : path, optional
+        Where to write the progress as JSON.
+    summary_interval : int
+        Write the summary each time that so many results were saved.
+    load_into_memory : bool
+        Keep the database in memory and every change in a journal beside the TODO-file, which itself is replaced by
+        `backup` and `close`. A crash loses nothing in either mode.
+    backup_interval : int or None
+        In memory mode, bring the TODO-file up to date each time that so many results were saved.
+    durability : 'process', 'second' or 'record'
+        What a crash of the machine may cost: what the operating system had not written yet, the last second, or
+        nothing. A crash of the process costs nothing in any case.
+    steal_lock : bool
+        Take the file from a process on another host, which must have ended.
+    max_attempts : int
+        How often a task may take its process down before it is set aside.
+
+    Attributes
+    ----------
+    conn : sqlite3.Connection
+    cursor : sqlite3.Cursor, rows by name
+        For SQL of your own, which is honoured by the next call. In memory mode it is safe from a crash after `backup`.
+    run_info : dict, added to the summary
+    summary_counter : int, results since the summary was last written
+    logger : logging.Logger
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file
+    TodoFileError : it is not a TODO-file, is damaged, or is in use; it is left as it was
+    ValueError : an argument has a value that is not accepted
+    """
+
+    def __init__(
+        self,
+        todo_file,
+        cleanup=False,
+        overwrite=False,
+        cleanup_constraints=None,
+        summary=None,
+        summary_interval=200,
+        load_into_memory=False,
+        backup_interval=10000,
+        *,
+        durability="process",
+        steal_lock=False,
+        max_attempts=3,
+    ):
+        self.conn = None
+        conditions = cleanup_conditions(cleanup_constraints)
+        self.summary_interval = _whole_number("summary_interval", summary_interval)
+        self.backup_interval = None if backup_interval is None else _whole_number("backup_interval", backup_interval)
+        self._max_attempts = _whole_number("max_attempts", max_attempts)
+        if durability not in DURABILITIES:
+            raise ArgumentError(f"durability={durability!r}: expected one of {', '.join(DURABILITIES)}")
+        self.logger = logging.getLogger(__name__)
+        self.todo_file, self.summary_file = find_todo_file(todo_file), _summary_path(summary)
+        self.run_info = {}
+        self.summary_counter = self._results_since_backup = 0
+        self._run = None
+        self._running = set()  # priorities that are known to be STARTED
+        self._lock = Lock(self.todo_file, steal=steal_lock)
+        try:
+            self._open(load_into_memory, durability)
+            self._prepare(cleanup, overwrite, conditions)
+            self.write_summary()
+        except BaseException:
+            self._give_up()
+            raise
+
+    # --- what is to do -----------------------------------------------------------------------------------------------
+
+    def get_number_tasks(self, **constraints):
+        """How many tasks are to do; keyword arguments as for `build_constraints`."""
+        self._notice()
+        conditions = self._conditions(constraints)
+        if not conditions:
+            return self._tally[None]
+        sql = f"SELECT COUNT(*) FROM todolist WHERE status IS NULL{conditions}"
+        return self._store.cursor.execute(sql).fetchone()[0]
+
+    def get_task(self, **constraints):
+        """The task to do with the lowest priority, as a dict, or None. It is not marked: see `start_task`.
+
+        Keyword arguments as for `build_constraints`. The keys are priority, starid, method, sector, camera, ccd,
+        cadence, datasource and tmag.
+        """
+        tasks = self.get_tasks(1, **constraints)
+        return tasks[0] if tasks else None
+
+    def get_tasks(self, n, **constraints):
+        """The ``n`` tasks to do with the lowest priorities, or as many as there are."""
+        self._notice()
+        return self._handout.next(n, self._conditions(constraints))
+
+    def get_random_task(self, **constraints):
+        """Any task that is to do, as a dict, or None."""
+        tasks = self.get_random_tasks(1, **constraints)
+        return tasks[0] if tasks else None
+
+    def get_random_tasks(self, n, **constraints):
+        """Any ``n`` different tasks that are to do, or as many as there are."""
+        self._notice()
+        return self._handout.any(n, self._conditions(constraints))
+
+    # --- what became of it -------------------------------------------------------------------------------------------
+
+    def start_task(self, taskid):
+        """Mark a task, by its priority, as STARTED."""
+        self.start_tasks((taskid,))
+
+    def start_tasks(self, taskids):
+        """Mark tasks as STARTED, all at once."""
+        self._notice()
+        self._write([("status", [(_STARTED, taskid) for taskid in _ids(taskids)])])
+
+    def save_result(self, result):
+        """Save the result of a task: its status, its diagnostics, and which other targets it makes SKIPPED.
+
+        Parameters
+        ----------
+        result : dict, see `result.Result.of`
+        """
+        self.save_results((result,))
+
+    def save_results(self, results):
+        """Save several results, all at once; when this returns they survive a crash."""
+        self._notice()
+        run = self._run and self._run.number
+        results = [Result.of(result, run=run) for result in results]
+        self._save(results)
+        self.summary_counter += len(results)
+        self._results_since_backup += len(results)
+        if self.summary_file is not None and self.summary_counter >= self.summary_interval:
+            self.write_summary()
+        if self.backup_interval is not None and self._results_since_backup >= self.backup_interval:
+            self._results_since_backup = 0
+            self._store.backup_soon()
+
+    def release_tasks(self, taskids, why):
+        """Take tasks back that were STARTED but not done, through no fault of theirs. No attempt is used up."""
+        self._notice()
+        released = [taskid for taskid in _ids(taskids) if self._status(taskid) == _STARTED]
+        if released:
+            self.logger.info("%d tasks are to do again: %s", len(released), why)
+            self._write([("status", [(None, taskid) for taskid in released])])
+
+    def fail_attempt(self, taskid, why, **info):
+        """A task took its process down: it has used up an attempt.
+
+        Parameters
+        ----------
+        taskid : int
+        why : str, what is known of the death
+        **info : start, end, seconds, host, rank, peak_memory, error_class: columns of the table ``attempts``
+
+        Returns
+        -------
+        again : bool
+            True where it is to do again; False where it is set aside as ERROR, after ``max_attempts`` of these.
+        """
+        self._notice()
+        (taskid,) = _ids((taskid,))
+        status = self._status(taskid)
+        row = death(
+            taskid, info.pop("start", None) or time.time(), why, **{"run": self._run and self._run.number} | info
+        )
+        changes = [("attempt", [row])]
+        n_deaths = self._deaths[taskid] + 1
+        is_unfinished = status in (_STARTED, None)
+        again = is_unfinished and n_deaths < self._max_attempts
+        if again:
+            changes.append(("status", [(None, taskid)]))
+        elif is_unfinished:
+            changes += set_aside_changes(taskid, n_deaths, why, info.get("seconds"))
+            self.logger.error("Task %d took its worker down %d times and is set aside", taskid, n_deaths)
+        self._write(changes)
+        self._deaths.add(taskid)
+        return again
+
+    def deaths(self, taskid):
+        """How many attempts of this task took their process down, since it was last reset."""
+        return self._deaths[taskid]
+
+    def reset_tasks(self, taskids):
+        """Put tasks back to "to do" as if they had never been tried; only the record of their attempts stays."""
+        self._notice()
+        taskids = _ids(taskids)
+        self._write([*to_do_again(taskids), *forgiven(taskids)])
+        self._deaths.forget()
+
+    def retry_tasks(self, taskids, method=None, settings=None):
+        """Put tasks back to "to do", perhaps with another method, or with settings of their own (see `overrides`)."""
+        self._notice()
+        taskids = _ids(taskids)
+        changes = to_do_again(taskids)
+        if method is not None:
+            changes.append(("method", [(method, taskid) for taskid in taskids]))
+        if settings:
+            text = json.dumps(settings)
+            changes.append(("override", [(taskid, text) for taskid in taskids]))
+        self._write(changes)
+        self._handout.forget()  # the tasks that it holds have the old method
+        self._has_overrides = self._has_overrides or bool(settings)
+
+    def overrides(self, taskid):
+        """Settings that differ for this task from those of the run, as a dict."""
+        if not self._has_overrides:
+            return {}
+        sql = "SELECT settings FROM overrides WHERE priority = ?"
+        row = self._store.cursor.execute(sql, (taskid,)).fetchone()
+        return json.loads(row[0]) if row else {}
+
+    # --- the run -----------------------------------------------------------------------------------------------------
+
+    def begin_run(self, **info):
+        """Record that a run begins: command, version, constraints, settings, …; returns its number."""
+        (last,) = self._store.cursor.execute("SELECT COALESCE(MAX(run), 0) FROM runs").fetchone()
+        self._notice()
+        self._run = Run(last + 1, info)
+        self._write([self._run.change()])
+        return self._run.number
+
+    def end_run(self, exit_code=None, reason=None):
+        """Record how the run ended."""
+        self._notice()
+        self._run.end(exit_code, reason)
+        self._write([self._run.change()])
+
+    def write_summary(self):
+        """Write the progress to the summary file, as JSON, if there is to be one."""
+        self._notice()
+        try:
+            self._summary.write(self._tally, self.run_info)
+        except OSError as error:
+            raise TryAgainError(f"{self.summary_file}: cannot be written ({error.strerror})") from error
+        self.summary_counter = 0
+
+    def backup(self):
+        """Bring the TODO-file up to date. Does something in memory mode only."""
+        self._store.was_changed_by_user()
+        self._store.backup()
+
+    def close(self):
+        """Write the summary, bring the TODO-file up to date, and give it free. Calling it again does no harm."""
+        if self.conn is None:
+            return
+        try:
+            self.write_summary()
+        finally:
+            self._shut()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def __del__(self):
+        if getattr(self, "conn", None) is not None:
+            self.close()
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _open(self, load_into_memory, durability):
+        recover(self.todo_file)
+        check_todo_file(self.todo_file)
+        kind = MemoryStore if load_into_memory else Store
+        self._store = kind(self.todo_file, self._lock, durability)
+        self.conn = self._store.conn
+        self.cursor = self.conn.cursor()
+        self._handout, self._tally, self._deaths = Handout(self.conn), Tally(self.conn), Deaths(self.conn)
+        self._summary = Summary(self.summary_file)
+        self._conditions_of = {}  # constraints -> SQL
+
+    def _prepare(self, vacuum, overwrite, conditions):
+        if overwrite:
+            self._store.write(everything_to_do())
+        self._deaths.forget()
+        left_running = set(json.loads(self._store.setting("left_running") or "[]"))
+        (run,) = self._store.cursor.execute("SELECT MAX(run) FROM runs").fetchone()
+        changes = cleanup(
+            self._store.cursor,
+            conditions,
+            self._deaths,
+            max_attempts=self._max_attempts,
+            left_running=left_running,
+            run=run,
+        )
+        if left_running:
+            changes.append(("setting", [("left_running", "[]")]))
+        self._store.write(changes)
+        if vacuum:
+            self._store.vacuum()
+        self._forget()
+
+    def _notice(self):
+        """If SQL of the user has changed something, forget what we believe to know."""
+        if self._store.was_changed_by_user():
+            self._forget()
+
+    def _forget(self):
+        self._handout.forget()
+        self._tally.forget()
+        self._deaths.forget()
+        self._running.clear()
+        (self._has_overrides,) = self._store.cursor.execute("SELECT EXISTS (SELECT 1 FROM overrides)").fetchone()
+
+    def _conditions(self, constraints):
+        """SQL of constraints, remembered, because the same ones come with every call."""
+        if not constraints:
+            return ""
+        try:
+            key = tuple([(k, tuple(v) if type(v) is list else v) for k, v in constraints.items()])
+            conditions = self._conditions_of.get(key)
+        except TypeError:  # an array or a set
+            return build_constraints(**constraints)
+        if conditions is None:
+            conditions = self._conditions_of[key] = build_constraints(**constraints)
+        return conditions
+
+    def _status(self, taskid):
+        """Status of a task, mostly without asking the database."""
+        if taskid in self._running:
+            return _STARTED
+        if self._handout.knows(taskid):
+            return None
+        row = self._store.cursor.execute("SELECT status FROM todolist WHERE priority = ?", (taskid,)).fetchone()
+        if row is None:
+            raise ArgumentError(f"taskid={taskid!r}: {self.todo_file} has no task of this priority")
+        return row[0]
+
+    def _write(self, changes):
+        """Make changes, and keep what we know of the tasks in step with them."""
+        moves = [(p, self._status(p), new) for name, rows in changes if name == "status" for new, p in rows]
+        self._store.write(changes)
+        returned = []
+        known = {}  # of tasks that change twice
+        for priority, old, new in moves:
+            self._tally.move(known.get(priority, old), new)
+            known[priority] = new
+            if new == _STARTED:
+                self._running.add(priority)
+            else:
+                self._running.discard(priority)
+            if new is None:
+                returned.append(priority)
+            else:
+                self._handout.taken(priority)
+        if returned:
+            self._handout.returned(returned)
+
+    def _save(self, results):
+        changes, errors = self._changes_of(results)
+        try:
+            self._write(changes)
+        except sqlite3.IntegrityError:
+            if len(results) == 1:
+                self._save_without_lightcurve(results[0])
+            for result in results if len(results) > 1 else ():
+                self._save([result])
+            return
+        for result, text in zip(results, errors, strict=True):
+            self._summary.add(text, result.elaptime, result.worker_wait_time)
+
+    def _changes_of(self, results):
+        """Changes that save results, and the text of the errors of each."""
+        statuses, diagnostics, attempts, others, texts = [], [], [], [], []
+        for result in results:
+            status, errors = result.status, result.errors
+            if result.skip_targets:
+                self._status(result.priority)
+                skips, is_skipped, error = skip(self._store.cursor, result.priority, result.skip_targets)
+                status = _SKIPPED if is_skipped else status
+                errors = (*errors, error) if error else errors
+                for change in skips:
+                    statuses.extend(change[1]) if change[0] == "status" else others.append(change)
+            text = "\n".join(errors) or None
+            statuses.append((status, result.priority))
+            diagnostics.append((result.priority, *result.diagnostics, text))
+            texts.append(text)
+            if result.attempt:
+                attempts.append((result.priority, *result.attempt))
+        changes = [("status", statuses), ("diagnostics", diagnostics), *others]
+        return [*changes, ("attempt", attempts)] if attempts else changes, texts
+
+    def _save_without_lightcurve(self, result):
+        """Two tasks cannot have the same light-curve file. The one that comes second is an ERROR that says so."""
+        lightcurve, *rest = result.diagnostics
+        message = f"light-curve file {lightcurve} belongs to another task already"
+        self.logger.error("Task %d: %s", result.priority, message)
+        diagnostics, errors = (None, *rest), (*result.errors, message)
+        self._save(
+            [dataclasses.replace(result, status=_ERROR, diagnostics=diagnostics, errors=errors, skip_targets=())]
+        )
+
+    def _shut(self):
+        """Close the database in good order: what is still STARTED was not running when a process died."""
+        try:
+            self._notice()
+            if self._tally[_STARTED]:
+                rows = self._store.cursor.execute("SELECT priority FROM todolist WHERE status = ?", (_STARTED,))
+                left_running = json.dumps([row[0] for row in rows.fetchall()])
+                self._store.write([("setting", [("left_running", left_running)])])
+            self._store.close()
+        finally:
+            self._give_up()
+
+    def _give_up(self):
+        if self.conn is not None:
+            self.conn.close()
+        self.conn = self.cursor = None
+        self._lock.release()
+
+
+def _whole_number(name, value):
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
+        raise ArgumentError(f"{name}={value!r}: expected a whole number, at least 1")
+    return int(value)
+
+
+def _summary_path(path):
+    if path is not None and not Path(path).absolute().parent.is_dir():
+        raise ArgumentError(f"summary={str(path)!r}: there is no such folder")
+    return path
+
+
+def _ids(taskids):
+    """Priorities as int, also where they come from an array."""
+    return [taskid if type(taskid) is int else operator.index(taskid) for taskid in taskids]
