@@ -1,0 +1,201 @@
+"""``photometry events``: run a pipeline of events, and look after a shared queue."""
+
+import json
+from pathlib import Path
+
+import click
+
+from . import EXIT_FAILED, EXIT_OK
+from ._options import logging_options
+
+PATHS = click.Path(path_type=Path)
+
+
+def queue_options(function):
+    """Which queue: --config and --queue; the command gets a ConfigClass as ``settings``."""
+    import functools
+
+    @functools.wraps(function)
+    def wrapped(config, queue_file, **options):
+        return function(settings=settings_of(config, queue_file), **options)
+
+    option = click.option(
+        "-q", "--queue", "queue_file", type=PATHS, help="SQLite file of the queue [that of the config]."
+    )
+    wrapped = option(wrapped)
+    return click.option("-c", "--config", type=PATHS, help="Configuration file (INI).")(wrapped)
+
+
+def settings_of(config, queue_file):
+    """The configuration in a file, with another queue where one is given."""
+    from ..events.config import ConfigClass
+
+    settings = ConfigClass(config)
+    if queue_file is not None:
+        settings.queue_file = str(queue_file)
+    return settings
+
+
+@click.group()
+def command():
+    """Run a pipeline on files as they arrive, and look after a queue that several processes share."""
+
+
+@command.command()
+@click.argument("pipeline")
+@click.argument("files", nargs=-1, type=click.Path())
+@click.option(
+    "-frames", "-infiles", "--infiles", "named", multiple=True, type=click.Path(), help="Files; same as FILES."
+)
+@click.option("-l", "--list", "listed", type=click.File(), help="A file with names of files, one per line.")
+@click.option("-d", "--directory", type=click.Path(), help="Take the files of this directory.")
+@click.option("-m", "--monitor", is_flag=True, help="Go on taking files as they arrive there; implies -W.")
+@click.option(
+    "-i", "--ingest-only", "--ingest_data_only", is_flag=True, help="Put the events on the shared queue, and end."
+)
+@click.option("-w", "--wait-for-event", "--wait_for_event", is_flag=True, help="Wait for the first event.")
+@click.option("-W", "--continue", "continuous", is_flag=True, help="Wait for events for ever.")
+@click.option(
+    "-s", "--queue-only", "--start_queue_manager_only", is_flag=True, help="No processing; wait for a signal."
+)
+@click.option("--ncpus", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
+@click.option("--output", type=click.Path(), help="Directory for results [output_directory of the config].")
+@click.option("--clobber", is_flag=True, help="Also do again what the queue remembers as done.")
+@queue_options
+@logging_options
+def run(pipeline, settings, files, named, listed, output, quiet, **options):
+    """Run PIPELINE on FILES: a module, a class or a Python file.
+
+    Exit code: 0 all done, 1 some failed, 2 wrong usage, 3 something is left to do.
+    """
+    import sys
+
+    from ..events.startup import run as run_pipeline
+    from ._events import log_level
+
+    log_level()
+    sys.path.insert(0, "")  # pipelines are looked for in the current directory, as by 'python -m'
+    if output is not None:
+        settings.output_directory = output
+    lines = [line.strip() for line in listed or ()]
+    names = [*files, *named, *(line for line in lines if line and not line.startswith("#"))]
+    return run_pipeline(pipeline, settings, files=names, **options)
+
+
+@command.command()
+@queue_options
+def start(settings):
+    """Make a shared queue, or let workers work again after 'stop'."""
+    click.echo(f"queue {_interface(settings, start=True).queue.path} is open")
+    return EXIT_OK
+
+
+@command.command()
+@queue_options
+def stop(settings):
+    """Ask all workers to end after their present item. What is pending stays in the queue."""
+    _interface(settings).stop_event_queue()
+    click.echo("workers end after their present item; 'photometry events start' lets them work again")
+    return EXIT_OK
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Show at most N events per state.")
+@queue_options
+def info(settings, as_json, limit):
+    """Show what is pending, in progress and failed, and who works."""
+    found = _interface(settings).info(limit)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        _show(found)
+    return EXIT_OK
+
+
+@command.command()
+@click.argument("event")
+@click.argument("argument")
+@click.option(
+    "--arg", "keywords", multiple=True, metavar="KEY=VALUE", help="A further argument; numbers become numbers."
+)
+@queue_options
+def add(settings, event, argument, keywords):
+    """Add EVENT to the queue, with ARGUMENT as the name in its arguments."""
+    from ..events import Arguments, Event
+
+    _interface(settings, start=True).add_event(Event(event, Arguments(name=argument, **dict(map(_keyword, keywords)))))
+    click.echo(f"added {event}, {argument}")
+    return EXIT_OK
+
+
+@command.command()
+@click.argument("states", nargs=-1, type=click.Choice(["failed", "skipped", "done"]))
+@queue_options
+def retry(settings, states):
+    """Make items pending again: those that failed, or those of STATES."""
+    number = _interface(settings).queue.requeue(*(states or ("failed",)))
+    click.echo(f"{number} items are pending again")
+    return EXIT_OK if number else EXIT_FAILED
+
+
+@command.command()
+@click.argument("pipeline")
+@click.option("-c", "--config", type=PATHS, help="Configuration file (INI).")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def table(pipeline, config, as_json):
+    """Show the events of PIPELINE: what each calls and what follows. Checks that all of it is there."""
+    import sys
+
+    from ..events import Framework
+    from ._events import log_level
+
+    log_level()
+    sys.path.insert(0, "")
+    settings = settings_of(config, None)
+    settings.want_multiprocessing, settings.queue_file = False, None
+    rows = Framework(pipeline, settings).pipeline.event_table
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        for event, row in rows.items():
+            click.echo(f"{event} = {', '.join(map(repr, row))}")
+    return EXIT_OK
+
+
+def _interface(settings, start=False):
+    """The interface to a queue that is there; with ``start`` it is made if it is missing."""
+    from ..errors import WrongUseError
+    from ..events.interface import FrameworkInterface
+    from ..events.openqueue import queue_file_of
+
+    interface = FrameworkInterface(settings)
+    if start:
+        interface.start_event_queue()
+    if not interface.is_queue_ok():
+        raise WrongUseError(
+            f"{queue_file_of(settings)}: there is no such queue; name one with --queue, or 'photometry events start'"
+        )
+    return interface
+
+
+def _keyword(text):
+    from ..events.config import literal
+
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r}: expected KEY=VALUE")
+    return key, literal(value)
+
+
+def _show(found):
+    click.echo(f"{found['queue']}{'  (stopping)' if found['stopping'] else ''}")
+    click.echo("  ".join(f"{state} {number}" for state, number in found["counts"].items()))
+    click.echo(f"waiting for: {found['waiting_for']}")
+    for worker in found["workers"]:
+        click.echo(f"worker {worker['id']}")
+    for state in ("running", "pending", "failed"):
+        for event in found[state]:
+            name = event["args"]["kwargs"]["name"]
+            more = f" on {event['worker']}" if event["worker"] else f": {event['error']}" if event["error"] else ""
+            click.echo(f"{state:8} {event['name']}, {name}, attempt {event['attempt']}{more}")

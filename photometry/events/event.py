@@ -1,0 +1,95 @@
+"""`Event`: a name plus `Arguments`. `Action`: what an event becomes by the event table. `OUTCOME`: what became of it."""
+
+import enum
+import uuid
+from datetime import datetime, timezone
+
+
+class OUTCOME(str, enum.Enum):
+    """What became of an item, i.e. of a low-priority event with all the steps that followed from it.
+
+    ``DONE``: every step ran.
+
+    ``SKIPPED``: there was nothing to do: a pre-condition was not met, or a primitive raised `NothingToDoError`.
+
+    ``RETRY``: the cause lies outside and may pass (`TryAgainError`): the item went back to the queue.
+
+    ``FAILED``: a step raised an exception, its post-condition was not met, or the item ran out of attempts.
+    """
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    RETRY = "retry"
+    FAILED = "failed"
+
+    __str__ = str.__str__
+
+
+class Event:
+    """Something that happened, for instance that a file has arrived.
+
+    Parameters
+    ----------
+    name : str, looked up in the pipeline's event table; the event's id if None
+    args : Arguments, or None
+    recurrent : bool
+        Once done, a new event with the same name and arguments is appended.
+    key : str, optional
+        Identity of what the event is about. A queue on disk accepts a key once and remembers it when the item is done.
+    """
+
+    def __init__(self, name, args=None, recurrent=False, key=None):
+        self.id = uuid.uuid1().hex
+        self.name = self.id if name is None else name
+        self.args = args
+        self.key = key
+        self.attempt = 0  # how many times it was handed out
+        self.repeats = 0  # how many times it recurred
+        self.error = None  # why the last attempt ended
+        self.queue = None  # the queue that handed it out
+        self.state = self.worker = self.lease_until = self.taken = None  # as a shared queue tells them
+        self._recurrent = recurrent
+        self._timestamp = datetime.now(timezone.utc)
+
+    def set_recurrent(self, recurrent):
+        """Make the event recur, or end its recurrence."""
+        self._recurrent = recurrent
+
+    def successor(self):
+        """A new event with the same name and arguments, one repeat later."""
+        event = Event(self.name, self.args, self._recurrent)
+        event.repeats = self.repeats + 1
+        return event
+
+    def to_dict(self):
+        """What a tool shows of the event of a shared queue, as a dict that JSON can hold."""
+        shown = ("id", "name", "state", "attempt", "worker", "taken", "lease_until", "error")
+        return {key: getattr(self, key) for key in shown} | {"args": self.args.to_json(), "recurrent": self._recurrent}
+
+    def __str__(self):
+        return f"{self.name}, {self.args}"
+
+    def __repr__(self):
+        return f"Event({self.name!r}, {self.args})"
+
+
+class Action:
+    """One call to make: the action, the state afterwards and the next event of a row of the event table.
+
+    Attributes
+    ----------
+    output : what the action returned; None before
+    outcome : OUTCOME, and ``error``, the sentence that says why where it is not DONE
+    """
+
+    def __init__(self, event, event_info, args):
+        self.name, self.next_state, self.new_event = event_info
+        self.event = event
+        self.args = args
+        self.output = None
+        self.outcome = None
+        self.error = None
+        self.failed_check = None  # 'pre' or 'post', set by a primitive class that checks for itself
+
+    def __str__(self):
+        return f"{self.name}, {self.args}, {self.next_state}, {self.new_event}"

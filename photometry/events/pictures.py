@@ -1,0 +1,153 @@
+"""Pictures of images and light curves, and a page of them. No function here knows of events, and none needs a display."""
+
+import html
+from pathlib import Path
+
+import numpy as np
+
+from ..atomic import atomic_write
+from ..errors import BadInputError, SettingsError
+
+LARGEST = 1024  # pixels; longer images are made smaller before they are drawn
+PICTURES = ("*.png", "*.jpg")
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font-family: sans-serif; }} figure {{ float: left; margin: 5px; }} img {{ height: 256px; }}
+</style></head><body>
+<h1>{title}: {number}</h1>
+{figures}
+</body></html>
+"""
+
+
+def read_image(path):
+    """The first image in a FITS file.
+
+    Returns
+    -------
+    (n_rows, n_columns) float array; of more dimensions the first plane
+
+    Raises
+    ------
+    BadInputError : the file cannot be read, or holds no image
+    """
+    from astropy.io import fits
+
+    try:
+        with fits.open(path) as hdus:
+            images = (hdu.data for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2)
+            image = next(images, None)
+            if image is not None:
+                return np.asarray(image[(0,) * (image.ndim - 2)], dtype=float)
+    except (OSError, ValueError, TypeError, fits.VerifyError) as error:
+        raise BadInputError(f"{path}: cannot read this file as FITS: {error}") from error
+    raise BadInputError(f"{path}: holds no image of two dimensions")
+
+
+def shrink(image, largest=LARGEST):
+    """The means over blocks of pixels, so that neither side is longer than ``largest`` pixels; NaN are left out.
+
+    Parameters
+    ----------
+    image : (n_rows, n_columns) float array
+    """
+    step = -(-max(image.shape) // largest)
+    if step == 1:
+        return image
+    rows, columns = (size // step for size in image.shape)
+    blocks = image[: rows * step, : columns * step].reshape(rows, step, columns, step)
+    counts = np.isfinite(blocks).sum(axis=(1, 3))
+    return np.where(counts > 0, np.nansum(blocks, axis=(1, 3)) / np.maximum(counts, 1), np.nan)
+
+
+def equalise(image, *, clip_limit=0.02):
+    """Adaptive histogram equalisation (CLAHE; Zuiderveld 1994, Graphics Gems IV), after removing outliers.
+
+    Parameters
+    ----------
+    image : (n_rows, n_columns) float array; NaN become the lowest value
+    clip_limit : contrast limit, 0..1
+
+    Returns
+    -------
+    (n_rows, n_columns) float array, 0..1
+    """
+    from skimage.exposure import equalize_adapthist
+
+    low, high = np.nanpercentile(image, (0.5, 99.5)) if np.isfinite(image).any() else (0, 1)
+    scaled = np.clip((np.nan_to_num(image, nan=low) - low) / ((high - low) or 1), 0, 1)
+    return equalize_adapthist(scaled, clip_limit=clip_limit)
+
+
+def write_picture(path, image):
+    """Write an image of values 0..1 as a grey picture, row 0 at the bottom."""
+    from PIL import Image
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, durable=False) as part:
+        Image.fromarray(np.uint8(np.flipud(image) * 255)).save(part)
+
+
+def draw_lightcurve(lightcurve_file, picture):
+    """Draw the flux in a light-curve file over time, and beside it the sum image with the pixels that were used.
+
+    Raises
+    ------
+    SettingsError : matplotlib is not installed
+    """
+    from astropy.io import fits
+
+    with fits.open(lightcurve_file) as hdus:
+        table, header = hdus["LIGHTCURVE"].data, hdus[0].header
+        time, flux = np.array(table["TIME"], float), np.array(table["FLUX_RAW"], float)
+        sumimage, aperture = np.array(hdus["SUMIMAGE"].data, float), np.array(hdus["APERTURE"].data)
+    figure = _figure()
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1))
+    left.plot(time, flux, ".", markersize=2, color="black")
+    left.set(xlabel="time [BTJD]", ylabel="flux [e-/s]", title=str(header.get("OBJECT", Path(lightcurve_file).name)))
+    right.imshow(
+        np.log10(np.clip(sumimage, max(np.nanpercentile(sumimage, 5), 1), None)), origin="lower", cmap="gray_r"
+    )
+    if (aperture & 2).any():
+        right.contour((aperture & 2) != 0, levels=[0.5], colors="red")
+    right.set(xlabel="column [pixel]", ylabel="row [pixel]", title="pixels used")
+    with atomic_write(picture, durable=False) as part:
+        figure.savefig(part)
+
+
+def _figure():
+    """A figure without pyplot, whose state would not stand several threads."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise SettingsError("pictures of light curves need matplotlib: pip install 'photometry[plots]'") from error
+    figure = Figure(figsize=(10, 3.2), layout="constrained", dpi=100)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PICTURES):
+    """Write a page with all pictures of a folder, newest first. Returns how many there are."""
+    folder = Path(folder)
+    while True:  # another process may add a picture while the page is being written
+        pictures = _pictures(folder, patterns)
+        page = _PAGE.format(
+            title=html.escape(title), number=len(pictures), figures="\n".join(map(_figure_html, pictures))
+        )
+        with atomic_write(folder / name, durable=False) as part:
+            part.write_text(page, encoding="utf-8")
+        if _pictures(folder, patterns) == pictures:
+            return len(pictures)
+
+
+def _pictures(folder, patterns):
+    found = [(path.stat().st_mtime, path.name) for pattern in patterns for path in folder.glob(pattern)]
+    return [name for _, name in sorted(found, reverse=True) if not name.startswith(".")]
+
+
+def _figure_html(name):
+    name = html.escape(name, quote=True)
+    return f'<figure><a href="{name}"><img src="{name}" alt=""></a><figcaption>{name}</figcaption></figure>'

@@ -1,0 +1,351 @@
+"""`SharedEventQueue`: the low-priority queue as a small SQLite file that many processes of one host work on.
+
+An item is handed out with a *lease*: its worker renews it while it lives, and if it falls silent, or is found dead on
+this host, the item is handed out again. Taking an item is one transaction. What is finished stays in the file, so that
+a file which arrived once is not worked on twice, also after a restart, and so that one can see what became of it.
+
+SQLite's write-ahead log needs a local disk; processes of other hosts come in through `queueserver`.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import threading
+import time
+from pathlib import Path
+from queue import Empty
+
+from ..errors import TryAgainError
+from . import queuefile
+from .arguments import Arguments
+from .event import OUTCOME, Event
+
+log = logging.getLogger(__name__)
+
+SHORTEST_POLL, LONGEST_POLL = 0.005, 0.1  # s between looks at the file while there is nothing to take
+HOUSEKEEPING = 1.0  # s between looks for items of lost workers
+
+
+class SharedEventQueue:
+    """The contract of `queues.SimpleEventQueue`, on a file.
+
+    Parameters
+    ----------
+    path : the file, made if it is missing and ``create`` is true
+    lease : s after which an item of a silent worker is handed out again
+    max_attempts : int, how many workers an item may take down before it has failed
+
+    Raises
+    ------
+    WrongUseError : the file is something else
+    TryAgainError : from any method, the file is gone or cannot be written at present
+    """
+
+    shared = True
+
+    def __init__(self, path, *, lease=60, max_attempts=3, create=True):
+        self.path = Path(path)
+        self.lease = lease
+        self.max_attempts = max_attempts
+        self.worker = None  # this process's name in the file, from the first item it takes
+        self._lock = threading.RLock()
+        self._file = queuefile.QueueFile(self.path)
+        self._interrupted = False
+        self._put_here = threading.Event()
+        self._closed = threading.Event()
+        self._heartbeat = None
+        self._housekept = 0.0
+        self._file.open(create)
+
+    # adding and taking
+
+    def put(self, event):
+        """Add an event at the end. Returns False, and adds nothing, if its key is known already."""
+        with self._transaction() as db:
+            added = _insert(db, event)
+        self._put_here.set()
+        return added
+
+    def get(self, block=True, timeout=0):
+        """Take the first event; see `SimpleEventQueue.get`."""
+        deadline = None if timeout is None else time.monotonic() + (timeout if block else 0)
+        pause = SHORTEST_POLL
+        while True:
+            self._put_here.clear()
+            event = self._take()
+            if event is not None:
+                return event
+            left = LONGEST_POLL if deadline is None else deadline - time.monotonic()
+            if left <= 0 or self._interrupted:
+                raise Empty
+            self._pause(min(pause, left))
+            pause = min(2 * pause, LONGEST_POLL)
+
+    def wait(self, timeout):
+        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is one."""
+        deadline = time.monotonic() + timeout
+        while not self._interrupted:
+            self._put_here.clear()
+            if self.head() is not None:
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._housekeep()
+            self._pause(min(LONGEST_POLL, left))
+        return False
+
+    def interrupt(self):
+        """End all waiting, now and from now on. May be called from a signal handler."""
+        self._interrupted = True
+
+    # looking
+
+    @property
+    def stopping(self):
+        """Whether the workers have been asked to end."""
+        with self._reading() as db:
+            return bool(db.execute("SELECT stopping FROM control").fetchone()[0])
+
+    def head(self):
+        """The first event that could be taken now, without taking it, or None."""
+        with self._reading() as db:
+            return _event(db.execute(queuefile.FIRST, (time.time(),)).fetchone())
+
+    def qsize(self):
+        """How many events are pending."""
+        with self._reading() as db:
+            return db.execute("SELECT COUNT(*) FROM items WHERE state='pending'").fetchone()[0]
+
+    def get_pending(self):
+        """The pending events, as a list."""
+        return self.find("pending")
+
+    def get_in_progress(self):
+        """The events in progress, of all workers, as a dict: id -> event."""
+        return {event.id: event for event in self.find("running")}
+
+    def find(self, state, limit=-1, since=0):
+        """The events in a state ('pending', 'running', 'done', 'skipped', 'failed'), as a list, first come first."""
+        with self._reading() as db:
+            rows = db.execute(queuefile.FIND, (state, since, limit))
+            return [_event(row) for row in rows]
+
+    def counts(self, since=0):
+        """How many items are in which state, of the finished ones those since a time (s since 1970): dict of state -> int."""
+        with self._reading() as db:
+            found = dict(db.execute(queuefile.COUNT, (since,)).fetchall())
+        return {state: found.get(state, 0) for state in queuefile.STATES}
+
+    def workers(self):
+        """Who takes items: list of dicts of id, host, pid, started, seen (s since 1970)."""
+        with self._reading() as db:
+            return [dict(row) for row in db.execute("SELECT * FROM workers ORDER BY started")]
+
+    def is_over(self):
+        """Whether nothing is pending and nobody holds an item that might come back."""
+        self._housekeep()
+        with self._reading() as db:
+            return db.execute("SELECT 1 FROM items WHERE state IN ('pending', 'running') LIMIT 1").fetchone() is None
+
+    def waiting_for(self):
+        """What the queue waits for, in a few words."""
+        with self._reading() as db:
+            pending = db.execute("SELECT COUNT(*), MIN(not_before) FROM items WHERE state='pending'").fetchone()
+            running = db.execute("SELECT name, worker FROM items WHERE state='running' LIMIT 3").fetchall()
+        if pending[0]:
+            delay = pending[1] - time.time()
+            return (
+                f"a worker to take {pending[0]} events"
+                if delay <= 0
+                else f"{pending[0]} retries, the first in {delay:.0f} s"
+            )
+        if running:
+            return "items in progress elsewhere: " + ", ".join(f"{row['name']} on {row['worker']}" for row in running)
+        return "the next event"
+
+    # finishing
+
+    def discard(self, event_id):
+        """Finish an event in progress, whoever holds it. Returns it; None if it is not in progress."""
+        return self._leave(event_id, OUTCOME.DONE, None, None, None)
+
+    def finish(self, event_id, outcome=OUTCOME.DONE, error=None, successor=None, worker=None):
+        """Finish an event of this worker, with what became of it, and add its ``successor`` if there is one.
+
+        Returns None, and changes nothing, if the worker does not hold it any more: then another one's result counts.
+        """
+        return self._leave(event_id, outcome, error, successor, worker or self.worker or "nobody")
+
+    def re_append(self, event_id, delay=0, error=None):
+        """Move an event in progress to the end of the queue, not to be handed out for ``delay`` s. Returns it, or None."""
+        with self._transaction() as db:
+            event = _running(db, event_id)
+            if event is not None:
+                db.execute(queuefile.TO_THE_END, (time.time() + delay, error, event_id))
+        self._put_here.set()
+        return event
+
+    def release(self, event_id):
+        """Put an event in progress back to where it was, as if it had never been taken. Returns it, or None."""
+        with self._transaction() as db:
+            event = _running(db, event_id)
+            if event is not None:
+                db.execute(queuefile.RELEASE, (event_id,))
+        return event
+
+    def release_worker(self, pid):
+        """Hand out again what a dead process of this host held; its items count the attempt. Returns how many there were."""
+        with self._transaction() as db:
+            return self._give_back(db, [row["id"] for row in queuefile.workers_of(db, platform.node(), pid)])
+
+    def requeue(self, *states):
+        """Make the items of these states ('failed', 'skipped', 'done') pending again. Returns how many there were."""
+        with self._transaction() as db:
+            return sum(db.execute(queuefile.REQUEUE, (state,)).rowcount for state in states)
+
+    def forget(self, key):
+        """Forget a finished item, so that its file is taken when it arrives again. Returns whether there was one."""
+        with self._transaction() as db:
+            sql = "DELETE FROM items WHERE key=? AND state IN ('done', 'skipped', 'failed')"
+            return db.execute(sql, (key,)).rowcount > 0
+
+    def terminate(self):
+        """Ask all workers to end after their present item. What is pending stays in the file."""
+        self._control(stopping=1)
+
+    def resume(self):
+        """Take back `terminate`: workers may work again."""
+        self._control(stopping=0)
+
+    def close(self):
+        """Give back what this process holds, and close the file. Harmless when called twice."""
+        self._closed.set()
+        if self._heartbeat is not None and self._heartbeat is not threading.current_thread():
+            self._heartbeat.join()
+        if self.worker is not None:
+            with contextlib.suppress(TryAgainError), self._transaction() as db:  # the lease's end does it otherwise
+                db.execute(queuefile.RELEASE_WORKER, (self.worker,))
+                db.execute("DELETE FROM workers WHERE id=?", (self.worker,))
+            self.worker = None
+        self._file.close()
+
+    # inside
+
+    @contextlib.contextmanager
+    def _transaction(self):
+        with self._lock, self._file.transaction() as db:
+            yield db
+
+    @contextlib.contextmanager
+    def _reading(self):
+        with self._lock, self._file.reading() as db:
+            yield db
+
+    def _control(self, stopping):
+        with self._transaction() as db:
+            db.execute("UPDATE control SET stopping=?", (stopping,))
+
+    def _take(self):
+        self._housekeep()
+        with self._lock:
+            if self._file.nothing_to_take():
+                return None
+        with self._transaction() as db:
+            row = db.execute(queuefile.FIRST, (time.time(),)).fetchone()
+            if row is None:
+                return None
+            self._register(db)
+            db.execute(queuefile.TAKE, (self.worker, time.time() + self.lease, time.time(), row["position"]))
+        event = _event(row)
+        event.queue = self
+        event.attempt += 1
+        return event
+
+    def _leave(self, event_id, outcome, error, successor, worker):
+        with self._transaction() as db:
+            event = _running(db, event_id)
+            if event is None or (worker not in (None, event.worker)):
+                return None
+            if event._recurrent:  # each of its repeats would leave a row
+                db.execute("DELETE FROM items WHERE id=?", (event_id,))
+            else:
+                db.execute(queuefile.FINISH, (str(outcome), error, time.time(), event_id))
+            if successor is not None:
+                _insert(db, successor)
+        return event
+
+    def _register(self, db):
+        if self.worker is None or self._heartbeat_pid != os.getpid():
+            self.worker = queuefile.register_worker(db)
+            self._heartbeat_pid = os.getpid()
+            self._closed.clear()
+            self._heartbeat = threading.Thread(target=self._keep_alive, name="event_queue_heartbeat", daemon=True)
+            self._heartbeat.start()
+
+    def _keep_alive(self):
+        while not self._closed.wait(self.lease / 3):
+            try:
+                with self._transaction() as db:
+                    now = time.time()
+                    db.execute("UPDATE workers SET seen=? WHERE id=?", (now, self.worker))
+                    db.execute(queuefile.RENEW, (now + self.lease, self.worker))
+            except TryAgainError as error:
+                log.warning("cannot renew the lease of %s: %s", self.worker, error)
+
+    def _housekeep(self):
+        """Hand out again what lost workers held, at most once per HOUSEKEEPING s."""
+        if time.monotonic() - self._housekept < HOUSEKEEPING:
+            return
+        self._housekept = time.monotonic()
+        with self._reading() as db:
+            lost = queuefile.lost_workers(db, platform.node(), me=self.worker)
+        if lost:
+            with self._transaction() as db:
+                self._give_back(db, lost)
+
+    def _give_back(self, db, workers):
+        given = 0
+        for worker in workers:
+            why = f"its worker {worker} was lost"
+            db.execute(
+                queuefile.GIVE_UP, (f"{why}, for the {self.max_attempts}. time", time.time(), worker, self.max_attempts)
+            )
+            given += db.execute(queuefile.GIVE_BACK, (why, worker)).rowcount
+            db.execute("DELETE FROM workers WHERE id=?", (worker,))
+            log.warning("worker %s is lost; what it held is handed out again", worker)
+        return given
+
+    def _pause(self, seconds):
+        self._put_here.wait(seconds)
+
+
+def _insert(db, event):
+    arguments = (event.args if event.args is not None else Arguments()).to_json()
+    row = (event.id, event.name, json.dumps(arguments), event.key, int(event._recurrent), event.repeats, time.time())
+    return db.execute(queuefile.INSERT, row).rowcount == 1
+
+
+def _running(db, event_id):
+    return _event(db.execute("SELECT * FROM items WHERE id=? AND state='running'", (event_id,)).fetchone())
+
+
+def _event(row):
+    """The event that a row of the table holds; None for None."""
+    if row is None:
+        return None
+    event = Event(row["name"], Arguments.from_json(json.loads(row["args"])), bool(row["recurrent"]), row["key"])
+    event.id, event.attempt, event.repeats, event.error = row["id"], row["attempt"], row["repeats"], row["error"]
+    event.state, event.worker, event.lease_until = row["state"], row["worker"], row["lease_until"]
+    event.taken = row["taken"]
+    return event
+
+
+def open_queue(path, **options):
+    """The queue in a file that exists, or None."""
+    try:
+        return SharedEventQueue(path, create=False, **options)
+    except TryAgainError:
+        return None

@@ -1,0 +1,8 @@
+#!/usr/bin/env python3
+"""Light curves and quick-look pictures of files as they arrive: the same as ``photometry watch``."""
+
+import sys
+
+from photometry.cli import main
+
+main(["watch", *sys.argv[1:]])
