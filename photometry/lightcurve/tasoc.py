@@ -73,15 +73,18 @@ def write_lightcurve(folder, stamp, extraction, settings):
 
 def lightcurve_hdus(stamp, extraction, settings):
     """The light-curve file as an `astropy.io.fits.HDUList`, with checksums."""
-    hdus = [
-        fits.PrimaryHDU(header=primary_header(stamp, extraction, settings)),
-        _table(stamp, extraction),
-        _image(stamp, "SUMIMAGE", stamp.sumimage.astype(">f4"), "e-/s"),
-        _image(stamp, "APERTURE", _aperture_bits(stamp, extraction).astype(">i4")),
-    ]
+    hdus = fits.HDUList(
+        [
+            fits.PrimaryHDU(header=primary_header(stamp, extraction, settings)),
+            _table(stamp, extraction),
+            _image(stamp, "SUMIMAGE", stamp.sumimage.astype(">f4"), "e-/s"),
+            _image(stamp, "APERTURE", _aperture_bits(stamp, extraction).astype(">i4")),
+        ]
+    )
+    hdus.update_extend()  # writing would do it, after the checksums
     for hdu in hdus:
         hdu.add_checksum(when="checksum of the HDU")  # astropy would put the present time here
-    return fits.HDUList(hdus)
+    return hdus
 
 
 def _table(stamp, extraction):

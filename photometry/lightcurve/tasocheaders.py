@@ -163,7 +163,7 @@ def _celestial_cards(wcs):
 def _detector_cards(axis, name, what, first):
     return [
         (f"CTYPE{axis}P", name, f"physical WCS axis {axis} type: CCD {what}"),
-        (f"CUNIT{axis}P", "PIXEL", f"physical WCS axis {axis} unit"),
+        (f"CUNIT{axis}P", "pixel", f"physical WCS axis {axis} unit"),
         (f"CRPIX{axis}P", 1, f"reference CCD {what}"),
         (f"CRVAL{axis}P", first, f"value at reference CCD {what}"),
         (f"CDELT{axis}P", 1.0, f"physical WCS axis {axis} step"),

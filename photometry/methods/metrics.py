@@ -1,7 +1,6 @@
 """What the TODO-file's diagnostics tell about a light curve, measured on times of good quality."""
 
 import math
-import warnings
 
 import numpy as np
 
@@ -82,10 +81,10 @@ def variability(time, relative, relative_err):
     if usable.sum() <= 4:  # a cubic goes through four points
         return np.nan
     time, relative, relative_err = time[usable], relative[usable], relative_err[usable]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", np.exceptions.RankWarning)  # times that are all the same: the mean is fitted
-        cubic = np.polynomial.Polynomial.fit(time, relative, 3, w=1 / relative_err)
-    return np.std(relative - cubic(time)) / np.median(relative_err)
+    x = (time - time.mean()) / max(np.ptp(time), np.finfo(float).tiny)  # of order one, or its powers would lose digits
+    powers = np.vander(x, 4)
+    cubic, *_ = np.linalg.lstsq(powers / relative_err[:, None], relative / relative_err, rcond=None)
+    return np.std(relative - powers @ cubic) / np.median(relative_err)
 
 
 def median_centroid(centroid):

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from ..errors import BadInputError, TargetNotFoundError
 from .fitsstream import open_stream
-from .targetpixelfile import identity, starid_of
+from .targetpixelfile import identity, refuse_other_files, starid_of
 from .tpfindex import lookup
 
 log = logging.getLogger(__name__)
 
 FITS_ENDINGS = (".fits", ".fits.gz", ".fit", ".fit.gz")
+LIGHT_CURVE_ENDINGS = ("lc.fits", "lc.fits.gz")  # …_lc, …_llc, …_slc, also of the missions
 CHECKED = ("sector", "camera", "ccd", "cadence")  # keys of a task that a file must agree with
 
 # tess2018206045859-s0001-0000000025155310-0120-s_tp.fits, …-a_fast-tp.fits, hlsp_tess-spoc_tess_phot_…-s0024_tess_v1_tp.fits
@@ -104,15 +105,20 @@ def _state(folder):
 @functools.lru_cache(maxsize=4)
 def _list_files(folder, mtime_ns):
     """FITS files in and below a folder: dict of starid to files for names that tell it, tuple of the other paths."""
-    paths = (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names)
+    paths = (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names if _may_be_pixels(name))
     named, others = {}, []
-    for path in sorted((p for p in paths if p.lower().endswith(FITS_ENDINGS)), key=os.path.basename):
+    for path in sorted(paths, key=os.path.basename):
         starid, file = _parse_name(path)
         if file:
             named.setdefault(starid, []).append(file)
         else:
             others.append(path)
     return named, tuple(others)
+
+
+def _may_be_pixels(name):
+    """Whether a file may be a target pixel file by its name; our own light curves often are in a folder below."""
+    return name.lower().endswith(FITS_ENDINGS) and not name.endswith(LIGHT_CURVE_ENDINGS)
 
 
 def _parse_name(path):
@@ -145,7 +151,7 @@ def identify(path):
 
     Raises
     ------
-    BadInputError : not a FITS file, or its primary header names no star of TESS, Kepler or K2
+    BadInputError : not a target pixel file of TESS, Kepler or K2, or its primary header names no star
     """
     with open_stream(path) as stream:
         primary = stream.next_header()
@@ -153,6 +159,8 @@ def identify(path):
             table = stream.next_header()
         except BadInputError:  # cut within the second header: which star it is of is known all the same
             table = None
+        else:
+            refuse_other_files(path, primary, table)
         return {"starid": starid_of(path, primary), **identity(path, primary, table)}
 
 

@@ -59,7 +59,7 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
     with open_stream(path) as stream:
         primary = stream.next_header()
         table = stream.next_header()
-        _refuse_other_files(path, primary, table)
+        refuse_other_files(path, primary, table)
         columns = stream.read_columns(table, _COLUMNS)
         aperture_header, aperture = _read_aperture(path, stream)
     _refuse_useless(path, columns, aperture)
@@ -121,7 +121,8 @@ def _cadence(path, primary, table):
     return round(timedel * DAY)
 
 
-def _refuse_other_files(path, primary, table):
+def refuse_other_files(path, primary, table):
+    """Raise BadInputError, with a sentence that says what it is, for a file that is no target pixel file by its headers."""
     if _mission(primary) not in ("TESS", "Kepler", "K2"):
         raise BadInputError(
             f"{path}: TELESCOP in the primary header is {primary.get('TELESCOP')!r}; accepted is {ACCEPTED}"

@@ -1,0 +1,170 @@
+import gzip
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from photometry.lightcurve.tasoc import lightcurve_hdus, lightcurve_path, write_lightcurve
+from photometry.methods.aperture import aperture
+from photometry.pixels.stampcatalog import with_stars
+from photometry.pixels.targetpixelfile import read_target_pixel_file
+from photometry.settings import photometry_settings
+
+SETTINGS = photometry_settings({"aperture": {"mask": "pipeline"}, "output": {"data_release": 7, "version": 3}})
+
+
+@pytest.fixture
+def stamp(tmp_path, make_tpf):
+    flux = np.random.default_rng(1).normal(100, 1, (50, 5, 6))
+    flux[3] = np.nan
+    bits = np.array(
+        [[1, 1, 1, 1, 1, 0], [1, 3, 3, 1, 1, 1], [1, 3, 3, 3, 1, 1], [1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]]
+    )
+    quality = np.arange(50) % 3 * 32
+    stamp = with_stars(read_target_pixel_file(make_tpf(tmp_path / "tpf.fits", flux, APERTURE=bits, QUALITY=quality)))
+    return replace(stamp, sumimage=np.nanmean(flux, axis=0))
+
+
+@pytest.fixture
+def written(stamp, tmp_path):
+    return tmp_path / write_lightcurve(tmp_path, stamp, aperture(stamp, SETTINGS), SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("mission", "name"),
+    [
+        ("TESS", "c0120/00000001/tess00000001234-s005-2-3-c0120-dr07-v03-tasoc_lc.fits.gz"),
+        ("Kepler", "c0120/00000001/kplr00000001234-s005-2-3-c0120-dr07-v03-tasoc_lc.fits.gz"),
+        ("K2", "c0120/00000001/ktwo00000001234-s005-2-3-c0120-dr07-v03-tasoc_lc.fits.gz"),
+    ],
+)
+def test_name_tells_mission_star_sector_camera_ccd_cadence_release_and_version(stamp, mission, name):
+    assert lightcurve_path(replace(stamp, mission=mission), SETTINGS) == name
+
+
+def test_file_passes_verification_and_checksums(written):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with fits.open(written, checksum=True) as hdus:
+            hdus.verify("exception")
+            assert [hdu.name for hdu in hdus] == ["PRIMARY", "LIGHTCURVE", "SUMIMAGE", "APERTURE"]
+            assert all("CHECKSUM" in hdu.header and "DATASUM" in hdu.header for hdu in hdus)
+
+
+def test_checksum_notices_a_changed_flux(written):
+    content = bytearray(gzip.decompress(written.read_bytes()))
+    with fits.open(written) as hdus:
+        content[hdus["LIGHTCURVE"]._data_offset + 20] ^= 1
+    changed = written.with_suffix("")
+    changed.write_bytes(content)
+    with pytest.warns(UserWarning, match="[Cc]hecksum|Datasum verification failed"), fits.open(changed, checksum=True) as hdus:
+        assert hdus["LIGHTCURVE"].data is not None
+
+
+def test_table_holds_what_was_measured(written, stamp):
+    extraction = aperture(stamp, SETTINGS)
+    table = fits.getdata(written, "LIGHTCURVE")
+    np.testing.assert_array_equal(table["TIME"], stamp.time)
+    np.testing.assert_array_equal(table["CADENCENO"], stamp.cadenceno)
+    np.testing.assert_array_equal(table["QUALITY"], stamp.quality)
+    np.testing.assert_allclose(table["FLUX_RAW"], extraction.flux, rtol=1e-7)
+    np.testing.assert_allclose(table["FLUX_RAW_ERR"], extraction.flux_err, rtol=1e-7)
+    np.testing.assert_allclose(table["FLUX_BKG"], extraction.background, rtol=1e-7)
+    np.testing.assert_array_equal(table["MOM_CENTR1"], extraction.centroid[:, 0])
+    np.testing.assert_array_equal(table["MOM_CENTR2"], extraction.centroid[:, 1])
+    np.testing.assert_array_equal(table["PIXEL_QUALITY"], extraction.pixel_quality)
+    assert np.isnan(table["FLUX_RAW"][3])
+    assert np.isnan(table["FLUX_CORR"]).all()
+
+
+def test_columns_and_units_are_those_of_the_format(written):
+    columns = fits.getheader(written, "LIGHTCURVE")
+    found = {columns[f"TTYPE{i}"]: columns.get(f"TUNIT{i}") for i in range(1, columns["TFIELDS"] + 1)}
+    assert found == {
+        "TIME": "BJD - 2457000, days",
+        "TIMECORR": "d",
+        "CADENCENO": None,
+        "FLUX_RAW": "e-/s",
+        "FLUX_RAW_ERR": "e-/s",
+        "FLUX_BKG": "e-/s",
+        "FLUX_CORR": "ppm",
+        "FLUX_CORR_ERR": "ppm",
+        "QUALITY": None,
+        "PIXEL_QUALITY": None,
+        "MOM_CENTR1": "pixels",
+        "MOM_CENTR2": "pixels",
+        "POS_CORR1": "pixels",
+        "POS_CORR2": "pixels",
+    }
+
+
+def test_keywords_tell_star_instrument_method_and_time(written):
+    primary, table = fits.getheader(written, 0), fits.getheader(written, "LIGHTCURVE")
+    expected = {"TELESCOP": "TESS", "OBJECT": "TIC 1234", "TICID": 1234, "SECTOR": 5, "CAMERA": 2, "CCD": 3}
+    expected |= {"TESSMAG": 10.0, "PHOTMET": "aperture", "MASKTYPE": "pipeline", "MASKSIZE": 5, "DATA_REL": 7}
+    assert {key: primary[key] for key in expected} == expected
+    assert primary["TEFF"] is None  # not known
+    expected = {"BJDREFI": 2457000, "INT_TIME": 1.98, "FRAMETIM": 2.0, "READTIME": 0.02, "NUM_FRM": 60, "TIMEPIXR": 0.5}
+    assert {key: table[key] for key in expected} == expected
+    assert table["TIMEDEL"] == pytest.approx(120 / 86400)
+
+
+def test_sentences_about_doubts_are_in_the_header(stamp):
+    extraction = replace(aperture(stamp, SETTINGS), errors=("no pixel mask found for the target",))
+    header = lightcurve_hdus(stamp, extraction, SETTINGS)[0].header
+    assert header["COMMENT"] == ["no pixel mask found for the target"]
+
+
+def test_aperture_image_has_its_bits(written, stamp):
+    bits = fits.getdata(written, "APERTURE")
+    np.testing.assert_array_equal(bits & 1 != 0, stamp.aperture & 1 != 0)
+    np.testing.assert_array_equal(bits & 2 != 0, stamp.aperture & 2 != 0)
+    np.testing.assert_array_equal(bits & 8 != 0, stamp.aperture & 2 != 0)
+    assert set(np.unique(bits)) == {0, 1, 11}
+
+
+@pytest.mark.parametrize("image", ["SUMIMAGE", "APERTURE"])
+def test_images_have_the_coordinates_of_the_stamp(written, stamp, image):
+    header = fits.getheader(written, image)
+    sky = WCS(header).all_pix2world([[0, 0], [5, 4]], 0)
+    np.testing.assert_allclose(sky, stamp.wcs.all_pix2world([[0, 0], [5, 4]], 0), atol=1e-12)
+    detector = WCS(header, key="P").all_pix2world([[0, 0], [5, 4]], 0)
+    np.testing.assert_allclose(detector, [[45, 100], [50, 104]])
+
+
+def test_sum_image_is_the_stamp_s(written, stamp):
+    np.testing.assert_allclose(fits.getdata(written, "SUMIMAGE"), stamp.sumimage, rtol=1e-6)
+
+
+def test_same_input_gives_the_same_bytes(written, stamp):
+    first = written.read_bytes()
+    write_lightcurve(written.parents[2], stamp, aperture(stamp, SETTINGS), SETTINGS)
+    assert written.read_bytes() == first
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightkurve_reads_a_tess_file_as_a_tasoc_product(written, stamp):
+    lightkurve = pytest.importorskip("lightkurve")
+    curve = lightkurve.read(str(written), flux_column="flux_raw")
+    assert curve.meta["AUTHOR"] == "TASOC"
+    assert curve.meta["TARGETID"] == 1234
+    np.testing.assert_allclose(curve.time.jd, stamp.time + 2457000, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(curve.flux.value, aperture(stamp, SETTINGS).flux, rtol=1e-7)
+    np.testing.assert_allclose(curve.flux_err.value, aperture(stamp, SETTINGS).flux_err, rtol=1e-7)
+    np.testing.assert_array_equal(curve.quality, stamp.quality)
+    assert str(curve.flux.unit) == "electron / s"
+    assert float(curve.centroid_col[0].value) == pytest.approx(46.8, abs=0.1)  # of columns 46, 46, 47, 47, 48
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightkurve_reads_a_kepler_file_with_kepler_times(stamp, tmp_path):
+    lightkurve = pytest.importorskip("lightkurve")
+    kepler = replace(stamp, mission="Kepler", time_reference=2454833)
+    path = tmp_path / write_lightcurve(tmp_path, kepler, aperture(kepler, SETTINGS), SETTINGS)
+    curve = lightkurve.read(str(path), flux_column="flux_raw")
+    assert curve.meta["OBJECT"] == "KIC 1234"
+    np.testing.assert_allclose(curve.time.jd, stamp.time + 2454833, rtol=0, atol=1e-8)
+    np.testing.assert_array_equal(curve.quality, stamp.quality)
