@@ -56,12 +56,13 @@ class PhotometrySettings(Section):
     output: OutputSettings = OutputSettings()
 
 
-def photometry_settings(values=None):
+def photometry_settings(values=None, changes=None):
     """Check settings given as nested dicts.
 
     Parameters
     ----------
-    values : dict, PhotometrySettings or None
+    values : nested dict, PhotometrySettings or None
+    changes : nested dict or None, goes before ``values``
 
     Returns
     -------
@@ -71,9 +72,20 @@ def photometry_settings(values=None):
     ------
     SettingsError : one sentence per setting that is wrong: its name, what was found, what is accepted
     """
-    if isinstance(values, PhotometrySettings):
+    if isinstance(values, PhotometrySettings) and not changes:
         return values
-    return _checked(PhotometrySettings, values or {})
+    if isinstance(values, PhotometrySettings):
+        values = values.model_dump()
+    return _checked(PhotometrySettings, _merged(values or {}, changes or {}))
+
+
+def _merged(values, changes):
+    both = dict(values)
+    for name, value in changes.items():
+        both[name] = (
+            _merged(both[name], value) if isinstance(value, dict) and isinstance(both.get(name), dict) else value
+        )
+    return both
 
 
 class RunSettings(Section):

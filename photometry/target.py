@@ -18,7 +18,7 @@ from .status import STATUS
 MADE = (STATUS.OK, STATUS.WARNING)  # a light curve is written for these
 
 
-def photometry(task, *, input_folder, output_folder, settings=None, plot=False, catalog=None):
+def photometry(task, *, input_folder, output_folder, settings=None, method=None, plot=False, catalog=None):
     """Make the light curve of one target.
 
     Parameters
@@ -26,7 +26,8 @@ def photometry(task, *, input_folder, output_folder, settings=None, plot=False, 
     task : dict, see "Task" in docs/architecture
     input_folder : where the target pixel files are
     output_folder : where the light curve goes
-    settings : PhotometrySettings, or nested dict of the same
+    settings : PhotometrySettings, or nested dict of the same. What the task itself says under ``settings`` goes first.
+    method : name of the method to use whatever the task says
     plot : bool; also draw what was done, beside the light curve
     catalog : star catalogue of the CCD, if the caller has opened it already
 
@@ -39,9 +40,10 @@ def photometry(task, *, input_folder, output_folder, settings=None, plot=False, 
     TargetError : the target cannot be done; its class and sentence tell why
     """
     start = time.perf_counter()
-    settings = photometry_settings(settings)
+    settings = photometry_settings(settings, task.get("settings"))
+    method = method or task.get("method")
     stamp, good = prepare_stamp(task, input_folder, settings, catalog)
-    extraction = decide_skip(stamp, get_method(task.get("method"))(stamp, settings))
+    extraction = decide_skip(stamp, get_method(method)(stamp, settings))
     details = diagnostics(stamp, extraction, good)
     if extraction.status in MADE:
         details["filepath_lightcurve"] = write_lightcurve(output_folder, stamp, extraction, settings)

@@ -166,7 +166,7 @@ def _run(todo_file, output, settings, options):
         randomly=options["randomly"],
         limit=options["limit"],
         quiet=options["quiet"],
-        command=shlex.join(["photometry", *sys.argv[1:]]),
+        command=shlex.join(sys.argv),
         pdb=options["pdb"],
     )
     code = run(plan)

@@ -309,6 +309,9 @@ class Dispatch:
         suspect = self._suspect(tasks[0])
         # A suspect goes alone, so that nobody else is blamed when it dies again.
         tasks = tasks[:1] if suspect else list(takewhile(lambda task: not self._suspect(task), tasks))
+        for task in tasks:
+            if overrides := self.source.overrides(task["priority"]):
+                task["settings"] = overrides
         self.source.start_tasks([task["priority"] for task in tasks])
         self._left -= len(tasks)
         return Send(worker, tasks, self._isolate or suspect)

@@ -57,6 +57,9 @@ class TaskSource(Protocol):
     def deaths(self, taskid) -> int:
         """How many attempts of this task took their process down."""
 
+    def overrides(self, taskid) -> dict:
+        """Settings of this task that differ from those of the run; they travel with it under the key ``settings``."""
+
     def get_number_tasks(self, **constraints) -> int:
         """How many tasks are to do."""
 

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .._version import __version__
 from ..errors import TryAgainError
 from ..settings import Settings
 from .dispatch import Dispatch
@@ -128,9 +129,17 @@ def _serve_source(plan, source, start_engine, end):
     total = source.get_number_tasks(**plan.constraints)
     total = total if plan.limit is None else min(total, plan.limit)
     failures = FailureGroups()
-    run_id = source.begin_run(command=plan.command, constraints=plan.constraints, settings=plan.settings.model_dump())
+    settings = plan.settings.model_dump(mode="json")
+    run_id = source.begin_run(
+        command=plan.command, version=__version__, constraints=plan.constraints, settings=settings
+    )
     source.run_info.update(
-        run=run_id, host=platform.node(), started=timestamp(), tasks_total_this_run=total, failures=[]
+        run=run_id,
+        version=__version__,
+        host=platform.node(),
+        started=timestamp(),
+        tasks_total_this_run=total,
+        failures=[],
     )
     dispatch = _dispatch(plan, source, end)
     if total:
