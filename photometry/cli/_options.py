@@ -91,7 +91,8 @@ def logging_options(command):
 def set_up_logging(level):
     """Log sentences to standard error; what libraries say only from warnings on."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
-    logging.getLogger("photometry").setLevel(level)
+    logging.getLogger().handlers[0].setLevel(level)
+    logging.getLogger("photometry").setLevel(min(level, logging.INFO))
 
 
 def todo_path(path):

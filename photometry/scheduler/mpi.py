@@ -112,7 +112,7 @@ class _RankChannel:
 def run_worker(comm, handler, limits):
     """What ranks 1, 2, ... do. An exception outside of a task would hang the other ranks: it ends the whole job."""
     try:
-        collect_from_here()
+        collect_from_here(only=True)
         channel = _RankChannel(comm)
         Worker(channel, TaskRunner(load_handler(handler), rank=comm.rank, **limits)).run()
         channel.flush()

@@ -40,7 +40,7 @@ class _PipeChannel:
 def _work(pipe, begun, handler, limits, rank):
     """What a worker process runs."""
     die_with_parent()
-    collect_from_here()
+    collect_from_here(only=True)
     runner = TaskRunner(load_handler(handler), rank=rank, **limits)
     with contextlib.suppress(BrokenPipeError):  # the master is gone; what it had saved is safe
         Worker(_PipeChannel(pipe), runner, begun=begun).run()

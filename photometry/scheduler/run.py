@@ -117,12 +117,18 @@ def with_pdb(handler):
 def _serve(plan, start_engine):
     """The master's part: open the source, run, close, and say how it went."""
     end = end_of_run(plan.settings.run.time_limit)
-    plan.output_folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, _disk_full_is_no_crash():
+        stack.callback(_remove_if_empty, plan.output_folder)
+        plan.output_folder.mkdir(parents=True, exist_ok=True)
         source = plan.open_source()
         stack.callback(source.close)
-        with _disk_full_is_no_crash():
-            return _serve_source(plan, source, start_engine, end)
+        return _serve_source(plan, source, start_engine, end)
+
+
+def _remove_if_empty(folder):
+    """Leave no empty output folder behind where nothing could be done."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _serve_source(plan, source, start_engine, end):

@@ -24,14 +24,21 @@ class _Collector(logging.Handler):
 _collector = _Collector()
 
 
-def collect_from_here():
-    """Have this process collect what the package logs, and the warnings of libraries. Called once in each worker."""
+def collect_from_here(*, only=False):
+    """Have this process collect what the package logs, and the warnings of libraries. Called once in each worker.
+
+    Parameters
+    ----------
+    only : bool; what is collected is not written to standard error as well
+    """
     logging.captureWarnings(True)
     for name in ("photometry", "py.warnings"):
         logger = logging.getLogger(name)
+        logger.propagate = not only
         if _collector not in logger.handlers:
             logger.addHandler(_collector)
-    logging.getLogger("photometry").setLevel(min(logging.getLogger("photometry").level or logging.INFO, logging.INFO))
+    ours = logging.getLogger("photometry")
+    ours.setLevel(min(ours.level or logging.INFO, logging.INFO))
 
 
 @contextlib.contextmanager

@@ -1,0 +1,209 @@
+"""`photometry run`: options, exit codes and sentences."""
+
+import json
+import os
+
+import pytest
+from running import ENGINES, photometry, run_pipeline
+
+from photometry import TaskManager
+from photometry.taskmanager import create_todo
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A TODO-file of twelve targets, for work that reads no pixels."""
+    rows = [
+        {
+            "starid": 100 + i,
+            "sector": 1,
+            "camera": 1 + i % 4,
+            "ccd": 1,
+            "cadence": 120,
+            "datasource": "tpf",
+            "tmag": 5.0 + i,
+        }
+        for i in range(12)
+    ]
+    create_todo(tmp_path / "todo.sqlite", rows)
+    return tmp_path
+
+
+def set_methods(folder, methods):
+    with TaskManager(folder) as tm:
+        tm.cursor.executemany("UPDATE todolist SET method = ? WHERE priority = ?", [(m, p) for p, m in methods.items()])
+        tm.conn.commit()
+
+
+def statuses(folder):
+    with TaskManager(folder, cleanup_constraints=["0"]) as tm:
+        return dict(tm.cursor.execute("SELECT priority, status FROM todolist").fetchall())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_all_done_is_exit_code_0(folder, engine):
+    done = run_pipeline(engine, folder, "--handler", "faulty_work:work")
+    assert done.returncode == 0, done.stderr
+    assert set(statuses(folder).values()) == {1}
+    assert "12 OK of 12" in done.stdout
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_failed_target_is_exit_code_1_and_told_by_its_cause(folder, engine):
+    set_methods(folder, {3: "bug", 4: "truncated", 5: "truncated"})
+    done = run_pipeline(engine, folder, "--handler", "faulty_work:work")
+    assert done.returncode == 1, done.stderr
+    assert (
+        "2 × BadInputError: PATH: truncated" in done.stdout or "2 × BadInputError: star.fits: truncated" in done.stdout
+    )
+    assert "1 × KeyError: 'flux'" in done.stdout
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    "words", [["--colour", "red"], ["--limit", "many"], ["--camera", "x"], ["--time-limit", "soon"]]
+)
+def test_wrong_usage_is_exit_code_2_and_one_rank_says_so(folder, engine, words):
+    done = run_pipeline(engine, folder, *words)
+    assert done.returncode == 2
+    assert done.stderr.count(words[0].strip("-").split("-")[0]) <= 3
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_missing_todo_file_is_one_sentence_and_nothing_is_made(tmp_path, engine):
+    done = run_pipeline(engine, tmp_path / "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.strip().count("\n") == 0
+    assert "no such TODO-file" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_is_no_todo_file_is_refused_and_left_as_it_was(tmp_path):
+    (tmp_path / "todo.sqlite").write_text("starid,tmag\n1,2\n")
+    done = photometry("run", tmp_path)
+    assert done.returncode == 2
+    assert "not a SQLite file" in done.stderr
+    assert (tmp_path / "todo.sqlite").read_text() == "starid,tmag\n1,2\n"
+    assert os.listdir(tmp_path) == ["todo.sqlite"]
+
+
+def test_without_folder_the_help_is_pointed_to(folder):
+    done = photometry("run")
+    assert done.returncode == 2
+    assert "TESSPHOT_INPUT" in done.stderr
+
+
+def test_folders_come_from_the_environment(folder, tmp_path):
+    env = {"TESSPHOT_INPUT": str(folder), "TESSPHOT_OUTPUT": str(tmp_path / "elsewhere")}
+    done = run_pipeline("serial", "--handler", "noop", env=env)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "elsewhere" / "summary.json").read_text())["OK"] == 12
+
+
+@pytest.mark.parametrize(
+    ("words", "priorities"),
+    [
+        (["--priority", "2,5-7"], {2, 5, 6, 7}),
+        (["--starid", "100", "--starid", "103"], {4}),
+        (["--camera", "1,2"], {1, 2, 5, 6, 9, 10}),
+        (["--tmag-min", "6", "--tmag-max", "8"], {2, 3, 4}),
+        (["--limit", "3"], {1, 2, 3}),
+        (["--datasource", "ffi"], set()),
+        (["--sector", "2"], set()),
+        (["--cadence", "120", "--ccd", "1", "--priority", "1"], {1}),
+    ],
+)
+def test_filters_choose_what_is_done(folder, words, priorities):
+    done = run_pipeline("serial", folder, "--handler", "noop", *words)
+    assert done.returncode == 0, done.stderr
+    assert {priority for priority, status in statuses(folder).items() if status == 1} == priorities
+
+
+def test_a_dry_run_tells_and_changes_nothing(folder):
+    before = (folder / "todo.sqlite").read_bytes()
+    done = photometry("run", folder, "--dry-run", "--camera", "1")
+    assert done.returncode == 0, done.stderr
+    assert "3 targets" in done.stdout
+    assert (folder / "todo.sqlite").read_bytes() == before
+    assert os.listdir(folder) == ["todo.sqlite"]
+
+
+def test_continuing_does_only_what_is_left(folder):
+    run_pipeline("serial", folder, "--handler", "noop", "--limit", "5")
+    again = run_pipeline("serial", folder, "--handler", "noop")
+    assert "done: tasks: 7" in again.stderr
+    once_more = run_pipeline("serial", folder, "--handler", "noop")
+    assert "done: tasks: 0" in once_more.stderr
+    assert once_more.returncode == 0
+
+
+def test_overwrite_starts_over(folder):
+    run_pipeline("serial", folder, "--handler", "noop")
+    assert "done: tasks: 12" in run_pipeline("serial", folder, "--handler", "noop", "--overwrite").stderr
+
+
+def test_settings_file_environment_and_command_line_go_in_that_order(folder):
+    (folder / "photometry.toml").write_text("[run]\ngrace = 5\nmax_attempts = 7\ntask_timeout = 99\n")
+    env = {"PHOTOMETRY_RUN__MAX_ATTEMPTS": "8", "PHOTOMETRY_RUN__TASK_TIMEOUT": "88"}
+    done = run_pipeline("serial", folder, "--handler", "noop", "--task-timeout", "77", env=env)
+    assert done.returncode == 0, done.stderr
+    with TaskManager(folder) as tm:
+        (text,) = tm.cursor.execute("SELECT settings FROM runs").fetchone()
+    run = json.loads(text)["run"]
+    assert (run["grace"], run["max_attempts"], run["task_timeout"]) == (5, 8, 77)
+
+
+def test_an_unknown_setting_is_refused_by_name_with_its_file(folder):
+    (folder / "photometry.toml").write_text("[run]\ngraze = 5\n")
+    done = photometry("run", folder)
+    assert done.returncode == 2
+    assert "photometry.toml: unknown setting 'run.graze'" in done.stderr
+    assert "grace" in done.stderr
+
+
+def test_version_with_a_number_is_of_the_files_and_without_of_the_program(folder):
+    assert "photometry, version" in photometry("run", folder, "--version").stdout
+    done = photometry("run", folder, "--version", "123")
+    assert done.returncode == 2
+    assert "0 to 99" in done.stderr
+
+
+def test_status_and_log_find_the_run_from_both_folders(folder, tmp_path):
+    run_pipeline("serial", folder, "--handler", "faulty_work:work", "--output", tmp_path / "out")
+    for where in (folder, tmp_path / "out"):
+        assert json.loads(photometry("status", where, "--json").stdout)["OK"] == 12
+        assert "12 OK of 12" in photometry("status", where).stdout
+        assert "flux of star 103 measured" in photometry("log", where, "103").stdout
+
+
+def test_summary_has_the_keys_that_programs_read(folder):
+    run_pipeline("processes", folder, "--handler", "noop")
+    summary = json.loads((folder / "summary.json").read_text())
+    spec = {
+        "slurm_jobid",
+        "numtasks",
+        "tasks_run",
+        "last_error",
+        "mean_elaptime",
+        "mean_worker_waittime",
+        "OK",
+        "ERROR",
+        "SKIPPED",
+        "STARTED",
+    }
+    ours = {"run", "version", "started", "updated", "workers", "rate", "expected_end", "failures", "exit_code"}
+    assert spec | ours <= set(summary)
+    assert (summary["numtasks"], summary["tasks_run"], summary["OK"], summary["exit_code"]) == (12, 12, 12, 0)
+
+
+def test_quiet_says_nothing_when_all_is_well(folder):
+    done = run_pipeline("serial", folder, "--handler", "noop", "--quiet")
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_pdb_stops_in_the_failing_target(folder):
+    set_methods(folder, {1: "bug"})
+    done = photometry("run", folder, "--handler", "faulty_work:work", "--pdb", "--limit", "1", input="up\nq\n")
+    assert "(Pdb)" in done.stdout
+    assert "faulty_work.py" in done.stdout
