@@ -23,7 +23,7 @@ def command():
     """Make the TODO-file of a folder of data: DIR/todo.sqlite, one row per target.
 
     TEMPLATE is a TOML file, or the name of one that comes with the program: tpf (target pixel files, with the other stars on
-    their pixels), tpf-primaries, table. `photometry todo make --help` shows the options.
+    their pixels), tpf-primaries, ffi (image cubes), table. `photometry todo make --help` shows the options.
     """
 
 

@@ -197,8 +197,8 @@ def catalog_path(folder, sector, camera, ccd):
 
 def find_star_table(folder):
     """The one file ``catalog.{ecsv,csv,fits,vot,parquet}`` of a folder, or None; CatalogError if there are several."""
-    files = sorted(path for ending in READERS for path in Path(folder).glob(f"catalog{ending}*") if path.is_file())
-    files = [path for path in files if path.name.removesuffix(".gz") in {f"catalog{ending}" for ending in READERS}]
+    names = sorted(f"catalog{ending}{zipped}" for ending in READERS for zipped in ("", ".gz"))
+    files = [path for name in names if (path := Path(folder) / name).is_file()]
     if len(files) > 1:
         raise CatalogError(f"{folder}: several star catalogues ({', '.join(p.name for p in files)}); keep one of them")
     return files[0] if files else None

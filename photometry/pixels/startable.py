@@ -64,7 +64,8 @@ def read_stars(path):
     Returns
     -------
     astropy Table with the columns ``starid`` (int), ``ra_J2000``, ``decl_J2000`` (deg), ``pm_ra``, ``pm_decl`` (mas/yr,
-        0 where not known; ra including cos(decl)), ``tmag``, ``teff`` (K, NaN where not known). Rows without position or
+        0 where not known; ra including cos(decl)), ``tmag``, ``teff`` (K, NaN where not known), and the header of the file as
+        ``meta``. Rows without position or
         magnitude, and all but the first row of a star, are left out.
 
     Raises
@@ -75,7 +76,7 @@ def read_stars(path):
     names = {column.lower(): column for column in reversed(table.colnames)}
     found = {ours: _first(names, theirs) for ours, theirs in NAMES.items()}
     columns = {ours: _numbers(table, name, path, ours) for ours, name in found.items() if name is not None}
-    stars = Table()
+    stars = Table(meta=dict(table.meta))
     stars["starid"] = _required(columns, "starid", path, table)
     stars["ra_J2000"], stars["decl_J2000"] = _positions(columns, found, table, path)
     for name in ("pm_ra", "pm_decl"):

@@ -1,18 +1,11 @@
-"""Geometry and electronics of a TESS CCD, as far as a simulation needs them.
-
-Rows and columns are counted as TESS does: from 1, with the sky on columns 45–2092 and rows 1–2048.
-"""
+"""Geometry and electronics of a TESS CCD, as far as a simulation needs them. Rows and columns as in `pixels.tesscamera`."""
 
 import numpy as np
 from astropy.wcs import WCS
 
-FIRST_COLUMN, LAST_COLUMN = 45, 2092
-FIRST_ROW, LAST_ROW = 1, 2048
-PIXEL_SCALE = 21.0 / 3600  # deg
+from ..pixels.tesscamera import FIRST_COLUMN, FIRST_ROW, optical_axis  # noqa: F401 - for the simulators
 
-# The optical axis lies beyond the last row, at the side of the last column for CCDs 1 and 3 and of the first for 2 and 4, half
-# of the gap between CCDs away (0.78 mm of 0.015-mm pixels).
-GAP = 52
+PIXEL_SCALE = 21.0 / 3600  # deg
 
 GAINS = (5.26, 5.18, 5.20, 5.20)  # electrons per count, outputs A to D (of camera 4, CCD 1)
 READ_NOISE = (10.05, 7.72, 7.54, 9.88)  # electrons per read, outputs A to D
@@ -20,11 +13,6 @@ COLUMNS_PER_OUTPUT = 512
 
 INT_TIME, READ_TIME = 1.98, 0.02  # s
 COSMIC_RAY_REJECTION = 0.8  # share of the exposures that the on-board rejection of cosmic rays keeps
-
-
-def optical_axis(ccd):
-    """Row and column of the camera's optical axis, continued from the pixels of one of its CCDs."""
-    return LAST_ROW + GAP, (LAST_COLUMN + GAP if ccd in (1, 3) else FIRST_COLUMN - GAP)
 
 
 def ccd_wcs(ccd, ra, decl, position_angle=25.0):

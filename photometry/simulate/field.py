@@ -3,9 +3,9 @@
 import numpy as np
 from astropy.table import Table, vstack
 
+from ..pixels import tesscamera
 from ..pixels.catalog import sector_epoch
 from ..pixels.startable import propagate
-from . import detector
 
 ZERO_POINT = 20.54  # magnitude that gives 1 e-/s (TESS)
 MAGNITUDE_SLOPE = 0.3  # log10 of the number of stars per magnitude
@@ -98,12 +98,12 @@ def _on_the_sky(table, first_starid, wcs, settings, rng):
 def _spread_out(n, rng):
     """Rows and columns of n places, each in a cell of its own of a grid over the CCD, away from the rim of the cell."""
     per_side = int(np.ceil(np.sqrt(n)))
-    size = (detector.LAST_ROW - detector.FIRST_ROW) / per_side
+    size = (tesscamera.LAST_ROW - tesscamera.FIRST_ROW) / per_side
     cells = rng.permutation(per_side**2)[:n]
     freedom = max(size - 40, 0.3 * size)
     place = np.array(np.divmod(cells, per_side)) + 0.5
     row, column = place * size + rng.uniform(-freedom / 2, freedom / 2, (2, n))
-    return row + detector.FIRST_ROW, column + detector.FIRST_COLUMN
+    return row + tesscamera.FIRST_ROW, column + tesscamera.FIRST_COLUMN
 
 
 def _field_magnitudes(n, brightest, rng):

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..errors import WrongUseError
 from ..pixels.tpfindex import write_index
 from ..taskmanager.create import create_todo
+from .cubetargets import targets_of_cubes
 from .tabletargets import targets_of_table
 from .targets import targets_of_folder
 from .template import load_template
@@ -78,6 +79,8 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
         raise WrongUseError(f"{path}: exists already; --overwrite replaces it, and with it the results it holds")
     if template.source == "tpf":
         found = targets_of_folder(folder, template, progress=progress)
+    elif template.source == "ffi":
+        found = targets_of_cubes(folder, template, progress=progress)
     else:
         found = targets_of_table(folder, template, table=table)
     rows, left_out, duplicates = arrange(found.rows, template)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import WrongUseError
-from ..pixels.catalog import open_catalog
-from .area import cbv_area, distance_on_detector, distance_on_sky
+from ..pixels.catalog import open_catalog, separation
+from ..pixels.tesscamera import distance_from_axis
+from .area import cbv_area
 from .pixelfiles import PixelFile, find_fits_files, inspect_file
 
 log = logging.getLogger(__name__)
@@ -100,8 +101,8 @@ def _distance(file, sky, place, catalog):
     settings = catalog.settings if catalog is not None else {}
     centre = (settings.get("camera_centre_ra"), settings.get("camera_centre_dec"))
     if None not in centre:
-        return distance_on_sky(centre, *sky)
-    return distance_on_detector(file.ccd, file.column + place[0], file.row + place[1])
+        return float(separation(*centre, *sky))
+    return float(distance_from_axis(file.ccd, file.row + place[1], file.column + place[0]))
 
 
 def _secondaries(folder, files, faint_limit):

@@ -84,7 +84,7 @@ class Template(_Strict):
     """All that a template can say."""
 
     source: str = Field(
-        pattern="^(tpf|table)$", description="'tpf': target pixel files of the input folder; 'table': a table"
+        pattern="^(tpf|ffi|table)$", description="'tpf': target pixel files; 'ffi': image cubes; 'table': a table"
     )
     description: str = ""
     tmag_min: float | None = Field(None, description="leave brighter stars out")
