@@ -5,14 +5,13 @@
 The same input gives the same bytes: no date of writing is in the file, neither in its FITS headers nor in gzip's.
 """
 
-import io
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
 from ..atomic import atomic_write
 from ..gzipped import compress
+from .fitsbytes import image_hdu, primary_hdu, table_hdu
 from .tasocheaders import image_header, primary_header, table_header
 
 BIT_COLLECTED, BIT_FLUX, BIT_POSITION = 1, 2, 8  # of the APERTURE image
@@ -35,6 +34,7 @@ COLUMNS = (  # name, type, unit, how it is shown
     ("POS_CORR1", ">f4", "pixels", "F14.7"),
     ("POS_CORR2", ">f4", "pixels", "F14.7"),
 )
+FORMATS = {name: shown for name, _, _, shown in COLUMNS}
 
 
 def lightcurve_path(stamp, settings):
@@ -64,40 +64,35 @@ def write_lightcurve(folder, stamp, extraction, settings):
     relative = lightcurve_path(stamp, settings)
     path = Path(folder) / relative
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = io.BytesIO()
-    lightcurve_hdus(stamp, extraction, settings).writeto(content)
+    content = lightcurve_bytes(stamp, extraction, settings)
     with atomic_write(path) as part:
-        part.write_bytes(compress(content.getbuffer(), settings.output.compress_level))
+        part.write_bytes(compress(content, settings.output.compress_level))
     return relative
 
 
-def lightcurve_hdus(stamp, extraction, settings):
-    """The light-curve file as an `astropy.io.fits.HDUList`, with checksums."""
-    hdus = fits.HDUList(
+def lightcurve_bytes(stamp, extraction, settings):
+    """The light-curve file before compression."""
+    image = image_header(stamp)
+    aperture = _aperture_bits(stamp, extraction).astype(">i4")
+    return b"".join(
         [
-            fits.PrimaryHDU(header=primary_header(stamp, extraction, settings)),
-            _table(stamp, extraction),
-            _image(stamp, "SUMIMAGE", stamp.sumimage.astype(">f4"), "e-/s"),
-            _image(stamp, "APERTURE", _aperture_bits(stamp, extraction).astype(">i4")),
+            primary_hdu(primary_header(stamp, extraction, settings)),
+            table_hdu("LIGHTCURVE", _rows(stamp, extraction), _units(stamp), FORMATS, table_header(stamp)),
+            image_hdu("SUMIMAGE", stamp.sumimage.astype(">f4"), [("BUNIT", "e-/s", "unit of the pixels"), *image]),
+            image_hdu("APERTURE", aperture, image),
         ]
     )
-    hdus.update_extend()  # writing would do it, after the checksums
-    for hdu in hdus:
-        hdu.add_checksum(when="checksum of the HDU")  # astropy would put the present time here
-    return hdus
 
 
-def _table(stamp, extraction):
-    rows = np.zeros(len(stamp.time), [(name, kind) for name, kind, _, _ in COLUMNS])
+def _rows(stamp, extraction):
+    rows = np.empty(len(stamp.time), [(name, kind) for name, kind, _, _ in COLUMNS])
     for name, values in _series(stamp, extraction).items():
         rows[name] = values
-    hdu = fits.BinTableHDU(rows, name="LIGHTCURVE")
-    for i, (_, _, unit, shown) in enumerate(COLUMNS, start=1):
-        if unit:
-            hdu.header.set(f"TUNIT{i}", unit.format(reference=stamp.time_reference), after=f"TFORM{i}")
-        hdu.header.set(f"TDISP{i}", shown, after=f"TUNIT{i}" if unit else f"TFORM{i}")
-    hdu.header.extend(table_header(stamp))
-    return hdu
+    return rows
+
+
+def _units(stamp):
+    return {name: unit and unit.format(reference=stamp.time_reference) for name, _, unit, _ in COLUMNS}
 
 
 def _series(stamp, extraction):
@@ -117,14 +112,6 @@ def _series(stamp, extraction):
         "POS_CORR1": stamp.pos_corr[:, 0],
         "POS_CORR2": stamp.pos_corr[:, 1],
     }
-
-
-def _image(stamp, name, pixels, unit=None):
-    hdu = fits.ImageHDU(pixels, name=name)
-    if unit:
-        hdu.header["BUNIT"] = (unit, "unit of the pixels")
-    hdu.header.extend(image_header(stamp))
-    return hdu
 
 
 def _aperture_bits(stamp, extraction):

@@ -1,11 +1,10 @@
-"""The FITS keywords of a light-curve file."""
+"""The FITS keywords of a light-curve file, as lists of (keyword, value, comment)."""
 
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as version_of
 
 import numpy as np
-from astropy.io import fits
 
 from .._version import __version__
 
@@ -46,15 +45,13 @@ _TESS_TIMING = {"INT_TIME": 1.98, "READTIME": 0.02, "FRAMETIM": 2.0}  # s
 
 
 def primary_header(stamp, extraction, settings):
-    """Header of the primary HDU: star, instrument, method, versions."""
-    return fits.Header(
-        [
-            *_origin_cards(stamp, settings),
-            *_star_cards(stamp),
-            *_method_cards(stamp, extraction, settings),
-            *(("COMMENT", sentence) for sentence in extraction.errors),
-        ]
-    )
+    """Cards of the primary HDU: star, instrument, method, versions."""
+    return [
+        *_origin_cards(stamp, settings),
+        *_star_cards(stamp),
+        *_method_cards(stamp, extraction, settings),
+        *(("COMMENT", sentence) for sentence in extraction.errors),
+    ]
 
 
 def _origin_cards(stamp, settings):
@@ -145,7 +142,7 @@ def _celestial_cards(wcs):
     if not wcs.has_celestial:
         return []
     if wcs.sip is not None:
-        return list(wcs.to_header(relax=True).cards)
+        return [tuple(card) for card in wcs.to_header(relax=True).cards]
     w = wcs.wcs  # written card by card: WCS.to_header costs as much as all other headers together
     pc = w.get_pc()
     return [

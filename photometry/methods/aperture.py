@@ -11,7 +11,7 @@ from ..pixels.targetpixelfile import BIT_OPTIMAL
 from ..status import STATUS
 from .extraction import Extraction
 from .pixelmask import in_mask, minimum_mask, pixel_masks, total_magnitude
-from .sums import NO_FLUX, aperture_sums, centroids, judge_pixels
+from .sums import NO_FLUX, flux_centroid, flux_error, inside, judge_pixels, pixel_sum
 
 SATURATION_LIMIT = {
     "TESS": 7.0,
@@ -45,13 +45,20 @@ def aperture(stamp, settings):
 
 def measure(stamp, mask, **known):
     """Everything about the flux in one mask, as an `Extraction`; ``known`` are its other values."""
-    pixel_quality = judge_pixels(stamp, mask)
-    sums = aperture_sums(stamp, mask)
-    for values in sums.values():
+    flux, background_err = inside(stamp.flux, mask), inside(stamp.background_err, mask)
+    pixel_quality = judge_pixels(flux, stamp.quality, stamp.mission)
+    rows, columns = np.nonzero(mask)
+    series = {
+        "flux": pixel_sum(flux),
+        "flux_err": flux_error(inside(stamp.flux_err, mask), background_err),
+        "background": pixel_sum(inside(stamp.background, mask)),
+        "background_err": pixel_sum(background_err),
+        "centroid": flux_centroid(flux, stamp.row + rows, stamp.column + columns),
+    }
+    for values in series.values():
         values[(pixel_quality & NO_FLUX) != 0] = np.nan
     return Extraction(
-        **sums,
-        centroid=centroids(stamp, mask),
+        **series,
         mask=mask,
         position_mask=mask,
         pixel_quality=pixel_quality,

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from photometry.lightcurve.tasoc import lightcurve_hdus, lightcurve_path, write_lightcurve
+from photometry.lightcurve.tasoc import lightcurve_path, write_lightcurve
 from photometry.methods.aperture import aperture
 from photometry.pixels.stampcatalog import with_stars
 from photometry.pixels.targetpixelfile import read_target_pixel_file
@@ -60,7 +60,10 @@ def test_checksum_notices_a_changed_flux(written):
         content[hdus["LIGHTCURVE"]._data_offset + 20] ^= 1
     changed = written.with_suffix("")
     changed.write_bytes(content)
-    with pytest.warns(UserWarning, match="[Cc]hecksum|Datasum verification failed"), fits.open(changed, checksum=True) as hdus:
+    with (
+        pytest.warns(UserWarning, match="[Cc]hecksum|Datasum verification failed"),
+        fits.open(changed, checksum=True) as hdus,
+    ):
         assert hdus["LIGHTCURVE"].data is not None
 
 
@@ -112,10 +115,13 @@ def test_keywords_tell_star_instrument_method_and_time(written):
     assert table["TIMEDEL"] == pytest.approx(120 / 86400)
 
 
-def test_sentences_about_doubts_are_in_the_header(stamp):
-    extraction = replace(aperture(stamp, SETTINGS), errors=("no pixel mask found for the target",))
-    header = lightcurve_hdus(stamp, extraction, SETTINGS)[0].header
-    assert header["COMMENT"] == ["no pixel mask found for the target"]
+def test_sentences_about_doubts_are_in_the_header(stamp, tmp_path):
+    sentence = "no pixel mask found for the target, and this sentence is longer than a card of a FITS header can hold…"
+    extraction = replace(aperture(stamp, SETTINGS), errors=(sentence, "another"))
+    path = tmp_path / write_lightcurve(tmp_path, stamp, extraction, SETTINGS)
+    comments = list(fits.getheader(path)["COMMENT"])
+    assert "".join(comments[:-1]) == sentence.replace("…", "?")
+    assert comments[-1] == "another"
 
 
 def test_aperture_image_has_its_bits(written, stamp):

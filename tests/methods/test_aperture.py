@@ -6,8 +6,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from photometry.errors import BadInputError
-from photometry.methods.aperture import aperture, contamination, edge_flux, own_mask
-from photometry.methods.sums import aperture_sums, centroids, judge_pixels
+from photometry.methods.aperture import aperture, contamination, edge_flux, measure, own_mask
 from photometry.pixels.stamp import Stamp, Target
 from photometry.settings import photometry_settings
 from photometry.status import STATUS
@@ -66,12 +65,12 @@ def noisy():
 
 def test_flux_of_a_disc_of_ones_is_its_area():
     stamp = make_stamp(np.ones((3, 21, 23)))
-    np.testing.assert_array_equal(aperture_sums(stamp, disc())["flux"], [disc().sum()] * 3)
+    np.testing.assert_array_equal(measure(stamp, disc(), method="").flux, [disc().sum()] * 3)
 
 
 def test_sums_are_those_of_a_loop_over_pixels(noisy):
     stamp, mask = noisy
-    sums = aperture_sums(stamp, mask)
+    found = measure(stamp, mask, method="")
     for i in range(7):
         flux = background = variance = background_err = 0.0
         for j, k in np.argwhere(mask):
@@ -80,27 +79,28 @@ def test_sums_are_those_of_a_loop_over_pixels(noisy):
             background += float(stamp.background[i, j, k])
             variance += float(stamp.flux_err[i, j, k]) ** 2
             background_err += float(stamp.background_err[i, j, k])
-        assert sums["flux"][i] == pytest.approx(flux, rel=1e-12)
-        assert sums["background"][i] == pytest.approx(background, rel=1e-12)
-        assert sums["background_err"][i] == pytest.approx(background_err, rel=1e-12)
-        assert sums["flux_err"][i] == pytest.approx(np.sqrt(variance + background_err**2), rel=1e-12)
+        assert found.flux[i] == pytest.approx(flux, rel=1e-12)
+        assert found.background[i] == pytest.approx(background, rel=1e-12)
+        assert found.background_err[i] == pytest.approx(background_err, rel=1e-12)
+        assert found.flux_err[i] == pytest.approx(np.sqrt(variance + background_err**2), rel=1e-12)
 
 
 def test_sum_over_many_pixels_keeps_parts_per_million():
     flux = np.full((1, 50, 50), 1e5 + 0.0078125)  # 2500 pixels: a sum in single precision is wrong by some 1e-5
-    stamp = make_stamp(flux)
-    assert aperture_sums(stamp, np.ones((50, 50), bool))["flux"][0] == pytest.approx(2500 * flux[0, 0, 0], rel=1e-12)
+    found = measure(make_stamp(flux), np.ones((50, 50), bool), method="")
+    assert found.flux[0] == pytest.approx(2500 * flux[0, 0, 0], rel=1e-12)
 
 
 def test_centroid_of_a_single_bright_pixel_is_that_pixel():
     flux = np.zeros((2, 9, 8))
     flux[0, 3, 5] = flux[1, 4, 2] = 7.0
-    np.testing.assert_allclose(centroids(make_stamp(flux), np.ones((9, 8), bool)), [[305, 203], [302, 204]])
+    found = measure(make_stamp(flux), np.ones((9, 8), bool), method="")
+    np.testing.assert_allclose(found.centroid, [[305, 203], [302, 204]])
 
 
 def test_centroid_is_that_of_a_loop_over_positive_pixels(noisy):
     stamp, mask = noisy
-    for i, (column, row) in enumerate(centroids(stamp, mask)):
+    for i, (column, row) in enumerate(measure(stamp, mask, method="").centroid):
         pixels = [(j, k, float(stamp.flux[i, j, k])) for j, k in np.argwhere(mask) if stamp.flux[i, j, k] > 0]
         total = sum(flux for _, _, flux in pixels)
         assert column == pytest.approx(300 + sum(k * flux for _, k, flux in pixels) / total, rel=1e-12)
@@ -108,7 +108,7 @@ def test_centroid_is_that_of_a_loop_over_positive_pixels(noisy):
 
 
 def test_centroid_without_a_positive_pixel_is_not_a_number():
-    assert np.isnan(centroids(make_stamp(np.full((1, 9, 8), -1.0)), np.ones((9, 8), bool))).all()
+    assert np.isnan(measure(make_stamp(np.full((1, 9, 8), -1.0)), np.ones((9, 8), bool), method="").centroid).all()
 
 
 def test_time_at_which_the_mask_is_empty_or_zero_has_no_flux():
@@ -120,6 +120,7 @@ def test_time_at_which_the_mask_is_empty_or_zero_has_no_flux():
     result = aperture(stamp, PIPELINE)
     np.testing.assert_array_equal(np.isnan(result.flux), [False, True, True, False])
     np.testing.assert_array_equal(np.isnan(result.flux_err), [False, True, True, False])
+    np.testing.assert_array_equal(np.isnan(result.centroid), [[False] * 2, [True] * 2, [True] * 2, [False] * 2])
     np.testing.assert_array_equal(result.pixel_quality, [0, 3, 1, 2])  # not measured 1, partly missing 2
 
 
@@ -132,8 +133,9 @@ def test_time_at_which_the_mask_is_empty_or_zero_has_no_flux():
 )
 def test_argabrightening_has_no_flux_as_in_the_official_light_curves(mission, quality, measured):
     stamp = make_stamp(np.ones((5, 9, 8)), mission=mission, quality=np.array(quality), aperture=np.full((9, 8), 3))
-    np.testing.assert_array_equal(np.isfinite(aperture(stamp, PIPELINE).flux), measured)
-    np.testing.assert_array_equal(judge_pixels(stamp, np.ones((9, 8), bool)) == 0, measured)
+    result = aperture(stamp, PIPELINE)
+    np.testing.assert_array_equal(np.isfinite(result.flux), measured)
+    np.testing.assert_array_equal(result.pixel_quality, np.where(measured, 0, 4))
 
 
 def test_pipeline_mask_is_bit_2_of_the_aperture():
