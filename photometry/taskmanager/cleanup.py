@@ -53,6 +53,14 @@ def cleanup_conditions(constraints):
     return "".join(f" AND ({condition})" for condition in constraints)
 
 
+def check_conditions(cursor, conditions):
+    """Refuse SQL conditions that SQLite does not understand, before anything is changed."""
+    try:
+        cursor.execute(f"SELECT 1 FROM todolist WHERE 1{conditions} LIMIT 0")
+    except sqlite3.Error as error:
+        raise ArgumentError(f"cleanup_constraints: {error} in{conditions}") from None
+
+
 def cleanup(cursor, conditions, deaths, *, max_attempts, left_running, run):
     """Changes that give unfinished and failed tasks another chance.
 
@@ -74,10 +82,7 @@ def cleanup(cursor, conditions, deaths, *, max_attempts, left_running, run):
     """
     sql = f"SELECT priority, status FROM todolist WHERE status IN {_UNFINISHED}{conditions}"
     set_aside = SET_ASIDE.format(max_attempts=max_attempts)
-    try:
-        rows = cursor.execute(f"{sql} AND NOT (status = {STATUS.ERROR:d} AND priority IN ({set_aside}))").fetchall()
-    except sqlite3.OperationalError as error:
-        raise ArgumentError(f"cleanup_constraints: {error} in{conditions}") from None
+    rows = cursor.execute(f"{sql} AND NOT (status = {STATUS.ERROR:d} AND priority IN ({set_aside}))").fetchall()
     dead = [priority for priority, status in rows if status == STATUS.STARTED and priority not in left_running]
     changes = [("attempt", [death(priority, time.time(), _WHY_DEAD, run=run) for priority in dead])]
     lost = {priority for priority in dead if deaths[priority] + 1 >= max_attempts}

@@ -13,7 +13,7 @@ from ..errors import ArgumentError, TryAgainError
 from ..status import STATUS
 from .attempts import Deaths, death, set_aside_changes
 from .check import check_todo_file, find_todo_file
-from .cleanup import cleanup, cleanup_conditions, everything_to_do, forgiven, to_do_again
+from .cleanup import check_conditions, cleanup, cleanup_conditions, everything_to_do, forgiven, to_do_again
 from .constraints import build_constraints
 from .handout import Handout
 from .journal import DURABILITIES
@@ -112,6 +112,8 @@ class TaskManager:
             self._prepare(cleanup, overwrite, conditions)
             self.write_summary()
         except BaseException:
+            if self.conn is not None:
+                self._store.abandon()
             self._give_up()
             raise
 
@@ -321,6 +323,7 @@ class TaskManager:
         self._conditions_of = {}  # constraints -> SQL
 
     def _prepare(self, vacuum, overwrite, conditions):
+        check_conditions(self._store.cursor, conditions)
         if overwrite:
             self._store.write(everything_to_do())
         self._deaths.forget()

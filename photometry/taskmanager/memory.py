@@ -84,6 +84,12 @@ class MemoryStore(Store):
             self.journal.close()
             self.conn.close()
 
+    def abandon(self):
+        """Opening failed: nothing of it shall be replayed."""
+        self.journal.close()
+        self.journal.path.unlink()
+        self.conn.close()
+
     def _open(self):
         self._thread, self._rest_until = None, 0.0
         self._is_journal_complete = True

@@ -105,6 +105,10 @@ class Store:
         finally:
             self.conn.close()
 
+    def abandon(self):
+        """Opening failed: leave things as they are."""
+        self.conn.close()
+
     def _open(self):
         return connect(self.path)
 

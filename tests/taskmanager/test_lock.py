@@ -1,0 +1,123 @@
+"""One owner per TODO-file."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from todo_helpers import run_all
+
+from photometry import TaskManager
+from photometry.errors import TodoFileError
+from photometry.taskmanager.lock import Lock
+
+HOLDER = """
+import sys, time
+from photometry import TaskManager
+tm = TaskManager(sys.argv[1], load_into_memory=sys.argv[2] == "True")
+tm.start_task(1)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(todo_file, in_memory):
+    """A process that has the TODO-file open."""
+    command = [sys.executable, "-c", HOLDER, str(todo_file), str(in_memory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def lock_of(todo_file):
+    return todo_file.with_name("todo.sqlite.lock")
+
+
+def test_a_second_owner_is_refused_with_host_process_and_time(todo_file, in_memory, holder):
+    since = json.loads(lock_of(todo_file).read_text())["since"]
+    with pytest.raises(TodoFileError) as error:
+        TaskManager(todo_file, load_into_memory=in_memory)
+    assert f"in use by process {holder.pid} on {socket.gethostname()} since {since}" in str(error.value)
+
+
+def test_the_same_process_cannot_open_it_twice_either(tm, todo_file, in_memory):
+    with pytest.raises(TodoFileError, match=f"in use by process {os.getpid()} "):
+        TaskManager(todo_file, load_into_memory=in_memory)
+
+
+def test_the_lock_of_a_dead_process_on_this_host_is_taken_over(todo_file, holder, open_todo, caplog):
+    holder.kill()
+    holder.wait()
+    assert run_all(open_todo(todo_file)) == list(range(1, 13))
+    assert f"taking over the lock of process {holder.pid}" in caplog.text
+
+
+@pytest.mark.parametrize("change", [{"process_start": 1.0}, {"boot": "before"}])
+def test_a_process_number_that_was_given_to_another_process_is_not_the_owner(todo_file, open_todo, change):
+    lock = Lock(todo_file)
+    lock.path.write_text(json.dumps(json.loads(lock.path.read_text()) | change))
+    assert open_todo(todo_file).get_number_tasks() == 12
+
+
+def test_a_lock_of_another_host_has_to_be_stolen(todo_file, open_todo, in_memory):
+    lock_of(todo_file).write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": "noon", "token": "x"}))
+    with pytest.raises(TodoFileError, match=r"in use by process 1 on elsewhere since noon; .*--steal-lock"):
+        TaskManager(todo_file, load_into_memory=in_memory)
+    assert open_todo(todo_file, steal_lock=True).get_number_tasks() == 12
+
+
+@pytest.mark.parametrize("content", ["", "[]", "nonsense"])
+def test_a_damaged_lock_has_to_be_stolen(todo_file, open_todo, in_memory, content):
+    lock_of(todo_file).write_text(content)
+    with pytest.raises(TodoFileError, match=r"in use by .*--steal-lock"):
+        TaskManager(todo_file, load_into_memory=in_memory)
+    assert open_todo(todo_file, steal_lock=True).get_number_tasks() == 12
+
+
+def test_whoever_lost_its_lock_does_not_replace_the_file(todo_file):
+    before = todo_file.read_bytes()
+    robbed = TaskManager(todo_file, load_into_memory=True)
+    robbed.start_task(1)
+    lock_of(todo_file).write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": "noon", "token": "x"}))
+    with pytest.raises(TodoFileError, match="its lock was taken over by process 1 on elsewhere since noon"):
+        robbed.close()
+    assert todo_file.read_bytes() == before
+    assert json.loads(lock_of(todo_file).read_text())["token"] == "x"
+
+
+def test_a_thief_does_not_remove_the_lock_of_somebody_who_was_quicker(todo_file):
+    """Two take over the same stale lock: the slower one finds a lock that it has not judged, and puts it back."""
+    stale = {"host": socket.gethostname(), "boot": "before", "pid": 1, "token": "stale"}
+    quicker = Lock(todo_file)
+    slower = Lock.__new__(Lock)
+    slower.path, slower._token = quicker.path, "slower"
+    slower._remove(stale)
+    quicker.check()
+
+
+def test_file_systems_without_hard_links_get_a_lock_too(todo_file, monkeypatch):
+    def no_links(*args):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
+    lock = Lock(todo_file)
+    with pytest.raises(TodoFileError, match="in use by"):
+        Lock(todo_file)
+    lock.release()
+    Lock(todo_file).release()
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_file_systems_without_locks_will_do(todo_file, monkeypatch, in_memory):
+    def no_locks(*args):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    with TaskManager(todo_file, load_into_memory=in_memory) as tm:
+        assert run_all(tm) == list(range(1, 13))
+    with TaskManager(todo_file, load_into_memory=in_memory) as tm:
+        assert tm.get_task() is None
