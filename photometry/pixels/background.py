@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
-from scipy.ndimage import median_filter
+from scipy.ndimage import percentile_filter
 
 TILE = 64  # pixels; images smaller than 512 pixels have tiles of an eighth of them, but not below 32
 FLUX_CUT = 8e4  # e-/s; pixels above it are near saturation and not used
@@ -43,7 +43,7 @@ class BackgroundModel:
         """Number of values that describe the glow; 0 where there is none"""
         return self._rings.n
 
-    def measure(self, image, rounds=2):
+    def measure(self, image, rounds=1):
         """Measure the background of one image.
 
         Parameters
@@ -201,12 +201,19 @@ def tile_modes(image, unusable, tile):
 
 
 def _without_outliers(mesh, limit=8):
-    """Replace tiles that differ from the median of the 3x3 tiles around them by far more than such tiles mostly do."""
+    """Replace tiles that stand out from the eight around them by the median of those.
+
+    A tile stands out if it is beyond their range by more than that range, and by far more than such tiles mostly are: a
+    gradient, or a corner of it, does not.
+    """
     if min(mesh.shape) < 3:
         return mesh
-    around = median_filter(mesh, 3)
-    difference = np.abs(mesh - around)
-    return np.where(difference > limit * np.median(difference) + 1e-9, around, mesh)
+    ring = np.ones((3, 3), dtype=bool)
+    ring[1, 1] = False
+    low, around, high = (percentile_filter(mesh, share, footprint=ring, mode="nearest") for share in (0, 50, 100))
+    excess = np.maximum(mesh - high, low - mesh)
+    noise = np.median(np.abs(mesh - around))
+    return np.where(excess > np.maximum(high - low, limit * noise + 1e-9), around, mesh)
 
 
 def interpolation_matrix(n_pixels, tile):

@@ -21,7 +21,7 @@ ACCEPTED = "a TESS (SPOC, TICA), TessCut or Kepler full-frame image"
 KEPLER_CADENCE = 1800  # s, nominal, as for long-cadence target pixel files
 TESS_SCIENCE = ((0, 2048), (44, 2092))  # rows, columns that see the sky in an image of 2078 x 2136 pixels
 KEPLER_SCIENCE = ((20, 1044), (12, 1112))  # the same for 1070 x 1132 pixels
-_SECTOR_IN_NAME = re.compile(r"-s(\d{4})-")
+_SECTOR_IN_NAME = re.compile(r"[-_]s(\d{4})-")
 
 
 def read_frames(path):
@@ -232,7 +232,7 @@ def _cutout(path, hdulist):
     )
     width = table.header["NAXIS1"]
     frames = []
-    for i in np.flatnonzero(np.isfinite(times) & (times > 0)):
+    for i in np.flatnonzero(np.isfinite(times) & (times > 0)).tolist():
         frames.append(
             replace(
                 common,

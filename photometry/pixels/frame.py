@@ -45,7 +45,7 @@ class Plane:
             raise BadInputError(f"{self.path}: ends within its pixels; it is truncated, get it again")
         pixels = np.frombuffer(raw, dtype).reshape(-1, self.shape[1])[:, slice(*self.columns)]
         if (self.bscale, self.bzero) != (1, 0):
-            pixels = pixels * self.bscale + self.bzero
+            pixels = pixels * float(self.bscale) + float(self.bzero)
         return pixels.astype(np.float32)
 
 

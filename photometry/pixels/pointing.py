@@ -66,8 +66,9 @@ def centroids(image, pixels, rounds=8):
         in_column = np.exp(-0.5 * ((offsets - shift[:, 1:]) / WINDOW) ** 2)
         weighted = boxes * in_row[:, :, None] * in_column[:, None, :]
         total = weighted.sum(axis=(1, 2))
-        mean_row = (weighted.sum(axis=2) * offsets).sum(axis=1) / total
-        mean_column = (weighted.sum(axis=1) * offsets).sum(axis=1) / total
+        with np.errstate(divide="ignore", invalid="ignore"):  # stars without light, in blank images
+            mean_row = (weighted.sum(axis=2) * offsets).sum(axis=1) / total
+            mean_column = (weighted.sum(axis=1) * offsets).sum(axis=1) / total
         shift += 2 * (np.column_stack([mean_row, mean_column]) - shift)
         shift = np.clip(shift, -BOX, BOX)
     shift[~(np.abs(shift).max(axis=1, initial=0) < BOX - 1)] = np.nan

@@ -273,8 +273,8 @@ def _middle_of_image(frame):
     from astropy.wcs import WCS
 
     _, header = headers_of(frame)
-    column = header.get("BTC_PIX1", 0.5 * (frame.flux.columns[0] + frame.flux.columns[1])) - 1 - frame.flux.columns[0]
-    row = header.get("BTC_PIX2", 0.5 * (frame.flux.rows[0] + frame.flux.rows[1])) - 1 - frame.flux.rows[0]
+    column = header.get("BTC_PIX1", 0.5 * sum(frame.flux.columns) + 0.5) - 1 - frame.flux.columns[0]
+    row = header.get("BTC_PIX2", 0.5 * sum(frame.flux.rows) + 0.5) - 1 - frame.flux.rows[0]
     return tuple(float(angle) for angle in WCS(header).all_pix2world(column, row, 0))
 
 
