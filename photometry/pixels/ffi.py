@@ -41,12 +41,23 @@ def read_frames(path):
         with fits.open(path, memmap=True) as hdulist:
             for recognise, read in ((_is_tica, _tica), (_is_cutout, _cutout), (_is_spoc, _spoc), (_is_kepler, _kepler)):
                 if recognise(hdulist):
+                    _refuse_truncated(path, hdulist)
                     return read(str(path), hdulist)
     except (OSError, TypeError) as error:
         raise BadInputError(f"{path}: cannot be read as FITS ({error}); it is truncated or of another kind") from error
     except KeyError as error:
         raise BadInputError(f"{path}: lacks {error.args[0]}; it is not {ACCEPTED} as published") from error
     return []
+
+
+def _refuse_truncated(path, hdulist):
+    """Refuse a file that ends within its last extension, or within the header of one that astropy therefore left out."""
+    last = hdulist[len(hdulist) - 1].fileinfo()
+    expected, size = last["datLoc"] + last["datSpan"], Path(path).stat().st_size
+    if size != expected and not is_packed(path):
+        raise BadInputError(
+            f"{path}: holds {size} bytes, its {len(hdulist)} complete headers announce {expected}; it is truncated, get it again"
+        )
 
 
 def headers_of(frame):

@@ -27,11 +27,6 @@ class Plane:
     bscale: float = 1.0
     bzero: float = 0.0
 
-    @property
-    def end(self):
-        """Bytes from the start of the file to the end of the image"""
-        return self.offset + self.shape[0] * self.shape[1] * abs(self.bitpix) // 8
-
     def read(self, start=0, stop=None):
         """Rows ``start`` to ``stop`` of the part that sees the sky, (n_rows, n_columns) float32 array."""
         first, last = self.rows

@@ -46,8 +46,6 @@ def read_file(path, scratch):
         frames = read_frames(path)
         if frames and is_packed(path):
             frames = read_frames(unpack(path, scratch))
-        for frame in frames:
-            _refuse_truncated(frame)
     except BadInputError as error:
         return [], str(error)
     return frames, None
@@ -99,12 +97,3 @@ def _refuse_same_cube(groups):
                 f"({seen[group[1:4]][0]} {seen[group[1:4]][4]} s, {group[0]} {group[4]} s); put them in folders of their own"
             )
         seen[group[1:4]] = group
-
-
-def _refuse_truncated(frame):
-    size = Path(frame.flux.path).stat().st_size
-    for plane in (frame.flux, frame.error):
-        if plane is not None and plane.end > size:
-            raise BadInputError(
-                f"{plane.path}: holds {size} bytes, its pixels need {plane.end}; it is truncated, get it again"
-            )

@@ -101,10 +101,21 @@ def test_file_cut_within_its_headers_is_refused_with_its_name(tmp_path, length):
 
 def test_pixels_cut_off_are_refused_when_read(tmp_path):
     path = write_spoc(tmp_path / NAME, star_image())
-    path.write_bytes(path.read_bytes()[:-5000])
     (frame,) = read_frames(path)
+    path.write_bytes(path.read_bytes()[:-10000])
     with pytest.raises(BadInputError, match="truncated"):
         frame.read_flux()
+    with pytest.raises(BadInputError, match="truncated"):
+        read_frames(path)
+
+
+def test_file_that_lost_its_errors_is_refused(tmp_path):
+    path = write_spoc(tmp_path / NAME, star_image(), star_image())
+    size = path.stat().st_size
+    content = path.read_bytes()
+    path.write_bytes(content[: size - 23040 - 100])  # 23040 bytes of pixels: cut in the header of the errors
+    with pytest.raises(BadInputError, match="2 complete headers"):
+        read_frames(path)
 
 
 def test_image_without_sector_is_refused(tmp_path):

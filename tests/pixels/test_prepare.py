@@ -135,7 +135,8 @@ class TestInterruption:
             if finished:
                 break
             n_killed += 1
-            assert list(find_cubes(tmp_path)) == [], "half a cube looks whole"
+            if (tmp_path / CUBE).exists():  # killed between its last act and its end: it has to be whole
+                assert (tmp_path / CUBE).read_bytes() == (images / CUBE).read_bytes()
         assert finished
         assert n_killed > 0
         assert (tmp_path / CUBE).read_bytes() == (images / CUBE).read_bytes()

@@ -1,0 +1,88 @@
+"""`photometry prepare` and `photometry simulate ffi` as commands: exit codes, messages, signals."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+RUN = [sys.executable, "-m", "photometry"]
+
+
+def run(*args):
+    return subprocess.run([*RUN, *map(str, args)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ffi")
+    done = run("simulate", "ffi", folder, "--size", 64, "--frames", 12, "--stars", 20, "--seed", 2)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_simulate_ffi_writes_images_catalogue_and_truth(simulated):
+    assert len(list((simulated / "ffi").glob("*_ffic.fits"))) == 11
+    assert (simulated / "catalog.ecsv").exists()
+    assert (simulated / "truth.ecsv").exists()
+
+
+def test_prepare_tells_what_it_made(simulated, tmp_path):
+    done = run("prepare", simulated, "--output", tmp_path, "--workers", 1, "--json", "--quiet")
+    assert done.returncode == 0, done.stderr
+    (cube,) = json.loads(done.stdout)["cubes"]
+    assert cube["n_frames"] == 11
+    assert cube["path"] == str(tmp_path / "sector001_camera1_ccd1.hdf5")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sector", 9], "no images of the sector"),
+        (["--workers", 0], "workers=0"),
+        (["--memory", 0.1], "memory=0.1 GiB"),
+        (["--nonsense"], "No such option"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_code_2(simulated, tmp_path, options, words):
+    done = run("prepare", simulated, "--output", tmp_path, *options)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path):
+    done = run("prepare", tmp_path / "nothing")
+    assert done.returncode == 2
+    assert "no such folder" in done.stderr
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_files_left_out_give_exit_code_1(simulated, tmp_path):
+    folder = tmp_path / "ffi"
+    folder.mkdir()
+    for i, path in enumerate(sorted((simulated / "ffi").iterdir())):
+        content = path.read_bytes()
+        (folder / path.name).write_bytes(content[: len(content) - 20000 * (i == 4)])
+    done = run("prepare", folder, "--workers", 1)
+    assert done.returncode == 1
+    assert "1 files were left out" in done.stderr
+    assert "10 images" in done.stdout
+
+
+def test_sigterm_keeps_what_is_finished_and_gives_exit_code_3(simulated, tmp_path):
+    command = [*RUN, "prepare", str(simulated), "--output", str(tmp_path), "--workers", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    work = tmp_path / ".sector001_camera1_ccd1.part" / "plan.json"
+    while process.poll() is None and not work.exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("it was faster than the signal")
+    assert process.returncode == 3, said
+    assert "the same command goes on from there" in said
+    assert run("prepare", simulated, "--output", tmp_path).returncode == 0
