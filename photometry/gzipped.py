@@ -9,7 +9,7 @@ except ImportError:
     igzip = None
     ERRORS = (EOFError, gzip.BadGzipFile, zlib.error)  # what reading a damaged file raises
 else:
-    ERRORS = (EOFError, gzip.BadGzipFile, isal_zlib.error)
+    ERRORS = (EOFError, gzip.BadGzipFile, zlib.error, isal_zlib.error)
 
 MAGIC = b"\x1f\x8b"  # how a gzipped file begins
 FAST_LEVELS = (1, 2, 3)  # the levels that isal has; its 1 compresses as well as zlib's 1, in an eighth of the time

@@ -4,6 +4,8 @@ import dataclasses
 import time
 from pathlib import Path
 
+import numpy as np
+
 from .lightcurve.tasoc import write_lightcurve
 from .methods.metrics import diagnostics
 from .methods.plots import plot_target
@@ -43,7 +45,7 @@ def photometry(task, *, input_folder, output_folder, settings=None, method=None,
     settings = photometry_settings(settings, task.get("settings"))
     method = method or task.get("method")
     stamp, good = prepare_stamp(task, input_folder, settings, catalog)
-    extraction = decide_skip(stamp, get_method(method)(stamp, settings))
+    extraction = judge(get_method(method)(stamp, settings), stamp, good)
     details = diagnostics(stamp, extraction, good)
     if extraction.status in MADE:
         details["filepath_lightcurve"] = write_lightcurve(output_folder, stamp, extraction, settings)
@@ -89,9 +91,16 @@ def plot_path(lightcurve):
     return lightcurve.removesuffix(".fits.gz") + ".png"
 
 
-def decide_skip(stamp, extraction):
-    """A secondary target whose mask holds the primary of the stamp is SKIPPED: it is the primary's light curve."""
+def judge(extraction, stamp, good):
+    """The extraction with what only the whole target shows.
+
+    A secondary target whose mask holds the primary of the stamp is SKIPPED: it would be the primary's light curve. One
+    without flux at any time of good quality gets a WARNING.
+    """
     primary = stamp.datasource.partition(":")[2]
     if primary and int(primary) in extraction.skip_targets:
         return dataclasses.replace(extraction, status=STATUS.SKIPPED)
+    if extraction.status is STATUS.OK and not np.isfinite(extraction.flux[good]).any():
+        sentence = f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
+        return dataclasses.replace(extraction, status=STATUS.WARNING, errors=(*extraction.errors, sentence))
     return extraction

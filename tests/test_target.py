@@ -175,6 +175,11 @@ def test_secondary_target_that_is_in_no_catalogue_is_not_found(field, tmp_path):
         photometry(task(99, "tpf:1234"), input_folder=field, output_folder=tmp_path)
 
 
+def test_pipeline_mask_is_not_taken_for_a_secondary_target(field, tmp_path):
+    with pytest.raises(BadInputError, match="its aperture is not for TIC 77, a secondary target; use mask='own'"):
+        photometry(task(77, "tpf:1234"), input_folder=field, output_folder=tmp_path, settings=PIPELINE)
+
+
 # The result
 
 
@@ -206,6 +211,16 @@ def test_metrics_see_only_times_of_good_quality(tmp_path, make_tpf):
     )
     assert result["details"]["variance"] < 1e-4
     assert everything["details"]["variance"] > 100
+
+
+@pytest.mark.filterwarnings("error")
+def test_target_without_a_good_time_is_measured_with_a_warning(tmp_path, make_tpf):
+    make_tpf(tmp_path / "star.fits", paint((2, 2, 9.0)), QUALITY=np.full(40, 2))
+    result = photometry(task(1234), input_folder=tmp_path, output_folder=tmp_path)
+    assert result["status"] is STATUS.WARNING
+    assert result["details"]["errors"] == ["no flux at any of the 0 times of good quality, among 40 times in all"]
+    assert "mean_flux" not in result["details"]
+    assert np.nanmedian(read_lightcurve(tmp_path, result)["FLUX_RAW"]) == pytest.approx(10 ** (0.4 * 11.54), rel=0.02)
 
 
 def test_same_task_gives_the_same_file(field, tmp_path):

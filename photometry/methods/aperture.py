@@ -34,7 +34,7 @@ def aperture(stamp, settings):
 
     Raises
     ------
-    BadInputError : ``mask='pipeline'`` and the file has no aperture, or the target lies off the collected pixels
+    BadInputError : ``mask='pipeline'`` and the file has no aperture for this target, or the target lies off the pixels
     """
     if settings.aperture.mask == "pipeline":
         mask, status, errors = pipeline_mask(stamp), STATUS.OK, ()
@@ -71,6 +71,10 @@ def measure(stamp, mask, **known):
 
 def pipeline_mask(stamp):
     """The aperture that the mission's own pipeline chose: (n_rows, n_columns) bool array."""
+    if stamp.datasource not in ("tpf", "ffi"):
+        raise BadInputError(
+            f"{stamp.path}: its aperture is not for TIC {stamp.target.starid}, a secondary target; use mask='own'"
+        )
     mask = (stamp.aperture & BIT_OPTIMAL) != 0
     if not mask.any():
         raise BadInputError(f"{stamp.path}: APERTURE marks no pixel as the pipeline's aperture (bit 2); use mask='own'")
@@ -92,7 +96,7 @@ def own_mask(stamp, settings):
         stamp.catalog,
         threshold=settings.threshold,
         min_pixels=settings.min_pixels,
-        saturation_limit=settings.saturation_limit or SATURATION_LIMIT[stamp.mission],
+        saturation_limit=_saturation_limit(stamp, settings),
     )
     over_target = [mask for mask in masks if in_mask({"row": [row], "column": [column]}, mask)[0]]
     if len(over_target) == 1:
@@ -111,6 +115,10 @@ def own_mask(stamp, settings):
         STATUS.WARNING,
         (f"no pixel mask found for the target, a minimum mask of {mask.sum()} pixels was used",),
     )
+
+
+def _saturation_limit(stamp, settings):
+    return SATURATION_LIMIT[stamp.mission] if settings.saturation_limit is None else settings.saturation_limit
 
 
 def contamination(stamp, mask):

@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ log = logging.getLogger(__name__)
 
 FITS_ENDINGS = (".fits", ".fits.gz", ".fit", ".fit.gz")
 LIGHT_CURVE_ENDINGS = ("lc.fits", "lc.fits.gz")  # …_lc, …_llc, …_slc, also of the missions
+LISTING_SHARE = 10  # a folder is listed again after so many times the time that it takes
 CHECKED = ("sector", "camera", "ccd", "cadence")  # keys of a task that a file must agree with
 
 # tess2018206045859-s0001-0000000025155310-0120-s_tp.fits, …-a_fast-tp.fits, hlsp_tess-spoc_tess_phot_…-s0024_tess_v1_tp.fits
@@ -36,6 +38,17 @@ class _File:
     path: str
     sector: int | None
     cadence: int | None
+
+
+@dataclass(frozen=True)
+class _Listing:
+    """The FITS files in and below a folder."""
+
+    named: dict  # starid -> list of _File, for names that tell it
+    others: tuple  # paths of the other files
+    mtime_ns: int  # when the folder was changed
+    made: float  # s, when it was listed
+    seconds: float  # how long that took
 
 
 def find_target_pixel_file(folder, task):
@@ -59,14 +72,16 @@ def find_target_pixel_file(folder, task):
     path = lookup(folder, starid, task["sector"], task["cadence"])
     if path is not None and path.is_file():
         return path
-    named, others = _list_files(*_state(folder))
-    found = [f for f in named.get(starid, []) if _agrees(f, task)]
-    if not found:
-        found = [f for f in _read_headers(others).get(starid, []) if _agrees(f, task)]
+    listing = _list_files(str(folder))
+    found = _search(listing, starid, task)
+    if not found and _is_out_of_date(listing, folder):
+        _list_files.cache_clear()
+        listing = _list_files(str(folder))
+        found = _search(listing, starid, task)
     if not found:
         raise TargetNotFoundError(
             f"{folder}: no target pixel file of star {starid}, sector {task['sector']}, cadence {task['cadence']} s; looked "
-            f"at the names of {sum(map(len, named.values()))} and the headers of {len(others)} FITS files"
+            f"at the names of {sum(map(len, listing.named.values()))} and the headers of {len(listing.others)} FITS files"
         )
     return Path(found[-1].path)  # the last by name: the missions' names begin with a time
 
@@ -94,17 +109,19 @@ def refuse_other_target(path, task, found):
         raise BadInputError(f"{path}: its header says that it is of another target: {said}")
 
 
-def _state(folder):
-    """The folder and the time of its last change: what the lists below are remembered by."""
-    try:
-        return str(folder), os.stat(folder).st_mtime_ns
-    except FileNotFoundError as error:
-        raise TargetNotFoundError(f"{folder}: the input folder does not exist") from error
+def _search(listing, starid, task):
+    """Files of a listing that are of a star and of the sector and cadence of a task, by name, else by header."""
+    found = [file for file in listing.named.get(starid, []) if _agrees(file, task)]
+    return found or [file for file in _read_headers(listing.others).get(starid, []) if _agrees(file, task)]
 
 
 @functools.lru_cache(maxsize=4)
-def _list_files(folder, mtime_ns):
-    """FITS files in and below a folder: dict of starid to files for names that tell it, tuple of the other paths."""
+def _list_files(folder):
+    """List the FITS files in and below a folder; once per process, unless something is missing from the list."""
+    try:
+        mtime_ns, start = os.stat(folder).st_mtime_ns, time.monotonic()
+    except FileNotFoundError as error:
+        raise TargetNotFoundError(f"{folder}: the input folder does not exist") from error
     paths = (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names if _may_be_pixels(name))
     named, others = {}, []
     for path in sorted(paths, key=os.path.basename):
@@ -113,7 +130,14 @@ def _list_files(folder, mtime_ns):
             named.setdefault(starid, []).append(file)
         else:
             others.append(path)
-    return named, tuple(others)
+    now = time.monotonic()
+    return _Listing(named, tuple(others), mtime_ns, now, now - start)
+
+
+def _is_out_of_date(listing, folder):
+    """Whether listing a folder again may find more; not so often that a run does little else."""
+    waited = time.monotonic() - listing.made > LISTING_SHARE * listing.seconds
+    return waited and os.stat(folder).st_mtime_ns != listing.mtime_ns
 
 
 def _may_be_pixels(name):

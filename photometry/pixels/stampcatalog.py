@@ -1,7 +1,6 @@
 """Which stars of the catalogue lie on and near a stamp, and where the target itself is."""
 
 import dataclasses
-import functools
 import os
 
 import numpy as np
@@ -17,16 +16,20 @@ J2000 = 2451545.0  # JD
 YEAR = 365.25  # d
 
 
+_catalogs = {}  # those of this process; SQLite needs no closing, and a run has few
+
+
 def catalog_for(stamp, folder):
     """The catalogue that an input folder has for the CCD of a stamp, or None; kept open for the next target."""
     # TESS catalogues know the epoch of a sector; for Kepler it is told, in steps of 0.1 yr so that a quarter has one or two
     epoch = None if stamp.mission == "TESS" else round(mid_epoch(stamp), 1)
-    return _catalog_of(str(folder), os.stat(folder).st_mtime_ns, stamp.sector, stamp.camera, stamp.ccd, epoch)
-
-
-@functools.lru_cache(maxsize=32)
-def _catalog_of(folder, changed, sector, camera, ccd, epoch):
-    return open_catalog(folder, sector, camera, ccd, epoch=epoch)
+    key = (str(folder), stamp.sector, stamp.camera, stamp.ccd, epoch)
+    changed = os.stat(folder).st_mtime_ns
+    catalog, seen = _catalogs.get(key, (None, None))
+    if catalog is None and seen != changed:  # none so far, but the folder has changed since
+        catalog = open_catalog(folder, stamp.sector, stamp.camera, stamp.ccd, epoch=epoch)
+        _catalogs[key] = catalog, changed
+    return catalog
 
 
 def with_target(stamp, starid, catalog):

@@ -26,7 +26,7 @@ def good_times(stamp, bitmask=None):
 
 
 def mean_image(images, good):
-    """The mean of the good frames; of all frames where none is good.
+    """The mean of the good frames; of all frames where no good one has a value.
 
     Parameters
     ----------
@@ -37,10 +37,16 @@ def mean_image(images, good):
     -------
     (n_rows, n_columns) float64 array; NaN for pixels that never have a value
     """
-    chosen = images[good] if good.any() else images
-    image = chosen.mean(axis=0, dtype=float)
-    holes = np.isnan(image)  # few: pixels not collected, or NaN at some times; the mean that knows NaN is much slower
+    image = _mean(images[good])
+    return image if np.isfinite(image).any() else _mean(images)
+
+
+def _mean(images):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a pixel without any value stays NaN
-        image[holes] = np.nanmean(chosen[:, holes], axis=0, dtype=float)
+        warnings.simplefilter("ignore", RuntimeWarning)  # no images, or pixels without any value: NaN
+        image = images.mean(axis=0, dtype=float)
+        holes = np.isnan(
+            image
+        )  # few: pixels not collected, or NaN at some times; the mean that knows NaN is much slower
+        image[holes] = np.nanmean(images[:, holes], axis=0, dtype=float)
     return image
