@@ -24,6 +24,11 @@ class Deaths:
     def __getitem__(self, priority):
         return self._counts[priority]
 
+    @property
+    def suspects(self):
+        """Priorities of the tasks with at least one death."""
+        return self._counts.keys()
+
     def add(self, priority):
         self._counts[priority] += 1
 

@@ -78,15 +78,17 @@ def cleanup(cursor, conditions, deaths, *, max_attempts, left_running, run):
 
     Returns
     -------
+    again, set_aside : list of int, priorities
     changes : list, as in `changes.apply`
     """
     sql = f"SELECT priority, status FROM todolist WHERE status IN {_UNFINISHED}{conditions}"
-    set_aside = SET_ASIDE.format(max_attempts=max_attempts)
-    rows = cursor.execute(f"{sql} AND NOT (status = {STATUS.ERROR:d} AND priority IN ({set_aside}))").fetchall()
+    left_alone = f"status = {STATUS.ERROR:d} AND priority IN ({SET_ASIDE.format(max_attempts=max_attempts)})"
+    rows = cursor.execute(f"{sql} AND NOT ({left_alone})").fetchall()
     dead = [priority for priority, status in rows if status == STATUS.STARTED and priority not in left_running]
+    set_aside = [priority for priority in dead if deaths[priority] + 1 >= max_attempts]
+    again = sorted({priority for priority, _ in rows} - set(set_aside))
     changes = [("attempt", [death(priority, time.time(), _WHY_DEAD, run=run) for priority in dead])]
-    lost = {priority for priority in dead if deaths[priority] + 1 >= max_attempts}
-    changes += to_do_again([priority for priority, _ in rows if priority not in lost])
-    for priority in sorted(lost):
+    changes += to_do_again(again)
+    for priority in set_aside:
         changes += set_aside_changes(priority, deaths[priority] + 1, _WHY_DEAD)
-    return [change for change in changes if change[1]]
+    return again, set_aside, [change for change in changes if change[1]]

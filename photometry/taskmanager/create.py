@@ -39,10 +39,8 @@ def create_todo(path, rows):
     """
     path = Path(path)
     names, chunks = _chunks(rows, path)
-    with atomic_write(path) as part:
-        part.unlink()  # an empty file has no page size yet; let SQLite begin its own
-        with contextlib.closing(sqlite3.connect(part, isolation_level=None)) as conn:
-            return _write(conn, names, chunks, path)
+    with atomic_write(path) as part, contextlib.closing(sqlite3.connect(part, isolation_level=None)) as conn:
+        return _write(conn, names, chunks, path)
 
 
 def create_tables(conn):

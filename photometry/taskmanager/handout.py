@@ -9,6 +9,7 @@ What SQL of the user may have changed is forgotten (`Handout.forget`) and looked
 import random
 from array import array
 from collections import OrderedDict
+from itertools import islice
 
 from .schema import TODO_INDEX_NAME
 
@@ -37,14 +38,17 @@ class Handout:
         self._queues = {}  # conditions -> Queue
         self._pools = {}  # conditions -> Pool
 
-    def next(self, n, conditions):
-        """The ``n`` tasks with the lowest priority that match ``conditions`` (text of build_constraints)."""
+    def next(self, n, conditions, last=()):
+        """The ``n`` tasks with the lowest priority that match ``conditions`` (text of build_constraints).
+
+        Those whose priority is in ``last`` come when there are no others.
+        """
         queue = self._queues.get(conditions)
         if queue is None:
             if len(self._queues) >= _MAX_QUEUES:
                 self._queues.pop(next(iter(self._queues)))
             queue = self._queues[conditions] = Queue(conditions)
-        return queue.next(self._cursor, n)
+        return queue.next_but(self._cursor, n, last) if last else queue.next(self._cursor, n)
 
     def any(self, n, conditions):
         """``n`` tasks that match ``conditions``, all with the same chance."""
@@ -100,6 +104,14 @@ class Queue:
                 return [task.copy()]
             return []
         return [task.copy() for task, _ in zip(self.ahead.values(), range(n), strict=False)]
+
+    def next_but(self, cursor, n, last):
+        """As `next`, but with the tasks in ``last`` after all others. Each call walks past those; they are few."""
+        while True:
+            found = list(islice((task.copy() for priority, task in self.ahead.items() if priority not in last), n))
+            if len(found) == n or self._at_end:
+                return found or self.next(cursor, n)
+            self._look(cursor, n)
 
     def give_back(self, cursor, priorities):
         """Put returned tasks in their place; those further on than we have looked will be found there."""

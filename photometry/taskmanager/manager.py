@@ -60,7 +60,7 @@ class TaskManager:
     steal_lock : bool
         Take the file from a process on another host, which must have ended.
     max_attempts : int
-        How often a task may take its process down before it is set aside.
+        Also an attribute. How often a task may take its process down before it is set aside.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class TaskManager:
         conditions = cleanup_conditions(cleanup_constraints)
         self.summary_interval = _whole_number("summary_interval", summary_interval)
         self.backup_interval = None if backup_interval is None else _whole_number("backup_interval", backup_interval)
-        self._max_attempts = _whole_number("max_attempts", max_attempts)
+        self.max_attempts = _whole_number("max_attempts", max_attempts)
         if durability not in DURABILITIES:
             raise ArgumentError(f"durability={durability!r}: expected one of {', '.join(DURABILITIES)}")
         self.logger = logging.getLogger(__name__)
@@ -105,7 +105,9 @@ class TaskManager:
         self.run_info = {}
         self.summary_counter = self._results_since_backup = 0
         self._run = None
-        self._running = set()  # priorities that are known to be STARTED
+        self._running = (
+            set()
+        )  # priorities of tasks that are STARTED by us, or were when the file was closed in good order
         self._lock = Lock(self.todo_file, steal=steal_lock)
         try:
             self._open(load_into_memory, durability)
@@ -137,10 +139,14 @@ class TaskManager:
         tasks = self.get_tasks(1, **constraints)
         return tasks[0] if tasks else None
 
-    def get_tasks(self, n, **constraints):
-        """The ``n`` tasks to do with the lowest priorities, or as many as there are."""
+    def get_tasks(self, n, *, suspects_last=False, **constraints):
+        """The ``n`` tasks to do with the lowest priorities, or as many as there are.
+
+        ``suspects_last``: those that were running when a process died come after all others, so that what kills
+        every run does not keep the run from the rest.
+        """
         self._notice()
-        return self._handout.next(n, self._conditions(constraints))
+        return self._handout.next(n, self._conditions(constraints), self._deaths.suspects if suspects_last else ())
 
     def get_random_task(self, **constraints):
         """Any task that is to do, as a dict, or None."""
@@ -217,7 +223,7 @@ class TaskManager:
         changes = [("attempt", [row])]
         n_deaths = self._deaths[taskid] + 1
         is_unfinished = status in (_STARTED, None)
-        again = is_unfinished and n_deaths < self._max_attempts
+        again = is_unfinished and n_deaths < self.max_attempts
         if again:
             changes.append(("status", [(None, taskid)]))
         elif is_unfinished:
@@ -299,6 +305,11 @@ class TaskManager:
         finally:
             self._shut()
 
+    def discard(self):
+        """Close without keeping anything that was changed in memory mode since the last backup."""
+        self._store.abandon()
+        self._give_up()
+
     def __enter__(self):
         return self
 
@@ -329,17 +340,10 @@ class TaskManager:
         self._deaths.forget()
         left_running = set(json.loads(self._store.setting("left_running") or "[]"))
         (run,) = self._store.cursor.execute("SELECT MAX(run) FROM runs").fetchone()
-        changes = cleanup(
-            self._store.cursor,
-            conditions,
-            self._deaths,
-            max_attempts=self._max_attempts,
-            left_running=left_running,
-            run=run,
-        )
-        if left_running:
-            changes.append(("setting", [("left_running", "[]")]))
-        self._store.write(changes)
+        options = {"max_attempts": self.max_attempts, "left_running": left_running, "run": run}
+        again, set_aside, changes = cleanup(self._store.cursor, conditions, self._deaths, **options)
+        self._running = left_running - {*again, *set_aside}
+        self._store.write([*changes, self._left_running()])
         if vacuum:
             self._store.vacuum()
         self._forget()
@@ -353,7 +357,9 @@ class TaskManager:
         self._handout.forget()
         self._tally.forget()
         self._deaths.forget()
-        self._running.clear()
+        is_started = "SELECT 1 FROM todolist WHERE status = ? AND priority = ?"
+        running = [p for p in self._running if self._store.cursor.execute(is_started, (_STARTED, p)).fetchone()]
+        self._running = set(running)
         (self._has_overrides,) = self._store.cursor.execute("SELECT EXISTS (SELECT 1 FROM overrides)").fetchone()
 
     def _conditions(self, constraints):
@@ -448,13 +454,14 @@ class TaskManager:
         """Close the database in good order: what is still STARTED was not running when a process died."""
         try:
             self._notice()
-            if self._tally[_STARTED]:
-                rows = self._store.cursor.execute("SELECT priority FROM todolist WHERE status = ?", (_STARTED,))
-                left_running = json.dumps([row[0] for row in rows.fetchall()])
-                self._store.write([("setting", [("left_running", left_running)])])
+            self._store.write([self._left_running()])
             self._store.close()
         finally:
             self._give_up()
+
+    def _left_running(self):
+        """The change that records what is STARTED though no process of it died."""
+        return "setting", [("left_running", json.dumps(sorted(self._running)))]
 
     def _give_up(self):
         if self.conn is not None:
