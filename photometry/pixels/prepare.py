@@ -10,19 +10,18 @@ call goes on from there, with the same result. The cube gets its name when it is
 """
 
 import contextlib
-import fcntl
 import json
 import logging
 import shutil
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from .._version import __version__
-from ..atomic import atomic_write, write_json
-from ..errors import TryAgainError, WrongUseError
+from ..atomic import atomic_write
+from ..errors import WrongUseError
 from ..flags import DEFAULT_BITMASK, bitmask
 from . import barycentre, cubefile, cubepixels, pointing
 from .background import smooth_in_time
@@ -32,13 +31,12 @@ from .imagecube import ImageCube, cube_path
 from .imagelist import find_image_files, group_frames, read_file
 from .measureframes import Measured, background_model, choose_reference, measure
 from .workers import Workers
+from .workfolder import GIB, WorkFolder
 
 log = logging.getLogger(__name__)
-GIB = 2**30
 MEMORY = 1.5 * GIB  # bytes, all processes together
 BASE_MEMORY = 150 * 2**20  # bytes, of a Python process with its libraries
 BATCH = 16  # frames measured between two saves
-PLAN_VERSION = 1  # to be counted up when results change: cubes begun by an older version are begun anew
 _KEPT = (
     "TELESCOP INSTRUME DATA_REL PROCVER TICVER SCCONFIG CRMITEN CRBLKSZ EXPOSURE TIMEREF TASSIGN TIMESYS BJDREFI BJDREFF TIMEUNIT"
     " DEADC TIMEPIXR TIERRELA INT_TIME READTIME FRAMETIM NUM_FRM TIMEDEL BACKAPP DEADAPP VIGNAPP NREADOUT GAINA GAINB GAINC GAIND"
@@ -135,6 +133,7 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
     began = time.monotonic()
     path = cube_path(output, *frames[0].group[1:4])
     if path.exists() and not overwrite:
+        WorkFolder(path).remove_leftovers()
         return _already_there(path, frames)
     with WorkFolder(path) as work:
         work.begin(frames)
@@ -305,89 +304,6 @@ def _attributes(frames, reference):
         "header_image": image.tostring(sep="\n"),
         "headers": json.dumps(headers),
     }
-
-
-class WorkFolder:
-    """The hidden folder beside a cube that holds what is finished of it. A context manager that locks it."""
-
-    def __init__(self, path):
-        self.path = Path(path)
-        self.folder = self.path.with_name(f".{self.path.stem}.part")
-        self.cube = self.folder / "cube.hdf5"
-        self._bands = self.folder / "bands_on_disk.txt"
-        self._plan = self.folder / "plan.json"
-        self._lock = None
-
-    def __getstate__(self):
-        return self.__dict__ | {"_lock": None}
-
-    def __enter__(self):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / "lock", "w")
-        try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise TryAgainError(f"{self.path}: another process is preparing it; wait for it, or stop it") from error
-        return self
-
-    def __exit__(self, *_):
-        self._lock.close()
-
-    def begin(self, frames):
-        """Keep what is finished if it is of the same images, otherwise start from nothing."""
-        plan = {"version": PLAN_VERSION, "frames": [_identity(frame) for frame in frames]}
-        plan = json.loads(json.dumps(plan))
-        if self._plan.exists() and json.loads(self._plan.read_text()) == plan:
-            log.info("%s: going on where an earlier call stopped", self.path)
-            return
-        for old in self.folder.iterdir():
-            if old.name != "lock":
-                old.unlink()
-        write_json(self._plan, plan, durable=True)
-
-    def measured(self, i):
-        """Path of a batch of measured frames."""
-        return self.folder / f"measured_{i:05d}.npz"
-
-    def make_skeleton(self, frames, datasets, attributes):
-        """Write the cube without its pixels, unless it is there."""
-        if self.cube.exists():
-            return
-        shape = (len(frames), *frames[0].shape)
-        needed = np.prod(shape) * sum(np.dtype(kind).itemsize for kind in cubefile.QUANTITIES.values())
-        free = shutil.disk_usage(self.folder).free
-        if free < 1.02 * needed:
-            raise TryAgainError(
-                f"{self.folder}: the cube needs {needed / GIB:.1f} GiB, the disk has {free / GIB:.1f} GiB free"
-            )
-        self._bands.unlink(missing_ok=True)
-        with atomic_write(self.cube) as part:
-            cubefile.write_skeleton(part, shape, datasets, attributes)
-
-    def finished_bands(self):
-        """Set of the bands that are on the disk. A last line that was cut short is removed."""
-        if not self._bands.exists():
-            return set()
-        whole, newline, _ = self._bands.read_text().rpartition("\n")
-        with atomic_write(self._bands) as part:
-            part.write_text(whole + newline)
-        return {int(line) for line in whole.split()}
-
-    def note_band(self, band):
-        """Note that a band is on the disk."""
-        with open(self._bands, "a") as file:
-            file.write(f"{band}\n")
-
-    def finish(self):
-        """Give the cube its name and remove the folder."""
-        self.cube.replace(self.path)
-        shutil.rmtree(self.folder)
-
-
-def _identity(frame):
-    stat = Path(frame.flux.path).stat()
-    return [frame.flux.path, frame.flux.offset, stat.st_size, stat.st_mtime_ns, *asdict(frame.flux)["rows"]]
 
 
 def default_workers():

@@ -18,9 +18,10 @@ from ffi_files import spoc_series, star_image, write_spoc, write_tica
 
 from photometry.errors import TryAgainError, WrongUseError
 from photometry.flags import bitmask
-from photometry.pixels import prepare as prepare_module
+from photometry.pixels import workfolder
 from photometry.pixels.imagecube import cube_path, find_cube, find_cubes
-from photometry.pixels.prepare import WorkFolder, prepare
+from photometry.pixels.prepare import prepare
+from photometry.pixels.workfolder import WorkFolder
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 CUBE = "sector003_camera1_ccd2.hdf5"
@@ -235,7 +236,7 @@ class TestBadInput:
         assert prepare(folder, overwrite=True).cubes[0].n_frames == 4
 
     def test_a_disk_without_space_is_told_before_the_work(self, images, tmp_path, monkeypatch):
-        monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+        monkeypatch.setattr(workfolder.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
         with pytest.raises(TryAgainError, match="GiB free"):
             prepare(images, tmp_path)
 
