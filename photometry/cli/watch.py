@@ -10,7 +10,7 @@ PATTERNS = ("*.fits", "*.fits.gz", "*.fit")
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for light curves and pictures [DIR/quicklook].")
 @click.option("--pipeline", default="photometry.events.quicklook", show_default=True, help="Another pipeline to run.")
 @click.option("--config", type=click.Path(path_type=Path), help="Configuration file of the pipeline (INI).")

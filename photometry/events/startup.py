@@ -43,8 +43,10 @@ def run(
 
     Raises
     ------
-    WrongUseError : a file is missing, or there is nothing to do and nothing to wait for
+    WrongUseError : a file or the directory is missing, or there is nothing to do and nothing to wait for
     """
+    if directory is not None and not os.path.isdir(directory):
+        raise WrongUseError(f"{directory}: there is no such directory")
     if missing := [str(name) for name in files if not os.path.isfile(name)]:
         raise WrongUseError(f"no such file: {', '.join(missing)}")
     config = ConfigClass(config) if config is None or isinstance(config, (str, os.PathLike)) else config

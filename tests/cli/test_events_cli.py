@@ -1,0 +1,143 @@
+"""``photometry events …`` and ``photometry watch``, as commands: exit codes, JSON, and sentences for wrong use."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+PIPELINE = '''"""Write the name of every file, or fail."""
+event_table = {"next_file": ("note", None, None), "boom": ("boom", None, None)}
+
+def note(action, context):
+    with open("notes.txt", "a") as file:
+        print(action.args.name, vars(action.args).get("n"), file=file)
+    return action.args
+
+def boom(action, context):
+    raise ValueError("no such star")
+'''
+
+
+@pytest.fixture
+def photometry(tmp_path):
+    """Run a command in a folder of its own that has a pipeline and three images."""
+    (tmp_path / "my_pipeline.py").write_text(PIPELINE)
+    (tmp_path / "quick.cfg").write_text("[DEFAULT]\nevent_timeout = 0.02\nsettle_time = 0\n")
+    (tmp_path / "data").mkdir()
+    for i in range(3):
+        fits.PrimaryHDU(np.eye(16, dtype="float32")).writeto(tmp_path / "data" / f"{i}.fits")
+
+    def call(*words):
+        command = [sys.executable, "-m", "photometry", *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+
+    return call
+
+
+def notes(folder):
+    return (folder / "notes.txt").read_text().splitlines()
+
+
+def test_a_queue_is_opened_filled_shown_worked_on_and_closed(photometry, tmp_path):
+    assert photometry("events", "info", "-q", "q.sqlite").returncode == 2
+    assert photometry("events", "start", "-q", "q.sqlite").returncode == 0
+    assert photometry("events", "add", "next_file", "a.fits", "--arg", "n=3", "-q", "q.sqlite").returncode == 0
+    assert photometry("events", "add", "boom", "b.fits", "-q", "q.sqlite").returncode == 0
+    shown = json.loads(photometry("events", "info", "--json", "-q", "q.sqlite").stdout)
+    assert shown["counts"]["pending"] == 2
+    assert shown["pending"][0]["args"] == {"args": [], "kwargs": {"name": "a.fits", "n": 3}}
+    run = ("events", "run", "my_pipeline.py", "-c", "quick.cfg", "-q", "q.sqlite")
+    assert photometry("events", "stop", "-q", "q.sqlite").returncode == 0
+    assert photometry(*run).returncode == 3
+    assert photometry("events", "start", "-q", "q.sqlite").returncode == 0
+    assert photometry(*run).returncode == 1
+    assert notes(tmp_path) == ["a.fits 3"]
+    text = photometry("events", "info", "-q", "q.sqlite").stdout
+    assert "done 1  skipped 0  failed 1" in text
+    assert "failed   boom, b.fits, attempt 1: ValueError: no such star" in text
+    assert photometry("events", "retry", "-q", "q.sqlite").stdout == "1 items are pending again\n"
+
+
+def test_run_takes_files_lists_and_directories(photometry, tmp_path):
+    (tmp_path / "list.txt").write_text("# the first one\ndata/0.fits\n\n")
+    run = ("events", "run", "my_pipeline", "-c", "quick.cfg")
+    assert photometry(*run, "-l", "list.txt", "-frames", "data/1.fits", "data/2.fits").returncode == 0
+    assert sorted(notes(tmp_path)) == [f"data/{i}.fits None" for i in range(3)]
+    assert photometry(*run, "-d", "data").returncode == 0
+    assert len(notes(tmp_path)) == 6
+
+
+def test_ingest_only_leaves_the_work_to_several_workers(photometry, tmp_path):
+    run = ("events", "run", "my_pipeline.py", "-c", "quick.cfg", "-q", "q.sqlite")
+    assert photometry(*run, "-d", "data", "-i").returncode == 0
+    assert not (tmp_path / "notes.txt").exists()
+    assert photometry(*run, "--ncpus", "2").returncode == 0
+    assert len(notes(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "nowhere_pipeline", "data/0.fits"), "nowhere_pipeline"),
+        (("run", "my_pipeline.py"), "nothing to do: no files were named"),
+        (("run", "my_pipeline.py", "nowhere.fits"), "no such file: nowhere.fits"),
+        (("run", "my_pipeline.py", "-d", "nowhere"), "nowhere"),
+        (("run", "my_pipeline.py", "-d", "."), "no file matches *.fits"),
+        (("run", "my_pipeline.py", "-c", "nowhere.cfg"), "nowhere.cfg"),
+        (("table", "my_pipeline.py", "-c", "my_pipeline.py"), "not an INI file"),
+        (("add", "next_file", "x", "--arg", "nonsense", "-q", "q.sqlite"), "KEY=VALUE"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_exit_code_2(photometry, words, said):
+    done = photometry("events", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_table_of_a_pipeline_can_be_read(photometry):
+    done = photometry("events", "table", "my_pipeline.py")
+    assert done.stdout == "next_file = 'note', None, None\nboom = 'boom', None, None\n"
+    assert json.loads(photometry("events", "table", "my_pipeline.py", "--json").stdout)["boom"] == ["boom", None, None]
+
+
+def test_watch_makes_pictures_of_what_arrives_until_it_is_told_to_stop(photometry, tmp_path):
+    command = [sys.executable, "-m", "photometry", "watch", "data", "--settle", "0.1", "--quiet"]
+    watch = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    try:
+        pictures = tmp_path / "data" / "quicklook"
+        wait_for(lambda: len(list(pictures.glob("*.png"))) == 3, watch)
+        fits.PrimaryHDU(np.eye(16)).writeto(tmp_path / "data" / "late.fits")
+        wait_for(
+            lambda: (pictures / "late.png").exists() and "late.png" in (pictures / "index.html").read_text(), watch
+        )
+        watch.send_signal(signal.SIGTERM)
+        _, said = watch.communicate(timeout=60)
+        assert watch.returncode == 0, said
+    finally:
+        watch.kill()
+        watch.communicate()
+    again = photometry("watch", "data", "--once", "--settle", "0", "--ncpus", "2")
+    assert again.returncode == 0
+    assert again.stderr.count("taken in an earlier run already") == 4
+
+
+def test_watch_once_says_when_there_is_nothing(photometry, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = photometry("watch", "empty", "--once")
+    assert done.returncode == 2
+    assert "no file matches *.fits *.fits.gz *.fit" in done.stderr
+    assert photometry("watch", "nowhere").returncode == 2
+
+
+def wait_for(condition, process, timeout=60):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)

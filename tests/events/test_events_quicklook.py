@@ -1,0 +1,160 @@
+"""The pipelines that come with the package, on simulated and made files: what they write, and what becomes of bad files."""
+
+import html.parser
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from PIL import Image
+
+from photometry.errors import BadInputError
+from photometry.events import Arguments, Framework, SharedEventQueue
+from photometry.events.examples.fits2png_pipeline import Fits2pngPipeline
+from photometry.events.pictures import equalise, read_image, shrink, write_contact_sheet, write_picture
+from photometry.events.quicklook import Quicklook, kind_of_file
+from photometry.events.startup import run
+from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
+
+
+class Images(html.parser.HTMLParser):
+    """Collects what a page shows."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.sources = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "img":
+            self.sources.append(dict(attributes)["src"])
+
+
+class TestPictures:
+    def test_shrinking_keeps_the_mean_and_leaves_nan_out(self):
+        image = np.arange(16.0).reshape(4, 4)
+        assert shrink(image, 4) is image
+        np.testing.assert_allclose(shrink(image, 2), [[2.5, 4.5], [10.5, 12.5]])
+        image[0, 0] = np.nan
+        np.testing.assert_allclose(shrink(image, 2)[0, 0], (1 + 4 + 5) / 3)
+        assert np.isnan(shrink(np.full((4, 4), np.nan), 2)).all()
+
+    @pytest.mark.parametrize("image", [np.full((32, 32), np.nan), np.zeros((32, 32)), np.eye(32) * 1e30])
+    def test_any_image_can_be_equalised(self, image):
+        equal = equalise(image)
+        assert equal.shape == (32, 32)
+        assert np.isfinite(equal).all()
+        assert equal.min() >= 0
+        assert equal.max() <= 1
+
+    def test_equalising_shows_what_is_faint(self):
+        rng = np.random.default_rng(1)
+        image = rng.normal(100, 1, (64, 64))
+        image[40:44, 40:44] += 5
+        image[0, 0] = 1e6
+        equal = equalise(image)
+        assert equal[40:44, 40:44].mean() - np.median(equal) > 0.2
+
+    def test_the_first_row_is_at_the_bottom(self, tmp_path):
+        image = np.zeros((3, 2))
+        image[0, 1] = 1
+        write_picture(tmp_path / "a.png", image)
+        with Image.open(tmp_path / "a.png") as image:
+            picture = np.asarray(image)
+        assert picture.shape == (3, 2)
+        assert picture[2, 1] == 255
+        assert picture.sum() == 255
+
+    def test_an_image_is_found_in_any_extension(self, tmp_path):
+        image = np.arange(6, dtype="int16").reshape(2, 3)
+        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.stack([image, image + 1]))]).writeto(tmp_path / "a.fits")
+        np.testing.assert_array_equal(read_image(tmp_path / "a.fits"), image)
+        fits.PrimaryHDU().writeto(tmp_path / "none.fits")
+        with pytest.raises(BadInputError, match=r"none\.fits.*no image"):
+            read_image(tmp_path / "none.fits")
+
+    def test_names_in_a_contact_sheet_are_harmless(self, tmp_path):
+        name = 'a"><script>.png'
+        write_picture(tmp_path / name, np.zeros((2, 2)))
+        assert write_contact_sheet(tmp_path) == 1
+        assert Images(tmp_path / "index.html").sources == [name]
+        assert "<script>" not in (tmp_path / "index.html").read_text()
+
+
+class TestFits2png:
+    def test_every_file_of_a_directory_becomes_a_picture_and_all_a_page(self, config, make_fits, tmp_path):
+        for i in range(6):
+            make_fits(f"{i}.fits", folder=tmp_path / "data")
+        framework = Framework(Fits2pngPipeline, config)
+        framework.ingest_data(str(tmp_path / "data"), ())
+        assert framework.main_loop() == 0
+        names = [f"{i}.png" for i in range(6)]
+        assert sorted(path.name for path in (tmp_path / "output").glob("*.png")) == names
+        assert sorted(Images(tmp_path / "output" / "index.html").sources) == names
+
+    def test_one_file_becomes_its_picture(self, config, make_fits, tmp_path):
+        framework = Framework(Fits2pngPipeline, config)
+        framework.ingest_data(None, [make_fits("571_0001.fits")])
+        framework.main_loop()
+        with Image.open(tmp_path / "output" / "571_0001.png") as picture:
+            assert picture.size == (16, 16)
+
+    def test_six_appended_events_become_six_pictures_and_nothing_stays_in_progress(self, config, make_fits, tmp_path):
+        framework = Framework(Fits2pngPipeline, config)
+        for i in range(6):
+            framework.append_event("noisy_file" if i % 2 else "next_file", Arguments(name=make_fits(f"{i}.fits")))
+        framework.append_event("contact_sheet", Arguments(out_name="all.html", pattern="*.png"))
+        framework.main_loop()
+        assert len(list((tmp_path / "output").glob("*.png"))) == 6
+        assert len(Images(tmp_path / "output" / "all.html").sources) == 6
+        assert framework.event_queue.get_in_progress() == {}
+        assert framework.get_pending_events() == ([], [])
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Two target pixel files of a simulated sector, with what was put into them."""
+    folder = tmp_path_factory.mktemp("simulated")
+    simulate_target_pixel_files(folder, TargetPixelSettings(targets=2, times=200))
+    return folder
+
+
+class TestQuicklook:
+    def test_target_pixel_files_become_light_curves_and_images_pictures(self, config, simulated, make_fits, tmp_path):
+        data = tmp_path / "data"
+        make_fits("image.fits", folder=data)
+        for path in simulated.glob("*_tp.fits"):
+            (data / path.name).write_bytes(path.read_bytes())
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([])]).writeto(data / "table.fits")
+        (data / "cut.fits").write_bytes((data / path.name).read_bytes()[:5000])
+        config.queue_file = str(tmp_path / "q.sqlite")
+        assert run(Quicklook, config, directory=str(data)) == 1
+        queue = SharedEventQueue(config.queue_file)
+        assert queue.counts() == {"pending": 0, "running": 0, "done": 3, "skipped": 1, "failed": 1}
+        assert "cut.fits" in queue.find("failed")[0].error
+        assert queue.find("skipped")[0].error.endswith("table.fits: neither a target pixel file nor an image")
+        queue.close()
+        pictures = sorted(path.name for path in (tmp_path / "output").glob("*.png"))
+        assert len(pictures) == 3
+        assert sorted(Images(tmp_path / "output" / "index.html").sources) == pictures
+        self.check_light_curves(tmp_path / "output", simulated)
+
+    def check_light_curves(self, output, simulated):
+        """Each holds a flux at the times of its target pixel file."""
+        light_curves = list(output.rglob("*_lc.fits.gz"))
+        assert len(light_curves) == 2
+        for path in light_curves:
+            header = fits.getheader(path)
+            (source,) = simulated.glob(f"*{header['TICID']:016d}*_tp.fits")
+            flux = fits.getdata(path, "LIGHTCURVE")["FLUX_RAW"]
+            pixels = fits.getdata(source, 1)["FLUX"]
+            assert len(flux) == len(pixels) == 200
+            good = np.isfinite(flux)
+            assert good.sum() > 100
+            assert np.all(flux[good] <= np.nansum(np.clip(pixels, 0, None), axis=(1, 2))[good] * (1 + 1e-5))
+
+    def test_the_kind_of_a_file_is_known_from_its_headers(self, simulated, make_fits, tmp_path):
+        assert kind_of_file(next(simulated.glob("*_tp.fits"))) == "target_pixels"
+        assert kind_of_file(make_fits("image.fits")) == "image"
+        (tmp_path / "text.fits").write_text("no fits at all")
+        with pytest.raises(BadInputError, match=r"text\.fits"):
+            kind_of_file(tmp_path / "text.fits")
