@@ -77,7 +77,13 @@ class FitsStream:
         buffer = np.empty(max(BUFFER // dtype.itemsize, 1), dtype)
         for start in range(0, header["NAXIS2"], len(buffer)):
             rows = buffer[: header["NAXIS2"] - start]
-            self._fill(rows, f"row {start} of {header['NAXIS2']} of table {header.get('EXTNAME')}")
+            missing = self._fill(rows)
+            if missing:
+                whole = start + (rows.nbytes - missing) // dtype.itemsize
+                raise BadInputError(
+                    f"{self.path}: truncated, table {header.get('EXTNAME')} ends after {whole} of its {header['NAXIS2']} rows; "
+                    "get the file again"
+                )
             for name, column in columns.items():
                 column[start : start + len(rows)] = rows[name]
         return columns
@@ -87,17 +93,19 @@ class FitsStream:
         kind = "f" if header["BITPIX"] < 0 else "i"
         shape = tuple(header[f"NAXIS{i}"] for i in range(header["NAXIS"], 0, -1))
         image = np.empty(shape, f">{kind}{abs(header['BITPIX']) // 8}")
-        self._fill(image, f"image {header.get('EXTNAME')}")
+        if self._fill(image):
+            raise BadInputError(
+                f"{self.path}: truncated, it ends within image {header.get('EXTNAME')}; get the file again"
+            )
         return image.astype(image.dtype.newbyteorder("="))
 
-    def _fill(self, array, what):
+    def _fill(self, array):
+        """Read the bytes of an array; returns how many are missing because the file ends."""
         wanted = memoryview(array.reshape(-1).view(np.uint8))
         self._left -= len(wanted)
-        while wanted:
-            got = self._file.readinto(wanted)
-            if not got:
-                raise BadInputError(f"{self.path}: truncated, it ends within {what}; get the file again")
+        while wanted and (got := self._file.readinto(wanted)):
             wanted = wanted[got:]
+        return len(wanted)
 
     def _skip(self, n_bytes):
         """Leave out bytes; those missing at the very end are padding that some writers forget."""
