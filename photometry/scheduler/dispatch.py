@@ -12,6 +12,7 @@ import logging
 import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 
 from ..status import STATUS
@@ -85,7 +86,7 @@ class Dispatch:
         self.trouble = None  # what outside kept tasks from being done (disk full)
         self.counts = Counter(saved=0, failed=0, lost=0, released=0)
         self._constraints = dict(constraints or {})
-        self._fetch = source.get_random_tasks if randomly else source.get_tasks
+        self._fetch = source.get_random_tasks if randomly else partial(source.get_tasks, suspects_last=True)
         self._left = math.inf if limit is None else limit  # how many more may be handed out
         self._task_limits = task_limits or TaskLimits()
         self._isolate = isolate

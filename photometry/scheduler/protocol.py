@@ -36,8 +36,8 @@ class TaskSource(Protocol):
 
     run_info: dict  # merged into the summary
 
-    def get_tasks(self, n, **constraints) -> list[dict]:
-        """The next up to ``n`` tasks to do; they stay to do until `start_tasks`."""
+    def get_tasks(self, n, *, suspects_last=False, **constraints) -> list[dict]:
+        """The next up to ``n`` tasks to do; they stay to do until `start_tasks`. See `TaskManager.get_tasks`."""
 
     def get_random_tasks(self, n, **constraints) -> list[dict]:
         """Any up to ``n`` tasks to do."""

@@ -143,6 +143,7 @@ def _serve_source(plan, source, start_engine, end):
         run=run_id,
         version=__version__,
         host=platform.node(),
+        pid=os.getpid(),
         started=timestamp(),
         tasks_total_this_run=total,
         failures=[],

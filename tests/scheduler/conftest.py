@@ -13,8 +13,10 @@ class ListSource:
         self.deaths_by_task, self.run_info, self.summaries = {}, {}, 0
         self._max_attempts = max_attempts
 
-    def get_tasks(self, n, **constraints):
+    def get_tasks(self, n, suspects_last=False, **constraints):
         chosen = [id_ for id_ in sorted(self.todo) if all(self.tasks[id_][k] == v for k, v in constraints.items())]
+        if suspects_last:
+            chosen = [id_ for id_ in chosen if not self.deaths(id_)] or chosen
         return [dict(self.tasks[id_]) for id_ in chosen[:n]]
 
     get_random_tasks = get_tasks

@@ -116,24 +116,28 @@ def test_where_it_is_not_known_what_killed_a_worker_nobody_is_blamed_but_all_are
     assert all(send.isolated and sent([send])[0] in held for send in actions)
 
 
-def test_a_suspect_goes_alone_and_isolated(list_source):
-    source = list_source(5)
+def test_a_suspect_goes_alone_isolated_and_after_all_others(list_source):
+    source = list_source(3)
     source.deaths_by_task[1] = 1
     dispatch = Dispatch(source)
     (send,) = dispatch.joined(1, now=0.0)
-    assert (sent([send]), send.isolated) == ([1], True)
+    assert (sent([send]), send.isolated) == ([2], False)
     (send,) = dispatch.results(1, [done(send.tasks[0], 2.0)], now=2.0)
-    assert not send.isolated
+    (send,) = dispatch.results(1, [done(send.tasks[0], 2.0)], now=4.0)
+    assert (sent([send]), send.isolated) == ([1], True)
 
 
 def test_a_task_that_kills_its_process_is_set_aside_after_max_attempts(list_source):
     source = list_source(2)
     dispatch = Dispatch(source)
-    actions = dispatch.joined(1, now=0.0)
-    for now in range(1, 4):
+    (send,) = dispatch.joined(1, now=0.0)
+    (send,) = dispatch.results(1, [{"priority": 1, DIED: "killed by SIGSEGV"}], now=1.0)
+    assert sent([send]) == [2]
+    actions = dispatch.results(1, [done(send.tasks[0], 2.0)], now=2.0)
+    for now in range(3, 5):
         assert sent(actions) == [1]
         actions = dispatch.results(1, [{"priority": 1, DIED: "killed by SIGSEGV"}], now=float(now))
-    assert sent(actions) == [2]
+    assert finished(actions) == [1]
     assert source.set_aside == {1: "killed by SIGSEGV"}
     assert dispatch.counts["failed"] == 1
 

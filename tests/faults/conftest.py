@@ -1,0 +1,140 @@
+"""Runs that are killed: starting them, finding their processes, and reading what is on disk afterwards."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from running import environment, pipeline_command
+
+from photometry import TaskManager
+from photometry.taskmanager import create_todo
+
+START_SECONDS = 30  # a run that has not begun by then hangs
+
+
+class Job:
+    """A run of run_pipeline.py in a process group of its own."""
+
+    def __init__(self, engine, folder, *words, env=None):
+        self.folder = Path(folder)
+        command = pipeline_command(engine, folder, "--handler", "faulty_work:work", *words)
+        self.process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(**(env or {})),
+            start_new_session=True,
+        )
+        self.out = self.err = ""
+
+    def master(self):
+        """The master's process, as the lock names it, once it hands out tasks."""
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                pid = json.loads((self.folder / "todo.sqlite.lock").read_text())["pid"]
+                summary = self.summary()
+                if summary.get("pid") == pid and summary.get("workers") and psutil.pid_exists(pid):
+                    return psutil.Process(pid)
+            time.sleep(0.005)
+        raise AssertionError(f"the run did not start: {self.process.communicate()}")
+
+    def summary(self):
+        try:
+            return json.loads((self.folder / "summary.json").read_text())
+        except FileNotFoundError:
+            return {}
+
+    def workers(self):
+        """Processes of the ranks that work."""
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("PMI_RANK") not in (None, "0"):
+                    found.append(process)
+        return found
+
+    def wait(self, timeout=60):
+        """Exit code, once it has ended."""
+        self.out, self.err = self.process.communicate(timeout=timeout)
+        return self.process.returncode
+
+    def end(self):
+        """Leave nothing of it behind."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        if self.process.returncode is None:
+            self.wait()
+
+
+@pytest.fixture
+def start():
+    """``start(engine, folder, *words)``: a running Job, ended with the test."""
+    jobs = []
+
+    def _start(*args, **kwargs):
+        jobs.append(Job(*args, **kwargs))
+        return jobs[-1]
+
+    yield _start
+    for job in jobs:
+        job.end()
+
+
+@pytest.fixture
+def todo(tmp_path):
+    """``todo(n, {priority: fault})``: a folder with a TODO-file of n targets."""
+
+    def make(n, faults=None):
+        rows = [
+            {
+                "starid": 1000 + i,
+                "sector": 1,
+                "camera": 1,
+                "ccd": 1,
+                "cadence": 120,
+                "datasource": "tpf",
+                "tmag": 5 + i / n,
+                "method": (faults or {}).get(i),
+            }
+            for i in range(1, n + 1)
+        ]
+        create_todo(tmp_path / "todo.sqlite", rows)
+        return tmp_path
+
+    return make
+
+
+def as_it_is(folder):
+    """{priority: (status, number of diagnostics, number of attempts that ended well)}: what the next start would find.
+
+    Looks at a copy, so that looking changes nothing.
+    """
+    copy = Path(folder) / "copy"
+    shutil.rmtree(copy, ignore_errors=True)
+    copy.mkdir()
+    for path in Path(folder).glob("todo.sqlite*"):
+        if not path.name.endswith(".lock"):
+            shutil.copy(path, copy)
+    with TaskManager(copy, cleanup_constraints=["0"]) as tm:
+        rows = tm.cursor.execute(
+            "SELECT priority, status, (SELECT COUNT(*) FROM diagnostics d WHERE d.priority = t.priority), "
+            "(SELECT COUNT(*) FROM attempts a WHERE a.priority = t.priority AND a.error_class IS NULL) FROM todolist t"
+        ).fetchall()
+    shutil.rmtree(copy)
+    return {row[0]: tuple(row)[1:] for row in rows}
+
+
+def query(folder, sql):
+    """Rows of a TODO-file that nobody works on."""
+    with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
+        return conn.execute(sql).fetchall()

@@ -1,0 +1,211 @@
+"""Processes of a run are killed; what was saved stays, and the same command continues."""
+
+import json
+import random
+import signal
+import time
+
+import pytest
+from conftest import as_it_is, query
+from running import run_pipeline
+
+from photometry import STATUS
+
+OK = int(STATUS.OK)
+DONE = (OK, 1, 1)
+
+
+def finished(state):
+    return {priority for priority, (status, *_) in state.items() if status == OK}
+
+
+def kill_again_and_again(start, folder, n_kills, victim, seed):
+    """Start, kill at a random moment, look, and start again; returns what was finished in the end."""
+    rng = random.Random(seed)
+    done = set()
+    for _ in range(n_kills):
+        job = start("mpi", folder, "--grace", "1")
+        victim(job, rng)
+        acknowledged = job.summary().get("OK", 0)
+        job.end()
+        now = finished(as_it_is(folder))
+        assert done <= now, f"saved results were lost: {sorted(done - now)}"
+        assert len(now) >= acknowledged
+        done = now
+    return done
+
+
+def kill_master(job, rng):
+    master = job.master()
+    time.sleep(rng.uniform(0, 0.25))
+    assert master.is_running(), job.process.communicate()
+    master.kill()
+    time.sleep(0.01)
+
+
+def kill_worker(job, rng):
+    job.master()
+    time.sleep(rng.uniform(0, 0.25))
+    rng.choice(job.workers()).kill()
+    assert job.wait() != 0
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize(("victim", "n_kills"), [(kill_master, 50), (kill_worker, 10)])
+def test_after_many_kills_every_target_is_finished_exactly_once(todo, start, victim, n_kills, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.015")
+    folder = todo(60 * n_kills)
+    done = kill_again_and_again(start, folder, n_kills, victim, seed=n_kills)
+    assert len(done) > 2 * n_kills, "the kills came before anything was done"
+    last = run_pipeline("mpi", folder, "--handler", "faulty_work:work")
+    assert last.returncode == 0, last.stderr
+    state = as_it_is(folder)
+    assert {priority: row for priority, row in state.items() if row != DONE} == {}
+
+
+@pytest.mark.mpi
+def test_when_the_master_dies_the_job_ends_by_itself_with_an_error(todo, start, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.05")
+    job = start("mpi", todo(500))
+    job.master().kill()
+    assert job.wait(timeout=20) != 0
+
+
+def test_local_workers_end_when_their_master_is_killed(todo, start, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.05")
+    job = start("processes", todo(500))
+    master = job.master()
+    workers = master.children(recursive=True)
+    master.kill()
+    job.wait()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and any(
+        process.is_running() and process.status() != "zombie" for process in workers
+    ):
+        time.sleep(0.05)
+    assert not [process for process in workers if process.is_running() and process.status() != "zombie"]
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_to_the_master_drains_and_the_exit_code_says_run_again(todo, start, engine, number, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
+    folder = todo(2000)
+    job = start(engine, folder)
+    job.master().send_signal(number)
+    assert job.wait() == 3, job.err
+    assert f"unfinished, run again: received {number.name}" in job.err
+    assert query(folder, "SELECT COUNT(*) FROM todolist WHERE status = 6") == [(0,)]
+    assert query(folder, "SELECT COUNT(*) FROM attempts WHERE error_class IS NOT NULL") == [(0,)]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["exit_code"] == 3
+    assert summary["OK"] == query(folder, "SELECT COUNT(*) FROM diagnostics")[0][0]
+
+
+@pytest.mark.mpi
+def test_a_signal_to_a_worker_drains_the_run(todo, start, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
+    job = start("mpi", todo(2000))
+    job.master()
+    job.workers()[0].send_signal(signal.SIGUSR1)
+    assert job.wait() == 3, job.err
+    assert "received SIGUSR1" in job.err
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_mpiexec_itself_loses_nothing(todo, start, number, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
+    folder = todo(2000)
+    job = start("mpi", folder)
+    job.master()
+    time.sleep(0.3)
+    acknowledged = job.summary()["OK"]
+    job.process.send_signal(number)
+    assert job.wait() != 0
+    assert len(finished(as_it_is(folder))) >= acknowledged
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
+def test_a_second_signal_stops_at_once_and_loses_nothing_saved(todo, start, engine, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
+    folder = todo(2000, {30: "hang"})
+    job = start(engine, folder, "--grace", "600")
+    master = job.master()
+    time.sleep(1.0)
+    master.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert job.process.poll() is None, "the hanging task should still have its grace"
+    master.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=20) == 3, job.err
+    state = as_it_is(folder)
+    assert state[30] == (None, 0, 0)
+    assert len(finished(state)) >= 20
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
+def test_tasks_that_outlast_the_grace_are_given_back(todo, start, engine):
+    folder = todo(20, {5: "hang"})
+    job = start(engine, folder, "--grace", "0.5")
+    master = job.master()
+    time.sleep(1.0)
+    master.send_signal(signal.SIGTERM)
+    assert job.wait(timeout=20) == 3, job.err
+    state = as_it_is(folder)
+    assert state[5] == (None, 0, 0)
+    assert query(folder, "SELECT COUNT(*) FROM attempts WHERE error_class IS NOT NULL") == [(0,)]
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
+def test_the_time_limit_ends_the_run_in_time(todo, start, engine, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.05")
+    folder = todo(2000)
+    begin = time.time()
+    job = start(engine, folder, "--time-limit", "auto", env={"SLURM_JOB_END_TIME": str(time.time() + 64)})
+    assert job.wait(timeout=60) == 3, job.err
+    assert time.time() - begin < 64
+    assert "time limit" in job.err
+    assert 0 < len(finished(as_it_is(folder))) < 2000
+
+
+@pytest.mark.parametrize("engine", ["processes", "mpi"])
+def test_a_second_master_is_refused_and_told_who_works(todo, start, engine, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
+    folder = todo(2000)
+    job = start(engine, folder)
+    master = job.master()
+    second = run_pipeline(engine, folder, "--handler", "noop")
+    assert second.returncode == 2
+    assert str(master.pid) in second.stderr
+    assert "since" in second.stderr
+    master.terminate()
+    assert job.wait() == 3, job.err
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(todo, start, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
+    folder = todo(100)
+    job = start("serial", folder)
+    job.master().kill()
+    job.wait()
+    assert (folder / "todo.sqlite.lock").exists()
+    done = run_pipeline("serial", folder, "--handler", "noop")
+    assert done.returncode == 0, done.stderr
+
+
+def test_another_hosts_lock_needs_steal_lock(todo):
+    folder = todo(3)
+    lock = {"host": "node17", "pid": 4711, "user": "night", "since": "2026-01-01T00:00:00Z", "token": "x"}
+    (folder / "todo.sqlite.lock").write_text(json.dumps(lock))
+    refused = run_pipeline("serial", folder, "--handler", "noop")
+    assert refused.returncode == 2
+    assert "node17" in refused.stderr
+    assert "--steal-lock" in refused.stderr
+    assert run_pipeline("serial", folder, "--handler", "noop", "--steal-lock").returncode == 0
+
+
+def test_kill_of_a_process_is_seen_in_its_exit_code(todo, start, monkeypatch):
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
+    job = start("serial", todo(100))
+    job.master().kill()
+    assert job.wait() == -signal.SIGKILL
