@@ -14,6 +14,7 @@ from skimage.segmentation import watershed
 
 MODE_PERCENTILE = 85  # fluxes above are stars: left out where the mode is looked for
 MODE_FLUX_LIMIT = 7e4  # e-/s, likewise
+HALF_OF_NORMAL = 1.349  # length of the shortest interval with half of a normal distribution, in sigma
 MAD_TO_SIGMA = 1.4826
 CORE_NEIGHBOURS = (
     4  # a pixel with so many pixels above the cut in its 3x3 surroundings, itself included, is a core pixel
@@ -64,15 +65,27 @@ def flux_cut(image, threshold):
 
 
 def density_mode(values):
-    """The most frequent value, from a kernel density with Gaussian kernels of Silverman's width."""
-    quartiles = np.percentile(values, [25, 75])
-    spread = min(np.std(values), np.ptp(quartiles) / 1.349) or np.std(values)
+    """The most frequent value, from a kernel density with Gaussian kernels of Silverman's width.
+
+    The width follows the densest half of the values, which are mostly those of the sky. Standard deviation or quartiles of
+    all would be those of the star, where a bright one fills much of the stamp.
+    """
+    low, high = densest(values, 0.5)
+    spread = (high - low) / HALF_OF_NORMAL
     if spread == 0:
-        return values[0]
+        return low
     width = 0.9 * spread * len(values) ** -0.2  # Silverman 1986, equation 3.31
-    grid = np.linspace(values.min(), values.max(), 1000)
+    grid = np.linspace(low - width, high + width, 300)
     density = np.exp(-0.5 * ((grid[:, None] - values) / width) ** 2).sum(axis=1)
     return grid[np.argmax(density)]
+
+
+def densest(values, share):
+    """Ends of the shortest interval that holds a share of the values."""
+    values = np.sort(values)
+    n = min(int(np.ceil(share * len(values))), len(values) - 1)
+    shortest = np.argmin(values[n:] - values[: len(values) - n])
+    return values[shortest], values[shortest + n]
 
 
 def clusters(above):

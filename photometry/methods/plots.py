@@ -73,6 +73,7 @@ def _draw_image(axes, stamp, extraction):
     axes.scatter(columns[~is_target], rows[~is_target], s=sizes[~is_target], edgecolors=STARS, facecolors="none")
     axes.plot(columns[is_target], rows[is_target], "+", color=STARS, markersize=12, markeredgewidth=2)
     axes.set(xlim=extent[:2], ylim=extent[2:], xlabel="column", ylabel="row")
+    axes.locator_params(axis="x", integer=True, nbins=2 if stamp.shape[0] > 3 * stamp.shape[1] else 6)
 
 
 def _outline(axes, stamp, mask):

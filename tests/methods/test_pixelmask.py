@@ -3,6 +3,7 @@ import pytest
 
 from photometry.methods.pixelmask import (
     clusters,
+    densest,
     density_mode,
     fill_holes,
     flux_cut,
@@ -162,6 +163,19 @@ def test_mode_is_the_top_of_the_distribution():
     rng = np.random.default_rng(2)
     values = np.concatenate([rng.normal(50, 3, 5000), rng.uniform(60, 500, 500)])
     assert density_mode(values) == pytest.approx(50, abs=1)
+
+
+def test_mode_is_that_of_the_sky_also_where_a_bright_star_fills_most_of_the_stamp():
+    rows, columns = np.indices((101, 11))
+    star = 4e6 * np.exp(-((rows - 50) ** 2 + (columns - 5) ** 2) / 2 / 5**2) / (2 * np.pi * 25)
+    image = star + np.random.default_rng(1).normal(3, 0.5, star.shape)
+    assert (star > 0.1).mean() > 0.4  # so much of it is star
+    assert flux_cut(image, 0.8) == pytest.approx(3 + 0.8 * 0.5, abs=0.3)
+
+
+def test_shortest_interval_is_found():
+    assert densest(np.array([9.0, 1, 5, 5.1, 5.2, 20, 30, 40]), 0.25) == (5, 5.2)
+    assert densest(np.array([7.0]), 0.25) == (7, 7)
 
 
 def test_cut_is_mode_plus_threshold_times_the_noise():
