@@ -70,9 +70,9 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
         time_reference=table.get("BJDREFI", 0),
         **_series(columns),
         aperture=aperture,
-        row=_number(aperture_header, "CRVAL2P", 0),
-        column=_number(aperture_header, "CRVAL1P", 0),
-        wcs=_celestial_wcs(aperture_header),
+        row=number(aperture_header, "CRVAL2P", 0),
+        column=number(aperture_header, "CRVAL1P", 0),
+        wcs=celestial_wcs(aperture_header),
         headers=_kept(primary, _KEPT_PRIMARY) | _kept(table, _KEPT_TABLE),
         path=path,
     )
@@ -85,14 +85,14 @@ def identity(path, primary, table=None):
         where = {"sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
     else:
         where = {"sector": "QUARTER" if mission == "Kepler" else "CAMPAIGN", "camera": "MODULE", "ccd": "OUTPUT"}
-    numbers = {name: _number(primary, keyword, 0) for name, keyword in where.items()}
+    numbers = {name: number(primary, keyword, 0) for name, keyword in where.items()}
     return {"mission": mission, **numbers, "cadence": _cadence(path, primary, table)}
 
 
 def starid_of(path, primary):
     """The TIC, KIC or EPIC number that a primary header names."""
     keyword = "TICID" if _mission(primary) == "TESS" else "KEPLERID"
-    starid = _number(primary, keyword)
+    starid = number(primary, keyword)
     if starid is None:
         raise BadInputError(
             f"{path}: {keyword} in the primary header is {primary.get(keyword)!r}: expected a star's number"
@@ -115,7 +115,7 @@ def _cadence(path, primary, table):
         return KEPLER_CADENCES[mode]
     if table is None:
         return None
-    timedel = _number(table, "TIMEDEL")
+    timedel = number(table, "TIMEDEL")
     if timedel is None:
         raise BadInputError(f"{path}: no TIMEDEL in the table's header: the time between its exposures is not known")
     return round(timedel * DAY)
@@ -192,23 +192,23 @@ def _target(path, primary):
     to_mas = 1 if tess else 1000  # Kepler's headers have arcsec/yr
     return Target(
         starid=starid_of(path, primary),
-        ra=_number(primary, "RA_OBJ", np.nan),
-        decl=_number(primary, "DEC_OBJ", np.nan),
-        tmag=_number(primary, "TESSMAG" if tess else "KEPMAG", np.nan),
-        teff=_number(primary, "TEFF", np.nan),
-        logg=_number(primary, "LOGG", np.nan),
-        radius=_number(primary, "RADIUS", np.nan),
-        pm_ra=_number(primary, "PMRA", np.nan) * to_mas,
-        pm_decl=_number(primary, "PMDEC", np.nan) * to_mas,
+        ra=number(primary, "RA_OBJ", np.nan),
+        decl=number(primary, "DEC_OBJ", np.nan),
+        tmag=number(primary, "TESSMAG" if tess else "KEPMAG", np.nan),
+        teff=number(primary, "TEFF", np.nan),
+        logg=number(primary, "LOGG", np.nan),
+        radius=number(primary, "RADIUS", np.nan),
+        pm_ra=number(primary, "PMRA", np.nan) * to_mas,
+        pm_decl=number(primary, "PMDEC", np.nan) * to_mas,
     )
 
 
-def _celestial_wcs(header):
+def celestial_wcs(header):
     """The WCS of the APERTURE image. Set value by value where that is enough: reading a header costs 20 times as much."""
     if str(header.get("CTYPE1", "")).endswith("-SIP"):
         return WCS(header)
     wcs = WCS(naxis=2)
-    if _number(header, "CRVAL1") is None:
+    if number(header, "CRVAL1") is None:
         return wcs
     wcs.wcs.ctype = [header["CTYPE1"], header["CTYPE2"]]
     wcs.wcs.crpix = [header["CRPIX1"], header["CRPIX2"]]
@@ -220,7 +220,7 @@ def _celestial_wcs(header):
     return wcs
 
 
-def _number(header, keyword, default=None):
+def number(header, keyword, default=None):
     """The number under a keyword; ``default`` where it is missing, empty, or text (the missions leave many undefined)."""
     value = header.get(keyword)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else default

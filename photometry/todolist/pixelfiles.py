@@ -10,9 +10,7 @@ import numpy as np
 from ..errors import BadInputError
 from ..pixels.findtpf import FITS_ENDINGS
 from ..pixels.fitsstream import open_stream
-from ..pixels.targetpixelfile import _celestial_wcs as celestial_wcs
-from ..pixels.targetpixelfile import _number as number
-from ..pixels.targetpixelfile import identity, starid_of
+from ..pixels.targetpixelfile import celestial_wcs, identity, number, starid_of
 
 log = logging.getLogger(__name__)
 

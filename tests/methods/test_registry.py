@@ -25,4 +25,4 @@ def test_method_of_another_package_is_found(tmp_path, monkeypatch):
     (info / "entry_points.txt").write_text("[photometry.methods]\ntheirs = their_package:their_method\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert get_method("theirs")(None, None) == "theirs"
-    assert method_names() == ["aperture", "theirs"]
+    assert {"aperture", "theirs"} <= set(method_names())
