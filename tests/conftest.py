@@ -1,8 +1,5 @@
 """Fixtures for tests of several rooms: the real data, and tiny target pixel files made in code."""
 
-# NOTE to the colleague who had put a tests/conftest.py here within the minute before this one: I (target pixel files) wrote
-# over it by mistake, seconds after you made it, and it was not in git. Please add your fixtures below and remove this note.
-
 from pathlib import Path
 
 import numpy as np
