@@ -1,5 +1,6 @@
 """What goes back to "to do": on opening a TODO-file, for a retry, and for a reset."""
 
+import json
 import sqlite3
 import time
 
@@ -59,6 +60,27 @@ def check_conditions(cursor, conditions):
         cursor.execute(f"SELECT 1 FROM todolist WHERE 1{conditions} LIMIT 0")
     except sqlite3.Error as error:
         raise ArgumentError(f"cleanup_constraints: {error} in{conditions}") from None
+
+
+def prepare(ledger, conditions, *, overwrite, max_attempts):
+    """Give the tasks of a TODO-file that was just opened their chances; see `TaskManager`."""
+    store = ledger.store
+    check_conditions(store.cursor, conditions)
+    if overwrite:
+        store.write(everything_to_do())
+        ledger.deaths.forget()
+    left_running = set(json.loads(store.setting("left_running") or "[]"))
+    (run,) = store.cursor.execute("SELECT MAX(run) FROM runs").fetchone()
+    options = {"max_attempts": max_attempts, "left_running": left_running, "run": run}
+    again, set_aside, changes = cleanup(store.cursor, conditions, ledger.deaths, **options)
+    ledger.running = left_running - {*again, *set_aside}
+    store.write([*changes, left_running_change(ledger.running)])
+    ledger.forget()
+
+
+def left_running_change(priorities):
+    """The change that records what is STARTED though no process of it died."""
+    return "setting", [("left_running", json.dumps(sorted(priorities)))]
 
 
 def cleanup(cursor, conditions, deaths, *, max_attempts, left_running, run):

@@ -71,6 +71,33 @@ def build_constraints(
     return conditions if return_list else "".join(f" AND {condition}" for condition in conditions)
 
 
+class LastConstraints:
+    """SQL of the constraints of the last call, because mostly the same ones come with the next.
+
+    A list of a million stars is not looked at again if it is the same object with the same length.
+    """
+
+    def __init__(self):
+        self._constraints, self._sql, self._lengths = {}, "", ()
+
+    def sql(self, constraints):
+        """As `build_constraints`, of a dict of its arguments."""
+        if not self._is_last(constraints):
+            self._sql = build_constraints(**constraints)
+            self._constraints = constraints
+            self._lengths = [(value, len(value)) for value in constraints.values() if hasattr(value, "__len__")]
+        return self._sql
+
+    def _is_last(self, constraints):
+        for value, length in self._lengths:
+            if len(value) != length:
+                return False
+        try:
+            return constraints == self._constraints
+        except ValueError:  # two different arrays
+            return False
+
+
 def _any_of(name, value):
     several = (not isinstance(value, (str, bytes)) and np.ndim(value) != 0) or isinstance(value, (set, frozenset))
     integers = sorted({_int(name, one) for one in (value if several else [value])})

@@ -59,12 +59,16 @@ class Handout:
 
     def knows(self, priority):
         """True where this task is known to be still to do."""
-        return any(priority in queue.ahead for queue in self._queues.values())
+        for queue in self._queues.values():  # noqa: SIM110 (any() takes three times as long)
+            if priority in queue.ahead:
+                return True
+        return False
 
-    def taken(self, priority):
-        """This task is not to do any more."""
+    def taken(self, priorities):
+        """These tasks are not to do any more."""
         for queue in self._queues.values():
-            queue.ahead.pop(priority, None)
+            for priority in priorities:
+                queue.ahead.pop(priority, None)
 
     def returned(self, priorities):
         """These tasks are to do again."""

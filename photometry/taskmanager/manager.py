@@ -11,23 +11,22 @@ from pathlib import Path
 
 from ..errors import ArgumentError, TryAgainError
 from ..status import STATUS
-from .attempts import Deaths, death, set_aside_changes
+from .attempts import death, set_aside_changes
 from .check import check_todo_file, find_todo_file
-from .cleanup import check_conditions, cleanup, cleanup_conditions, everything_to_do, forgiven, to_do_again
-from .constraints import build_constraints
-from .handout import Handout
+from .cleanup import cleanup_conditions, forgiven, left_running_change, prepare, to_do_again
+from .constraints import LastConstraints
 from .journal import DURABILITIES
+from .ledger import Ledger
 from .lock import Lock
 from .memory import MemoryStore
 from .opening import recover
 from .result import Result
 from .runs import Run
-from .skipping import skip
+from .saving import saving
 from .store import Store
 from .summary import Summary
-from .tally import Tally
 
-_STARTED, _ERROR, _SKIPPED = int(STATUS.STARTED), int(STATUS.ERROR), int(STATUS.SKIPPED)
+_STARTED, _ERROR = int(STATUS.STARTED), int(STATUS.ERROR)
 
 
 class TaskManager:
@@ -105,13 +104,13 @@ class TaskManager:
         self.run_info = {}
         self.summary_counter = self._results_since_backup = 0
         self._run = None
-        self._running = (
-            set()
-        )  # priorities of tasks that are STARTED by us, or were when the file was closed in good order
+        self._constraints = LastConstraints()
         self._lock = Lock(self.todo_file, steal=steal_lock)
         try:
             self._open(load_into_memory, durability)
-            self._prepare(cleanup, overwrite, conditions)
+            prepare(self._ledger, conditions, overwrite=overwrite, max_attempts=self.max_attempts)
+            if cleanup:
+                self._store.vacuum()
             self.write_summary()
         except BaseException:
             if self.conn is not None:
@@ -123,10 +122,10 @@ class TaskManager:
 
     def get_number_tasks(self, **constraints):
         """How many tasks are to do; keyword arguments as for `build_constraints`."""
-        self._notice()
-        conditions = self._conditions(constraints)
+        self._ledger.notice()
+        conditions = self._constraints.sql(constraints)
         if not conditions:
-            return self._tally[None]
+            return self._ledger.tally[None]
         sql = f"SELECT COUNT(*) FROM todolist WHERE status IS NULL{conditions}"
         return self._store.cursor.execute(sql).fetchone()[0]
 
@@ -145,8 +144,10 @@ class TaskManager:
         ``suspects_last``: those that were running when a process died come after all others, so that what kills
         every run does not keep the run from the rest.
         """
-        self._notice()
-        return self._handout.next(n, self._conditions(constraints), self._deaths.suspects if suspects_last else ())
+        self._ledger.notice()
+        return self._ledger.handout.next(
+            n, self._constraints.sql(constraints), self._ledger.deaths.suspects if suspects_last else ()
+        )
 
     def get_random_task(self, **constraints):
         """Any task that is to do, as a dict, or None."""
@@ -155,8 +156,8 @@ class TaskManager:
 
     def get_random_tasks(self, n, **constraints):
         """Any ``n`` different tasks that are to do, or as many as there are."""
-        self._notice()
-        return self._handout.any(n, self._conditions(constraints))
+        self._ledger.notice()
+        return self._ledger.handout.any(n, self._constraints.sql(constraints))
 
     # --- what became of it -------------------------------------------------------------------------------------------
 
@@ -166,8 +167,8 @@ class TaskManager:
 
     def start_tasks(self, taskids):
         """Mark tasks as STARTED, all at once."""
-        self._notice()
-        self._write([("status", [(_STARTED, taskid) for taskid in _ids(taskids)])])
+        self._ledger.notice()
+        self._ledger.write([("status", [(_STARTED, taskid) for taskid in _ids(taskids)])])
 
     def save_result(self, result):
         """Save the result of a task: its status, its diagnostics, and which other targets it makes SKIPPED.
@@ -180,7 +181,7 @@ class TaskManager:
 
     def save_results(self, results):
         """Save several results, all at once; when this returns they survive a crash."""
-        self._notice()
+        self._ledger.notice()
         run = self._run and self._run.number
         results = [Result.of(result, run=run) for result in results]
         self._save(results)
@@ -194,11 +195,11 @@ class TaskManager:
 
     def release_tasks(self, taskids, why):
         """Take tasks back that were STARTED but not done, through no fault of theirs. No attempt is used up."""
-        self._notice()
-        released = [taskid for taskid in _ids(taskids) if self._status(taskid) == _STARTED]
+        self._ledger.notice()
+        released = [taskid for taskid in _ids(taskids) if self._ledger.status(taskid) == _STARTED]
         if released:
             self.logger.info("%d tasks are to do again: %s", len(released), why)
-            self._write([("status", [(None, taskid) for taskid in released])])
+            self._ledger.write([("status", [(None, taskid) for taskid in released])])
 
     def fail_attempt(self, taskid, why, **info):
         """A task took its process down: it has used up an attempt.
@@ -214,14 +215,14 @@ class TaskManager:
         again : bool
             True where it is to do again; False where it is set aside as ERROR, after ``max_attempts`` of these.
         """
-        self._notice()
+        self._ledger.notice()
         (taskid,) = _ids((taskid,))
-        status = self._status(taskid)
+        status = self._ledger.status(taskid)
         row = death(
             taskid, info.pop("start", None) or time.time(), why, **{"run": self._run and self._run.number} | info
         )
         changes = [("attempt", [row])]
-        n_deaths = self._deaths[taskid] + 1
+        n_deaths = self._ledger.deaths[taskid] + 1
         is_unfinished = status in (_STARTED, None)
         again = is_unfinished and n_deaths < self.max_attempts
         if again:
@@ -229,24 +230,24 @@ class TaskManager:
         elif is_unfinished:
             changes += set_aside_changes(taskid, n_deaths, why, info.get("seconds"))
             self.logger.error("Task %d took its worker down %d times and is set aside", taskid, n_deaths)
-        self._write(changes)
-        self._deaths.add(taskid)
+        self._ledger.write(changes)
+        self._ledger.deaths.add(taskid)
         return again
 
     def deaths(self, taskid):
         """How many attempts of this task took their process down, since it was last reset."""
-        return self._deaths[taskid]
+        return self._ledger.deaths[taskid]
 
     def reset_tasks(self, taskids):
         """Put tasks back to "to do" as if they had never been tried; only the record of their attempts stays."""
-        self._notice()
+        self._ledger.notice()
         taskids = _ids(taskids)
-        self._write([*to_do_again(taskids), *forgiven(taskids)])
-        self._deaths.forget()
+        self._ledger.write([*to_do_again(taskids), *forgiven(taskids)])
+        self._ledger.deaths.forget()
 
     def retry_tasks(self, taskids, method=None, settings=None):
         """Put tasks back to "to do", perhaps with another method, or with settings of their own (see `overrides`)."""
-        self._notice()
+        self._ledger.notice()
         taskids = _ids(taskids)
         changes = to_do_again(taskids)
         if method is not None:
@@ -254,13 +255,13 @@ class TaskManager:
         if settings:
             text = json.dumps(settings)
             changes.append(("override", [(taskid, text) for taskid in taskids]))
-        self._write(changes)
-        self._handout.forget()  # the tasks that it holds have the old method
-        self._has_overrides = self._has_overrides or bool(settings)
+        self._ledger.write(changes)
+        self._ledger.handout.forget()  # the tasks that it holds have the old method
+        self._ledger.has_overrides = self._ledger.has_overrides or bool(settings)
 
     def overrides(self, taskid):
         """Settings that differ for this task from those of the run, as a dict."""
-        if not self._has_overrides:
+        if not self._ledger.has_overrides:
             return {}
         sql = "SELECT settings FROM overrides WHERE priority = ?"
         row = self._store.cursor.execute(sql, (taskid,)).fetchone()
@@ -271,29 +272,29 @@ class TaskManager:
     def begin_run(self, **info):
         """Record that a run begins: command, version, constraints, settings, …; returns its number."""
         (last,) = self._store.cursor.execute("SELECT COALESCE(MAX(run), 0) FROM runs").fetchone()
-        self._notice()
+        self._ledger.notice()
         self._run = Run(last + 1, info)
-        self._write([self._run.change()])
+        self._ledger.write([self._run.change()])
         return self._run.number
 
     def end_run(self, exit_code=None, reason=None):
         """Record how the run ended."""
-        self._notice()
+        self._ledger.notice()
         self._run.end(exit_code, reason)
-        self._write([self._run.change()])
+        self._ledger.write([self._run.change()])
 
     def write_summary(self):
         """Write the progress to the summary file, as JSON, if there is to be one."""
-        self._notice()
+        self._ledger.notice()
         try:
-            self._summary.write(self._tally, self.run_info)
+            self._summary.write(self._ledger.tally, self.run_info)
         except OSError as error:
             raise TryAgainError(f"{self.summary_file}: cannot be written ({error.strerror})") from error
         self.summary_counter = 0
 
     def backup(self):
         """Bring the TODO-file up to date. Does something in memory mode only."""
-        self._store.was_changed_by_user()
+        self._ledger.notice()
         self._store.backup()
 
     def close(self):
@@ -329,116 +330,22 @@ class TaskManager:
         self._store = kind(self.todo_file, self._lock, durability)
         self.conn = self._store.conn
         self.cursor = self.conn.cursor()
-        self._handout, self._tally, self._deaths = Handout(self.conn), Tally(self.conn), Deaths(self.conn)
+        self._ledger = Ledger(self._store)
         self._summary = Summary(self.summary_file)
-        self._conditions_of = {}  # constraints -> SQL
-
-    def _prepare(self, vacuum, overwrite, conditions):
-        check_conditions(self._store.cursor, conditions)
-        if overwrite:
-            self._store.write(everything_to_do())
-        self._deaths.forget()
-        left_running = set(json.loads(self._store.setting("left_running") or "[]"))
-        (run,) = self._store.cursor.execute("SELECT MAX(run) FROM runs").fetchone()
-        options = {"max_attempts": self.max_attempts, "left_running": left_running, "run": run}
-        again, set_aside, changes = cleanup(self._store.cursor, conditions, self._deaths, **options)
-        self._running = left_running - {*again, *set_aside}
-        self._store.write([*changes, self._left_running()])
-        if vacuum:
-            self._store.vacuum()
-        self._forget()
-
-    def _notice(self):
-        """If SQL of the user has changed something, forget what we believe to know."""
-        if self._store.was_changed_by_user():
-            self._forget()
-
-    def _forget(self):
-        self._handout.forget()
-        self._tally.forget()
-        self._deaths.forget()
-        is_started = "SELECT 1 FROM todolist WHERE status = ? AND priority = ?"
-        running = [p for p in self._running if self._store.cursor.execute(is_started, (_STARTED, p)).fetchone()]
-        self._running = set(running)
-        (self._has_overrides,) = self._store.cursor.execute("SELECT EXISTS (SELECT 1 FROM overrides)").fetchone()
-
-    def _conditions(self, constraints):
-        """SQL of constraints, remembered, because the same ones come with every call."""
-        if not constraints:
-            return ""
-        try:
-            key = tuple([(k, tuple(v) if type(v) is list else v) for k, v in constraints.items()])
-            conditions = self._conditions_of.get(key)
-        except TypeError:  # an array or a set
-            return build_constraints(**constraints)
-        if conditions is None:
-            conditions = self._conditions_of[key] = build_constraints(**constraints)
-        return conditions
-
-    def _status(self, taskid):
-        """Status of a task, mostly without asking the database."""
-        if taskid in self._running:
-            return _STARTED
-        if self._handout.knows(taskid):
-            return None
-        row = self._store.cursor.execute("SELECT status FROM todolist WHERE priority = ?", (taskid,)).fetchone()
-        if row is None:
-            raise ArgumentError(f"taskid={taskid!r}: {self.todo_file} has no task of this priority")
-        return row[0]
-
-    def _write(self, changes):
-        """Make changes, and keep what we know of the tasks in step with them."""
-        moves = [(p, self._status(p), new) for name, rows in changes if name == "status" for new, p in rows]
-        self._store.write(changes)
-        returned = []
-        known = {}  # of tasks that change twice
-        for priority, old, new in moves:
-            self._tally.move(known.get(priority, old), new)
-            known[priority] = new
-            if new == _STARTED:
-                self._running.add(priority)
-            else:
-                self._running.discard(priority)
-            if new is None:
-                returned.append(priority)
-            else:
-                self._handout.taken(priority)
-        if returned:
-            self._handout.returned(returned)
 
     def _save(self, results):
-        changes, errors = self._changes_of(results)
+        changes, errors = saving(self._store.cursor, results)
         try:
-            self._write(changes)
-        except sqlite3.IntegrityError:
+            self._ledger.write(changes)
+        except sqlite3.IntegrityError:  # two light-curve files of the same name; find out which
             if len(results) == 1:
-                self._save_without_lightcurve(results[0])
-            for result in results if len(results) > 1 else ():
-                self._save([result])
+                self._save_without_lightcurve(*results)
+            else:
+                for result in results:
+                    self._save([result])
             return
         for result, text in zip(results, errors, strict=True):
             self._summary.add(text, result.elaptime, result.worker_wait_time)
-
-    def _changes_of(self, results):
-        """Changes that save results, and the text of the errors of each."""
-        statuses, diagnostics, attempts, others, texts = [], [], [], [], []
-        for result in results:
-            status, errors = result.status, result.errors
-            if result.skip_targets:
-                self._status(result.priority)
-                skips, is_skipped, error = skip(self._store.cursor, result.priority, result.skip_targets)
-                status = _SKIPPED if is_skipped else status
-                errors = (*errors, error) if error else errors
-                for change in skips:
-                    statuses.extend(change[1]) if change[0] == "status" else others.append(change)
-            text = "\n".join(errors) or None
-            statuses.append((status, result.priority))
-            diagnostics.append((result.priority, *result.diagnostics, text))
-            texts.append(text)
-            if result.attempt:
-                attempts.append((result.priority, *result.attempt))
-        changes = [("status", statuses), ("diagnostics", diagnostics), *others]
-        return [*changes, ("attempt", attempts)] if attempts else changes, texts
 
     def _save_without_lightcurve(self, result):
         """Two tasks cannot have the same light-curve file. The one that comes second is an ERROR that says so."""
@@ -453,15 +360,11 @@ class TaskManager:
     def _shut(self):
         """Close the database in good order: what is still STARTED was not running when a process died."""
         try:
-            self._notice()
-            self._store.write([self._left_running()])
+            self._ledger.notice()
+            self._store.write([left_running_change(self._ledger.running)])
             self._store.close()
         finally:
             self._give_up()
-
-    def _left_running(self):
-        """The change that records what is STARTED though no process of it died."""
-        return "setting", [("left_running", json.dumps(sorted(self._running)))]
 
     def _give_up(self):
         if self.conn is not None:

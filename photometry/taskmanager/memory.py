@@ -30,10 +30,9 @@ _REST = (
 class MemoryStore(Store):
     """The database of an open TODO-file, in memory; parameters and attributes as for `store.Store`."""
 
-    def was_changed_by_user(self):
-        changed = super().was_changed_by_user()
-        self._is_journal_complete = self._is_journal_complete and not changed
-        return changed
+    def changed_by_user(self):
+        super().changed_by_user()
+        self._is_journal_complete = False
 
     def vacuum(self):
         super().vacuum()
@@ -60,7 +59,6 @@ class MemoryStore(Store):
 
     def backup_soon(self):
         """Bring the TODO-file up to date without holding up the run."""
-        self.was_changed_by_user()
         if not self._is_journal_complete:
             try:
                 self.backup()
@@ -111,7 +109,7 @@ class MemoryStore(Store):
         self.journal = self.journal.next()
         stamp(self.cursor, self._todo_id, self.journal.generation)
         self.conn.commit()
-        self._seen = self.conn.total_changes
+        self.seen = self.conn.total_changes
         return self.journal.generation
 
     def _fold(self, generation):

@@ -2,6 +2,7 @@
 
 import math
 
+from ..errors import ArgumentError
 from ..status import STATUS
 
 _TARGET = "SELECT starid, sector, camera, ccd, cadence, datasource, tmag FROM todolist WHERE priority = ?"
@@ -19,11 +20,15 @@ def skip(cursor, priority, skip_targets):
 
     Returns
     -------
+    statuses : list of (status, priority) of other tasks
     changes : list, as in `changes.apply`
     is_skipped : bool, True where the task itself becomes SKIPPED
     error : str or None, what else has to be told
     """
-    starid, *images, datasource, tmag = cursor.execute(_TARGET, (priority,)).fetchone()
+    row = cursor.execute(_TARGET, (priority,)).fetchone()
+    if row is None:
+        raise ArgumentError(f"priority={priority!r}: there is no such task")
+    starid, *images, datasource, tmag = row
     others = sorted(set(skip_targets) - {starid})
     kind, _, primary = datasource.partition(":")
     primary = int(primary) if kind == "tpf" and primary.isdigit() else None
@@ -32,7 +37,7 @@ def skip(cursor, priority, skip_targets):
     datasources = ("tpf", f"tpf:{starid}") if datasource == "tpf" else (datasource,)
     rivals = [row for other in others for row in _rows(cursor, other, images, datasources)]
     if not rivals:
-        return [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])], False, None
+        return [], [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])], False, None
     return _brightest_wins(priority, tmag, rivals)
 
 
@@ -40,8 +45,8 @@ def _skipped_by_primary(cursor, priority, primary, images):
     rows = _rows(cursor, primary, images, ("tpf",))
     if not rows:
         error = f"TargetNotFoundError: Could not find primary TPF target (TIC {primary})"
-        return [("not skipped", [(priority,)])], True, error
-    return [("not skipped", [(priority,)]), ("skipped", [(priority, rows[0][0])])], True, None
+        return [], [("not skipped", [(priority,)])], True, error
+    return [], [("not skipped", [(priority,)]), ("skipped", [(priority, rows[0][0])])], True, None
 
 
 def _brightest_wins(priority, tmag, rivals):
@@ -50,9 +55,9 @@ def _brightest_wins(priority, tmag, rivals):
     brightest = min(rivals, key=_brightness)
     if _brightness((priority, tmag)) < _brightness(brightest):
         losers = [rival for rival, _ in rivals]
-        status = ("status", [(int(STATUS.SKIPPED), loser) for loser in losers])
-        return [*forget, status, ("skipped", [(loser, priority) for loser in losers])], False, None
-    return [*forget, ("skipped", [(priority, brightest[0])])], True, None
+        statuses = [(int(STATUS.SKIPPED), loser) for loser in losers]
+        return statuses, [*forget, ("skipped", [(loser, priority) for loser in losers])], False, None
+    return [], [*forget, ("skipped", [(priority, brightest[0])])], True, None
 
 
 def _rows(cursor, starid, images, datasources):

@@ -27,6 +27,9 @@ class Store:
     Attributes
     ----------
     conn : sqlite3.Connection
+    cursor : sqlite3.Cursor, rows as tuples
+    seen : int
+        What ``conn.total_changes`` was after our last change; if it is something else, the user has made changes.
     """
 
     def __init__(self, path, lock, durability):
@@ -42,7 +45,7 @@ class Store:
         except BaseException:
             self.conn.close()
             raise
-        self._seen = self.conn.total_changes
+        self.seen = self.conn.total_changes
 
     def write(self, changes):
         """Make ``changes`` (see `changes.apply`), all or none of them; when this returns they are kept.
@@ -65,17 +68,11 @@ class Store:
         finally:
             if self.conn.in_transaction:
                 self.cursor.execute("ROLLBACK")
-            self._seen = self.conn.total_changes
+            self.seen = self.conn.total_changes
 
-    def was_changed_by_user(self):
-        """True where SQL of the user has changed rows since the last call (or is in the middle of it)."""
-        if self.conn.in_transaction:
-            self._seen = -1
-            return True
-        if self.conn.total_changes == self._seen:
-            return False
-        self._seen = self.conn.total_changes
-        return True
+    def changed_by_user(self):
+        """SQL of the user has changed rows since the last call, or is in the middle of it."""
+        self.seen = -1 if self.conn.in_transaction else self.conn.total_changes
 
     def setting(self, key):
         """Value of the table ``todo_settings``; None where there is none."""
@@ -85,7 +82,7 @@ class Store:
     def vacuum(self):
         self.conn.commit()
         self.conn.execute("VACUUM")
-        self._seen = self.conn.total_changes
+        self.seen = self.conn.total_changes
 
     def backup(self):
         """Nothing to do: the file has everything in it already."""

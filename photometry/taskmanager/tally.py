@@ -22,11 +22,12 @@ class Tally:
     def total(self):
         return sum(self._counted().values())
 
-    def move(self, old, new):
-        """One task changed its status."""
+    def move(self, moves):
+        """Tasks changed their status; ``moves`` is ``{(old, new): number of tasks}``."""
         if self._counts is not None:
-            self._counts[old] -= 1
-            self._counts[new] += 1
+            for (old, new), number in moves.items():
+                self._counts[old] -= number
+                self._counts[new] += number
 
     def forget(self):
         """Something unknown has changed: count again when next asked."""

@@ -105,8 +105,19 @@ class TestHandingOut:
         assert tm.get_task(camera=4)["priority"] == 300
 
     def test_an_unknown_task_is_refused(self, tm):
-        with pytest.raises(ValueError, match=r"taskid=99: .* no task of this priority"):
+        with pytest.raises(ValueError, match=r"priority=99: .* no such task"):
             tm.start_task(99)
+        for details in ({}, {"skip_targets": [101]}):
+            with pytest.raises(ValueError, match=r"priority=99: .* no such task"):
+                tm.save_result(make_result({"priority": 99}, **details))
+
+    def test_suspects_come_last_where_that_is_asked_for(self, tm):
+        tm.start_tasks([1, 3])
+        tm.fail_attempt(1, "signal 9")
+        tm.fail_attempt(3, "signal 9")
+        assert [task["priority"] for task in tm.get_tasks(3, suspects_last=True)] == [2, 4, 5]
+        tm.start_tasks([2, *range(4, 13)])
+        assert [task["priority"] for task in tm.get_tasks(3, suspects_last=True)] == [1, 3]
 
 
 class TestSavingResults:
