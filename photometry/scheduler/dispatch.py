@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 MESSAGE_SECONDS = 0.05  # work in one message: 1000 times the latency of MPI between nodes (~50 us), unnoticed by people
 AHEAD = 2  # messages in hand of one worker: the one it works on and the next
-LARGEST_BATCH = 500  # tasks in one message, so that the master is never busy with one message for long
+LARGEST_BATCH = 2000  # tasks in one message, so that one message keeps the master busy for 20 ms at most
 AHEAD_BELOW = (
     1.0  # s; tasks longer than this are handed out one at a time, as waiting for one costs nothing to speak of
 )

@@ -41,11 +41,10 @@ def collect_from_here(*, only=False):
     ours.setLevel(min(ours.level or logging.INFO, logging.INFO))
 
 
-@contextlib.contextmanager
-def collect_log():
-    """Yield the list that receives what is logged in this block: (time, level, logger, message)."""
+def collected():
+    """A new list that receives what is logged from now on: (time, level, logger, message)."""
     _collector.lines = lines = []
-    yield lines
+    return lines
 
 
 class TaskLog:

@@ -17,13 +17,16 @@ import sys
 import time
 import traceback
 
-from ..errors import NothingToDoError, PhotometryError, TargetTimeoutError, TryAgainError
+from ..errors import NothingToDoError, PhotometryError, TryAgainError
 from ..status import STATUS
 from .limits import TaskLimits
 from .protocol import DIED, TRY_AGAIN
-from .tasklog import collect_log
+from .softlimit import SoftLimit
+from .tasklog import collected
 
 log = logging.getLogger(__name__)
+
+_soft_limit = SoftLimit()  # one per process, as there is one timer
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 PEAK_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
@@ -47,9 +50,13 @@ def run_task(handler, task, *, timeout=None, waited=0.0, rank=0):
     """
     start, tick = time.time(), time.perf_counter()
     attempt = {"rank": rank, "start": start}
+    lines = collected()
     try:
-        with collect_log() as lines, _soft_limit(timeout):
+        _soft_limit.begin(timeout)
+        try:
             result = handler(task)
+        finally:
+            _soft_limit.end()
     except TryAgainError as error:
         return {"priority": task["priority"], TRY_AGAIN: str(error)}
     except NothingToDoError as error:
@@ -93,25 +100,6 @@ def _deepest_line_of_ours(error):
     if frame is None:
         return ""
     return f"{frame.filename.rpartition('photometry' + os.sep)[2]}:{frame.lineno} in {frame.name}"
-
-
-@contextlib.contextmanager
-def _soft_limit(seconds):
-    """Raise `TargetTimeoutError` in this block after ``seconds``; works in the main thread, for Python code."""
-    if seconds is None or not math.isfinite(seconds):
-        yield
-        return
-
-    def out_of_time(number, frame):
-        raise TargetTimeoutError(f"took longer than its time limit of {seconds:g} s")
-
-    old = signal.signal(signal.SIGALRM, out_of_time)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
 
 
 class Child:

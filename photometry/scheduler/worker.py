@@ -11,7 +11,8 @@ from .signals import StopRequests
 
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 0.05  # results of quick tasks travel together, but wait no longer than this
+FLUSH_SECONDS = 0.05  # results of one message's tasks travel together, but wait no longer than this
+LISTEN_SECONDS = 0.002  # between quick tasks, messages are looked for no more often than this
 
 
 class Worker:
@@ -28,10 +29,10 @@ class Worker:
         self._channel = channel
         self._runner = runner
         self._begun = [0] if begun is None else begun
-        self._queue = deque()  # (task, isolated)
+        self._queue = deque()  # (task, isolated, whether it is the last of its message)
         self._outbox = []
         self._finishing = False
-        self._flushed = self._idle_since = time.perf_counter()
+        self._flushed = self._listened = self._idle_since = time.perf_counter()
         self._signals = StopRequests(on_signal=self._tell_signal)
         self._untold = []  # signals that came in the midst of sending
         self._sending = False
@@ -41,28 +42,32 @@ class Worker:
         with self._signals.active():
             self._send((READY, socket.gethostname(), os.getpid()))
             while not self._finishing:
-                self._receive(wait=not self._queue)
+                if not self._queue or self._idle_since - self._listened > LISTEN_SECONDS:
+                    self._receive(wait=not self._queue)
                 if self._queue and not self._finishing:
                     self._do(*self._queue.popleft())
-            self._flush(returned=[task["priority"] for task, _ in self._queue])
+            self._flush(returned=[task["priority"] for task, *_ in self._queue])
             self._runner.close()
             self._send((BYE, "finished"))
 
     def _receive(self, wait):
         if wait:
             self._flush()
+        self._listened = self._idle_since
         for message in self._channel.receive(wait):
             if message[0] == TASKS:
-                self._queue.extend((task, message[2]) for task in message[1])
+                *tasks, last = message[1]
+                self._queue.extend((task, message[2], False) for task in tasks)
+                self._queue.append((last, message[2], True))
             elif message[0] == FINISH:
                 self._finishing = True
 
-    def _do(self, task, isolated):
+    def _do(self, task, isolated, is_last):
         waited = time.perf_counter() - self._idle_since
         self._begun[0] = task["priority"]
         self._outbox.append(self._runner.run(task, isolated=isolated, waited=waited))
         self._idle_since = time.perf_counter()
-        if self._idle_since - self._flushed >= FLUSH_SECONDS:
+        if is_last or self._idle_since - self._flushed >= FLUSH_SECONDS:
             self._flush()
         self._begun[0] = 0
 

@@ -40,13 +40,17 @@ class Job:
         """The master's process, as the lock names it, once it hands out tasks."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
-            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, psutil.Error):
                 pid = json.loads((self.folder / "todo.sqlite.lock").read_text())["pid"]
                 summary = self.summary()
-                if summary.get("pid") == pid and summary.get("workers") and psutil.pid_exists(pid):
+                if summary.get("pid") == pid and summary.get("workers") and pid in self._pids():
                     return psutil.Process(pid)
             time.sleep(0.005)
         raise AssertionError(f"the run did not start: {self.process.communicate()}")
+
+    def _pids(self):
+        mine = psutil.Process(self.process.pid)
+        return [mine.pid, *(child.pid for child in mine.children(recursive=True))]
 
     def summary(self):
         try:

@@ -1,0 +1,174 @@
+"""Targets that crash, hang and eat memory; a disk that is full; a journal that is damaged."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from conftest import as_it_is, query
+from running import environment, pipeline_command, run_pipeline
+
+from photometry import STATUS, TaskManager
+
+OK, ERROR = int(STATUS.OK), int(STATUS.ERROR)
+
+
+def run(engine, folder, *words):
+    return run_pipeline(engine, folder, "--handler", "faulty_work:work", *words)
+
+
+def errors(folder):
+    return dict(query(folder, "SELECT priority, errors FROM diagnostics WHERE errors IS NOT NULL"))
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("fault", ["segfault", "killed"])
+def test_a_crash_ends_the_mpi_job_with_an_error_and_the_next_start_sets_the_culprit_aside(todo, fault):
+    folder = todo(40, {7: fault})
+    first = run("mpi", folder)
+    assert first.returncode not in (0, 2), first.stderr
+    before = {priority for priority, row in as_it_is(folder).items() if row[0] == OK}
+    second = run("mpi", folder)
+    assert second.returncode == 1, second.stderr
+    state = as_it_is(folder)
+    assert {priority for priority, row in state.items() if row[0] == OK} == set(range(1, 41)) - {7}
+    assert all(state[priority] == (OK, 1, 1) for priority in before), "what was done is not done again"
+    assert "took its worker down 3 times" in errors(folder)[7]
+    third = run("mpi", folder)
+    assert third.returncode == 0, third.stderr
+    assert "done: tasks: 0" in third.stderr
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
+def test_isolated_crashes_cost_one_task_and_not_the_job(todo, engine):
+    folder = todo(20, {3: "segfault", 9: "killed"})
+    done = run(engine, folder, "--isolate")
+    assert done.returncode == 1, done.stderr
+    assert {priority for priority, row in as_it_is(folder).items() if row[0] == OK} == set(range(1, 21)) - {3, 9}
+    assert "killed by SIGSEGV" in errors(folder)[3]
+    assert "killed by SIGKILL, perhaps for want of memory" in errors(folder)[9]
+    assert "SIGSEGV" in done.stdout
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
+def test_a_hang_in_python_is_an_error_after_the_time_limit(todo, engine):
+    folder = todo(10, {2: "hang"})
+    done = run(engine, folder, "--task-timeout", "0.5")
+    assert done.returncode == 1, done.stderr
+    assert errors(folder) == {2: "TargetTimeoutError: took longer than its time limit of 0.5 s"}
+
+
+@pytest.mark.mpi
+def test_a_rank_that_hangs_in_compiled_code_is_given_up_and_the_others_go_on(todo):
+    folder = todo(30, {2: "hang_holding_the_gil"})
+    done = run("mpi", folder, "--task-timeout", "0.3", "--max-attempts", "1")
+    assert done.returncode == 1, done.stderr
+    assert "is lost: silent for" in done.stderr
+    state = as_it_is(folder)
+    assert {priority for priority, row in state.items() if row[0] == OK} == set(range(1, 31)) - {2}
+    assert state[2][0] == ERROR
+    assert json.loads((folder / "summary.json").read_text())["workers_lost"] == 1
+
+
+@pytest.mark.parametrize("engine", ["processes", "mpi"])
+def test_a_target_that_eats_memory_is_an_error_that_says_so(todo, engine):
+    folder = todo(10, {4: "eats_memory"})
+    done = run(engine, folder, "--isolate")
+    assert done.returncode == 1, done.stderr
+    assert "MemoryError" in errors(folder)[4]
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
+def test_all_workers_dead_is_not_success(todo, engine):
+    folder = todo(6)
+    with_bad_import = run_pipeline(engine, folder, "--handler", "no_such_module:work")
+    assert with_bad_import.returncode not in (0, 2)
+    assert {row for row in as_it_is(folder).values()} == {(None, 0, 0)}
+
+
+def small_disk(command, size, where):
+    """Run a command with a small file system mounted at ``where``, seen by this command only."""
+    script = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cp "$3"/* "$2"/ && shift 3 && "$@"; code=$?; cp -r "$OUT"/. "$KEEP"/; exit $code'
+    return ["unshare", "-rm", "sh", "-c", script, "sh", size, str(where), *command]
+
+
+def run_on_small_disk(engine, folder, tmp_path, size, **env):
+    """A run whose TODO-file and output lie on a disk of ``size``; what it left is copied back into ``folder``."""
+    disk, keep = tmp_path / "disk", tmp_path / "keep"
+    disk.mkdir()
+    keep.mkdir()
+    command = [str(folder), *pipeline_command(engine, disk, "--handler", "faulty_work:work")]
+    done = subprocess.run(
+        small_disk(command, size, disk),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment(OUT=str(disk), KEEP=str(keep), **env),
+    )
+    return done, keep
+
+
+@pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
+def test_a_full_disk_stops_with_one_sentence_and_the_next_start_continues(todo, engine, tmp_path):
+    folder = todo(3000)
+    source = tmp_path / "source"
+    source.mkdir()
+    shutil.move(folder / "todo.sqlite", source)
+    # Room for the TODO-file and a part of the journal: full after some hundred results.
+    size = (source / "todo.sqlite").stat().st_size + 300_000
+    done, keep = run_on_small_disk(engine, source, tmp_path, str(size))
+    assert done.returncode == 3, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr
+    state = as_it_is(keep)
+    saved = {priority for priority, row in state.items() if row[0] == OK}
+    assert 0 < len(saved) < 3000
+    again = run_pipeline("serial", keep, "--handler", "faulty_work:work")
+    assert again.returncode == 0, again.stderr
+    assert {row[0] for row in as_it_is(keep).values()} == {OK}
+
+
+def killed_run(start, todo, monkeypatch):
+    """A folder with a journal of a killed run, and the journal's path."""
+    monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.01")
+    folder = todo(500)
+    job = start("serial", folder)
+    master = job.master()
+    while job.summary().get("OK", 0) < 20 and len(_journal(folder).read_bytes()) < 4000:
+        pass
+    master.kill()
+    job.wait()
+    return folder, _journal(folder)
+
+
+def _journal(folder):
+    (journal,) = folder.glob("todo.sqlite*journal*")
+    return journal
+
+
+def test_a_torn_last_line_of_the_journal_is_dropped(todo, start, monkeypatch):
+    folder, journal = killed_run(start, todo, monkeypatch)
+    whole = sum(row[0] == OK for row in as_it_is(folder).values())
+    with open(journal, "ab") as file:
+        file.write(b"1234abcd {half a li")
+    assert sum(row[0] == OK for row in as_it_is(folder).values()) == whole > 0
+    assert run_pipeline("serial", folder, "--handler", "noop").returncode == 0
+
+
+@pytest.mark.parametrize("damage", ["bit flipped", "foreign"])
+def test_a_damaged_journal_is_set_aside_with_a_message_and_not_replayed_half(
+    todo, start, monkeypatch, damage, tmp_path
+):
+    folder, journal = killed_run(start, todo, monkeypatch)
+    content = bytearray(journal.read_bytes())
+    if damage == "bit flipped":
+        content[len(content) // 2] ^= 0x10
+    else:
+        content = bytearray(b"a diary of somebody else\n" * 20)
+    journal.write_bytes(content)
+    done = run_pipeline("serial", folder, "--handler", "noop")
+    assert done.returncode == 0, done.stderr
+    assert "set aside" in done.stderr
+    assert any(path.read_bytes() == content for path in folder.iterdir() if path.is_file())
+    with TaskManager(folder) as tm:
+        assert tm.cursor.execute("SELECT COUNT(*) FROM diagnostics WHERE method_used = 'noop'").fetchone()[0] == 500
