@@ -38,6 +38,11 @@ class Handout:
         self._queues = {}  # conditions -> Queue
         self._pools = {}  # conditions -> Pool
 
+    @property
+    def queues(self):
+        """All of them; a task that is not to do any more has to be taken out of each."""
+        return self._queues.values()
+
     def next(self, n, conditions, last=()):
         """The ``n`` tasks with the lowest priority that match ``conditions`` (text of build_constraints).
 
@@ -59,16 +64,10 @@ class Handout:
 
     def knows(self, priority):
         """True where this task is known to be still to do."""
-        for queue in self._queues.values():  # noqa: SIM110 (any() takes three times as long)
+        for queue in self.queues:  # noqa: SIM110 (any() takes three times as long)
             if priority in queue.ahead:
                 return True
         return False
-
-    def taken(self, priorities):
-        """These tasks are not to do any more."""
-        for queue in self._queues.values():
-            for priority in priorities:
-                queue.ahead.pop(priority, None)
 
     def returned(self, priorities):
         """These tasks are to do again."""

@@ -114,7 +114,9 @@ class Journal:
         crc = zlib.crc32(text, self._crc)
         line = b"%08x %b\n" % (crc, text)
         try:
-            self._write(line)
+            written = os.write(self._file, line)
+            while written < len(line):
+                written += os.write(self._file, line[written:])
             if self.durability == "record":
                 _sync_data(self._file)
         except OSError as error:
@@ -122,11 +124,6 @@ class Journal:
             raise _disk_error(self.path, error) from error
         self._crc = crc
         self._size += len(line)
-
-    def _write(self, line):
-        written = os.write(self._file, line)
-        while written < len(line):
-            written += os.write(self._file, line[written:])
 
     def _take_back(self):
         """Remove the beginning of a line that did not get onto a full disk, so that the next one starts afresh."""

@@ -4,8 +4,6 @@ That spares most questions to the database: which tasks are next, how many have 
 the user makes it forget what it knows, and look again.
 """
 
-from collections import Counter
-
 from ..errors import ArgumentError
 from ..status import STATUS
 from .attempts import Deaths
@@ -77,19 +75,29 @@ class Ledger:
         self._follow(moves if len(moves) == 1 else _shortened(moves))
 
     def _follow(self, moves):
-        self.tally.move(Counter([(old, new) for _, old, new in moves]))
-        started = [p for p, _, new in moves if new == _STARTED]
-        finished = [p for p, _, new in moves if new != _STARTED]
-        returned = [p for p, _, new in moves if new is None]
-        self.running.update(started)
-        self.running.difference_update(finished)
-        self.handout.taken([p for p, _, new in moves if new is not None])
+        counts, running, queues = self.tally.counts, self.running, self.handout.queues
+        returned = []
+        for priority, old, new in moves:
+            if counts is not None:
+                counts[old] -= 1
+                counts[new] += 1
+            if new == _STARTED:
+                running.add(priority)
+            else:
+                running.discard(priority)
+            if new is None:
+                returned.append(priority)
+            else:
+                for queue in queues:
+                    queue.ahead.pop(priority, None)
         if returned:
             self.handout.returned(returned)
 
 
 def _shortened(moves):
     """Each task once: from its first status to its last."""
+    if len({priority for priority, _, _ in moves}) == len(moves):
+        return moves
     first, last = {}, {}
     for priority, old, new in moves:
         first.setdefault(priority, old)

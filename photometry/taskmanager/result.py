@@ -55,7 +55,7 @@ class Result:
             status,
             (_text(details.get("filepath_lightcurve")), str(method), elapsed or 0.0, wait, *_numbers(details)),
             _messages(details.get("errors")),
-            tuple(_integer("skip_targets", starid) for starid in details.get("skip_targets") or ()),
+            _starids(details.get("skip_targets")),
             _attempt(attempt, run, status) if attempt else (),
         )
 
@@ -148,6 +148,12 @@ def _stamp_size(stamp):
     except (TypeError, ValueError):
         raise ArgumentError(f"stamp={stamp!r}: expected (row1, row2, column1, column2)") from None
     return _integer("stamp", row2 - row1), _integer("stamp", column2 - column1)
+
+
+def _starids(values):
+    if values is None or len(values) == 0:
+        return ()
+    return tuple([_integer("skip_targets", starid) for starid in values])
 
 
 def _text(value):

@@ -9,12 +9,16 @@ class Tally:
     Parameters
     ----------
     conn : sqlite3.Connection
+
+    Attributes
+    ----------
+    counts : collections.Counter, or None where it has to be counted again; kept up to date by `ledger.Ledger`
     """
 
     def __init__(self, conn):
         self._cursor = conn.cursor()
         self._cursor.row_factory = None
-        self._counts = None
+        self.counts = None
 
     def __getitem__(self, status):
         return self._counted()[status]
@@ -22,18 +26,11 @@ class Tally:
     def total(self):
         return sum(self._counted().values())
 
-    def move(self, moves):
-        """Tasks changed their status; ``moves`` is ``{(old, new): number of tasks}``."""
-        if self._counts is not None:
-            for (old, new), number in moves.items():
-                self._counts[old] -= number
-                self._counts[new] += number
-
     def forget(self):
         """Something unknown has changed: count again when next asked."""
-        self._counts = None
+        self.counts = None
 
     def _counted(self):
-        if self._counts is None:
-            self._counts = Counter(dict(self._cursor.execute("SELECT status, COUNT(*) FROM todolist GROUP BY status")))
-        return self._counts
+        if self.counts is None:
+            self.counts = Counter(dict(self._cursor.execute("SELECT status, COUNT(*) FROM todolist GROUP BY status")))
+        return self.counts
