@@ -9,28 +9,40 @@ from . import EXIT_FAILED, EXIT_OK
 from ._options import logging_options
 
 PATHS = click.Path(path_type=Path)
+SECRET = "PHOTOMETRY_EVENTS_SECRET"
+QUEUE_OPTIONS = (
+    click.option("-c", "--config", type=PATHS, help="Configuration file (INI)."),
+    click.option("-q", "--queue", "queue_file", type=PATHS, help="SQLite file of the queue [that of the config]."),
+    click.option("-H", "--host", help="Host of the queue's server [that of the config]."),
+    click.option("-p", "--port", type=click.IntRange(1, 65535), help="Its port [that of the config]."),
+)
 
 
 def queue_options(function):
-    """Which queue: --config and --queue; the command gets a ConfigClass as ``settings``."""
+    """Which queue: --config, --queue, --host and --port; the command gets a ConfigClass as ``settings``."""
     import functools
 
     @functools.wraps(function)
-    def wrapped(config, queue_file, **options):
-        return function(settings=settings_of(config, queue_file), **options)
+    def wrapped(config, queue_file, host, port, **options):
+        settings = settings_of(config, queue_file)
+        settings.queue_manager_hostname = host or settings.queue_manager_hostname
+        settings.queue_manager_portnr = port or settings.queue_manager_portnr
+        return function(settings=settings, **options)
 
-    option = click.option(
-        "-q", "--queue", "queue_file", type=PATHS, help="SQLite file of the queue [that of the config]."
-    )
-    wrapped = option(wrapped)
-    return click.option("-c", "--config", type=PATHS, help="Configuration file (INI).")(wrapped)
+    for option in reversed(QUEUE_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def settings_of(config, queue_file):
-    """The configuration in a file, with another queue where one is given."""
+    """The configuration in a file, with another queue where one is given, and the secret of the environment."""
+    import os
+
     from ..events.config import ConfigClass
 
     settings = ConfigClass(config)
+    if settings.queue_manager_auth_code is None:
+        settings.queue_manager_auth_code = os.environ.get(SECRET)
     if queue_file is not None:
         settings.queue_file = str(queue_file)
     return settings
@@ -38,7 +50,11 @@ def settings_of(config, queue_file):
 
 @click.group()
 def command():
-    """Run a pipeline on files as they arrive, and look after a queue that several processes share."""
+    """Run a pipeline on files as they arrive, and look after a queue that several processes share.
+
+    The queue is a file. With a secret, queue_manager_auth_code in the configuration or PHOTOMETRY_EVENTS_SECRET in the
+    environment, it is reached through a server, also from other hosts.
+    """
 
 
 @command.command()
@@ -85,7 +101,7 @@ def run(pipeline, settings, files, named, listed, output, quiet, **options):
 @command.command()
 @queue_options
 def start(settings):
-    """Make a shared queue, or let workers work again after 'stop'."""
+    """Make a shared queue, and start its server where there is a secret; let workers work again after 'stop'."""
     click.echo(f"queue {_interface(settings, start=True).queue.path} is open")
     return EXIT_OK
 
@@ -93,9 +109,10 @@ def start(settings):
 @command.command()
 @queue_options
 def stop(settings):
-    """Ask all workers to end after their present item. What is pending stays in the queue."""
+    """Ask all workers to end after their present item; with a secret, end the server. What is pending stays."""
     _interface(settings).stop_event_queue()
-    click.echo("workers end after their present item; 'photometry events start' lets them work again")
+    served = settings.queue_manager_auth_code is not None
+    click.echo("the server ends" if served else "workers end after their present item; 'start' lets them work again")
     return EXIT_OK
 
 
@@ -167,14 +184,14 @@ def _interface(settings, start=False):
     """The interface to a queue that is there; with ``start`` it is made if it is missing."""
     from ..errors import WrongUseError
     from ..events.interface import FrameworkInterface
-    from ..events.openqueue import queue_file_of
+    from ..events.openqueue import queue_name
 
     interface = FrameworkInterface(settings)
     if start:
         interface.start_event_queue()
     if not interface.is_queue_ok():
         raise WrongUseError(
-            f"{queue_file_of(settings)}: there is no such queue; name one with --queue, or 'photometry events start'"
+            f"{queue_name(settings)}: there is no such queue; name one with --queue, or 'photometry events start'"
         )
     return interface
 

@@ -127,6 +127,8 @@ class DataSet:
         """Add files as they arrive in the directory, and those that are there."""
         if self._watcher is not None:
             return
+        import astropy.io.fits  # noqa: F401, now rather than when the first file has arrived and waits
+
         patterns = patterns_of(self.config.file_type)
         if not find_files(self.dirname, patterns, recursive=self.config.recursive, exclude=self._own_folders()):
             self.logger.warning("%s yet; watching", why_nothing(self.dirname, patterns))

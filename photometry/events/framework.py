@@ -55,9 +55,8 @@ class Framework:
         self.logger.info("Framework in %s", os.getcwd())
         self.wait_for_event = False
         self.keep_going = True
-        self.queue_manager = None
         self.event_queue_hi = SimpleEventQueue()
-        self.event_queue = open_event_queue(self)
+        self.event_queue, self.queue_manager = open_event_queue(self.config)
         self.on_exit, self.on_state, self.on_error = self.default_on_exit, self.default_on_state, self.default_on_error
         self.context = ProcessingContext(self.event_queue, self.event_queue_hi, self.logger, self.config)
         self.pipeline = self._make_pipeline(pipeline_name)

@@ -2,8 +2,7 @@
 
 from ..errors import TryAgainError
 from .config import ConfigClass
-from .openqueue import queue_file_of, shared_queue
-from .sharedqueue import open_queue
+from .openqueue import find_queue, queue_and_manager
 
 
 class FrameworkInterface:
@@ -20,13 +19,13 @@ class FrameworkInterface:
         self._connect()
 
     def start_event_queue(self):
-        """Make the queue if it is missing, and let workers work. Returns whether it is there."""
+        """Make the queue, or start its server, if it is missing, and let workers work. Returns whether it is there."""
         if not self._connect():
-            self.queue = shared_queue(self.config)
+            self.queue, _ = queue_and_manager(self.config, linger=None)
         return self._call(lambda queue: queue.resume() or True)
 
     def stop_event_queue(self):
-        """Ask all workers to end after their present item; what is pending stays. Returns True, or None."""
+        """Ask all workers to end after their present item, or end the server; what is pending stays. True, or None."""
         return self._call(lambda queue: queue.terminate() or True)
 
     def next_event(self):
@@ -61,7 +60,7 @@ class FrameworkInterface:
 
     def _connect(self):
         if self.queue is None:
-            self.queue = open_queue(queue_file_of(self.config))
+            self.queue = find_queue(self.config)
         return self.queue is not None
 
     def _call(self, question):

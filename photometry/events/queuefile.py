@@ -6,6 +6,7 @@ import platform
 import sqlite3
 import time
 import uuid
+from dataclasses import dataclass
 
 from ..errors import TryAgainError, WrongUseError
 
@@ -73,6 +74,8 @@ class QueueFile:
         self._identity = None  # (process, device, inode) that the connection belongs to
         self._idle_version = None  # PRAGMA data_version when nothing was found to take
         self._ripe = 0.0  # s since 1970, until when that holds
+        self._stopping = None, None  # data_version, and what was asked then
+        self.taken = False  # whether the last look found an item
 
     def open(self, create):
         """Open the file, and make it if ``create`` is true."""
@@ -112,9 +115,15 @@ class QueueFile:
             yield self._db
 
     def nothing_to_take(self):
-        """Whether nothing can be taken at this moment. While nobody writes to the file, that costs a few microseconds."""
+        """Whether it is sure that nothing can be taken at this moment.
+
+        While nobody writes to the file, that costs a few microseconds; just after an item was taken nobody looks.
+        """
+        if self.taken:
+            self.taken = False
+            return False
         with self.reading() as db:
-            now, version = time.time(), db.execute("PRAGMA data_version").fetchone()[0]  # changes when others write
+            now, version = time.time(), self._data_version()
             if version == self._idle_version and now < self._ripe:
                 return True
             if db.execute(FIRST, (now,)).fetchone() is not None:
@@ -123,13 +132,31 @@ class QueueFile:
             self._idle_version = version
             return True
 
+    def stopping(self):
+        """Whether the workers have been asked to end; looked up again when another process has written to the file."""
+        with self.reading() as db:
+            version = self._data_version()
+            if version != self._stopping[0]:
+                self._stopping = version, bool(db.execute("SELECT stopping FROM control").fetchone()[0])
+            return self._stopping[1]
+
+    def ask_to_stop(self, stopping):
+        """Ask the workers to end, or no longer."""
+        with self.transaction() as db:
+            db.execute("UPDATE control SET stopping=?", (stopping,))
+        self._stopping = None, None
+
+    def _data_version(self):
+        """A number that changes when another connection has written to the file."""
+        return self._db.execute("PRAGMA data_version").fetchone()[0]
+
     def _connect(self):
         self._db = db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")  # a killed process loses nothing; the machine's death, the last moments
         self._identity = (os.getpid(), *_inode(self.path))
-        self._idle_version = None
+        self._idle_version, self._stopping = None, (None, None)
         self._make_tables(db)
 
     def _make_tables(self, db):
@@ -170,14 +197,32 @@ class QueueFile:
             raise WrongUseError(f"{self.path}: not a queue of events, or damaged: {error}") from error
 
 
-def register_worker(db):
-    """Note this process as one that takes items. Returns its name: host, process number and a random part."""
-    import psutil  # here, since most uses of a queue need it only once or never
+@dataclass(frozen=True)
+class Identity:
+    """Who takes items: a process of a host. One process may take through more than one object, hence the random part."""
 
-    host, pid, started = platform.node(), os.getpid(), psutil.Process().create_time()
-    worker = f"{host}:{pid}:{uuid.uuid4().hex[:6]}"  # a process may take items through more than one object
-    db.execute("INSERT OR REPLACE INTO workers VALUES (?,?,?,?,?)", (worker, host, pid, started, time.time()))
-    return worker
+    host: str
+    pid: int
+    started: float  # s since 1970
+    random: str
+
+    @classmethod
+    def of_this_process(cls):
+        """A new identity of this process."""
+        import psutil  # here, since most uses of a queue need it only once or never
+
+        return cls(platform.node(), os.getpid(), psutil.Process().create_time(), uuid.uuid4().hex[:6])
+
+    @property
+    def name(self):
+        """host:pid:random"""
+        return f"{self.host}:{self.pid}:{self.random}"
+
+
+def register_worker(db, identity):
+    """Note a process as one that takes items."""
+    row = (identity.name, identity.host, identity.pid, identity.started, time.time())
+    db.execute("INSERT OR REPLACE INTO workers VALUES (?,?,?,?,?)", row)
 
 
 def workers_of(db, host, pid):

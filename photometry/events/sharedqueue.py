@@ -15,20 +15,19 @@ import platform
 import threading
 import time
 from pathlib import Path
-from queue import Empty
 
 from ..errors import TryAgainError
 from . import queuefile
 from .arguments import Arguments
 from .event import OUTCOME, Event
+from .polledqueue import PolledQueue
 
 log = logging.getLogger(__name__)
 
-SHORTEST_POLL, LONGEST_POLL = 0.005, 0.1  # s between looks at the file while there is nothing to take
 HOUSEKEEPING = 1.0  # s between looks for items of lost workers
 
 
-class SharedEventQueue:
+class SharedEventQueue(PolledQueue):
     """The contract of `queues.SimpleEventQueue`, on a file.
 
     Parameters
@@ -36,6 +35,7 @@ class SharedEventQueue:
     path : the file, made if it is missing and ``create`` is true
     lease : s after which an item of a silent worker is handed out again
     max_attempts : int, how many workers an item may take down before it has failed
+    identity : Identity of the worker that takes through this object, if it is not this process; it calls `renew` itself
 
     Raises
     ------
@@ -43,17 +43,18 @@ class SharedEventQueue:
     TryAgainError : from any method, the file is gone or cannot be written at present
     """
 
-    shared = True
-
-    def __init__(self, path, *, lease=60, max_attempts=3, create=True):
+    def __init__(self, path, *, lease=60, max_attempts=3, create=True, identity=None):
+        super().__init__()
         self.path = Path(path)
         self.lease = lease
         self.max_attempts = max_attempts
-        self.worker = None  # this process's name in the file, from the first item it takes
+        self.worker = (
+            None if identity is None else identity.name
+        )  # its name in the file; own one from the first item on
+        self._registered_by = None  # process number
         self._lock = threading.RLock()
         self._file = queuefile.QueueFile(self.path)
-        self._interrupted = False
-        self._put_here = threading.Event()
+        self._identity = identity
         self._closed = threading.Event()
         self._heartbeat = None
         self._housekept = 0.0
@@ -68,46 +69,35 @@ class SharedEventQueue:
         self._put_here.set()
         return added
 
-    def get(self, block=True, timeout=0):
-        """Take the first event; see `SimpleEventQueue.get`."""
-        deadline = None if timeout is None else time.monotonic() + (timeout if block else 0)
-        pause = SHORTEST_POLL
-        while True:
-            self._put_here.clear()
-            event = self._take()
-            if event is not None:
-                return event
-            left = LONGEST_POLL if deadline is None else deadline - time.monotonic()
-            if left <= 0 or self._interrupted:
-                raise Empty
-            self._pause(min(pause, left))
-            pause = min(2 * pause, LONGEST_POLL)
-
-    def wait(self, timeout):
-        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is one."""
-        deadline = time.monotonic() + timeout
-        while not self._interrupted:
-            self._put_here.clear()
-            if self.head() is not None:
-                return True
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            self._housekeep()
-            self._pause(min(LONGEST_POLL, left))
-        return False
-
-    def interrupt(self):
-        """End all waiting, now and from now on. May be called from a signal handler."""
-        self._interrupted = True
+    def take(self):
+        """Take the first event, or None, without waiting."""
+        self._housekeep()
+        with self._lock:
+            if self._file.nothing_to_take():
+                return None
+        with self._transaction() as db:
+            row = db.execute(queuefile.FIRST, (time.time(),)).fetchone()
+            if row is None:
+                return None
+            self._register(db)
+            db.execute(queuefile.TAKE, (self.worker, time.time() + self.lease, time.time(), row["position"]))
+        self._file.taken = True
+        event = _event(row)
+        event.queue, event.worker = self, self.worker
+        event.attempt += 1
+        return event
 
     # looking
 
     @property
     def stopping(self):
         """Whether the workers have been asked to end."""
-        with self._reading() as db:
-            return bool(db.execute("SELECT stopping FROM control").fetchone()[0])
+        with self._lock:
+            return self._file.stopping()
+
+    def is_stopping(self):
+        """The same as a method."""
+        return self.stopping
 
     def head(self):
         """The first event that could be taken now, without taking it, or None."""
@@ -196,10 +186,19 @@ class SharedEventQueue:
                 db.execute(queuefile.RELEASE, (event_id,))
         return event
 
-    def release_worker(self, pid):
-        """Hand out again what a dead process of this host held; its items count the attempt. Returns how many there were."""
+    def release_worker(self, pid, host=None):
+        """Hand out again what a dead process (of this host) held; its items count the attempt. Returns how many there were."""
         with self._transaction() as db:
-            return self._give_back(db, [row["id"] for row in queuefile.workers_of(db, platform.node(), pid)])
+            return self._give_back(db, [row["id"] for row in queuefile.workers_of(db, host or platform.node(), pid)])
+
+    def release_unheld(self, held):
+        """Put back what the file says that this worker holds, but for the ids in ``held``. Returns how many there were."""
+        if self._identity is None:
+            return 0
+        with self._transaction() as db:
+            rows = db.execute("SELECT id FROM items WHERE worker=? AND state='running'", (self._identity.name,))
+            lost = [row["id"] for row in rows if row["id"] not in held]
+            return sum(db.execute(queuefile.RELEASE, (event_id,)).rowcount for event_id in lost)
 
     def requeue(self, *states):
         """Make the items of these states ('failed', 'skipped', 'done') pending again. Returns how many there were."""
@@ -214,11 +213,11 @@ class SharedEventQueue:
 
     def terminate(self):
         """Ask all workers to end after their present item. What is pending stays in the file."""
-        self._control(stopping=1)
+        self._ask_to_stop(True)
 
     def resume(self):
         """Take back `terminate`: workers may work again."""
-        self._control(stopping=0)
+        self._ask_to_stop(False)
 
     def close(self):
         """Give back what this process holds, and close the file. Harmless when called twice."""
@@ -229,8 +228,21 @@ class SharedEventQueue:
             with contextlib.suppress(TryAgainError), self._transaction() as db:  # the lease's end does it otherwise
                 db.execute(queuefile.RELEASE_WORKER, (self.worker,))
                 db.execute("DELETE FROM workers WHERE id=?", (self.worker,))
-            self.worker = None
+        self.worker = self._registered_by = None
         self._file.close()
+
+    def detach(self):
+        """Close the file, and let this worker keep what it holds until its lease ends."""
+        self.worker = None
+        self.close()
+
+    def renew(self):
+        """Extend the lease of what this worker holds."""
+        if self.worker is not None:
+            with self._transaction() as db:
+                now = time.time()
+                db.execute("UPDATE workers SET seen=? WHERE id=?", (now, self.worker))
+                db.execute(queuefile.RENEW, (now + self.lease, self.worker))
 
     # inside
 
@@ -244,25 +256,9 @@ class SharedEventQueue:
         with self._lock, self._file.reading() as db:
             yield db
 
-    def _control(self, stopping):
-        with self._transaction() as db:
-            db.execute("UPDATE control SET stopping=?", (stopping,))
-
-    def _take(self):
-        self._housekeep()
+    def _ask_to_stop(self, stopping):
         with self._lock:
-            if self._file.nothing_to_take():
-                return None
-        with self._transaction() as db:
-            row = db.execute(queuefile.FIRST, (time.time(),)).fetchone()
-            if row is None:
-                return None
-            self._register(db)
-            db.execute(queuefile.TAKE, (self.worker, time.time() + self.lease, time.time(), row["position"]))
-        event = _event(row)
-        event.queue = self
-        event.attempt += 1
-        return event
+            self._file.ask_to_stop(stopping)
 
     def _leave(self, event_id, outcome, error, successor, worker):
         with self._transaction() as db:
@@ -278,20 +274,19 @@ class SharedEventQueue:
         return event
 
     def _register(self, db):
-        if self.worker is None or self._heartbeat_pid != os.getpid():
-            self.worker = queuefile.register_worker(db)
-            self._heartbeat_pid = os.getpid()
-            self._closed.clear()
-            self._heartbeat = threading.Thread(target=self._keep_alive, name="event_queue_heartbeat", daemon=True)
-            self._heartbeat.start()
+        if self._registered_by != os.getpid():
+            identity = self._identity or queuefile.Identity.of_this_process()
+            self.worker, self._registered_by = identity.name, os.getpid()
+            queuefile.register_worker(db, identity)
+            if self._identity is None:
+                self._closed.clear()
+                self._heartbeat = threading.Thread(target=self._keep_alive, name="event_queue_heartbeat", daemon=True)
+                self._heartbeat.start()
 
     def _keep_alive(self):
         while not self._closed.wait(self.lease / 3):
             try:
-                with self._transaction() as db:
-                    now = time.time()
-                    db.execute("UPDATE workers SET seen=? WHERE id=?", (now, self.worker))
-                    db.execute(queuefile.RENEW, (now + self.lease, self.worker))
+                self.renew()
             except TryAgainError as error:
                 log.warning("cannot renew the lease of %s: %s", self.worker, error)
 
@@ -317,9 +312,6 @@ class SharedEventQueue:
             db.execute("DELETE FROM workers WHERE id=?", (worker,))
             log.warning("worker %s is lost; what it held is handed out again", worker)
         return given
-
-    def _pause(self, seconds):
-        self._put_here.wait(seconds)
 
 
 def _insert(db, event):

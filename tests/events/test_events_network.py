@@ -1,0 +1,184 @@
+"""The queue's server: its life, its secret, and workers that reach it through the network."""
+
+import contextlib
+import json
+import queue
+import signal
+import socket
+import time
+
+import pytest
+
+from photometry.errors import SettingsError, TryAgainError, WrongUseError
+from photometry.events import Arguments, Event, Framework, SharedEventQueue
+from photometry.events.interface import FrameworkInterface
+from photometry.events.queueserver import start_queue_manager
+from photometry.events.remotequeue import RemoteEventQueue, get_event_queue
+from photometry.events.workers import WorkerPool
+
+SECRET = b"only for this test"
+
+
+@pytest.fixture
+def port():
+    with contextlib.closing(socket.create_server(("localhost", 0))) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def start(port, tmp_path):
+    """Start a server on a free port, for a file; it is gone after the test."""
+    started = []
+
+    def start(**options):
+        process = start_queue_manager("localhost", port, SECRET, queue_file=tmp_path / "q.sqlite", **options)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def event(name, **keywords):
+    return Event(name, Arguments(name=name, **keywords))
+
+
+def test_a_producer_and_a_consumer_meet_at_the_server_and_terminate_ends_it(start, port):
+    assert start().poll() is None
+    producer = get_event_queue("localhost", port, SECRET)
+    for i in range(5):
+        producer.put(Event(f"Item {i}", None))
+    consumer, names = get_event_queue("localhost", port, SECRET), []
+    with pytest.raises(queue.Empty):
+        while True:
+            names.append(consumer.get(block=False).name)
+    assert names == [f"Item {i}" for i in range(5)]
+    assert [found.name for found in producer.get_in_progress().values()] == names
+    consumer.terminate()
+    wait_for(lambda: get_event_queue("localhost", port, SECRET) is None)
+    producer.close()
+    consumer.close()
+
+
+def test_a_server_is_found_by_its_secret_only(start, port):
+    start()
+    assert get_event_queue("localhost", port, b"another secret") is None
+    with socket.create_connection(("localhost", port)) as stranger, stranger.makefile("rwb") as stream:
+        stream.readline()
+        stream.write(b"0" * 32 + b"\n" + b"0" * 64 + b' {"method": "terminate", "args": []}\n')
+        stream.flush()
+        assert stream.readline() == b""
+    mine = get_event_queue("localhost", port, SECRET)
+    assert mine.qsize() == 0
+    mine.close()
+
+
+@pytest.mark.parametrize("secret", [None, b"", b"short"])
+def test_there_is_no_default_secret(port, secret):
+    with pytest.raises(SettingsError, match="no default"):
+        start_queue_manager("localhost", port, secret)
+
+
+def test_a_recorded_line_cannot_be_played_again(start, port):
+    start()
+    client = RemoteEventQueue("localhost", port, SECRET)
+    body = json.dumps({"method": "put", "args": [None]}).encode()
+    line = client._wire._sign(b"client", client._wire._sent, body) + b" " + body
+    other = RemoteEventQueue("localhost", port, SECRET)
+    other._wire._write(line)
+    assert other._wire.receive() is None
+    client.close()
+    other._drop()
+
+
+def test_only_calls_of_the_queue_are_answered(start, port):
+    start()
+    client = RemoteEventQueue("localhost", port, SECRET)
+    for method in ("__init__", "_transaction", "_file", "nonsense"):
+        with pytest.raises(WrongUseError, match=method):
+            client._call(method)
+    with pytest.raises(WrongUseError, match="image"):
+        client.put(event("a", image=object()))
+    client.close()
+
+
+def test_the_server_may_come_and_go_while_a_worker_holds_an_item(start, port, tmp_path):
+    server = start()
+    worker = RemoteEventQueue("localhost", port, SECRET)
+    worker.put(event("a", deep={"__event__": 1}))
+    held = worker.get()
+    server.kill()
+    server.wait()
+    with pytest.raises(TryAgainError):
+        worker.qsize()
+    start()
+    other = RemoteEventQueue("localhost", port, SECRET)
+    assert other.take() is None
+    assert worker.finish(held.id).args.deep == {"__event__": 1}
+    assert other.counts()["done"] == 1
+    worker.close()
+    other.close()
+
+
+def test_an_item_whose_handing_out_was_not_heard_of_comes_back(start, port, tmp_path):
+    start()
+    worker = RemoteEventQueue("localhost", port, SECRET)
+    worker.put(event("a"))
+    worker._wire.send({"method": "take", "args": []})
+    wait_for(lambda: SharedEventQueue(tmp_path / "q.sqlite").counts()["running"] == 1)
+    worker._drop()  # the connection ends before the answer has been read
+    assert worker.get(timeout=5).name == "a"
+    worker.close()
+
+
+def test_a_framework_starts_a_server_that_ends_when_nobody_needs_it(pipeline_file, config, notes, port):
+    config.want_multiprocessing = True
+    config.queue_manager_portnr, config.queue_manager_auth_code = port, SECRET
+    from photometry.events import openqueue
+
+    framework = Framework(pipeline_file, config)
+    assert framework.queue_manager.poll() is None
+    for i in range(5):
+        framework.append_event("next_file", Arguments(name=str(i)))
+    assert framework.main_loop() == 0
+    assert len(notes()) == 10
+    assert openqueue.LINGER == 10
+    tool = FrameworkInterface(config)
+    assert tool.info()["counts"]["done"] == 5
+    tool.stop_event_queue()
+    assert framework.queue_manager.wait(timeout=20) == 0
+    tool.close()
+    assert tool.pending_events() is None
+    assert not tool.is_queue_ok()
+
+
+def test_a_server_without_clients_ends_after_its_linger(start):
+    assert start(linger=0.1).wait(timeout=20) == 0
+
+
+def test_a_server_ends_at_a_signal(start):
+    server = start()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=20) == 0
+
+
+def test_a_pool_works_through_a_server(start, port, pipeline_file, config, notes):
+    start()
+    config.want_multiprocessing = True
+    config.queue_manager_portnr, config.queue_manager_auth_code = port, SECRET
+    client = RemoteEventQueue("localhost", port, SECRET)
+    for i in range(20):
+        client.put(event("kill_once" if i == 7 else "next_file", n=i))
+    assert WorkerPool(pipeline_file, config, 2).run() == 0
+    assert client.counts()["done"] == 20
+    assert [note[0] for note in notes()].count("kill_once") == 2
+    client.close()
+
+
+def wait_for(condition, timeout=30):
+    end = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
