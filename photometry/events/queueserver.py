@@ -26,6 +26,7 @@ METHODS = {  # what a client may call of the queue, all without waiting
     *("head", "qsize", "get_pending", "get_in_progress", "find", "counts", "workers", "waiting_for"),
     *("is_over", "is_stopping", "requeue", "forget", "resume"),
 }
+SILENCE = 600  # s after which a client is given up; one that holds an item renews its lease far more often
 TURN = 0.2  # s between looks whether to end
 START = 20  # s that a new server gets to answer
 
@@ -67,24 +68,25 @@ class QueueServer(socketserver.ThreadingTCPServer):
         self.ending = True
 
 
-class _Connection(socketserver.StreamRequestHandler):
+class _Connection(socketserver.BaseRequestHandler):
     """One client: greeting, who it is, then calls until it goes."""
-
-    timeout = 600  # s of silence after which a client is given up; it renews its leases far more often
 
     def handle(self):
         self.server.count(1)
+        self.request.settimeout(SILENCE)
+        wire = Wire(self.request, self.server.secret, b"server", b"client")
         try:
-            with self.request.makefile("rwb") as stream:
-                self._serve(Wire(stream, self.server.secret, b"server", b"client"))
+            self._serve(wire)
         except TryAgainError as error:
             log.warning("client %s refused: %s", self.client_address[0], error)
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("connection to %s lost: %s", self.client_address[0], error)
         finally:
+            wire.close()
             self.server.count(-1)
 
     def _serve(self, wire):
+        wire.greet()
         hello = wire.receive()
         if hello is None:
             return

@@ -36,7 +36,7 @@ class RemoteEventQueue(PolledQueue):
         self._identity = Identity.of_this_process()
         self._held = set()  # ids of what this object took and has not finished
         self._lock = threading.RLock()
-        self._socket = self._stream = self._wire = self._heartbeat = None
+        self._wire = self._heartbeat = None
         self._closed = threading.Event()
         with self._lock:
             self._connect()
@@ -133,10 +133,10 @@ class RemoteEventQueue(PolledQueue):
 
     def _connect(self):
         try:
-            self._socket = socket.create_connection(self._address, timeout=CONNECT)
-            self._socket.settimeout(ANSWER)
-            self._stream = self._socket.makefile("rwb")
-            self._wire = Wire(self._stream, self._secret, b"client", b"server")
+            connection = socket.create_connection(self._address, timeout=CONNECT)
+            connection.settimeout(ANSWER)
+            self._wire = Wire(connection, self._secret, b"client", b"server")
+            self._wire.greet()
             self._wire.send(vars(self._identity))
             if self._wire.receive() != "welcome":
                 raise Refused("the server does not know the same secret")
@@ -146,11 +146,9 @@ class RemoteEventQueue(PolledQueue):
         self._call("release_unheld", sorted(self._held))  # taken by a call whose answer was lost
 
     def _drop(self):
-        for end in (self._stream, self._socket):
-            if end is not None:
-                with contextlib.suppress(OSError):
-                    end.close()
-        self._socket = self._stream = self._wire = None
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
 
     def _keep_renewing(self):
         if self._heartbeat is None:

@@ -26,18 +26,27 @@ class Wire:
 
     Parameters
     ----------
-    stream : binary file to read from and write to
+    connection : socket
     secret : bytes
     speaks, hears : bytes, the names of this and of the other side
     """
 
-    def __init__(self, stream, secret, speaks, hears):
-        self._stream, self._secret, self._speaks, self._hears = stream, secret, speaks, hears
+    def __init__(self, connection, secret, speaks, hears):
+        self._connection, self._secret, self._speaks, self._hears = connection, secret, speaks, hears
+        self._lines = connection.makefile("rb")
         self._sent = self._received = 0
+        self._session = None
+
+    def greet(self):
+        """Exchange the random numbers; before anything else."""
         mine = secrets.token_hex(16).encode()
         self._write(mine)
-        theirs = self._read()
-        self._session = b"-".join(sorted((mine, theirs)))
+        self._session = b"-".join(sorted((mine, self._read())))
+
+    def close(self):
+        """Close the connection."""
+        self._lines.close()
+        self._connection.close()
 
     def send(self, content):
         """Send what JSON can hold, and events."""
@@ -61,11 +70,10 @@ class Wire:
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest().encode()
 
     def _write(self, line):
-        self._stream.write(line + b"\n")
-        self._stream.flush()
+        self._connection.sendall(line + b"\n")
 
     def _read(self):
-        line = self._stream.readline(LONGEST)
+        line = self._lines.readline(LONGEST)
         if line and not line.endswith(b"\n"):
             raise Refused("a line on the connection is cut off or too long")
         return line[:-1]

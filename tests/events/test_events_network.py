@@ -57,7 +57,7 @@ def test_a_producer_and_a_consumer_meet_at_the_server_and_terminate_ends_it(star
     assert names == [f"Item {i}" for i in range(5)]
     assert [found.name for found in producer.get_in_progress().values()] == names
     consumer.terminate()
-    wait_for(lambda: get_event_queue("localhost", port, SECRET) is None)
+    wait_for(lambda: not answers(port))
     producer.close()
     consumer.close()
 
@@ -127,7 +127,9 @@ def test_an_item_whose_handing_out_was_not_heard_of_comes_back(start, port, tmp_
     worker = RemoteEventQueue("localhost", port, SECRET)
     worker.put(event("a"))
     worker._wire.send({"method": "take", "args": []})
-    wait_for(lambda: SharedEventQueue(tmp_path / "q.sqlite").counts()["running"] == 1)
+    file = SharedEventQueue(tmp_path / "q.sqlite")
+    wait_for(lambda: file.counts()["running"] == 1)
+    file.close()
     worker._drop()  # the connection ends before the answer has been read
     assert worker.get(timeout=5).name == "a"
     worker.close()
@@ -175,6 +177,13 @@ def test_a_pool_works_through_a_server(start, port, pipeline_file, config, notes
     assert client.counts()["done"] == 20
     assert [note[0] for note in notes()].count("kill_once") == 2
     client.close()
+
+
+def answers(port):
+    found = get_event_queue("localhost", port, SECRET)
+    if found is not None:
+        found.close()
+    return found is not None
 
 
 def wait_for(condition, timeout=30):

@@ -119,6 +119,7 @@ def simulated(tmp_path_factory):
 
 
 class TestQuicklook:
+    @pytest.mark.filterwarnings("ignore:Error validating header")  # of the file that was cut
     def test_target_pixel_files_become_light_curves_and_images_pictures(self, config, simulated, make_fits, tmp_path):
         data = tmp_path / "data"
         make_fits("image.fits", folder=data)
