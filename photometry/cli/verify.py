@@ -1,0 +1,122 @@
+"""``photometry verify``: are the light curves there and whole?"""
+
+import click
+
+from . import EXIT_FAILED, EXIT_OK
+from ._options import logging_options, todo_path
+
+_SHOWN = 10  # leftovers; all of them with --json
+
+
+@click.command()
+@click.argument("where", metavar="DIR", type=click.Path())
+@click.option(
+    "--output",
+    type=click.Path(),
+    envvar="TESSPHOT_OUTPUT",
+    help="Folder of the light curves [where the last run wrote them, or TESSPHOT_OUTPUT].",
+)
+@click.option("--reset", is_flag=True, help="Put the targets of bad light curves back to do.")
+@click.option("--workers", type=click.IntRange(1), help="Local processes [number of cores].")
+@click.option("--json", "as_json", is_flag=True, help="What was found, as JSON.")
+@click.option("--steal-lock", is_flag=True, help="Take the file from a process on another host that has ended.")
+@logging_options
+def command(where, output, reset, workers, as_json, steal_lock, quiet):
+    """Open every light curve that the TODO-file of DIR claims, and list the bad ones.
+
+    Each must be there, decompress, agree with its FITS checksums, be of its star, sector, camera, CCD, cadence and method, and
+    have times. Light curves that no target claims, and half-written files of killed runs, are named as well; they do no
+    harm and may be removed.
+
+    Nothing is changed without --reset. While a run is working on the TODO-file, this refuses to start.
+
+    Exit code: 0 all good, 1 bad ones found, 2 wrong usage.
+    """
+    from ..report.verify import verify
+
+    with _progress(quiet or as_json) as progress:
+        found = verify(
+            todo_path(where), output=output, reset=reset, steal_lock=steal_lock, workers=workers, progress=progress
+        )
+    if as_json:
+        _show_json(found, reset)
+    elif not (quiet and not found.bad):
+        _show(found, reset)
+    return EXIT_FAILED if found.bad else EXIT_OK
+
+
+def _show_json(found, reset):
+    import dataclasses
+    import json
+
+    bad = [{**problem, "reset": reset and problem["reset"]} for problem in found.bad]
+    click.echo(json.dumps({**dataclasses.asdict(found), "bad": bad, "kinds": found.kinds}, indent=1))
+
+
+def _show(found, reset):
+    click.echo(f"{found.output}: {found.checked} light curves checked, {len(found.bad)} of them bad{_kinds(found)}")
+    for problem in found.bad:
+        click.echo(
+            f"  priority {problem['priority']}, star {problem['starid']}: {problem['lightcurve']} {problem['problem']}"
+        )
+    if found.without:
+        click.echo(
+            f"{found.without} targets are OK or WARNING but claim no light curve (done by a handler of your own?)"
+        )
+    _show_leftovers(found.orphans, f"light curves in {found.output} are claimed by no target of this TODO-file")
+    _show_leftovers(found.parts, "half-written files of killed runs can be removed")
+    if found.bad:
+        _tell_what_next(found, reset)
+
+
+def _kinds(found):
+    return f" ({', '.join(f'{number} {kind}' for kind, number in found.kinds.items())})" if found.bad else ""
+
+
+def _show_leftovers(paths, sentence):
+    if paths:
+        click.echo(f"{len(paths)} {sentence}")
+    for path in paths[:_SHOWN]:
+        click.echo(f"  {path}")
+    if len(paths) > _SHOWN:
+        click.echo(f"  … and {len(paths) - _SHOWN} more (all of them with --json)")
+
+
+def _tell_what_next(found, reset):
+    number = sum(problem["reset"] for problem in found.bad)
+    if reset:
+        click.echo(f"{number} targets are to do again: 'photometry run' makes their light curves anew")
+    else:
+        click.echo(f"Nothing was changed. --reset puts {number} targets back to do.")
+    if number < len(found.bad):
+        click.echo(
+            f"{len(found.bad) - number} are left alone: they cannot be read, or their target has another outcome by now"
+        )
+
+
+class _progress:
+    """A bar on a terminal, nothing elsewhere. Drawn when something was done: no thread runs while processes are forked."""
+
+    def __init__(self, quiet):
+        self._quiet = quiet
+
+    def __enter__(self):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        if self._quiet or not console.is_terminal:
+            self._bar = None
+            return None
+        columns = "light curves", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._bar = Progress(*columns, console=console, auto_refresh=False, transient=True)
+        self._task = self._bar.add_task("", total=None)
+        self._bar.start()
+        return self._update
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _update(self, done, total):
+        self._bar.update(self._task, completed=done, total=total, refresh=True)
