@@ -19,6 +19,7 @@ _SELECT = f"SELECT {', '.join('todolist.' + key for key in TASK_KEYS)} FROM todo
 _LOOK_AHEAD = 256  # tasks fetched at once: more makes the average cheaper and the single fetch slower (0.3 ms)
 _LOOK_AHEAD_LISTED = 65536  # the same where the constraints list stars or priorities, which SQLite reads for each fetch
 _MAX_QUEUES = 32
+_MAX_AHEAD = 10_000  # tasks that a pool remembers to have handed out
 _BEFORE_ALL = -(2**63)
 
 
@@ -40,8 +41,8 @@ class Handout:
 
     @property
     def queues(self):
-        """All of them; a task that is not to do any more has to be taken out of each."""
-        return self._queues.values()
+        """All that know tasks to do; one that is not to do any more has to be popped from the ``ahead`` of each."""
+        return (*self._queues.values(), *self._pools.values())
 
     def next(self, n, conditions, last=()):
         """The ``n`` tasks with the lowest priority that match ``conditions`` (text of build_constraints).
@@ -74,7 +75,7 @@ class Handout:
         if len(priorities) > _LOOK_AHEAD:
             self.forget()
             return
-        for found in (*self._queues.values(), *self._pools.values()):
+        for found in self.queues:
             found.give_back(self._cursor, priorities)
 
     def forget(self):
@@ -87,7 +88,7 @@ class Queue:
     """The tasks that match one set of conditions, in the order of priority."""
 
     def __init__(self, conditions):
-        self.ahead = OrderedDict()  # priority -> task, ascending: all that is to do up to self._looked
+        self.ahead = OrderedDict()  # priority -> row, ascending: all that is to do up to self._looked
         self._looked = _BEFORE_ALL
         self._at_end = False
         self._conditions = conditions
@@ -103,15 +104,15 @@ class Queue:
         if len(self.ahead) < n and not self._at_end:
             self._look(cursor, n)
         if n == 1:
-            for task in self.ahead.values():
-                return [task.copy()]
+            for row in self.ahead.values():
+                return [_task(row)]
             return []
-        return [task.copy() for task, _ in zip(self.ahead.values(), range(n), strict=False)]
+        return [_task(row) for row in islice(self.ahead.values(), n)]
 
     def next_but(self, cursor, n, last):
         """As `next`, but with the tasks in ``last`` after all others. Each call walks past those; they are few."""
         while True:
-            found = list(islice((task.copy() for priority, task in self.ahead.items() if priority not in last), n))
+            found = list(islice((_task(row) for priority, row in self.ahead.items() if priority not in last), n))
             if len(found) == n or self._at_end:
                 return found or self.next(cursor, n)
             self._look(cursor, n)
@@ -122,7 +123,7 @@ class Queue:
         sql = f"{_SELECT} WHERE todolist.status IS NULL AND todolist.priority = ?{self._conditions}"
         for priority in behind:
             for row in cursor.execute(sql, (priority,)).fetchall():
-                self.ahead[priority] = _task(row)
+                self.ahead[priority] = row
         if behind:
             self.ahead = OrderedDict(sorted(self.ahead.items()))
 
@@ -132,7 +133,7 @@ class Queue:
         self._at_end = len(rows) < limit
         if rows:
             self._looked = rows[-1][0]
-            self.ahead.update((row[0], _task(row)) for row in rows)
+            self.ahead.update([(row[0], row) for row in rows])
 
 
 class Pool:
@@ -144,21 +145,25 @@ class Pool:
         sql = f"SELECT todolist.priority FROM todolist WHERE todolist.status IS NULL{conditions}"
         self._priorities = array("q", (row[0] for row in cursor.execute(sql)))
         self._matches = f"{self._ONE}{conditions}"
+        self.ahead = {}  # priority -> row, of those that were handed out and not taken yet
 
     def sample(self, cursor, n, rng):
         """``n`` different tasks. Those that turn out to be taken are removed on the way."""
-        priorities, tasks = self._priorities, {}
-        while len(tasks) < n and len(tasks) < len(priorities):
-            place = rng.randrange(len(tasks), len(priorities))
+        priorities, found = self._priorities, {}
+        while len(found) < n and len(found) < len(priorities):
+            place = rng.randrange(len(found), len(priorities))
             priority = priorities[place]
-            row = None if priority in tasks else cursor.execute(self._ONE, (priority,)).fetchone()
+            row = None if priority in found else cursor.execute(self._ONE, (priority,)).fetchone()
             if row is None:
                 priorities[place] = priorities[-1]
                 priorities.pop()
             else:
-                priorities[place], priorities[len(tasks)] = priorities[len(tasks)], priority
-                tasks[priority] = _task(row)
-        return list(tasks.values())
+                priorities[place], priorities[len(found)] = priorities[len(found)], priority
+                found[priority] = row
+        if len(self.ahead) > _MAX_AHEAD:
+            self.ahead.clear()
+        self.ahead.update(found)
+        return [_task(row) for row in found.values()]
 
     def give_back(self, cursor, priorities):
         known = [p for p in priorities if cursor.execute(self._matches, (p,)).fetchone()]
