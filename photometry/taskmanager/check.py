@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import os
 import sqlite3
 from pathlib import Path
 
@@ -34,6 +33,21 @@ def find_todo_file(path):
     return path.resolve()
 
 
+def check_header(path):
+    """Refuse what is not a SQLite file at all.
+
+    Raises
+    ------
+    TodoFileError
+    """
+    with open(path, "rb") as file:
+        header = file.read(len(_MAGIC))
+    if not header:
+        raise TodoFileError(f"{path}: empty; expected a TODO-file (SQLite) with the table todolist")
+    if header != _MAGIC:
+        raise TodoFileError(f"{path}: not a SQLite file; expected a TODO-file with the table todolist")
+
+
 def check_todo_file(path):
     """Refuse what is not a whole TODO-file.
 
@@ -42,10 +56,10 @@ def check_todo_file(path):
 
     Raises
     ------
-    TodoFileError : empty, not SQLite, truncated, damaged, or without the table ``todolist``
+    TodoFileError : truncated, damaged, or without the table ``todolist``
     CadenceUnknownError : see `migrations`
     """
-    _check_header(path)
+    _check_size(path)
     with contextlib.closing(read_only(path)) as conn:
         try:
             _check_tables(conn, path)
@@ -78,14 +92,10 @@ def fingerprint(path):
     return digest.hexdigest()[:32]
 
 
-def _check_header(path):
+def _check_size(path):
     with open(path, "rb") as file:
         header = file.read(_HEADER_SIZE)
-    size = os.stat(path).st_size
-    if size == 0:
-        raise TodoFileError(f"{path}: empty; expected a TODO-file (SQLite) with the table todolist")
-    if not header.startswith(_MAGIC):
-        raise TodoFileError(f"{path}: not a SQLite file; expected a TODO-file with the table todolist")
+    size = path.stat().st_size
     if len(header) < _HEADER_SIZE or size < _expected_size(header):
         raise TodoFileError(f"{path}: truncated, {size} bytes of {_expected_size(header) or 'more'}; take another copy")
 

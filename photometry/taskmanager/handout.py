@@ -14,7 +14,8 @@ from itertools import islice
 from .schema import TODO_INDEX_NAME
 
 TASK_KEYS = ("priority", "starid", "method", "sector", "camera", "ccd", "cadence", "datasource", "tmag")
-_SELECT = f"SELECT {', '.join('todolist.' + key for key in TASK_KEYS)} FROM todolist"
+_COLUMNS = f"SELECT {', '.join('todolist.' + key for key in TASK_KEYS)}"
+_SELECT = f"{_COLUMNS} FROM todolist"
 
 _LOOK_AHEAD = 256  # tasks fetched at once: more makes the average cheaper and the single fetch slower (0.3 ms)
 _LOOK_AHEAD_LISTED = 65536  # the same where the constraints list stars or priorities, which SQLite reads for each fetch
@@ -56,6 +57,11 @@ class Handout:
             queue = self._queues[conditions] = Queue(conditions)
         return queue.next_but(self._cursor, n, last) if last else queue.next(self._cursor, n)
 
+    def count(self, conditions):
+        """How many tasks match ``conditions``."""
+        sql = f"SELECT COUNT(*) {_from(conditions)} WHERE todolist.status IS NULL{conditions}"
+        return self._cursor.execute(sql).fetchone()[0]
+
     def any(self, n, conditions):
         """``n`` tasks that match ``conditions``, all with the same chance."""
         pool = self._pools.get(conditions)
@@ -92,11 +98,9 @@ class Queue:
         self._looked = _BEFORE_ALL
         self._at_end = False
         self._conditions = conditions
-        listed = "todolist.priority " in conditions or "todolist.starid " in conditions
-        self._step = _LOOK_AHEAD_LISTED if listed else _LOOK_AHEAD
-        index = "" if listed else f" INDEXED BY {TODO_INDEX_NAME}"
+        self._step = _LOOK_AHEAD_LISTED if _is_listed(conditions) else _LOOK_AHEAD
         self._sql = (
-            f"{_SELECT}{index} WHERE todolist.status IS NULL AND todolist.priority > ?{conditions}"
+            f"{_COLUMNS} {_from(conditions)} WHERE todolist.status IS NULL AND todolist.priority > ?{conditions}"
             " ORDER BY todolist.priority LIMIT ?"
         )
 
@@ -142,7 +146,7 @@ class Pool:
     _ONE = f"{_SELECT} WHERE todolist.status IS NULL AND todolist.priority = ?"
 
     def __init__(self, cursor, conditions):
-        sql = f"SELECT todolist.priority FROM todolist WHERE todolist.status IS NULL{conditions}"
+        sql = f"SELECT todolist.priority {_from(conditions)} WHERE todolist.status IS NULL{conditions}"
         self._priorities = array("q", (row[0] for row in cursor.execute(sql)))
         self._matches = f"{self._ONE}{conditions}"
         self.ahead = {}  # priority -> row, of those that were handed out and not taken yet
@@ -168,6 +172,15 @@ class Pool:
     def give_back(self, cursor, priorities):
         known = [p for p in priorities if cursor.execute(self._matches, (p,)).fetchone()]
         self._priorities.extend(known)
+
+
+def _is_listed(conditions):
+    """True where the conditions name tasks or stars, which have an index of their own."""
+    return "todolist.priority " in conditions or "todolist.starid " in conditions
+
+
+def _from(conditions):
+    return "FROM todolist" if _is_listed(conditions) else f"FROM todolist INDEXED BY {TODO_INDEX_NAME}"
 
 
 def _task(row):

@@ -71,8 +71,14 @@ class Ledger:
     def write(self, changes):
         """Make changes (see `changes.apply`), all or none, and take note of them."""
         moves = [(p, self.status(p), new) for name, rows in changes if name == "status" for new, p in rows]
-        self.store.write(changes)
-        self._follow(moves if len(moves) == 1 else _shortened(moves))
+        try:
+            self.store.write(changes)
+            self._follow(moves if len(moves) == 1 else _shortened(moves))
+        except Exception:
+            raise
+        except BaseException:  # interrupted: perhaps written, perhaps not
+            self.store.seen = -1
+            raise
 
     def _follow(self, moves):
         counts, running, queues = self.tally.counts, self.running, self.handout.queues

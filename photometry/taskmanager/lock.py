@@ -62,11 +62,16 @@ class Lock:
     def _create(self):
         """Make the lock file, with its content in it from the first moment; False if there is one already."""
         part = self.path.with_name(f".{self.path.name}-{self._token}")
-        part.write_text(json.dumps(_ourselves() | {"token": self._token}, indent=1) + "\n", encoding="utf-8")
+        try:
+            part.write_text(json.dumps(_ourselves() | {"token": self._token}, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise TodoFileError(f"{self.path}: cannot be written ({error.strerror})") from error
         try:
             os.link(part, self.path)
         except FileExistsError:
-            return False
+            return (
+                part.stat().st_nlink == 2
+            )  # over NFS an answer may be lost, and the second request find the first's link
         except OSError as error:  # a file system without hard links
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                 raise

@@ -5,6 +5,7 @@ import json
 import logging
 import numbers
 import operator
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 from ..errors import ArgumentError, TryAgainError
 from ..status import STATUS
 from .attempts import death, set_aside_changes
-from .check import check_todo_file, find_todo_file
+from .check import check_header, check_todo_file, find_todo_file
 from .cleanup import cleanup_conditions, forgiven, left_running_change, prepare, to_do_again
 from .constraints import LastConstraints
 from .journal import DURABILITIES
@@ -92,7 +93,7 @@ class TaskManager:
         steal_lock=False,
         max_attempts=3,
     ):
-        self.conn = None
+        self.conn, self._pid = None, os.getpid()
         conditions = cleanup_conditions(cleanup_constraints)
         self.summary_interval = _whole_number("summary_interval", summary_interval)
         self.backup_interval = None if backup_interval is None else _whole_number("backup_interval", backup_interval)
@@ -126,8 +127,7 @@ class TaskManager:
         conditions = self._constraints.sql(constraints)
         if not conditions:
             return self._ledger.tally[None]
-        sql = f"SELECT COUNT(*) FROM todolist WHERE status IS NULL{conditions}"
-        return self._store.cursor.execute(sql).fetchone()[0]
+        return self._ledger.handout.count(conditions)
 
     def get_task(self, **constraints):
         """The task to do with the lowest priority, as a dict, or None. It is not marked: see `start_task`.
@@ -299,7 +299,7 @@ class TaskManager:
 
     def close(self):
         """Write the summary, bring the TODO-file up to date, and give it free. Calling it again does no harm."""
-        if self.conn is None:
+        if self.conn is None or os.getpid() != self._pid:  # a forked child does not own the file
             return
         try:
             self.write_summary()
@@ -324,6 +324,7 @@ class TaskManager:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _open(self, load_into_memory, durability):
+        check_header(self.todo_file)
         recover(self.todo_file)
         check_todo_file(self.todo_file)
         kind = MemoryStore if load_into_memory else Store

@@ -69,7 +69,9 @@ class MemoryStore(Store):
         elif self._thread is None or (not self._thread.is_alive() and time.monotonic() >= self._rest_until):
             is_small = self.journal.n_changes < _SMALL[0] and self.path.stat().st_size < _SMALL[1]
             generation = self._next_journal()
-            self._thread = threading.Thread(target=self._fold, args=[generation, is_small], name="todo-file backup", daemon=True)
+            self._thread = threading.Thread(
+                target=self._fold, args=[generation, is_small], name="todo-file backup", daemon=True
+            )
             self._thread.start()
             self._thread.join(None if is_small else _PATIENCE)
 
@@ -77,11 +79,10 @@ class MemoryStore(Store):
         """Replace the TODO-file by what is in memory, and remove the journal."""
         try:
             self.backup()
-            if self._syncer:
-                self._syncer.stop()
-            self.journal.close()
             self._remove_journals(before=self.journal.generation + 1)
         finally:
+            if self._syncer:
+                self._syncer.stop()
             self.journal.close()
             self.conn.close()
 

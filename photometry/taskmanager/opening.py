@@ -37,8 +37,11 @@ def recover(path):
     for part in path.parent.glob(f".{path.name.split('.')[0]}-*.part{''.join(path.suffixes[-2:])}"):
         part.unlink()
     if has_unfinished_business(path):
-        with contextlib.closing(connect(path)) as conn:
-            conn.execute("PRAGMA journal_mode = DELETE")
+        try:
+            with contextlib.closing(connect(path)) as conn:
+                conn.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.DatabaseError as error:
+            raise TodoFileError(f"{path}: damaged, what a killed run left cannot be folded in ({error})") from None
 
 
 def load(path):

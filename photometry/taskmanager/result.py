@@ -84,15 +84,15 @@ def _attempt(attempt, run, status):
     return (
         time.time() if start is None else start,
         get("run", run),
-        get("host"),
+        _text(get("host")),
         _integer("attempt['rank']", get("rank")),
         _real("attempt['end']", get("end")),
         _real("attempt['seconds']", get("seconds")),
         _real("attempt['peak_memory']", get("peak_memory")),
         status,
         0,
-        get("error_class"),
-        get("error_text"),
+        _text(get("error_class")),
+        _text(get("error_text")),
     )
 
 
@@ -157,10 +157,13 @@ def _starids(values):
 
 
 def _text(value):
-    return None if value is None else str(value)
+    if value is None:
+        return None
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # half a surrogate cannot be stored
 
 
 def _messages(errors):
     if not errors:
         return ()
-    return (errors,) if isinstance(errors, str) else tuple(map(str, errors))
+    return (_text(errors),) if isinstance(errors, str) else tuple(map(_text, errors))

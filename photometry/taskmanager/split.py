@@ -7,7 +7,7 @@ from pathlib import Path
 from ..atomic import atomic_write
 from ..errors import ArgumentError, TodoFileError
 from . import schema
-from .check import check_todo_file, find_todo_file
+from .check import check_header, check_todo_file, find_todo_file
 from .create import create_indices, create_tables
 from .lock import Lock
 from .opening import bring_up_to_date, find_journals, identity, load, recover
@@ -101,6 +101,7 @@ def _snapshot(path):
     """The database of a TODO-file in memory, journals of a killed run included; the file is locked meanwhile."""
     lock = Lock(path)
     try:
+        check_header(path)
         recover(path)
         check_todo_file(path)
         with contextlib.closing(load(path)) as conn:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -302,3 +303,31 @@ def test_the_first_line_of_a_journal_names_its_file(todo_file):
     assert journal.path.name == "todo.sqlite.journal-000003"
     assert first[9:] == '{"journal":1,"id":"id","generation":3,"follows":0}'
     assert second[9:] == '[["status",[[1,2]]]]'
+
+
+def test_a_full_disk_in_file_mode_refuses_the_change_and_the_next_one_works(todo_file):
+    with TaskManager(todo_file) as tm:
+        one, two = tm.get_tasks(2)
+        tm.save_result(make_result(one))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(f"{todo_file}-wal"), limits[1]))  # no file may grow
+        try:
+            with pytest.raises(TryAgainError, match=r"todo.sqlite: .*everything saved so far is kept"):
+                tm.save_result(make_result(two))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert tm.get_task()["priority"] == 2
+        tm.save_result(make_result(two, STATUS.WARNING))
+    assert query(todo_file, "SELECT status FROM todolist WHERE priority < 3") == [(1,), (3,)]
+
+
+def test_a_forked_child_that_ends_does_not_close_the_file(tm, todo_file):
+    if os.fork() == 0:
+        try:
+            tm.close()
+            del tm
+        finally:
+            os._exit(0)
+    os.wait()
+    assert (todo_file.parent / "todo.sqlite.lock").exists()
+    assert run_all(tm) == list(range(1, 13))

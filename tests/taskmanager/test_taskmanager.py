@@ -183,6 +183,10 @@ class TestSavingResults:
         sql = "SELECT typeof(mean_flux), typeof(mask_size), typeof(stamp_width), typeof(elaptime) FROM diagnostics"
         assert tuple(tm.cursor.execute(sql).fetchone()) == ("real", "integer", "integer", "real")
 
+    def test_errors_that_are_no_proper_text_are_stored_as_well_as_can_be(self, tm):
+        tm.save_result(make_result(tm.get_task(), STATUS.ERROR, ["é \udcff", ValueError("x")]))
+        assert diagnostics(tm, 1)["errors"] == "é ?\nx"
+
     def test_a_second_result_replaces_the_first(self, tm):
         task = tm.get_task()
         tm.save_result(make_result(task, STATUS.ERROR, ["bad"], filepath_lightcurve="a"))

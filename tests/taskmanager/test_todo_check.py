@@ -119,3 +119,11 @@ class TestCreating:
         assert create_todo(tmp_path / "todo.sqlite", []) == 0
         with TaskManager(tmp_path) as tm:
             assert tm.get_task() is None
+
+
+def test_a_damaged_log_of_a_killed_run_beside_a_foreign_file_is_no_excuse(tmp_path, in_memory):
+    path = tmp_path / "todo.sqlite"
+    not_sqlite(path)
+    (tmp_path / "todo.sqlite-wal").write_bytes(b"x" * 100)
+    with pytest.raises(TodoFileError, match="not a SQLite file"):
+        TaskManager(path, load_into_memory=in_memory)
