@@ -37,6 +37,12 @@ class ApertureSettings(Section):
     )
 
 
+class PsfSettings(Section):
+    """Methods ``psf`` and ``linpsf``."""
+
+    prf: str | None = Field(None, description="folder with the mission's PRF files; none: an analytic PRF, fitted to the stars of the stamp")
+
+
 class OutputSettings(Section):
     """The light-curve file."""
 
@@ -53,6 +59,7 @@ class PhotometrySettings(Section):
     )
     faint_limit: float = Field(18.0, description="mag; fainter stars of the catalogue are not looked at")
     aperture: ApertureSettings = ApertureSettings()
+    psf: PsfSettings = PsfSettings()
     output: OutputSettings = OutputSettings()
 
 

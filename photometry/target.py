@@ -6,15 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from .extract import extract
 from .lightcurve.tasoc import write_lightcurve
 from .methods.metrics import diagnostics
 from .methods.plots import plot_target
-from .methods.registry import get_method
-from .pixels.findtpf import CHECKED, find_target_pixel_file, refuse_other_target
-from .pixels.stampcatalog import catalog_for, with_stars, with_target
-from .pixels.sumimage import good_times, mean_image
-from .pixels.targetpixelfile import read_target_pixel_file
 from .settings import photometry_settings
+from .stampsource import StampSource
 from .status import STATUS
 
 MADE = (STATUS.OK, STATUS.WARNING)  # a light curve is written for these
@@ -26,7 +23,7 @@ def photometry(task, *, input_folder, output_folder, settings=None, method=None,
     Parameters
     ----------
     task : dict, see "Task" in docs/architecture
-    input_folder : where the target pixel files are
+    input_folder : where the target pixel files or the image cubes are, and the star catalogue
     output_folder : where the light curve goes
     settings : PhotometrySettings, or nested dict of the same. What the task itself says under ``settings`` goes first.
     method : name of the method to use whatever the task says
@@ -43,9 +40,9 @@ def photometry(task, *, input_folder, output_folder, settings=None, method=None,
     """
     start = time.perf_counter()
     settings = photometry_settings(settings, task.get("settings"))
-    method = method or task.get("method")
-    stamp, good = prepare_stamp(task, input_folder, settings, catalog)
-    extraction = judge(get_method(method)(stamp, settings), stamp, good)
+    source = StampSource(task, input_folder, settings, catalog)
+    stamp, good, extraction = extract(source, method or task.get("method"))
+    extraction = judge(extraction, stamp, good)
     details = diagnostics(stamp, extraction, good)
     if extraction.status in MADE:
         details["filepath_lightcurve"] = write_lightcurve(output_folder, stamp, extraction, settings)
@@ -58,32 +55,6 @@ def photometry(task, *, input_folder, output_folder, settings=None, method=None,
         "time": time.perf_counter() - start,
         "details": details,
     }
-
-
-def prepare_stamp(task, input_folder, settings, catalog=None):
-    """All that a method needs to know about a task.
-
-    Returns
-    -------
-    stamp : Stamp with its stars and its sum image
-    good : (n_times,) bool array, times of good quality
-    """
-    stamp = read_stamp(task, input_folder)
-    catalog = catalog or catalog_for(stamp, input_folder)
-    if task["starid"] != stamp.target.starid:
-        stamp = with_target(stamp, task["starid"], catalog)
-    stamp = with_stars(stamp, catalog, settings.faint_limit)
-    good = good_times(stamp, settings.good_quality)
-    return dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good)), good
-
-
-def read_stamp(task, input_folder):
-    """The stamp of a task, from a target pixel file that is sure to be of it."""
-    path = find_target_pixel_file(input_folder, task)
-    stamp = read_target_pixel_file(path, datasource=task["datasource"])
-    found = {key: getattr(stamp, key) for key in CHECKED}
-    refuse_other_target(path, task, {"starid": stamp.target.starid, **found})
-    return stamp
 
 
 def plot_path(lightcurve):

@@ -19,6 +19,7 @@ import click
 @click.option("--decl", default=-60.0, show_default=True, help="Where the middle of the image looks [deg].")
 @click.option("--bright", default=6.0, show_default=True, help="Magnitude of the brightest possible star.")
 @click.option("--faint", default=15.0, show_default=True, help="Magnitude of the faintest stars.")
+@click.option("--unresolved", default=0.0, show_default=True, help="Fainter stars by so many magnitudes, in no table.")
 @click.option("--jitter", default=0.01, show_default=True, help="Pointing jitter in each axis [pixels].")
 @click.option("--background", default=100.0, show_default=True, help="Sky in the middle of the image [e-/s per pixel].")
 @click.option("--glow", default=20.0, show_default=True, help="In the corner far from the camera's centre [e-/s].")

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from ..errors import SettingsError
 
 GROUP = "photometry.methods"
-BUILT_IN = {"aperture": "photometry.methods.aperture:aperture"}
+BUILT_IN = {name: f"photometry.methods.{name}:{name}" for name in ("aperture", "halo", "linpsf", "psf")}
 
 
 def get_method(name):

@@ -110,6 +110,26 @@ def fit_movement(positions, reference, shape):
     return movement, scatter
 
 
+def against_usual(movement, measured, usable):
+    """Movement against the usual place of the stars instead of against where the reference frame happened to point.
+
+    Parameters
+    ----------
+    movement : (n_times, 2, 3) array against the reference frame
+    measured : (n_times,) bool array; frames without enough stars keep a movement of zero
+    usable : (n_times,) bool array, frames that say what is usual
+
+    Returns
+    -------
+    array like ``movement``, whose median over the usable frames is zero
+    """
+    counted = measured & usable
+    if not counted.any():
+        return movement
+    usual = np.median(movement[counted], axis=0)
+    return np.where(measured[:, None, None], movement - usual, movement)
+
+
 def movement_at(movement, row, column, shape):
     """How far a place of the image moved.
 

@@ -220,6 +220,7 @@ def _between(frames, measured, model, reference):
     quality = mission_quality | np.where(bad, excluded, 0) | background_flags(level, high=HIGH_BACKGROUND)
     times = _times(frames)
     usable = ~bad
+    movement = pointing.against_usual(movement, np.isfinite(scatter), usable)
     sky = cubepixels.Sky(
         model,
         smooth_in_time(times["time"], measured.mesh, usable),

@@ -9,7 +9,16 @@ from ..atomic import atomic_write
 from ..pixels.catalog import sector_epoch
 from ..pixels.prf import PRF, GaussianPRF
 from . import detector, fullframe_fits
-from .fullframe_scene import Sky, draw_stars, electrons, image_wcs, place_on_image, relative_flux
+from .fullframe_scene import (
+    BRIGHTER_PER_MAG,
+    Sky,
+    draw_magnitudes,
+    draw_stars,
+    electrons,
+    image_wcs,
+    place_on_image,
+    relative_flux,
+)
 from .saturation import bleed
 from .spacecraft import simulate_pointing, start_time
 
@@ -19,6 +28,7 @@ CATALOG_COLUMNS = ["starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff"]
 PATCHES = ((4.0, 60), (8.0, 20), (99.0, 10))  # (down to this magnitude, pixels)
 COSMIC_RAYS = 1e-6  # per pixel and second, that survive on board
 MEAN_HIT = 500.0  # e-
+STARS_AT_ONCE = 5000  # bounds the memory
 
 
 @dataclass
@@ -35,6 +45,7 @@ class FullFrameSimulation:
     cosmic_rays, saturation, collateral : bool; collateral adds the columns and rows that see no sky
     asteroids : int, moving objects
     bright, faint : float, limits of the magnitudes where stars are drawn
+    unresolved : float, mag; fainter stars, down to so many magnitudes below ``faint``, are in the images and in no table
     ra, decl : float, deg, where the middle of the image looks
     """
 
@@ -55,6 +66,7 @@ class FullFrameSimulation:
     asteroids: int = 0
     bright: float = 6.0
     faint: float = 15.0
+    unresolved: float = 0.0
     ra: float = 90.0
     decl: float = -60.0
 
@@ -77,13 +89,14 @@ class FullFrameSimulation:
             self.prf = GaussianPRF(widening=0.3 * (GaussianPRF.DETECTOR_SIZE / self.size) ** 2, axis=centre)
         self._asteroids = self._draw_asteroids(rng)
         self._patches = self._sort_into_patches()
+        self._unresolved = self._draw_unresolved(rng)
 
     def star_image(self, i):
         """Light of the stars alone in exposure ``i``, (n_rows, n_columns) array, e-/s, before saturation."""
         flux = self.flux * relative_flux(self.stars, self._since_start(i))
         motion = self.pointing.motion[i]
         row, column = np.asarray(self.stars["row"]) + motion[0], np.asarray(self.stars["column"]) + motion[1]
-        image = np.zeros(self.size * self.size)
+        image = self._unresolved.copy()
         for some, half in self._patches:
             image += self._render(flux[some], row[some], column[some], half)
         if len(self._asteroids["flux"]):
@@ -162,6 +175,20 @@ class FullFrameSimulation:
         inside = ((rows >= 0) & (rows < self.size))[:, :, None] & ((columns >= 0) & (columns < self.size))[:, None, :]
         pixel = rows[:, :, None] * self.size + columns[:, None, :]
         return np.bincount(pixel[inside], light[inside], minlength=self.size * self.size)
+
+    def _draw_unresolved(self, rng):
+        """Flattened image of the stars below the faint limit: as many as the luminosity function continues to. They stand still."""
+        n = round(len(self.stars) * (10 ** (BRIGHTER_PER_MAG * self.unresolved) - 1))
+        if n == 0:
+            return np.zeros(self.size * self.size)
+        tmag = draw_magnitudes(n, self.faint, self.faint + self.unresolved, rng)
+        row, column = rng.uniform(-0.5, self.size - 0.5, (2, n))
+        half = PATCHES[-1][1]
+        parts = range(0, n, STARS_AT_ONCE)
+        return sum(
+            self._render(electrons(tmag[i:][:STARS_AT_ONCE]), row[i:][:STARS_AT_ONCE], column[i:][:STARS_AT_ONCE], half)
+            for i in parts
+        )
 
     def _draw_asteroids(self, rng):
         n = self.asteroids

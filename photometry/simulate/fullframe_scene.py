@@ -66,8 +66,7 @@ def draw_stars(n, wcs, shape, rng, *, bright=6.0, faint=15.0, epoch=2018.6):
     stars : Table with starid, ra, decl (deg, J2000), pm_ra, pm_decl (mas/yr), tmag, teff (K), row, column (0-based, at
         ``epoch``), kind, period, t0, duration (days), amplitude; brightest first
     """
-    lowest = 10 ** (BRIGHTER_PER_MAG * (bright - faint))
-    tmag = np.sort(faint + np.log10(rng.uniform(lowest, 1, n)) / BRIGHTER_PER_MAG)
+    tmag = np.sort(draw_magnitudes(n, bright, faint, rng))
     row, column = (rng.uniform(-0.5, size - 0.5, n) for size in shape)
     stars = Table({"starid": np.arange(1, n + 1), "tmag": np.round(tmag, 4), "row": row, "column": column})
     stars["teff"] = np.round(rng.normal(5500, 800, n).clip(3000, 12000))
@@ -76,6 +75,12 @@ def draw_stars(n, wcs, shape, rng, *, bright=6.0, faint=15.0, epoch=2018.6):
     place_on_sky(stars, wcs, epoch)
     _draw_signals(stars, rng)
     return stars
+
+
+def draw_magnitudes(n, bright, faint, rng):
+    """Magnitudes between two limits whose number grows by a constant factor per magnitude, (n,) array."""
+    lowest = 10 ** (BRIGHTER_PER_MAG * (bright - faint))
+    return faint + np.log10(rng.uniform(lowest, 1, n)) / BRIGHTER_PER_MAG
 
 
 def place_on_sky(stars, wcs, epoch):

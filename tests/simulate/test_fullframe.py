@@ -89,7 +89,9 @@ def test_the_far_corner_glows_and_scattered_light_rises_at_the_end():
 
 
 def test_moving_objects_move():
-    simulation = FullFrameSimulation(size=128, n_frames=100, stars=one_star(tmag=16), asteroids=1, seed=2, sky=DARK)
+    simulation = FullFrameSimulation(
+        size=128, n_frames=100, stars=one_star(tmag=16), asteroids=1, seed=2, sky=DARK, unresolved=0
+    )
     places = [np.unravel_index(np.argmax(simulation.star_image(i)), (128, 128)) for i in (5, 40)]
     assert np.hypot(*np.subtract(*places)) > 5
 
@@ -143,3 +145,14 @@ class TestFiles:
         assert np.median(image[:64, 44:-44]) > 50
         assert not image[:, :44].any()
         assert not image[64:].any()
+
+
+def test_unresolved_stars_follow_the_luminosity_function():
+    plain = FullFrameSimulation(size=128, n_frames=3, stars=200, seed=6, sky=DARK)
+    deep = FullFrameSimulation(size=128, n_frames=3, stars=200, seed=6, sky=DARK, unresolved=2.0)
+    more = (deep.star_image(1) - plain.star_image(1)).sum()
+    # 10^0.35 times as many stars per magnitude, each 10^-0.4 as bright: the light of one magnitude below 15 and the next
+    n = 200 * (10**0.35 - 1), 200 * (10**0.7 - 10**0.35)
+    expected = sum(number * 10 ** (-0.4 * (mag - 20.54)) for number, mag in zip(n, (15.52, 16.52), strict=True))
+    assert more == pytest.approx(expected, rel=0.1)
+    assert np.array_equal(plain.truth()["tmag"], deep.truth()["tmag"])

@@ -1,0 +1,141 @@
+"""Halo photometry: the light around a saturated star, weighted so that its light curve is as quiet as can be.
+
+The flux is a weighted sum of all pixels, with weights that are not negative and sum to 1, chosen so that the total
+variation of the flux, the sum of its steps from one time to the next, is smallest relative to its mean. Pixels whose charge
+comes and goes with the pointing get no weight; what all pixels share, the star's own variation, cannot be weighted
+away. (White et al. 2017, MNRAS 471, 2882, equations 1 and 2.)
+"""
+
+import numpy as np
+
+from ..errors import BadInputError
+from ..pixels.sumimage import good_times
+from .aperture import contamination, edge_flux
+from .extraction import Extraction
+from .sums import inside, judge_pixels
+
+MIN_TIMES = 10
+MAX_ROUNDS = 500
+SMOOTHING = 1e-7  # of the mean flux: steps below it count with their square, so that the sum can be differentiated
+NEGLIGIBLE = 1e-6  # weights below this share of the largest do not count as part of the mask
+EXPECTED_ZERO_POINT = {"TESS": 20.54, "Kepler": 25.1, "K2": 25.1}  # mag of 1 e-/s
+
+
+def halo(stamp, settings):
+    """Halo photometry of a target.
+
+    Parameters
+    ----------
+    stamp : Stamp with its sum image and catalogue
+    settings : PhotometrySettings
+
+    Returns
+    -------
+    Extraction, whose flux is scaled to the mean that the target's magnitude lets expect
+
+    Raises
+    ------
+    BadInputError : too few times or pixels have values
+    """
+    good = good_times(stamp, settings.good_quality)
+    usable = np.isfinite(stamp.flux[good]).all(axis=0) & (stamp.sumimage > 0)
+    if good.sum() < MIN_TIMES or not usable.any():
+        raise BadInputError(
+            f"{stamp.path}: halo photometry needs {MIN_TIMES} good times and pixels with values at all of them; "
+            f"there are {good.sum()} times and {usable.sum()} pixels"
+        )
+    weights = quietest_weights(inside(stamp.flux, usable)[good])
+    return _describe(stamp, usable, weights, good)
+
+
+def quietest_weights(pixels):
+    """The weights that minimise the total variation of the weighted sum over its mean.
+
+    The problem is made free of bounds by weights = exp(x) / sum(exp(x)).
+
+    Parameters
+    ----------
+    pixels : (n_times, n_pixels) array, e-/s, whose means are positive
+
+    Returns
+    -------
+    (n_pixels,) array, not negative, of sum 1
+    """
+    from scipy.optimize import minimize
+
+    mean = pixels.mean(axis=0)
+    relative = pixels / mean  # in units of each pixel's mean: all pixels start with a say by their flux
+    steps = np.diff(relative, axis=0)
+    start = np.log(mean / mean.sum())
+    found = minimize(
+        total_variation,
+        start,
+        args=(steps,),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": MAX_ROUNDS, "maxfun": 2 * MAX_ROUNDS},
+    )
+    shares = _softmax(found.x)  # of the mean flux
+    weights = shares / mean
+    return weights / weights.sum()
+
+
+def total_variation(x, steps):
+    """Total variation of the flux relative to its mean, and its gradient.
+
+    Parameters
+    ----------
+    x : (n_pixels,) array; a pixel's share of the mean flux is its part of the sum of exp(x)
+    steps : (n_times - 1, n_pixels) array, steps of the pixels' fluxes over their means
+
+    Returns
+    -------
+    value : float
+    gradient : (n_pixels,) array
+    """
+    shares = _softmax(x)
+    step = steps @ shares
+    size = np.sqrt(step**2 + SMOOTHING**2)
+    slope = steps.T @ (step / size)
+    return size.sum(), shares * (slope - shares @ slope)
+
+
+def _softmax(x):
+    powers = np.exp(x - x.max())
+    return powers / powers.sum()
+
+
+def _describe(stamp, usable, weights, good):
+    flux = np.nan_to_num(inside(stamp.flux, usable)) @ weights
+    expected = 10 ** (-0.4 * (stamp.target.tmag - EXPECTED_ZERO_POINT[stamp.mission]))
+    scale = expected / np.median(flux[good]) if np.isfinite(expected) else 1.0
+    mask = np.zeros(stamp.shape, dtype=bool)
+    mask[usable] = weights > NEGLIGIBLE * weights.max()
+    missing = ~np.isfinite(inside(stamp.flux, usable)).all(axis=1)
+    errors = np.sqrt(np.nan_to_num(inside(stamp.flux_err, usable)) ** 2 @ weights**2)
+    background_err = np.nan_to_num(inside(stamp.background_err, usable)) @ weights
+    return Extraction(
+        method="halo",
+        flux=np.where(missing, np.nan, scale * flux),
+        flux_err=np.where(missing, np.nan, scale * np.hypot(errors, background_err)),
+        background=scale * (np.nan_to_num(inside(stamp.background, usable)) @ weights),
+        background_err=scale * background_err,
+        centroid=_centroid(stamp),
+        mask=mask,
+        position_mask=mask,
+        pixel_quality=judge_pixels(inside(stamp.flux, mask), stamp.quality, stamp.mission),
+        contamination=contamination(stamp, mask),
+        edge_flux=edge_flux(stamp.sumimage, mask),
+    )
+
+
+def _centroid(stamp):
+    """The target's place by the catalogue and the pointing: charge that bleeds says nothing about it."""
+    (index,) = np.flatnonzero(stamp.catalog["starid"] == stamp.target.starid)
+    place = np.array(
+        [stamp.column + stamp.catalog["column"][index], stamp.row + stamp.catalog["row"][index]], dtype=float
+    )
+    return place + np.nan_to_num(stamp.pos_corr)
+
+
+halo.fixed_stamp = True

@@ -1,0 +1,183 @@
+"""The stars of a stamp as a model that is linear in their fluxes, at all times at once.
+
+At one time, the image is ``A @ f``: column ``s`` of ``A`` is the response of the pixels to one electron from star ``s``. The
+stars move together, by fractions of a pixel, so ``A`` at any time follows from a grid of 5x5 responses around the mean
+place: a polynomial of fourth degree in the movement, in row and column.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import BadInputError
+from ..pixels.prf import open_prf
+from ..pixels.sumimage import good_times
+from .fittedprf import fit_prf
+
+MAX_FAINTER = (
+    5.0  # mag; stars fainter than the target by more are not fitted, but removed with the flux of their magnitude
+)
+MIN_SEPARATION = 0.25  # pixels; stars closer to a brighter one than this cannot be told from it
+FULL_WELL = 1e5  # e-/s; pixels near it have lost or gained charge
+NODES = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+TARGET_SHARE = 0.01  # of the target's flux in a pixel that counts as the target's
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The stars that are fitted, and how pixels respond to them. ``index`` 0 is the target."""
+
+    row: np.ndarray  # (n_stars,) detector rows and columns at the mean pointing
+    column: np.ndarray
+    tmag: np.ndarray
+    responses: np.ndarray  # (25, n_pixels, n_stars): at row and column offsets of `NODES` times step each
+    step: float  # pixels
+    used: np.ndarray  # (n_rows, n_columns) bool, the pixels that are fitted
+    fixed: np.ndarray  # (n_pixels,) e-/s, of faint stars that are not fitted
+
+    def weights(self, shift):
+        """How much each of the responses counts at a movement.
+
+        Parameters
+        ----------
+        shift : (n_times, 2) array, pixels: column, row (the order of `Stamp.pos_corr`)
+
+        Returns
+        -------
+        (n_times, 25) array, and its derivatives by row and by column, likewise
+        """
+        in_row, slope_row = _lagrange(shift[:, 1] / self.step)
+        in_column, slope_column = _lagrange(shift[:, 0] / self.step)
+        value, by_row, by_column = (
+            np.einsum("ti,tj->tij", a, b).reshape(len(shift), -1)
+            for a, b in ((in_row, in_column), (slope_row, in_column), (in_row, slope_column))
+        )
+        return value, by_row / self.step, by_column / self.step
+
+    def response(self, weights):
+        """The response of the pixels for rows of weights, (n_times, n_pixels, n_stars) array."""
+        return np.tensordot(weights, self.responses, 1)
+
+    @property
+    def mean_response(self):
+        """(n_pixels, n_stars) array, without movement"""
+        return self.responses[len(self.responses) // 2]
+
+
+def make_scene(stamp, prf, shift, *, min_step=0.1):
+    """The stars on and near a stamp.
+
+    Parameters
+    ----------
+    stamp : Stamp with its stars and its sum image
+    prf : PRF
+    shift : (n_times, 2) array, pixels, of all stars against their places in the catalogue
+    min_step : float, pixels; movements up to this size are well described
+
+    Returns
+    -------
+    Scene
+
+    Raises
+    ------
+    BadInputError : no pixel of the stamp can be used
+    """
+    stars = _stars(stamp)
+    fitted = stars["tmag"] <= stars["tmag"][0] + MAX_FAINTER
+    used = usable_pixels(stamp)
+    if not used.any():
+        raise BadInputError(f"{stamp.path}: no pixel of the stamp is below saturation; use method 'halo'")
+    step = max(min_step, 1.2 * float(np.nanpercentile(np.abs(shift), 99)))
+    offsets = step * np.array([(dy, dx) for dy in NODES for dx in NODES])
+    row, column = stars["row"] + stamp.row, stars["column"] + stamp.column
+    responses = np.array([_response(prf, stamp, used, row[fitted] + dy, column[fitted] + dx) for dy, dx in offsets])
+    zero_point = _zero_point(stamp, stars["tmag"], fitted, responses[len(offsets) // 2], used)
+    faint = _response(prf, stamp, used, row[~fitted], column[~fitted])
+    fixed = faint @ 10 ** (-0.4 * (stars["tmag"][~fitted] - zero_point))
+    return Scene(row[fitted], column[fitted], stars["tmag"][fitted], responses, step, used, fixed)
+
+
+def pointing(stamp, bitmask=None):
+    """Where the stars are against the catalogue, as far as the pointing is known.
+
+    Returns
+    -------
+    shift : (n_times, 2) array, pixels: column, row
+    mean, scatter : (2,) arrays, likewise, over the times that the sum image is the mean of
+    """
+    shift = np.nan_to_num(stamp.pos_corr)
+    good = good_times(stamp, bitmask)
+    in_sum = shift[good] if good.any() else shift
+    return shift, in_sum.mean(axis=0), in_sum.std(axis=0)
+
+
+def prf_for(stamp, folder, scatter=(0.0, 0.0)):
+    """The PRF of a stamp: the mission's where there is a folder with its files, else one fitted to the sum image.
+
+    Parameters
+    ----------
+    scatter : (2,) array, pixels: column, row; of the pointing while the sum image was made
+    """
+    if folder is not None and stamp.mission == "TESS":
+        return _mission_prf(folder, stamp.camera, stamp.ccd, stamp.sector)
+    stars = _stars(stamp)
+    bright = stars["tmag"] <= stars["tmag"][0] + MAX_FAINTER
+    used = usable_pixels(stamp)
+    error = np.nanmedian(stamp.flux_err, axis=0)
+    weight = np.where(used & (error > 0), 1 / np.where(error > 0, error, 1) ** 2, 0)
+    rows, columns = (
+        first + np.arange(size) for first, size in zip((stamp.row, stamp.column), stamp.shape, strict=True)
+    )
+    row, column = stars["row"][bright] + stamp.row, stars["column"][bright] + stamp.column
+    smear = scatter[1], scatter[0]
+    return fit_prf(np.nan_to_num(stamp.sumimage), weight, row, column, rows, columns, smear)
+
+
+@functools.lru_cache(maxsize=4)
+def _mission_prf(folder, camera, ccd, sector):
+    """The PRF of a CCD; kept for the next target."""
+    return open_prf(folder, camera, ccd, sector)
+
+
+def usable_pixels(stamp):
+    """(n_rows, n_columns) bool array: pixels with a value, below saturation."""
+    with np.errstate(invalid="ignore"):
+        return np.isfinite(stamp.sumimage) & (stamp.sumimage < 0.9 * FULL_WELL)
+
+
+def _stars(stamp):
+    """Row, column, tmag of the stars, the target first; without those that a brighter star hides."""
+    table = stamp.catalog
+    is_target = np.asarray(table["starid"]) == stamp.target.starid
+    order = np.lexsort([np.asarray(table["tmag"]), ~is_target])
+    row, column, tmag = (np.asarray(table[name], dtype=float)[order] for name in ("row", "column", "tmag"))
+    distance = np.hypot(row[:, None] - row, column[:, None] - column)
+    hidden = np.tril(distance < MIN_SEPARATION, -1).any(axis=1)
+    return {"row": row[~hidden], "column": column[~hidden], "tmag": np.where(np.isfinite(tmag), tmag, 20.0)[~hidden]}
+
+
+def _response(prf, stamp, used, row, column):
+    """(n_pixels, n_stars) array"""
+    rows, columns = stamp.row + np.arange(stamp.shape[0]), stamp.column + np.arange(stamp.shape[1])
+    return prf.evaluate(row, column, rows, columns)[:, used].T
+
+
+def _zero_point(stamp, tmag, fitted, response, used):
+    """Magnitude of 1 e-/s on this stamp, from the fluxes that its stars have in the sum image."""
+    flux = np.linalg.lstsq(response, stamp.sumimage[used], rcond=None)[0]
+    known = flux > 0
+    if not known.any():
+        return 20.54
+    brightness = flux[known]
+    return float(np.average(tmag[fitted][known] + 2.5 * np.log10(brightness), weights=brightness))
+
+
+def _lagrange(x):
+    """The polynomials that are 1 at one of `NODES` and 0 at the others, and their slopes: two (n, 5) arrays."""
+    value, slope = np.ones((2, len(x), len(NODES)))
+    for i, node in enumerate(NODES):
+        others = np.delete(NODES, i)
+        polynomial = np.poly1d(others, r=True) / np.prod(node - others)
+        value[:, i], slope[:, i] = polynomial(x), polynomial.deriv()(x)
+    return value, slope

@@ -1,0 +1,84 @@
+"""Halo photometry: `photometry.methods.halo`."""
+
+import numpy as np
+import pytest
+from psf_stamps import make_stamp
+from scipy.optimize import approx_fprime
+
+from photometry.errors import BadInputError
+from photometry.methods.aperture import measure
+from photometry.methods.halo import halo, quietest_weights, total_variation
+from photometry.settings import photometry_settings
+from photometry.simulate.saturation import bleed
+
+SETTINGS = photometry_settings(None)
+
+
+@pytest.fixture(scope="module")
+def saturated():
+    """A star of tmag 4 whose charge leaves the stamp with the pointing, and its signal of 500 ppm."""
+    rng = np.random.default_rng(1)
+    time = np.arange(400) / 48
+    signal = 1 + 500e-6 * np.sin(2 * np.pi * time / 1.7)
+    motion = 0.05 * rng.standard_normal((400, 2))
+    stamp, flux = make_stamp(
+        tmag=[4.0], row=[20.2], column=[14.1], n_times=400, shape=(41, 29), signal=[signal], motion=motion, bleed=bleed
+    )
+    return stamp, flux[0], signal
+
+
+def amplitude_of(flux, signal):
+    """How much of the signal is in the flux, and the scatter around it (ppm)."""
+    relative = flux / np.median(flux) - 1
+    fit = np.polyfit(signal - 1, relative, 1)
+    return fit[0], 1e6 * np.std(relative - np.polyval(fit, signal - 1))
+
+
+def test_a_signal_of_500_ppm_survives_on_a_saturated_star(saturated):
+    stamp, flux, signal = saturated
+    found = halo(stamp, SETTINGS)
+    share, scatter = amplitude_of(found.flux, signal)
+    assert share == pytest.approx(1, abs=0.05)
+    assert scatter < 100
+    assert np.median(found.flux) == pytest.approx(flux, rel=1e-6)
+
+
+def test_it_is_quieter_than_the_sum_of_an_aperture_that_cuts_the_bleeding_column(saturated):
+    stamp, _, signal = saturated
+    mask = np.zeros(stamp.shape, bool)
+    mask[14:27, 8:21] = True
+    assert (
+        amplitude_of(halo(stamp, SETTINGS).flux, signal)[1]
+        < 0.3 * amplitude_of(measure(stamp, mask, method="a").flux, signal)[1]
+    )
+
+
+def test_gradient_is_that_of_finite_differences():
+    rng = np.random.default_rng(2)
+    steps, x = rng.standard_normal((30, 8)), rng.standard_normal(8)
+    assert np.allclose(
+        total_variation(x, steps)[1], approx_fprime(x, lambda x: total_variation(x, steps)[0], 1e-7), atol=1e-4
+    )
+
+
+def test_weights_are_positive_sum_to_one_and_avoid_noise_that_only_some_pixels_have():
+    rng = np.random.default_rng(3)
+    pixels = 1000 + rng.standard_normal((300, 10))
+    pixels[:, 4:] += 50 * rng.standard_normal((300, 6))
+    weights = quietest_weights(pixels)
+    assert np.all(weights >= 0)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[:4].sum() > 0.98
+
+
+def test_weights_cancel_charge_that_moves_between_two_pixels():
+    rng = np.random.default_rng(4)
+    moved = 30 * rng.standard_normal(300)
+    pixels = 1000 + np.column_stack([moved, -moved]) + 0.1 * rng.standard_normal((300, 2))
+    assert np.allclose(quietest_weights(pixels), 0.5, atol=0.01)
+
+
+def test_too_few_times_are_refused():
+    stamp, _ = make_stamp(tmag=[5.0], row=[7.0], column=[7.0], n_times=5)
+    with pytest.raises(BadInputError, match="there are 5 times"):
+        halo(stamp, SETTINGS)

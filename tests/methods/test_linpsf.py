@@ -1,0 +1,122 @@
+"""Linear PSF photometry: `photometry.methods.linpsf`, `leastsquares`, `places`, `fittedprf`."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from psf_stamps import make_stamp
+
+from photometry.errors import BadInputError
+from photometry.methods.fittedprf import StretchedPRF, fit_prf
+from photometry.methods.leastsquares import solver
+from photometry.methods.linpsf import linpsf
+from photometry.methods.places import fit_offset
+from photometry.pixels.prf import TESS_LIKE, GaussianPRF
+from photometry.settings import photometry_settings
+from photometry.status import STATUS
+
+SETTINGS = photometry_settings(None)
+
+
+def test_flux_of_a_star_between_others_is_that_of_the_truth():
+    stamp, flux = make_stamp(tmag=[10.0, 10.5, 11.0, 12.0], row=[7.2, 9.4, 4.1, 7.9], column=[6.8, 8.1, 5.0, 4.2])
+    found = linpsf(stamp, SETTINGS)
+    assert found.status is STATUS.OK
+    assert np.median(found.flux) == pytest.approx(flux[0], rel=0.003)
+    assert found.contamination > 0.1
+
+
+def test_errors_are_the_scatter_of_the_flux():
+    stamp, _ = make_stamp(tmag=[11.0, 11.5], row=[7.2, 9.4], column=[6.8, 8.1], n_times=600)
+    found = linpsf(stamp, SETTINGS)
+    assert np.std(found.flux) == pytest.approx(np.median(found.flux_err), rel=0.15)
+
+
+def test_a_neighbour_that_varies_does_not_leak_into_the_target():
+    dip = 1 - 0.5 * (np.arange(200) % 40 < 8)
+    stamp, flux = make_stamp(tmag=[11.0, 10.5], row=[7.0, 9.2], column=[7.0, 7.6], signal=[np.ones(200), dip])
+    found = linpsf(stamp, SETTINGS)
+    inside = dip < 1
+    leak = (np.mean(found.flux[inside]) - np.mean(found.flux[~inside])) / (0.5 * flux[1])
+    assert abs(leak) < 0.01
+
+
+def test_pointing_jitter_does_not_reach_the_flux():
+    rng = np.random.default_rng(3)
+    motion = 0.1 * rng.standard_normal((400, 2))
+    stamp, flux = make_stamp(tmag=[9.0], row=[7.3], column=[6.6], n_times=400, motion=motion)
+    found = linpsf(stamp, SETTINGS)
+    assert np.std(found.flux) / flux[0] < 1.3 * np.median(found.flux_err) / flux[0]
+    assert np.allclose(found.centroid - found.centroid.mean(axis=0), motion - motion.mean(axis=0), atol=1e-6)
+
+
+def test_times_without_pixels_have_no_flux_and_others_are_not_touched():
+    stamp, flux = make_stamp(tmag=[10.0], row=[7.0], column=[7.0])
+    stamp.flux[5] = np.nan
+    stamp.flux[6, 0, 0] = np.nan
+    found = linpsf(stamp, SETTINGS)
+    assert np.flatnonzero(np.isnan(found.flux)).tolist() == [5]
+    assert found.flux[6] == pytest.approx(flux[0], rel=0.02)
+
+
+def test_a_stamp_of_saturated_pixels_is_refused():
+    stamp, _ = make_stamp(tmag=[10.0], row=[7.0], column=[7.0])
+    with pytest.raises(BadInputError, match="halo"):
+        linpsf(dataclasses.replace(stamp, sumimage=np.full(stamp.shape, 1.5e5)), SETTINGS)
+
+
+@pytest.mark.real_data
+def test_mission_prf_files_are_used_where_they_are(shared_data):
+    settings = photometry_settings({"psf": {"prf": str(shared_data / "prf")}})
+    from photometry.pixels.prf import TessPRF
+
+    prf = TessPRF.read(shared_data / "prf", 4, 1, 1)
+    stamp, flux = make_stamp(
+        tmag=[10.0, 11.0], row=[7.2, 9.4], column=[6.8, 8.1], prf=prf, n_times=50, corner=(300, 1800)
+    )
+    assert np.median(linpsf(stamp, settings).flux) == pytest.approx(flux[0], rel=0.003)
+
+
+class TestParts:
+    def test_offset_of_all_stars_is_found_in_the_sum_image(self):
+        stamp, _ = make_stamp(tmag=[10, 11, 12], row=[7.2, 9.4, 4.1], column=[6.8, 8.1, 5.0], offset=(0.12, -0.2))
+        offset, fitted = fit_offset(stamp, GaussianPRF(), np.zeros(2))
+        assert fitted
+        assert np.allclose(offset, (-0.2, 0.12), atol=0.002)  # column, row
+
+    def test_an_offset_too_large_to_be_true_is_not_used(self):
+        stamp, _ = make_stamp(tmag=[10.0], row=[7.0], column=[7.0], offset=(2.0, 2.0))
+        offset, fitted = fit_offset(stamp, GaussianPRF(), np.zeros(2))
+        assert not fitted
+        assert not offset.any()
+
+    def test_width_of_the_response_is_fitted(self):
+        prf = GaussianPRF([(share, 1.3 * sigma) for share, sigma in TESS_LIKE])
+        image = prf.render(
+            np.array([5e4, 1e4]), np.array([7.3, 4.2]), np.array([6.6, 9.0]), np.arange(15), np.arange(15)
+        )
+        found = fit_prf(
+            image, np.ones((15, 15)), np.array([7.3, 4.2]), np.array([6.6, 9.0]), np.arange(15), np.arange(15)
+        )
+        assert np.allclose(found.stretch, 1.3, rtol=0.01)
+
+    def test_unstretched_response_is_the_analytic_one(self):
+        place = np.array([7.3]), np.array([6.6]), np.arange(15), np.arange(15)
+        assert np.allclose(StretchedPRF((1, 1)).evaluate(*place), GaussianPRF().evaluate(*place), atol=1e-12)
+
+    def test_solver_agrees_with_least_squares_one_time_at_a_time(self):
+        rng = np.random.default_rng(1)
+        response = rng.standard_normal((6, 30, 4)) * [1, 1, 1e5, 1e-3]
+        weight = rng.uniform(0.5, 2, (6, 30))
+        weight[2, 5] = 0
+        pixels = rng.standard_normal((6, 30))
+        found = np.einsum("tsp,tp->ts", solver(response, weight), pixels)
+        for t in range(6):
+            root = np.sqrt(weight[t])
+            expected = np.linalg.lstsq(response[t] * root[:, None], pixels[t] * root, rcond=None)[0]
+            assert np.allclose(found[t], expected, rtol=1e-6)
+
+    def test_two_stars_at_one_place_share_their_flux(self):
+        response = np.ones((1, 5, 2))
+        found = solver(response, np.ones((1, 5)))[0] @ np.full(5, 4.0)
+        assert np.allclose(found, 2)
