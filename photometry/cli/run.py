@@ -152,7 +152,6 @@ def _settings(todo_file, options):
 
 
 def _run(todo_file, output, settings, options):
-    from ..scheduler.launch import is_master
     from ..scheduler.run import Plan, run
 
     summary = options["summary"] or output / "summary.json"
@@ -168,13 +167,17 @@ def _run(todo_file, output, settings, options):
         quiet=options["quiet"],
         command=shlex.join(sys.argv),
         pdb=options["pdb"],
+        report=lambda: _report(summary, options["quiet"]),
     )
-    code = run(plan)
-    if is_master() and not options["quiet"]:
+    return run(plan)
+
+
+def _report(summary, quiet):
+    """Say how the run went."""
+    if not quiet:
         from ..report.status import print_status, read_summary
 
         print_status(read_summary(summary))
-    return code
 
 
 def _handler(todo_file, output, settings, options):

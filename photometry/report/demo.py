@@ -73,7 +73,7 @@ def read_flux(path):
     """(time, flux, error) of the good times of one of our light curves."""
     with fits.open(path) as hdus:
         table = hdus["LIGHTCURVE"].data
-        good = np.isfinite(table["TIME"] + table["FLUX_RAW"]) & (table["QUALITY"] & DEFAULT_BITMASK == 0)
+        good = np.isfinite(table["TIME"] + table["FLUX_RAW"]) & (table["QUALITY"] & DEFAULT_BITMASK["TESS"] == 0)
         return tuple(np.array(table[name][good], dtype=float) for name in ("TIME", "FLUX_RAW", "FLUX_RAW_ERR"))
 
 

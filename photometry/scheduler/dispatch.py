@@ -16,6 +16,7 @@ from functools import partial
 from itertools import takewhile
 
 from ..status import STATUS
+from .failures import FailureGroups
 from .limits import Durations, TaskLimits
 from .protocol import DIED, TRY_AGAIN
 
@@ -82,6 +83,7 @@ class Dispatch:
     ):
         self.source = source
         self.durations = Durations()
+        self.failures = FailureGroups()
         self.stopping = None  # why nothing more is handed out
         self.trouble = None  # what outside kept tasks from being done (disk full)
         self.counts = Counter(saved=0, failed=0, lost=0, released=0)
@@ -148,8 +150,8 @@ class Dispatch:
             (running,) = state.tasks
         if running is None:
             self._suspects.update(state.tasks)
-        if self._drop(state, running) is not None:
-            self._died(running, why)
+        if (task := self._drop(state, running)) is not None:
+            self._died(task, why)
         self._give_back(state, list(state.tasks), f"{state.name} was lost")
         return self._feed_hungry(now)
 
@@ -224,22 +226,25 @@ class Dispatch:
         if task is None:
             log.warning("%s reports task %s, which it was not given; dropped", state.name, result["priority"])
         elif DIED in result:
-            self._died(result["priority"], result[DIED], **result.get("attempt", {}))
+            self._died(task, result[DIED], **result.get("attempt", {}))
         else:
             seconds = result.get("time") or 0.0
             self.durations.learn(task, seconds)
             self._mean_time = seconds if self._mean_time is None else 0.9 * self._mean_time + 0.1 * seconds
             self._unsaved_since = min(self._unsaved_since, now)
             self._unsaved.append(result)
-            self.counts["failed"] += result.get("status") == STATUS.ERROR
+            if result.get("status") == STATUS.ERROR:
+                self.counts["failed"] += 1
+                self.failures.add(result)
 
-    def _died(self, id_, why, **info):
-        if self.source.fail_attempt(id_, why, **info):
+    def _died(self, task, why, **info):
+        info.pop("error_text", None)  # says the same as why
+        if self.source.fail_attempt(task["priority"], why, **info):
             self._drained = False
             self._left += 1
         else:
             self.counts["failed"] += 1
-            log.error("task %s is set aside: %s", id_, why)
+            self.failures.add(task, why)
 
     def _give_back(self, state, ids, why):
         ids = [id_ for id_ in ids if self._drop(state, id_) is not None]

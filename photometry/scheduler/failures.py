@@ -3,9 +3,6 @@
 import re
 from dataclasses import dataclass
 
-from ..status import STATUS
-from .protocol import DIED
-
 MOST_GROUPS = 200  # kept; what comes after goes into one last group, so that a summary stays a summary
 
 
@@ -30,17 +27,15 @@ class FailureGroups:
     def __init__(self):
         self._groups = {}
 
-    def add(self, results):
-        """Look at results; those with status ERROR, and the news of dead processes, are counted."""
-        for result in results:
-            if result.get("status") == STATUS.ERROR or DIED in result:
-                self._add(result)
-
-    def _add(self, result):
+    def add(self, result, why=None):
+        """Count a result with status ERROR, or, with ``why``, a task that took its process down."""
         attempt = result.get("attempt", {})
-        errors = result.get("details", {}).get("errors") or [""]
-        text = attempt.get("error_text") or errors[-1]
-        key = attempt.get("error_class") or "", without_numbers(text), attempt.get("where") or ""
+        if why is None:
+            errors = result.get("details", {}).get("errors") or [""]
+            text = attempt.get("error_text") or errors[-1]
+            key = attempt.get("error_class") or "", without_numbers(text), attempt.get("where") or ""
+        else:
+            text, key = why, ("ProcessDied", without_numbers(why), "")
         if key not in self._groups and len(self._groups) >= MOST_GROUPS:
             key = "", "other causes", ""
         if key not in self._groups:

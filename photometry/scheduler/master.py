@@ -23,7 +23,7 @@ class Master:
     engine : `serial.SerialEngine`, `processes.ProcessEngine` or `mpi.MpiEngine`
     grace : s that running tasks get to end after a request to stop
     last_call : time of the monotonic clock by which the loop ends whatever is running, or None
-    observers : callables(list of results), told of all results before they are saved
+    observers : callables(list of results), told of all results
     progress : `progress.Progress` or None
     """
 
@@ -66,9 +66,10 @@ class Master:
     def _handle(self, worker, message, now):
         kind = message[0]
         if kind == RESULTS:
+            actions = self._dispatch.results(worker, message[1], message[2], now=now)
             for observe in self._observers:
                 observe(message[1])
-            return self._dispatch.results(worker, message[1], message[2], now=now)
+            return actions
         if kind == READY:
             return self._dispatch.joined(worker, now, name=f"worker {worker} on {message[1]}, process {message[2]}")
         if kind == LOST:

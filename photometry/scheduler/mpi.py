@@ -170,19 +170,23 @@ class MpiEngine:
         """Number of ranks that work."""
         return len(self._working)
 
-    def dismiss(self):
-        """Tell all ranks to end, where the run cannot start."""
+    def close(self, patience=2.0):
+        """Have the ranks that still work end; those that do not within ``patience`` seconds are ended by `end_job`."""
         for rank in self._working:
             self.send(rank, (FINISH,))
-        self._mail.flush()
-
-    def close(self):
-        """Deliver what was sent. Ranks that still work or hang are ended by `end_job`."""
+        end = time.monotonic() + patience
+        while self._working and time.monotonic() < end:
+            self.receive(0.1)  # what was not saved is done again
         self._mail.flush()
         self.abandoned |= self._working
+        self._working = set()
 
     def end_job(self, code):
         """After everything is safe: where ranks hang, the only way to end is to end them all, with ``code``."""
         if self.abandoned:
             log.warning("ranks %s did not end by themselves; the MPI job is ended", sorted(self.abandoned))
-            abort(self._comm, code)
+            self.abort(code)
+
+    def abort(self, code):
+        """End all ranks at once."""
+        abort(self._comm, code)

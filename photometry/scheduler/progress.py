@@ -25,13 +25,11 @@ class Progress:
     source : `protocol.TaskSource`, whose ``run_info`` and summary are kept up to date
     total : number of tasks that this run is to do
     quiet : bool, no bar
-    failures : `failures.FailureGroups` or None
     """
 
-    def __init__(self, source, total, *, quiet=False, failures=None):
+    def __init__(self, source, total, *, quiet=False):
         self._source = source
         self._total = total
-        self._failures = failures
         self._start = time.monotonic()
         self._logged = self._summarised = self._start
         self._bar = None if quiet or not sys.stderr.isatty() else _bar(total)
@@ -49,10 +47,11 @@ class Progress:
             )
         if now - self._summarised >= SUMMARY_SECONDS or dispatch.workers != self._workers:
             self._summarised, self._workers = now, dispatch.workers
-            self.summarise(dispatch, now)
+            self.note(dispatch, now)
+            self._source.write_summary()
 
-    def summarise(self, dispatch, now):
-        """Bring the run's part of the summary up to date and write it."""
+    def note(self, dispatch, now):
+        """Bring the run's part of the summary up to date."""
         done = dispatch.counts["saved"]
         rate = done / max(now - self._start, 1e-9)
         left = (self._total - done) / rate if rate > 0 else None
@@ -64,9 +63,8 @@ class Progress:
             rate=round(rate, 3),
             expected_end=None if left is None else timestamp(time.time() + left),
             updated=timestamp(),
-            failures=self._failures.as_list() if self._failures else [],
+            failures=dispatch.failures.as_list(),
         )
-        self._source.write_summary()
 
     def _forecast(self, done, now):
         if not done:

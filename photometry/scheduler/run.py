@@ -6,14 +6,14 @@ import logging
 import os
 import platform
 import time
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._version import __version__
-from ..errors import TryAgainError
+from ..errors import PhotometryError, TryAgainError
 from ..settings import Settings
 from .dispatch import Dispatch
-from .failures import FailureGroups
 from .handlers import Handler, load_handler
 from .launch import launched_ranks
 from .limits import TaskLimits, end_of_run
@@ -42,6 +42,7 @@ class Plan:
     quiet: bool = False
     command: str = ""  # for the records
     pdb: bool = False
+    report: object = None  # callable(), called by the master when all is closed
 
 
 def run(plan):
@@ -64,20 +65,39 @@ def run(plan):
 
 
 def _run_here(plan):
+    code = _serve(plan, lambda: _local_engine(plan))
+    _report(plan)
+    return code
+
+
+def _report(plan):
+    if plan.report is not None:
+        plan.report()
+
+
+def _local_engine(plan):
     workers = (os.cpu_count() or 1) if plan.workers is None else plan.workers
     if workers == 0 or plan.pdb:
-        return _serve(plan, lambda: _serial_engine(plan))
+        return _serial_engine(plan)
     from .processes import ProcessEngine
 
-    return _serve(plan, lambda: ProcessEngine(workers, plan.handler, worker_limits(plan.settings.run)))
+    return ProcessEngine(workers, plan.handler, worker_limits(plan.settings.run))
 
 
 def _run_mpi(plan, engine):
     try:
         code = _serve(plan, lambda: engine)
-    except Exception:
-        engine.dismiss()
+    except PhotometryError as error:
+        engine.close()
+        if engine.abandoned:  # nobody could say it after the end of the job
+            log.error("%s", error)
+            engine.end_job(EXIT_UNFINISHED)
         raise
+    except Exception:  # noqa: BLE001 - the edge of the rank: without an end, the other ranks would wait for ever
+        traceback.print_exc()
+        engine.abort(EXIT_FAILED)
+    engine.close()
+    _report(plan)
     engine.end_job(code)
     return code
 
@@ -134,7 +154,6 @@ def _remove_if_empty(folder):
 def _serve_source(plan, source, start_engine, end):
     total = source.get_number_tasks(**plan.constraints)
     total = total if plan.limit is None else min(total, plan.limit)
-    failures = FailureGroups()
     settings = plan.settings.model_dump(mode="json")
     run_id = source.begin_run(
         command=plan.command, version=__version__, constraints=plan.constraints, settings=settings
@@ -150,11 +169,9 @@ def _serve_source(plan, source, start_engine, end):
     )
     dispatch = _dispatch(plan, source, end)
     if total:
-        _work(plan, dispatch, start_engine, total, failures, end)
+        _work(plan, dispatch, start_engine, total, end)
     code, reason = verdict(dispatch, source.get_number_tasks(**plan.constraints), plan.limit)
-    source.run_info.update(
-        ended=timestamp(), exit_code=code, reason=reason, failures=failures.as_list(), expected_end=None
-    )
+    source.run_info.update(ended=timestamp(), exit_code=code, reason=reason, expected_end=None)
     source.end_run(exit_code=code, reason=reason)
     source.write_summary()
     (log.warning if code == EXIT_UNFINISHED else log.info)("%s", reason)
@@ -175,17 +192,18 @@ def _dispatch(plan, source, end):
     )
 
 
-def _work(plan, dispatch, start_engine, total, failures, end):
+def _work(plan, dispatch, start_engine, total, end):
     engine = start_engine()
     last_call = None if end is None else time.monotonic() + (end - time.time()) - plan.settings.run.closing_time / 2
     try:
         with (
             TaskLog(plan.output_folder / LOG_NAME) as task_log,
-            Progress(dispatch.source, total, quiet=plan.quiet, failures=failures) as progress,
+            Progress(dispatch.source, total, quiet=plan.quiet) as progress,
         ):
-            observers = (task_log.write, failures.add)
+            observers = (task_log.write,)
             grace = plan.settings.run.grace
             Master(dispatch, engine, grace=grace, last_call=last_call, observers=observers, progress=progress).run()
+            progress.note(dispatch, time.monotonic())
     finally:
         engine.close()
 

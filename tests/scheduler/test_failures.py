@@ -3,7 +3,6 @@
 import pytest
 
 from photometry.scheduler.failures import MOST_GROUPS, FailureGroups, without_numbers
-from photometry.scheduler.protocol import DIED
 from photometry.status import STATUS
 
 
@@ -26,37 +25,42 @@ def test_numbers_and_paths_do_not_tell_causes_apart(text, bare):
     assert without_numbers(text) == bare
 
 
-def test_equal_causes_are_counted_once_with_an_example():
+def grouped(*results):
     groups = FailureGroups()
-    groups.add([failure(7, "/a/7.fits: truncated after 10 bytes"), failure(8, "/b/8.fits: truncated after 99 bytes")])
-    groups.add([failure(9, "no APERTURE"), {"priority": 3, "starid": 3, "status": STATUS.OK}])
-    first, second = groups.as_list()
+    for result in results:
+        groups.add(result)
+    return groups.as_list()
+
+
+def test_equal_causes_are_counted_once_with_an_example():
+    first, second = grouped(
+        failure(7, "/a/7.fits: truncated after 10 bytes"),
+        failure(8, "/b/8.fits: truncated after 99 bytes"),
+        failure(9, "no APERTURE"),
+    )
     assert (first["count"], first["example"], first["message"]) == (2, 7, "PATH: truncated after N bytes")
     assert (second["count"], second["example"]) == (1, 9)
 
 
 def test_the_same_message_from_another_place_is_another_cause():
-    groups = FailureGroups()
-    groups.add([failure(1, "x", where="a.py:1 in f"), failure(2, "x", where="b.py:1 in g")])
-    assert len(groups.as_list()) == 2
+    assert len(grouped(failure(1, "x", where="a.py:1 in f"), failure(2, "x", where="b.py:1 in g"))) == 2
+
+
+def test_an_error_that_is_no_exception_is_grouped_by_its_message():
+    (group,) = grouped(
+        {"priority": 5, "starid": 7, "status": STATUS.ERROR, "details": {"errors": ["3 masks hold the target"]}}
+    )
+    assert (group["message"], group["example"]) == ("N masks hold the target", 7)
 
 
 def test_dead_processes_are_counted():
     groups = FailureGroups()
-    groups.add(
-        [
-            {
-                "priority": 5,
-                DIED: "killed by SIGSEGV",
-                "attempt": {"error_class": "ProcessDied", "error_text": "killed by SIGSEGV"},
-            }
-        ]
-    )
-    assert groups.as_list()[0]["message"] == "killed by SIGSEGV"
+    groups.add({"priority": 5, "starid": 7}, "killed by SIGSEGV")
+    (group,) = groups.as_list()
+    assert (group["error_class"], group["message"], group["example"]) == ("ProcessDied", "killed by SIGSEGV", 7)
 
 
 def test_the_number_of_groups_is_bounded():
-    groups = FailureGroups()
-    groups.add([failure(i, "x", error_class=f"Error{i}") for i in range(10 * MOST_GROUPS)])
-    assert len(groups.as_list()) <= MOST_GROUPS + 1
-    assert sum(group["count"] for group in groups.as_list()) == 10 * MOST_GROUPS
+    groups = grouped(*(failure(i, "x", error_class=f"Error{i}") for i in range(10 * MOST_GROUPS)))
+    assert len(groups) <= MOST_GROUPS + 1
+    assert sum(group["count"] for group in groups) == 10 * MOST_GROUPS
