@@ -8,23 +8,16 @@ and through its manager process, which keeps nothing on disk. A rate is the best
 
 import argparse
 import os
+import queue
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import ClassVar
 
-from photometry.events import (
-    Arguments,
-    ConfigClass,
-    DataSet,
-    Event,
-    Framework,
-    SharedEventQueue,
-    SimpleEventQueue,
-    getLogger,
-)
+from photometry.events import Arguments, BasePipeline, ConfigClass, Event, Framework, SharedEventQueue, SimpleEventQueue
 from photometry.events.workers import WorkerPool
 
 ORIGINAL = {"put, in memory": 214e3, "put, shared": 4.9e3, "get and finish, shared": 11e3}
@@ -43,10 +36,10 @@ def rate(number, function):
 
 def queue_rates(make_queue, number, kind):
     """Puts, and gets with their finishing, per second; a put includes the making of its event."""
-    queue = make_queue()
-    puts = rate(number, lambda i: queue.put(Event("next_file", Arguments(name="a.fits"))))
-    gets = rate(number, lambda i: queue.finish(queue.get(block=False).id))
-    queue.close()
+    events = make_queue()
+    puts = rate(number, lambda i: events.put(Event("next_file", Arguments(name="a.fits"))))
+    gets = rate(number, lambda i: events.finish(events.get(block=False).id))
+    events.close()
     return {f"put, {kind}": puts, f"get and finish, {kind}": gets}
 
 
@@ -63,31 +56,46 @@ def framework_rate(folder, number, config):
 def pool_rate(folder, number, workers):
     """Events per second of several worker processes, from the first to the last one finished."""
     config = quiet(folder, queue_file=str(folder / f"pool-{time.monotonic_ns()}.sqlite"))
-    queue = SharedEventQueue(config.queue_file)
+    events = SharedEventQueue(config.queue_file)
     for _ in range(number):
-        queue.put(Event("next_file", Arguments(name="a.fits")))
+        events.put(Event("next_file", Arguments(name="a.fits")))
     WorkerPool(str(folder / "nothing_pipeline.py"), config, workers).run()
-    with queue._reading() as db:
+    with events._reading() as db:
         first, last = db.execute("SELECT MIN(taken), MAX(finished) FROM items").fetchone()
-    queue.close()
+    events.close()
     return number / (last - first)
 
 
-def latencies(folder, settle, queue, number=10):
-    """Seconds from the moment a file is complete until its event is handed out, beyond the settle time."""
+class TimesPipeline(BasePipeline):
+    """Tells when each action began."""
+
+    event_table: ClassVar = {"next_file": ("tell", None, None)}
+
+    def __init__(self, context=None):
+        super().__init__(context)
+        self.times = queue.Queue()
+
+    def tell(self, action, context):
+        """The action."""
+        self.times.put(time.monotonic())
+        return action.args
+
+
+def latencies(folder, settle, number=10, **values):
+    """Seconds from the moment a file is complete until its first action begins, beyond the settle time."""
     data = folder / f"data-{time.monotonic_ns()}"
     data.mkdir()
-    data_set = DataSet(str(data), getLogger(None), quiet(folder, settle_time=settle), queue, scan=False)
-    data_set.start_monitor()
+    framework = Framework(TimesPipeline, quiet(folder, settle_time=settle, **values))
+    framework.ingest_data(str(data), monitor=True)
+    framework.wait_for_event = framework.config.no_event_event = Event("no_event")
+    framework.start_action_loop()
     found, content = [], b"".join(f"{card:80}".encode() for card in HEADER).ljust(2880)
     for i in range(number):
         (data / f"{i}.fits").write_bytes(content)
         complete = time.monotonic()
-        event = queue.get(timeout=60)
-        found.append(time.monotonic() - complete - settle)
-        queue.finish(event.id)
-    data_set.stop_monitor()
-    queue.close()
+        found.append(framework.pipeline.times.get(timeout=60) - complete - settle)
+    framework.stop()
+    framework.wait_for_ever()
     return found
 
 
@@ -145,10 +153,12 @@ def main():
         config = quiet(folder, queue_file=str(folder / "loop.sqlite"))
         show("whole loop, shared, 1 process", framework_rate(folder, options.number, config))
         show(f"whole loop, shared, {options.workers} processes", pool_rate(folder, options.number, options.workers))
-        for kind, queue in (("in memory", SimpleEventQueue()), ("shared", shared())):
-            found = latencies(folder, options.settle, queue)
+        for kind, file in (("in memory", None), ("shared", str(folder / "latency.sqlite"))):
+            found = latencies(folder, options.settle, queue_file=file)
             middle, worst = 1e3 * statistics.median(found), 1e3 * max(found)
-            print(f"file to action beyond the settle time, {kind:9}  median {middle:.1f} ms, worst {worst:.1f} ms")
+            print(
+                f"file to first action beyond the settle time, {kind:9}  median {middle:.1f} ms, worst {worst:.1f} ms"
+            )
         print(f"idle 'photometry watch' on {os.cpu_count()} cores: {idle_load(folder, options.idle):.2f} % of one core")
 
 

@@ -27,6 +27,8 @@ def queue_options(function):
         settings = settings_of(config, queue_file)
         settings.queue_manager_hostname = host or settings.queue_manager_hostname
         settings.queue_manager_portnr = port or settings.queue_manager_portnr
+        if host or port:
+            settings.want_multiprocessing = True
         return function(settings=settings, **options)
 
     for option in reversed(QUEUE_OPTIONS):
@@ -154,6 +156,27 @@ def retry(settings, states):
     number = _interface(settings).queue.requeue(*(states or ("failed",)))
     click.echo(f"{number} items are pending again")
     return EXIT_OK if number else EXIT_FAILED
+
+
+@command.command()
+@click.argument("path", metavar="FILE.py", type=PATHS)
+def new(path):
+    """Write a pipeline to change, FILE.py, and its configuration with all keys, FILE.cfg."""
+    import inspect
+
+    from ..atomic import atomic_write
+    from ..errors import WrongUseError
+    from ..events.examples import template_pipeline
+    from ..events.settings import as_file
+
+    texts = {path.with_suffix(".py"): inspect.getsource(template_pipeline), path.with_suffix(".cfg"): as_file()}
+    if there := [str(name) for name in texts if name.exists()]:
+        raise WrongUseError(f"{', '.join(there)}: exists already; choose another name")
+    for name, text in texts.items():
+        with atomic_write(name) as part:
+            part.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {name}")
+    return EXIT_OK
 
 
 @command.command()

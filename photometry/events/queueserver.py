@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from ..errors import PhotometryError, TryAgainError
 from .queuefile import Identity
@@ -135,7 +136,10 @@ def start_queue_manager(
     settings = {"address": [hostname, portnr], "secret": list(secret_of(auth_code)), "path": os.fspath(queue_file)}
     settings |= {"linger": linger, "options": options}
     command = [sys.executable, "-c", "from photometry.events.queueserver import serve_as_told; serve_as_told()"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # it may outlive this process
+    record = Path(f"{queue_file}.log")  # not the caller's output, which it may outlive
+    record.parent.mkdir(parents=True, exist_ok=True)
+    with record.open("ab") as output:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True)
     with process.stdin as pipe:
         pipe.write(json.dumps(settings).encode())  # not in the command line, where everybody could read the secret
     end = time.monotonic() + START
@@ -148,7 +152,7 @@ def start_queue_manager(
         time.sleep(TURN / 4)
     process.terminate()
     process.wait()
-    raise TryAgainError(f"the queue manager did not start at {hostname}:{portnr}; is the port taken?")
+    raise TryAgainError(f"the queue manager did not start at {hostname}:{portnr}; {record} says why")
 
 
 def serve_as_told():

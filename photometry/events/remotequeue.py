@@ -13,7 +13,7 @@ from .wire import Refused, Wire, secret_of
 
 log = logging.getLogger(__name__)
 
-CONNECT, ANSWER = 5, 60  # s to wait
+GREETING, ANSWER = 2, 60  # s to wait; whatever else listens at the port may never greet
 
 
 class RemoteEventQueue(PolledQueue):
@@ -133,13 +133,13 @@ class RemoteEventQueue(PolledQueue):
 
     def _connect(self):
         try:
-            connection = socket.create_connection(self._address, timeout=CONNECT)
-            connection.settimeout(ANSWER)
+            connection = socket.create_connection(self._address, timeout=GREETING)
             self._wire = Wire(connection, self._secret, b"client", b"server")
             self._wire.greet()
             self._wire.send(vars(self._identity))
             if self._wire.receive() != "welcome":
                 raise Refused("the server does not know the same secret")
+            connection.settimeout(ANSWER)
         except (OSError, Refused) as error:
             self._drop()
             raise TryAgainError(f"queue {self.path}: {error}") from error

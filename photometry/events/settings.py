@@ -102,3 +102,11 @@ KEYS = [
     Key("queue_manager_portnr", 50101, "a whole number >= 1", "its port"),
     Key("queue_manager_auth_code", None, "bytes, text or None", "its secret; there is no default, None: no network"),
 ]
+
+
+def as_file():
+    """A configuration file with all keys, each with its meaning and default, for the user to change."""
+    lines = ["# Every key may be left out; what is here are the defaults.", "[DEFAULT]"]
+    for key in KEYS:
+        lines += ["", f"# {key.meaning} ({key.accepted})", f"{key.name} = {key.default!r}"]
+    return "\n".join(lines) + "\n"

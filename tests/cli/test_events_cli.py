@@ -1,7 +1,9 @@
 """``photometry events …`` and ``photometry watch``, as commands: exit codes, JSON, and sentences for wrong use."""
 
+import contextlib
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -28,6 +30,7 @@ def photometry(tmp_path):
     """Run a command in a folder of its own that has a pipeline and three images."""
     (tmp_path / "my_pipeline.py").write_text(PIPELINE)
     (tmp_path / "quick.cfg").write_text("[DEFAULT]\nevent_timeout = 0.02\nsettle_time = 0\n")
+    (tmp_path / "secret.cfg").write_text("[DEFAULT]\nqueue_manager_auth_code = 'short'\n")
     (tmp_path / "data").mkdir()
     for i in range(3):
         fits.PrimaryHDU(np.eye(16, dtype="float32")).writeto(tmp_path / "data" / f"{i}.fits")
@@ -80,6 +83,27 @@ def test_ingest_only_leaves_the_work_to_several_workers(photometry, tmp_path):
     assert len(notes(tmp_path)) == 3
 
 
+def test_a_queue_can_be_reached_through_a_server(photometry, tmp_path, monkeypatch):
+    with contextlib.closing(socket.create_server(("localhost", 0))) as free:
+        port = free.getsockname()[1]
+    where = ("--host", "localhost", "--port", port)
+    assert "no default" in photometry("events", "start", "-q", "q.sqlite", "-c", "secret.cfg").stderr
+    monkeypatch.setenv("PHOTOMETRY_EVENTS_SECRET", "known to this test")
+    assert photometry("events", "info", *where).returncode == 2
+    assert photometry("events", "start", "-q", "q.sqlite", *where).returncode == 0
+    try:
+        assert photometry("events", "add", "next_file", "a.fits", *where).returncode == 0
+        assert photometry("events", "run", "my_pipeline.py", "-c", "quick.cfg", *where).returncode == 0
+        assert notes(tmp_path) == ["a.fits None"]
+        assert "done 1" in photometry("events", "info", *where).stdout
+    finally:
+        assert photometry("events", "stop", *where).returncode == 0
+    deadline = time.monotonic() + 20
+    while photometry("events", "info", *where).returncode == 0:
+        assert time.monotonic() < deadline
+    assert (tmp_path / "q.sqlite").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -104,6 +128,14 @@ def test_the_table_of_a_pipeline_can_be_read(photometry):
     done = photometry("events", "table", "my_pipeline.py")
     assert done.stdout == "next_file = 'note', None, None\nboom = 'boom', None, None\n"
     assert json.loads(photometry("events", "table", "my_pipeline.py", "--json").stdout)["boom"] == ["boom", None, None]
+
+
+def test_the_template_runs_as_it_is_and_is_not_overwritten(photometry, tmp_path):
+    assert photometry("events", "new", "mine.py").returncode == 0
+    run = photometry("events", "run", "mine.py", "-c", "mine.cfg", "data/0.fits", "--quiet")
+    assert (run.returncode, run.stderr) == (0, "")
+    assert (tmp_path / "output" / "0.txt").read_text() == "data/0.fits 0.0\n"
+    assert photometry("events", "new", "mine.py").returncode == 2
 
 
 def test_watch_makes_pictures_of_what_arrives_until_it_is_told_to_stop(photometry, tmp_path):

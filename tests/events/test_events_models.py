@@ -254,3 +254,20 @@ def test_a_logging_file_is_never_run(tmp_path, old, new):
     with pytest.raises(SettingsError, match=r"logger\.cfg"):
         getLogger(str(path), "DRPF_of_test")
     assert not written.exists()
+
+
+def test_the_documentation_tells_every_key_with_its_default():
+    from pathlib import Path
+
+    from photometry.events.settings import KEYS
+
+    page = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
+    for key in KEYS:
+        assert f"| `{key.name}` | `{key.default!r}` | {key.meaning} |" in page
+
+
+def test_the_written_configuration_says_the_defaults(tmp_path):
+    from photometry.events.settings import as_file
+
+    (tmp_path / "all.cfg").write_text(as_file())
+    assert ConfigClass(str(tmp_path / "all.cfg")).properties == ConfigClass().properties

@@ -191,3 +191,9 @@ def wait_for(condition, timeout=30):
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+def test_a_port_that_is_taken_is_told(start, port, tmp_path):
+    with socket.create_server(("localhost", port)), pytest.raises(TryAgainError, match=r"q\.sqlite\.log says why"):
+        start()
+    assert "in use" in (tmp_path / "q.sqlite.log").read_text()
