@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from photometry import STATUS, TaskManager
+from photometry import STATUS, TaskManager, build_constraints
 from photometry.taskmanager import create_todo
 from photometry.taskmanager.memory import MemoryStore
 from photometry.taskmanager.store import Store
@@ -63,16 +63,22 @@ def make_todo(path, n_rows, seed=1):
     create_todo(path, rows)
 
 
+ATTEMPT = {"host": "node0123", "rank": 17, "start": 1.7e9, "end": 1.7e9 + 1, "seconds": 1.0, "peak_memory": 123456789.0}
 RESULT = {"status": STATUS.OK, "method_used": "aperture", "time": 1.0, "worker_wait_time": 0.1, "details": {}}
 
 
-def as_result(task, full=False):
+def lightcurve_name(starid, cadence):
+    star = f"{starid:011d}"
+    return f"c{cadence:04d}/{star[:8]}/tess{star}-s001-1-1-c0120-dr01-v01-tasoc_lc.fits.gz"
+
+
+def as_result(task, full=False, attempt=False):
     """What a worker sends back; made in place, because that is not the work of the TaskManager."""
     task.update(RESULT)
     if full:
-        star = f"{task['starid']:011d}"
-        name = f"c{task['cadence']:04d}/{star[:8]}/tess{star}-s001-1-1-c0120-dr01-v01-tasoc_lc.fits.gz"
-        task["details"] = DETAILS | {"filepath_lightcurve": name}
+        task["details"] = DETAILS | {"filepath_lightcurve": lightcurve_name(task["starid"], task["cadence"])}
+    if attempt:
+        task["attempt"] = ATTEMPT
     return task
 
 
@@ -90,11 +96,11 @@ def do_random(tm, n):
         tm.save_result(as_result(task))
 
 
-def do_groups(tm, n, *, full=False, **constraints):
+def do_groups(tm, n, *, full=False, attempt=False, **constraints):
     for _ in range(n // GROUP):
         tasks = tm.get_tasks(GROUP, **constraints)
         tm.start_tasks([task["priority"] for task in tasks])
-        tm.save_results([as_result(task, full) for task in tasks])
+        tm.save_results([as_result(task, full, attempt) for task in tasks])
 
 
 def rate(work, n=N_TIMED, clock=time.perf_counter):
@@ -116,6 +122,24 @@ _GET = """SELECT priority, starid, method, sector, camera, ccd, cadence, datasou
 _SET = "UPDATE todolist SET status = ? WHERE priority = ?"
 _SAVE = f"INSERT OR REPLACE INTO diagnostics VALUES ({', '.join('?' * 19)})"
 _EMPTY = (None, "aperture", 1.0, 0.1, *[None] * 14)
+_FULL = (
+    "aperture",
+    1.0,
+    0.1,
+    1234.5678,
+    1.23e-6,
+    1.2345,
+    1.234e-4,
+    2.345e-4,
+    512.456,
+    1024.123,
+    0.0123,
+    14,
+    12.345,
+    15,
+    15,
+    0,
+)
 
 
 def raw_connection(path):
@@ -135,25 +159,39 @@ def raw_file_connection(path):
     return conn
 
 
-def raw_tasks(conn, n):
+def raw_row(row, full):
+    return (row[0], lightcurve_name(row[1], row[6]), *_FULL, None) if full else (row[0], *_EMPTY)
+
+
+def raw_tasks(conn, n, full=False):
     cursor = conn.cursor()
     for _ in range(n):
         (row,) = cursor.execute(_GET, (1,)).fetchall()
         cursor.execute(_SET, (6, row[0]))
         conn.commit()
         cursor.execute(_SET, (1, row[0]))
-        cursor.execute(_SAVE, (row[0], *_EMPTY))
+        cursor.execute(_SAVE, raw_row(row, full))
         conn.commit()
 
 
-def raw_groups(conn, n):
+def raw_groups(conn, n, full=False):
     cursor = conn.cursor()
     for _ in range(n // GROUP):
         rows = cursor.execute(_GET, (GROUP,)).fetchall()
         cursor.executemany(_SET, [(6, row[0]) for row in rows])
         cursor.executemany(_SET, [(1, row[0]) for row in rows])
-        cursor.executemany(_SAVE, [(row[0], *_EMPTY) for row in rows])
+        cursor.executemany(_SAVE, [raw_row(row, full) for row in rows])
         conn.commit()
+
+
+def raw_rates(conn, where):
+    """Rates of bare sqlite3, in tasks per second."""
+    return {
+        f"raw, {where}": rate(lambda n: raw_tasks(conn, n)),
+        f"raw, {where}, full results": rate(lambda n: raw_tasks(conn, n, full=True)),
+        f"raw, {where}, batched": rate(lambda n: raw_groups(conn, n)),
+        f"raw, {where}, batched, full results": rate(lambda n: raw_groups(conn, n, full=True)),
+    }
 
 
 # --- what is measured ----------------------------------------------------------------------------------------------------
@@ -169,24 +207,23 @@ def no_journal():
         MemoryStore._keep = keep
 
 
-def finish(tm, leave):
-    """Mark all tasks as done but the last ones, as if the run had come so far. Only for benchmarks."""
-    (last,) = tm.conn.execute("SELECT MAX(priority) FROM todolist").fetchone()
-    tm.conn.execute("UPDATE todolist SET status = 1 WHERE priority <= ? AND status IS NULL", [last - leave])
+def finish(tm, leave, constraints):
+    """Mark tasks as done, all but the last ones that match, as if the run had come so far. Only for benchmarks."""
+    sql = f"SELECT priority FROM todolist WHERE status IS NULL{build_constraints(**constraints)} ORDER BY priority DESC LIMIT ?"
+    first = tm.conn.execute(sql, [leave]).fetchall()[-1][0]
+    tm.conn.execute("UPDATE todolist SET status = 1 WHERE priority < ? AND status IS NULL", [first])
     tm.conn.commit()
 
 
 def measure_rates(path):
     """Rates by mode, in tasks per second."""
-    rates = {}
     with contextlib.closing(raw_connection(path)) as conn:
-        rates["raw, in memory"] = rate(lambda n: raw_tasks(conn, n))
-        rates["raw batched, in memory"] = rate(lambda n: raw_groups(conn, n))
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        copy = shutil.copy(path, folder)
-        with contextlib.closing(raw_file_connection(copy)) as conn:
-            rates["raw, file"] = rate(lambda n: raw_tasks(conn, n))
-            rates["raw batched, file"] = rate(lambda n: raw_groups(conn, n))
+        rates = raw_rates(conn, "memory")
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as folder,
+        contextlib.closing(raw_file_connection(shutil.copy(path, folder))) as conn,
+    ):
+        rates |= raw_rates(conn, "file")
     for name, options in {
         "memory": {"load_into_memory": True, "backup_interval": None},
         "file": {"load_into_memory": False},
@@ -198,6 +235,9 @@ def measure_rates(path):
             rates[name + ", full results"] = rate(lambda n, tm=tm: do_tasks(tm, n, full=True), n)
             rates[name + ", batched"] = rate(lambda n, tm=tm: do_groups(tm, n), n)
             rates[name + ", batched, full results"] = rate(lambda n, tm=tm: do_groups(tm, n, full=True), n)
+            rates[name + ", batched, full results, attempts"] = rate(
+                lambda n, tm=tm: do_groups(tm, n, full=True, attempt=True), n
+            )
             tm.get_random_task()  # the first one reads all rows
             rates[name + ", random"] = rate(lambda n, tm=tm: do_random(tm, n), n)
     with no_journal(), open_copy(path, load_into_memory=True, backup_interval=None) as tm:
@@ -220,8 +260,7 @@ def measure_first_and_last(path, n_rows):
                 sql = f"SELECT starid FROM todolist WHERE priority IN ({', '.join(map(str, chosen))})"
                 constraints = {"starid": [row[0] for row in tm.conn.execute(sql)]}
             first = rate(lambda n, tm=tm, c=constraints: do_tasks(tm, n, **c), n, time.process_time)
-            left = tm.get_tasks(n_rows, **constraints)[-n - 10 :]
-            finish(tm, n_rows - left[0]["priority"])
+            finish(tm, n, constraints)
             tm.get_task(**constraints)
             last = rate(lambda n, tm=tm, c=constraints: do_tasks(tm, n, **c), n, time.process_time)
         cost[name] = (1e6 / first, 1e6 / last)
@@ -283,16 +322,21 @@ def open_copy(path, **options):
 # --- tables --------------------------------------------------------------------------------------------------------------
 
 
+def raw_name(name):
+    """What a rate is compared with."""
+    ends = ("batched", "full results")
+    return ", ".join(["raw", "file" if "file" in name else "memory", *[end for end in ends if end in name]])
+
+
 def report(n_rows, path):
     print(f"\n## {n_rows} rows\n")
     life = measure_life(path, n_rows)
     for name, value in life.items():
         print(f"{name:40} {value:10.3f}")
     rates = measure_rates(path)
-    print(f"\n{'tasks per second':44} {'rate':>9} {'of raw':>7}")
+    print(f"\n{'tasks per second':52} {'rate':>9} {'of raw':>7}")
     for name, value in rates.items():
-        raw = rates[f"raw{' batched' * ('batched' in name)}, {'file' if 'file' in name else 'in memory'}"]
-        print(f"{name:44} {value:9.0f} {value / raw:7.2f}")
+        print(f"{name:52} {value:9.0f} {value / rates[raw_name(name)]:7.2f}")
     for end in ("", ", full results"):
         print(f"journal costs {1 - rates['memory' + end] / rates['memory, no journal' + end]:.0%}{end}")
     print(f"\n{'CPU us per task':24} {'first rows':>10} {'last rows':>10} {'ratio':>6}")

@@ -21,7 +21,7 @@ from .syncer import Syncer
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 0.02  # s that the run waits for a backup before it goes on beside it
+_PATIENCE = 0.005  # s that the run waits for a backup before it goes on beside it
 _SMALL = (1000, 4_000_000)  # changes and bytes; a backup of less than that is waited for, it takes some milliseconds
 _PIECE = 4_000_000  # bytes that are copied and flushed at once; one big flush would hold up the journal
 _REST = (
