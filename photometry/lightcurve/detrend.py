@@ -37,6 +37,7 @@ def flatten(lc, window=DEFAULT_WINDOW, *, mask=None, edge_cutoff=0.0, return_tre
     """
     trend = _trend(lc, window, mask, edge_cutoff)
     flat = lc.with_fluxes(lc.fluxes / trend, lc.uncertainties / trend)
+    flat.metadata = {**lc.metadata, "flux_unit": "relative", "detrended": f"biweight, {window:g} d"}
     return (flat, trend) if return_trend else flat
 
 

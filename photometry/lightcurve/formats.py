@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..atomic import atomic_write
 from ..errors import BadInputError
 from . import archive, fitsfiles, lcsg
 from .lightcurve import LightcurveArbitraryRaster
@@ -34,12 +35,22 @@ def read(path, *, flux=None, cut_off_time=None):
 def sibling_metadata(path):
     """What stands in ``<path>.metadata.cfg``, section ``[metadata]``; numbers as floats. Empty without such a file."""
     config = configparser.ConfigParser(interpolation=None)
+    config.optionxform = str  # names keep their case
     try:
         config.read(f"{path}.metadata.cfg", encoding="utf-8")
     except configparser.Error as error:
         raise BadInputError(f"{path}.metadata.cfg: {str(error).splitlines()[0]}") from error
     section = config["metadata"] if config.has_section("metadata") else {}
-    return {key: lcsg._number_or_text(value) for key, value in section.items()}
+    return {key: lcsg.number_or_text(value) for key, value in section.items()}
+
+
+def write_sibling_metadata(path, metadata):
+    """Write metadata where `sibling_metadata` finds them, atomically."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.optionxform = str
+    config["metadata"] = {key: str(value) for key, value in sorted(metadata.items())}
+    with atomic_write(f"{path}.metadata.cfg") as part, open(part, "w", encoding="utf-8") as file:
+        config.write(file)
 
 
 def _from_text(text, path):

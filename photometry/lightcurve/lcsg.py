@@ -55,10 +55,11 @@ def is_lcsg(text, table):
 
 
 def _metadata(text):
-    return {key: _number_or_text(value) for key, value in METADATA_LINE.findall(text)}
+    return {key: number_or_text(value) for key, value in METADATA_LINE.findall(text)}
 
 
-def _number_or_text(value):
+def number_or_text(value):
+    """A text as float if it is one"""
     try:
         return float(value)
     except ValueError:

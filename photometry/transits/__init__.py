@@ -1,0 +1,54 @@
+"""Transit science: searches, their quality control, synthesis of light curves with transits.
+
+Names are imported when they are first used; the searches need numba (extra ``search``).
+"""
+
+from importlib import import_module
+
+_HOMES = {
+    "EASConstants": "constants",
+    "BoxPeriodogram": "bls",
+    "box_periodogram": "bls",
+    "search_boxes": "bls",
+    "TransitPeriodogram": "tls",
+    "transit_periodogram": "tls",
+    "edge_effect_periodogram": "eebls",
+    "QuasiPeriodicSearch": "qats",
+    "quasi_periodic_search": "qats",
+    "TransitSignal": "signal",
+    "fit_transit": "signal",
+    "find_planets": "planets",
+    "find_transits": "planets",
+    "SEARCHES": "search",
+    "run_search": "search",
+    "transit_detection_quality_control": "quality_control",
+    "separation": "transit_model",
+    "transit_flux": "transit_model",
+    "TransitSpecs": "synthesis",
+    "synthesize_transits": "synthesis",
+    "StarSpecs": "stars",
+    "synthesize_star": "stars",
+    "PslsSpecs": "psls",
+    "synthesize_psls": "psls",
+    "plot_folded": "plots",
+    "plot_periodogram": "plots",
+    "plot_search": "plots",
+}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            raise
+        from ..errors import WrongUseError
+
+        raise WrongUseError("transit searches need numba: pip install 'photometry[search]'") from error
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,195 @@
+"""Box least squares: at each period, the box-shaped dip that fits the folded light curve best.
+
+The method is that of Kovács, Zucker & Mazeh (2002, A&A 391, 369) with the objective of astropy's ``BoxLeastSquares``
+(log likelihood of the dip) and its bins: a tenth of the shortest duration by default. Unlike astropy's, a box may cross
+the end of the folded light curve. Two things make it fast: the packed sums of `folding`, and the loop over boxes,
+which takes all starts of one duration at once and which the compiler turns into vector instructions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from .folding import bin_in_time, fold, prepare
+from .parallel import over_periods
+from .periods import uniform_frequencies
+
+OVERSAMPLE = 10  # bins per shortest duration
+DURATIONS = np.linspace(0.05, 0.2, 10)  # d
+
+# First pass of a search that need not be exact everywhere
+COARSE_OVERSAMPLE = 4
+COARSE_DRIFT = 1 / 3  # of the shortest duration: how far a transit at the end may shift between two periods
+COARSE_TIME = 1 / 6  # of the shortest duration: bins of time
+KEEP = 0.6  # of the highest power of the first pass: such periods, and those between them, are looked at exactly
+
+_EPSILON = 1e-9  # keeps the objective of empty boxes finite; weights are about 1
+
+
+@dataclass(frozen=True)
+class BoxPeriodogram:
+    """The best box at each period; names as in astropy's ``BoxLeastSquaresResults``."""
+
+    period: np.ndarray  # (n,) d
+    power: np.ndarray  # (n,) log likelihood of the box, relative to no transit
+    depth: np.ndarray  # (n,) unit of the flux, above zero
+    depth_err: np.ndarray  # (n,)
+    duration: np.ndarray  # (n,) d
+    transit_time: np.ndarray  # (n,) d, middle of the first transit
+    exact: np.ndarray  # (n,) bool; False where the power is only that of the coarse pass
+
+    @property
+    def depth_snr(self):
+        """(n,) depth over its error"""
+        return self.depth / self.depth_err
+
+    @property
+    def best(self):
+        """Index of the highest power"""
+        return int(np.argmax(np.where(self.exact, self.power, -np.inf)))
+
+
+def box_periodogram(
+    times, flux, errors=None, periods=None, durations=DURATIONS, *, oversample=OVERSAMPLE, threads=None
+):
+    """Best box at every period.
+
+    Parameters
+    ----------
+    times : (n,) array, d
+    flux : (n,) array, finite
+    errors : (n,) array, optional, 1 sigma
+    periods : (n_periods,) array, d; by default from twice the longest duration to the baseline, as astropy
+    durations : (n_durations,) array, d, shorter than the shortest period
+    oversample : int, bins of phase per shortest duration
+    threads : int, optional; all cores by default
+
+    Returns
+    -------
+    BoxPeriodogram
+    """
+    periods, durations = _checked(times, flux, periods, durations)
+    return _periodogram(prepare(times, flux, errors), periods, durations, oversample, threads)
+
+
+def search_boxes(times, flux, errors=None, periods=None, durations=DURATIONS, *, oversample=OVERSAMPLE, threads=None):
+    """Best box of the same grid as `box_periodogram`, found from coarse to fine.
+
+    A first pass steps over periods between which transits hardly move, with wider bins. Where its power is at least 0.6
+    of its highest, all periods are then looked at exactly. Elsewhere the power is that of the first pass, and ``exact``
+    is False. ``benchmarks/bench_transits.py`` counts how often the best period differs from that of the full search.
+    """
+    periods, durations = _checked(times, flux, periods, durations)
+    samples = prepare(times, flux, errors)
+    coarse_samples = bin_in_time(samples, COARSE_TIME * durations.min())
+    chosen = _coarse_steps(periods, COARSE_DRIFT * durations.min() / np.ptp(times))
+    coarse = _periodogram(coarse_samples, periods[chosen], durations, min(oversample, COARSE_OVERSAMPLE), threads)
+    high = np.flatnonzero(coarse.power >= KEEP * coarse.power.max())
+    fine = np.zeros(len(periods), dtype=bool)
+    for k in high:
+        fine[chosen[max(k - 1, 0)] : chosen[min(k + 1, len(chosen) - 1)] + 1] = True
+    exact = _periodogram(samples, periods[fine], durations, oversample, threads)
+    nearest = np.clip(np.searchsorted(chosen, np.arange(len(periods))), 0, len(chosen) - 1)
+    columns = {}
+    for name in ("power", "depth", "depth_err", "duration", "transit_time"):
+        columns[name] = getattr(coarse, name)[nearest]
+        columns[name][fine] = getattr(exact, name)
+    return BoxPeriodogram(periods, **columns, exact=fine)
+
+
+def _checked(times, flux, periods, durations):
+    durations = np.atleast_1d(np.asarray(durations, dtype=float))
+    if len(times) < 3 or not np.ptp(times) > 0 or not np.isfinite(flux).all():
+        raise ValueError(f"{len(times)} samples: a search needs at least 3 at different times, all finite")
+    if periods is None:
+        periods = uniform_frequencies(
+            np.ptp(times), durations.min(), 2 * durations.max(), np.ptp(times), frequency_factor=1.0
+        )
+    periods = np.ascontiguousarray(periods, dtype=float)
+    if len(periods) == 0 or not 0 < durations.min() <= durations.max() < periods.min():
+        raise ValueError(
+            "durations must be above zero and shorter than the shortest period, and there must be a period"
+        )
+    return periods, durations
+
+
+def _coarse_steps(periods, drift):
+    """Indices of periods such that between two of them the cycle at the end of the baseline moves by ``drift`` days.
+
+    The phase after time T moves by T |df| cycles of P days; drift is given per day of T.
+    """
+    frequency = 1.0 / periods
+    moved = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(frequency)) * periods[1:])]) / drift
+    steps = np.unique(np.searchsorted(moved, np.arange(0, moved[-1] + 1)))
+    return np.unique(np.concatenate([steps[steps < len(periods)], [len(periods) - 1]]))
+
+
+def _periodogram(samples, periods, durations, oversample, threads):
+    width = durations.min() / oversample
+    lengths = np.rint(durations / width).astype(np.int64)
+    power, flux, weight, start, length = outputs = [np.zeros(len(periods)) for _ in range(5)]
+
+    def work(periods, *outputs):
+        _best_boxes(*samples[:5], periods, lengths, width, *outputs)
+
+    over_periods(work, periods, outputs, threads)
+    total, unit = samples.weight.sum(), samples.weight_unit
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depth = np.where(weight > 0, -flux * total / (weight * (total - weight)), np.nan)
+        depth_err = np.sqrt(1 / (weight * unit) + 1 / ((total - weight) * unit))
+    middle = np.mod((start + 0.5 * length) * width, periods) + samples.start
+    return BoxPeriodogram(
+        periods,
+        0.5 * power * total**2 * unit,
+        depth,
+        depth_err,
+        length * width,
+        middle,
+        np.ones(len(periods), dtype=bool),
+    )
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _best_boxes(
+    times, flux, weight, packed, unit, periods, lengths, width, power, box_flux, box_weight, box_start, box_length
+):
+    """For each period the box of highest power, its sums of flux and weight, and its first bin and length in bins."""
+    pad = lengths.max() + 3
+    max_bins = int(np.ceil(periods.max() / width)) + pad
+    index, sums = np.empty(len(times), np.int32), np.empty(max_bins, np.int64)
+    flux_sum, weight_sum, best = np.empty(max_bins), np.empty(max_bins), np.empty(max_bins)
+    total = weight.sum()
+    for p in range(len(periods)):
+        end = int(np.ceil(periods[p] / width)) + pad
+        n = fold(times, flux, weight, packed, unit, periods[p], width, index, sums, flux_sum[:end], weight_sum[:end])
+        _best_at_each_start(flux_sum, weight_sum, n, total, lengths, best)
+        i = np.argmax(best[:n])
+        for length in lengths:
+            in_flux, in_weight = flux_sum[i + length] - flux_sum[i], weight_sum[i + length] - weight_sum[i]
+            here = _objective(in_flux, in_weight, total)
+            if here > power[p]:
+                power[p], box_flux[p], box_weight[p], box_start[p], box_length[p] = here, in_flux, in_weight, i, length
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def _best_at_each_start(flux_sum, weight_sum, n, total, lengths, best):
+    """The highest objective of all durations, for boxes that start at each bin."""
+    best[:n] = 0.0
+    for length in lengths:
+        flux_end, weight_end = flux_sum[length : length + n], weight_sum[length : length + n]
+        flux_start, weight_start = flux_sum[:n], weight_sum[:n]
+        for i in range(n):
+            here = _objective(flux_end[i] - flux_start[i], weight_end[i] - weight_start[i], total)
+            best[i] = max(best[i], here)
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True, inline="always")
+def _objective(in_flux, in_weight, total):
+    """Log likelihood of a box, up to a constant; 0 for one that is brighter than the rest.
+
+    With the mean flux being zero: depth = -s W / (r (W - r)), and log L = r depth**2 / 2, s and r being the sums of flux
+    and weight within the box and W that of all weights.
+    """
+    dip, out_weight = min(in_flux, 0.0), total - in_weight
+    return dip * dip / (in_weight * out_weight * out_weight + _EPSILON)

@@ -1,0 +1,132 @@
+"""Fold samples into bins of phase: the innermost loop of every search, compiled.
+
+When all samples have the same weight, or stand for a number of such samples, flux and count of a sample are packed into one 64-bit integer,
+``flux << 20 | 1``, so that one addition per sample updates both the sum and the count of a bin. That halves the time, and
+sums of integers are exact. The flux keeps 43 bits over the sum of all samples, about 1e-9 of the scatter.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+COUNT_BITS = 20
+FLUX_BITS = 62 - COUNT_BITS
+MAX_PACKED = 1 << COUNT_BITS  # samples
+
+
+class Samples(NamedTuple):
+    """What a search folds: times from 0 on, flux about zero (times weight) and weight, the mean weight being 1."""
+
+    times: np.ndarray  # (n,) d
+    flux: np.ndarray  # (n,) flux minus its weighted mean, times weight
+    weight: np.ndarray  # (n,)
+    packed: np.ndarray  # (n,) int64; empty where the weights are not whole numbers
+    unit: float  # what one unit of the packed flux stands for
+    start: float  # d, the time that became 0
+    weight_unit: float  # 1/variance that a weight of 1 stands for
+
+
+def prepare(times, flux, errors=None, *, level=None):
+    """Samples to fold, from a light curve without NaN.
+
+    Parameters
+    ----------
+    times : (n,) array, d
+    flux : (n,) array
+    errors : (n,) array, optional
+        1 sigma; by default all samples weigh the same, and their scatter is taken as the error
+    level : float, optional
+        Flux outside transits; the weighted mean by default
+    """
+    if errors is None or np.ptp(errors) == 0:
+        variance = errors[0] ** 2 if errors is not None and errors[0] > 0 else np.var(flux)
+        weight, weight_unit = np.ones(len(flux)), 1.0 / variance if variance > 0 else 1.0
+    else:
+        weight_unit = np.mean(errors**-2.0)
+        weight = errors**-2.0 / weight_unit
+    level = np.average(flux, weights=weight) if level is None else level
+    return _samples(times, (flux - level) * weight, weight, times.min(), weight_unit)
+
+
+def bin_in_time(samples, width):
+    """The same samples in bins of time of the given width [d]; ``samples`` if that would not halve their number."""
+    bins = np.floor(samples.times / width).astype(np.int64)
+    _, first, bins = np.unique(bins, return_index=True, return_inverse=True)
+    if len(first) > 0.5 * len(bins):
+        return samples
+    flux, weight, times = (np.bincount(bins, x) for x in (samples.flux, samples.weight, samples.weight * samples.times))
+    return _samples(times / weight + samples.start, flux, weight, samples.start, samples.weight_unit)
+
+
+def _samples(times, flux, weight, start, weight_unit):
+    packed, unit = pack(flux, weight)
+    return Samples(np.ascontiguousarray(times - start), flux, weight, packed, unit, float(start), float(weight_unit))
+
+
+def pack(flux, weight):
+    """Flux and weight of each sample in one integer; empty where the weights are not whole numbers, or are too many."""
+    total = np.abs(flux).sum()
+    if weight.sum() >= MAX_PACKED or total == 0 or (weight != np.rint(weight)).any():
+        return np.empty(0, np.int64), 1.0
+    unit = total / 2.0**FLUX_BITS
+    return (np.rint(flux / unit).astype(np.int64) << COUNT_BITS) + weight.astype(np.int64), unit
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fold(times, flux, weight, packed, unit, period, width, index, sums, flux_sum, weight_sum):
+    """Sums of flux and of weight before each bin of phase, going around so that windows may cross the end.
+
+    Parameters
+    ----------
+    times : (n,) array from 0 on; flux: (n,) array, already times weight; weight: (n,) array
+    packed, unit : from `pack`; with an empty ``packed`` flux and weight are used
+    period, width : period and bin width, in the unit of times
+    index, sums : work space
+    flux_sum, weight_sum : (>= n_bins + n_pad + 1,) arrays, filled: sums over the bins before each bin
+
+    Returns
+    -------
+    n_bins : int, number of bins; the last one is narrower
+    """
+    n_bins = int(np.ceil(period / width))
+    per_period, per_width = 1.0 / period, 1.0 / width
+    for i in range(len(times)):  # vectorised by the compiler: no table, no branch
+        index[i] = np.int32((times[i] - period * np.floor(times[i] * per_period)) * per_width)
+    if packed.size:
+        _sum_packed(packed, unit, index, sums, n_bins, flux_sum, weight_sum)
+    else:
+        _sum_weighted(flux, weight, index, n_bins, flux_sum, weight_sum)
+    for i in range(n_bins + 1, len(flux_sum)):  # the second time around
+        flux_sum[i] = flux_sum[i - n_bins] + flux_sum[n_bins]
+        weight_sum[i] = weight_sum[i - n_bins] + weight_sum[n_bins]
+    return n_bins
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_packed(packed, unit, index, sums, n_bins, flux_sum, weight_sum):
+    sums[: n_bins + 1] = 0
+    for i in range(len(packed)):
+        sums[index[i]] += packed[i]
+    sums[n_bins - 1] += sums[n_bins]  # a sample that rounding put at phase 1
+    total = np.int64(0)
+    flux_sum[0] = weight_sum[0] = 0.0
+    for b in range(n_bins):
+        total += sums[b]
+        flux_sum[b + 1] = (total >> COUNT_BITS) * unit
+        weight_sum[b + 1] = total & (MAX_PACKED - 1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _sum_weighted(flux, weight, index, n_bins, flux_sum, weight_sum):
+    flux_sum[: n_bins + 2] = 0.0
+    weight_sum[: n_bins + 2] = 0.0
+    for i in range(len(index)):
+        b = index[i] + 1
+        flux_sum[b] += flux[i]
+        weight_sum[b] += weight[i]
+    flux_sum[n_bins] += flux_sum[n_bins + 1]
+    weight_sum[n_bins] += weight_sum[n_bins + 1]
+    for b in range(n_bins):
+        flux_sum[b + 1] += flux_sum[b]
+        weight_sum[b + 1] += weight_sum[b]

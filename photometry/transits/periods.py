@@ -1,0 +1,76 @@
+"""Which periods and durations to try."""
+
+import numpy as np
+
+# SI; the values of the IAU (2015, resolution B3) and CODATA
+GM_SUN = 1.3271244e20
+R_SUN = 6.957e8
+R_JUPITER = 7.1492e7
+DAY = 86400.0
+
+MAX_FRACTION = 0.12  # of the period; longer transits were never seen (Hippke & Heller 2019, section 2.2)
+
+
+def uniform_frequencies(baseline, min_duration, period_min, period_max, *, frequency_factor=2.0):
+    """Periods of a grid uniform in frequency, with the step of astropy's ``BoxLeastSquares.autoperiod``.
+
+    Parameters
+    ----------
+    baseline : float, d, last time minus first time
+    min_duration : float, d, the shortest duration to be tried
+    period_min, period_max : float, d
+    frequency_factor : float; the step is this times min_duration / baseline**2
+
+    Returns
+    -------
+    (n,) array, d, falling or rising as astropy's: from the longest to the shortest
+    """
+    if not 0 < period_min < period_max:
+        raise ValueError(
+            f"period_min={period_min!r}, period_max={period_max!r}: expected 0 < period_min < period_max (days)"
+        )
+    step = frequency_factor * min_duration / baseline**2
+    lowest, highest = 1.0 / period_max, 1.0 / period_min
+    return 1.0 / (highest - step * np.arange(1 + int(np.round((highest - lowest) / step))))
+
+
+def optimal_periods(
+    baseline, *, period_min=0.0, period_max=np.inf, mass=1.0, radius=1.0, oversampling=3, transits_min=2
+):
+    """Periods uniform in the cube root of frequency: equally fine for all, because transits of long periods last longer.
+
+    Ofir (2014, A&A 561, A138), equations 5-7, as Hippke & Heller (2019, A&A 623, A39) use it for TLS.
+
+    Parameters
+    ----------
+    baseline : float, d
+    period_min, period_max : float, d
+    mass, radius : float, of the star, solar units
+    oversampling : float, periods per width of a peak
+    transits_min : int, fewest transits within the baseline
+
+    Returns
+    -------
+    (n,) array, d, from the longest to the shortest
+    """
+    seconds = baseline * DAY
+    lowest = transits_min / seconds
+    highest = np.sqrt(GM_SUN * mass / (3 * radius * R_SUN) ** 3) / (2 * np.pi)  # orbit of 3 stellar radii
+    a = (2 * np.pi) ** (2 / 3) / np.pi * radius * R_SUN / (GM_SUN * mass) ** (1 / 3) / (seconds * oversampling)
+    count = int(np.ceil((highest ** (1 / 3) - lowest ** (1 / 3) + a / 3) * 3 / a))
+    periods = 1.0 / (a / 3 * np.arange(1, count + 1) + lowest ** (1 / 3) - a / 3) ** 3 / DAY
+    return periods[(periods > period_min) & (periods <= period_max)]
+
+
+def transit_duration(period, *, mass=1.0, radius=1.0, planet_radius=0.0):
+    """Duration of a central transit on a circular orbit [d], at most 0.12 of the period.
+
+    Parameters
+    ----------
+    period : float or array, d
+    mass, radius : of the star, solar units
+    planet_radius : float, Jupiter radii
+    """
+    chord = radius * R_SUN + planet_radius * R_JUPITER
+    duration = chord * (4 * np.asarray(period) * DAY / (np.pi * GM_SUN * mass)) ** (1 / 3) / DAY
+    return np.minimum(duration, MAX_FRACTION * np.asarray(period))

@@ -1,0 +1,117 @@
+"""What a search found, to look at: periodogram, folded transit with its model, and both beside the light curve."""
+
+import numpy as np
+
+from ..lightcurve.plots import BAD, MODEL, TESS, new_axes, plot_lightcurve, tidy
+from .planets import good_samples
+
+SHOWN = 3.0  # durations at either side of the transit
+BINS = 60
+HARMONICS = (0.5, 2.0)
+TICKS = [m * 10.0**e for e in range(-2, 4) for m in (1, 2, 5)]  # d
+
+
+def plot_periodogram(periodogram, axes=None, *, signal=None):
+    """Power against period, with the period found and its harmonics marked.
+
+    Parameters
+    ----------
+    periodogram : TransitPeriodogram or BoxPeriodogram
+    axes : matplotlib axes, optional
+    signal : TransitSignal, optional
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    axes = new_axes(axes, figsize=(10, 3.5))
+    order = np.argsort(periodogram.period)
+    period, power = periodogram.period[order], periodogram.power[order]
+    if signal is not None and np.isfinite(signal.period):
+        axes.axvline(signal.period, color=MODEL, alpha=0.3, linewidth=6, zorder=0)
+        for ratio in HARMONICS:
+            if period[0] < ratio * signal.period < period[-1]:
+                axes.axvline(ratio * signal.period, color=MODEL, alpha=0.5, linewidth=1, linestyle=":", zorder=0)
+        axes.set_title(f"period {signal.period:.5g} d, SDE {signal.sde:.1f}, S/N {signal.snr:.1f}")
+    axes.plot(period, power, color=TESS, linewidth=0.7, rasterized=True)
+    axes.set(
+        xscale="log",
+        xlabel="period (days)",
+        ylabel="power (SDE)" if hasattr(periodogram, "sde") else "power (log likelihood)",
+    )
+    axes.set_xlim(period[0], period[-1])
+    axes.set_xticks([x for x in TICKS if period[0] <= x <= period[-1]], minor=False)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    tidy(axes)
+    return axes
+
+
+def plot_folded(lc, signal, axes=None):
+    """The light curve around the transit, folded, with means and the fitted model.
+
+    Parameters
+    ----------
+    lc : Lightcurve
+    signal : TransitSignal
+    axes : matplotlib axes, optional
+
+    Returns
+    -------
+    matplotlib axes
+    """
+    axes = new_axes(axes, figsize=(5, 4))
+    times, flux, _ = good_samples(lc)
+    hours = 24 * ((times - signal.t0 + 0.5 * signal.period) % signal.period - 0.5 * signal.period)
+    shown = 24 * min(SHOWN * signal.duration, 0.5 * signal.period)
+    near = np.abs(hours) <= shown
+    centre, mean, error = _bins(hours[near], flux[near], shown)
+    axes.plot(hours[near], 1e3 * (flux[near] - 1), ".", color=BAD, markersize=2, rasterized=True, label="samples")
+    axes.errorbar(centre, 1e3 * (mean - 1), 1e3 * error, fmt="o", color=TESS, markersize=4, linewidth=1, label="means")
+    phase = np.linspace(-shown, shown, 601)
+    axes.plot(
+        phase, 1e3 * (signal.model(signal.t0 + phase / 24) - 1), color=MODEL, linewidth=1.8, label="model", zorder=5
+    )
+    depth = 1e3 * signal.depth
+    scatter = 1e3 * np.percentile(np.abs(flux[near] - np.median(flux[near])), 90)
+    axes.set_ylim(-depth - max(scatter, 0.3 * depth), max(scatter, 0.3 * depth) * 1.3)
+    axes.set(xlabel="time from mid-transit (hours)", ylabel="relative flux - 1 (1e-3)", xlim=(-shown, shown))
+    axes.set_title(
+        f"{1e6 * signal.depth:.0f} ± {1e6 * signal.depth_err:.0f} ppm, {24 * signal.duration:.2f} h, {signal.transit_count} transits"
+    )
+    axes.legend(loc="lower left", frameon=False, fontsize="small", markerscale=1.5)
+    tidy(axes)
+    return axes
+
+
+def plot_search(lc, signal, periodogram):
+    """One picture of a search: light curve, periodogram, folded transit.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    figure = new_axes(figsize=(11, 7)).figure
+    figure.clear()
+    above, left, right = figure.subplot_mosaic([["lc", "lc"], ["power", "folded"]], width_ratios=[1.6, 1]).values()
+    times = lc.get_times()
+    found = np.isfinite(signal.period)
+    plot_lightcurve(lc, above, transits=signal.times(times.min(), times.max()) if found else None)
+    plot_periodogram(periodogram, left, signal=signal if found else None)
+    if found:
+        plot_folded(lc, signal, right)
+    else:
+        right.text(0.5, 0.5, "no transit found", ha="center", va="center", transform=right.transAxes)
+        right.set_axis_off()
+    return figure
+
+
+def _bins(x, y, shown):
+    """Centres, means and errors of the mean in equal bins of -shown..shown; bins with fewer than 2 samples are left out"""
+    number = np.clip(((x + shown) / (2 * shown) * BINS).astype(int), 0, BINS - 1)
+    count = np.bincount(number, minlength=BINS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.bincount(number, y, BINS) / count
+        scatter = np.sqrt(np.maximum(np.bincount(number, y**2, BINS) / count - mean**2, 0) / (count - 1))
+    keep = count > 1
+    return ((np.arange(BINS) + 0.5) / BINS * 2 * shown - shown)[keep], mean[keep], scatter[keep]

@@ -1,0 +1,230 @@
+"""Transit least squares: at each period, the limb-darkened transit that fits the folded light curve best.
+
+The search is that of Hippke & Heller (2019, A&A 623, A39): their grids of periods and durations, their template and their
+detection statistic (SDE). It is computed otherwise. The folded light curve is summed into bins of phase once, and the
+template is a staircase: a few nested boxes of different height. The fit of a box needs only the sums before each bin, so a
+template costs as much as a few boxes, however many samples are in transit, and all starts of one duration are taken at
+once by vector instructions. Durations are grouped in octaves; each octave bins the folded light curve anew, by adding
+neighbours, such that a transit always has 8 to 16 bins.
+
+For flux r below the mean, weights w and template s (1 at most, 0 outside), the best depth is sum(w r s) / sum(w s^2),
+and it lowers chi^2 by sum(w r s)^2 / sum(w s^2).
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numba import njit
+
+from .detection import sde_spectrum
+from .folding import bin_in_time, fold, prepare
+from .parallel import over_periods
+from .periods import optimal_periods, transit_duration
+from .transit_model import transit_flux
+
+BINS = 12  # of phase, in the shortest transit of an octave
+LENGTHS = np.unique(np.rint(BINS * 1.1 ** np.arange(8)).astype(np.int64))  # of the transits of an octave, in bins
+SCAN = 2  # every so many lengths are tried at all starts; the others near the best of these:
+SHIFTS = 3  # bins to either side
+NEAR = 0.9  # of the best drop of chi^2 so far: worth the closer look
+INSETS = np.array(
+    [0.0, 0.1, 0.2, 0.35]
+)  # of the transit, by which the boxes of the template are shorter, at either side
+TIME_BIN = 1 / 16  # of the shortest duration at the shortest period: samples closer than this are joined
+
+# Stars between these decide how short and how long transits may be (Hippke & Heller 2019, section 2.2)
+SMALL_STAR = {"radius": 0.13, "mass": 0.1}
+LARGE_STAR = {"radius": 3.5, "mass": 1.0, "planet_radius": 2.0}
+
+# The template: a transit of a Sun in Kepler's band (Claret & Bloemen 2011), the median of Kepler's planets
+TEMPLATE = {"radius_ratio": 0.03, "u1": 0.4804, "u2": 0.1867}
+TEMPLATE_IMPACT = 0.32
+
+_EPSILON = 1e-9  # keeps empty windows finite; weights are about 1
+
+
+@dataclass(frozen=True)
+class TransitPeriodogram:
+    """The best transit at each period."""
+
+    period: np.ndarray  # (n,) d, from the longest to the shortest
+    power: np.ndarray  # (n,) SDE at each period, trend removed; its maximum is `sde`
+    delta_chi2: np.ndarray  # (n,) by how much the best transit lowers chi2
+    depth: np.ndarray  # (n,) of the middle of the transit, relative
+    duration: np.ndarray  # (n,) d
+    transit_time: np.ndarray  # (n,) d, middle of a transit, not before the first sample
+    sde: float  # signal detection efficiency; NaN where nothing was fitted
+
+    @property
+    def best(self):
+        """Index of the highest power"""
+        return int(np.argmax(self.power))
+
+
+def transit_periodogram(times, flux, errors=None, periods=None, *, period_min=0.0, period_max=np.inf, threads=None):
+    """Best transit at every period.
+
+    Parameters
+    ----------
+    times : (n,) array, d
+    flux : (n,) array, finite, relative: about 1 outside transits
+    errors : (n,) array, optional
+        1 sigma; by default the standard deviation of the flux
+    periods : (n_periods,) array, d, optional, as `periods.optimal_periods` makes them
+    period_min, period_max : float, d; limits of the default periods
+    threads : int, optional; all cores by default
+
+    Returns
+    -------
+    TransitPeriodogram
+    """
+    samples = prepare(times, flux, errors, level=1.0)
+    if periods is None:
+        periods = optimal_periods(np.ptp(times), period_min=period_min, period_max=period_max)
+    periods = _checked(times, flux, periods)
+    shortest, _ = duration_limits(periods)
+    joined = bin_in_time(samples, TIME_BIN * shortest.min())
+    gain, depth, start, length = outputs = [np.zeros(len(periods)) for _ in range(4)]
+
+    def work(periods, *outputs):
+        _best_transits(*joined[:5], periods, *duration_limits(periods), LENGTHS, *staircases(), *outputs)
+
+    over_periods(work, periods, outputs, threads)
+    delta_chi2 = gain * samples.weight_unit
+    power, sde = sde_spectrum(np.sum(samples.flux**2 / samples.weight) * samples.weight_unit - delta_chi2)
+    middle = np.mod(start + 0.5 * length, periods) + samples.start
+    return TransitPeriodogram(periods, power, delta_chi2, depth, length, middle, sde)
+
+
+def _checked(times, flux, periods):
+    if len(times) < 3 or not np.ptp(times) > 0 or not np.isfinite(flux).all():
+        raise ValueError(f"{len(times)} samples: a search needs at least 3 at different times, all finite")
+    periods = np.ascontiguousarray(periods, dtype=float)
+    if len(periods) == 0 or not periods.min() > 0:
+        raise ValueError(f"no period to search: {np.ptp(times):.3f} days of data allow periods up to half of that")
+    return periods
+
+
+def duration_limits(periods):
+    """Shortest and longest duration to be tried at each period, d"""
+    return transit_duration(periods, **SMALL_STAR), transit_duration(periods, **LARGE_STAR)
+
+
+def template(phase):
+    """Depth of the template, 1 at its deepest, at ``phase``: -1 at first contact, 0 in the middle, 1 at last contact."""
+    half = np.sqrt((1 + TEMPLATE["radius_ratio"]) ** 2 - TEMPLATE_IMPACT**2)
+    blocked = 1 - transit_flux(np.hypot(TEMPLATE_IMPACT, np.asarray(phase) * half), **TEMPLATE)
+    deepest = 1 - transit_flux(np.array([TEMPLATE_IMPACT]), **TEMPLATE)[0]
+    return blocked / deepest
+
+
+@lru_cache(maxsize=1)
+def staircases():
+    """The template as nested boxes, for all lengths of the octave.
+
+    Returns
+    -------
+    insets : (n, n_boxes) int array, by how many bins each box is shorter than the transit, at either side
+    heights, squares : (n, n_boxes) arrays, what each box adds to the template, and to its square
+    """
+    rows = [_staircase(length) for length in LENGTHS]
+    return tuple(np.array(column) for column in zip(*rows, strict=True))
+
+
+def _staircase(length):
+    edges = np.linspace(-1, 1, length * 20 + 1)
+    half = (length + 1) // 2
+    value = template(0.5 * (edges[1:] + edges[:-1])).reshape(length, 20).mean(axis=1)[:half]
+    insets = np.minimum(np.rint(INSETS * length).astype(np.int64), half - 1)
+    level = np.array([value[a:b].mean() for a, b in zip(insets, [*insets[1:], half], strict=True)])
+    return insets, np.diff(level, prepend=0), np.diff(level**2, prepend=0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _best_transits(
+    times,
+    flux,
+    weight,
+    packed,
+    unit,
+    periods,
+    shortest,
+    longest,
+    lengths,
+    insets,
+    heights,
+    squares,
+    gain,
+    depth,
+    start,
+    duration,
+):
+    """For each period the transit that lowers chi^2 most: by how much, its depth, its start and its duration [d]."""
+    widths = shortest / BINS
+    most = int(np.ceil((periods / widths).max())) + int(np.ceil((longest / widths).max())) * 2 + 4 * BINS
+    index, sums = np.empty(len(times), np.int32), np.empty(most, np.int64)
+    flux_sum, weight_sum, best = np.empty(most), np.empty(most), np.empty(most)
+    coarse_flux, coarse_weight = np.empty(most), np.empty(most)
+    for p in range(len(periods)):
+        width = widths[p]
+        end = int(np.ceil(periods[p] / width)) + int(np.ceil(longest[p] / width)) * 2 + 4 * BINS
+        n = fold(times, flux, weight, packed, unit, periods[p], width, index, sums, flux_sum[:end], weight_sum[:end])
+        step = 1
+        while BINS * step * width <= longest[p] or step == 1:
+            n_starts, n_sums = (n + step - 1) // step, min((n + step - 1) // step + 2 * BINS, (end - 1) // step + 1)
+            coarse_flux[:n_sums] = flux_sum[: n_sums * step : step][:n_sums]
+            coarse_weight[:n_sums] = weight_sum[: n_sums * step : step][:n_sums]
+            _best_at_each_start(coarse_flux, coarse_weight, n_starts, lengths, insets, heights, squares, best)
+            i = np.argmax(best[:n_starts])
+            if best[i] > NEAR * gain[p]:
+                for j in range(max(i - SHIFTS, 0), min(i + SHIFTS + 1, n_starts)):
+                    for k in range(len(lengths)):
+                        dip, norm = _fit(coarse_flux, coarse_weight, j, lengths[k], insets[k], heights[k], squares[k])
+                        here = dip * dip / (norm + _EPSILON)
+                        if here > gain[p]:
+                            gain[p], depth[p] = here, -dip / norm
+                            start[p], duration[p] = j * step * width, lengths[k] * step * width
+            step *= 2
+
+
+@njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+def _best_at_each_start(flux_sum, weight_sum, n, lengths, insets, heights, squares, best):
+    """The largest drop of chi^2 of every other length, for transits that start at each bin."""
+    best[:n] = 0.0
+    for k in range(0, len(lengths), SCAN):
+        length = lengths[k]
+        a, b, c = insets[k, 1], insets[k, 2], insets[k, 3]
+        f, w = flux_sum, weight_sum
+        f0, f1, f2, f3 = f[:n], f[a : n + a], f[b : n + b], f[c : n + c]
+        f7, f6, f5, f4 = (
+            f[length : n + length],
+            f[length - a : n + length - a],
+            f[length - b : n + length - b],
+            f[length - c : n + length - c],
+        )
+        w0, w1, w2, w3 = w[:n], w[a : n + a], w[b : n + b], w[c : n + c]
+        w7, w6, w5, w4 = (
+            w[length : n + length],
+            w[length - a : n + length - a],
+            w[length - b : n + length - b],
+            w[length - c : n + length - c],
+        )
+        h0, h1, h2, h3 = heights[k, 0], heights[k, 1], heights[k, 2], heights[k, 3]
+        s0, s1, s2, s3 = squares[k, 0], squares[k, 1], squares[k, 2], squares[k, 3]
+        for i in range(n):
+            dip = h0 * (f7[i] - f0[i]) + h1 * (f6[i] - f1[i]) + h2 * (f5[i] - f2[i]) + h3 * (f4[i] - f3[i])
+            norm = s0 * (w7[i] - w0[i]) + s1 * (w6[i] - w1[i]) + s2 * (w5[i] - w2[i]) + s3 * (w4[i] - w3[i])
+            dip = min(dip, 0.0)
+            best[i] = max(best[i], dip * dip / (norm + _EPSILON))
+
+
+@njit(nogil=True, cache=True, error_model="numpy", inline="always")
+def _fit(flux_sum, weight_sum, i, length, insets, heights, squares):
+    """sum(w r s), not above 0, and sum(w s^2) of a transit of ``length`` bins from bin ``i`` on."""
+    dip = norm = 0.0
+    for k in range(len(insets)):
+        a, b = i + insets[k], i + length - insets[k]
+        dip += heights[k] * (flux_sum[b] - flux_sum[a])
+        norm += squares[k] * (weight_sum[b] - weight_sum[a])
+    return min(dip, 0.0), norm
