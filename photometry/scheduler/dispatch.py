@@ -4,13 +4,13 @@ A state machine in plain Python between a task source and an engine. It knows ne
 engine tells it what happened and when (``now``, seconds of any steady clock), and carries out the actions it returns.
 
 How many tasks go into one message is chosen by their measured time, so that a message carries about `MESSAGE_SECONDS` of
-work: that hides the latency of messages for quick tasks, and holds back nothing for slow ones. Each worker has at most
-`AHEAD` messages in hand, so that it finds the next one when it has done the first, and a lost worker costs little.
+work: that hides the latency of messages for quick tasks, and holds back nothing for slow ones. A worker has one message
+in hand besides the one it works on, so that it finds work when it has done the first, and a lost worker costs little.
 """
 
 import logging
 import math
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
@@ -23,11 +23,12 @@ from .protocol import DIED, TRY_AGAIN
 log = logging.getLogger(__name__)
 
 MESSAGE_SECONDS = 0.05  # work in one message: 1000 times the latency of MPI between nodes (~50 us), unnoticed by people
-AHEAD = 2  # messages in hand of one worker: the one it works on and the next
 LARGEST_BATCH = 2000  # tasks in one message, so that one message keeps the master busy for 20 ms at most
 AHEAD_BELOW = (
     1.0  # s; tasks longer than this are handed out one at a time, as waiting for one costs nothing to speak of
 )
+LEARN_FROM = 1e-3  # s; quicker tasks matter to no time limit, so nothing is learned about them
+MEMORY = 0.9  # of the running mean of task times, per task
 COMMIT_SECONDS = 0.1  # results are saved together when the oldest has waited this long
 
 
@@ -59,8 +60,8 @@ class Kill:
 class _Worker:
     name: str
     heard: float  # when it last said something
-    batches: deque = field(default_factory=deque)  # sets of task ids: messages that it has not answered wholly
-    tasks: dict = field(default_factory=dict)  # id -> task, in the order sent
+    tasks: dict = field(default_factory=dict)  # id -> task that it holds, in the order sent
+    isolated: bool = False  # whether those run in child processes
     finishing: bool = False
 
 
@@ -122,8 +123,7 @@ class Dispatch:
             )
             return []
         state.heard = now
-        for result in results:
-            self._take(state, result, now)
+        self._take(state, results, now)
         self._give_back(state, returned, f"given back by {state.name}")
         if self.trouble and self.stopping is None:
             return self.stop(self.trouble, now)
@@ -150,7 +150,8 @@ class Dispatch:
             (running,) = state.tasks
         if running is None:
             self._suspects.update(state.tasks)
-        if (task := self._drop(state, running)) is not None:
+        if (task := state.tasks.pop(running, None)) is not None:
+            self._out -= 1
             self._died(task, why)
         self._give_back(state, list(state.tasks), f"{state.name} was lost")
         return self._feed_hungry(now)
@@ -216,26 +217,39 @@ class Dispatch:
 
     # Results
 
-    def _take(self, state, result, now):
-        """One result: to be saved, or the news that the task took its child process down or could not be done now."""
-        if TRY_AGAIN in result:
-            self.trouble = self.trouble or result[TRY_AGAIN]
-            self._give_back(state, [result["priority"]], result[TRY_AGAIN])
-            return
-        task = self._drop(state, result["priority"])
-        if task is None:
-            log.warning("%s reports task %s, which it was not given; dropped", state.name, result["priority"])
-        elif DIED in result:
-            self._died(task, result[DIED], **result.get("attempt", {}))
-        else:
+    def _take(self, state, results, now):
+        """Take results in, to be saved with the next commit."""
+        unsaved, total = len(self._unsaved), 0.0
+        for result in results:
+            task = state.tasks.pop(result["priority"], None)
+            if task is None or DIED in result or TRY_AGAIN in result:
+                self._take_no_result(state, task, result)
+                continue
             seconds = result.get("time") or 0.0
-            self.durations.learn(task, seconds)
-            self._mean_time = seconds if self._mean_time is None else 0.9 * self._mean_time + 0.1 * seconds
-            self._unsaved_since = min(self._unsaved_since, now)
+            total += seconds
+            if seconds >= LEARN_FROM:
+                self.durations.learn(task, seconds)
             self._unsaved.append(result)
             if result.get("status") == STATUS.ERROR:
                 self.counts["failed"] += 1
                 self.failures.add(result)
+        if (taken := len(self._unsaved) - unsaved) > 0:
+            self._out -= taken
+            self._unsaved_since = min(self._unsaved_since, now)
+            kept = 0.0 if self._mean_time is None else MEMORY**taken
+            self._mean_time = kept * (self._mean_time or 0.0) + (1 - kept) * total / taken
+
+    def _take_no_result(self, state, task, result):
+        """News of a task that took its child process down, could not be done now, or was not given to this worker."""
+        if task is None:
+            log.warning("%s reports task %s, which it was not given; dropped", state.name, result["priority"])
+            return
+        self._out -= 1
+        if DIED in result:
+            self._died(task, result[DIED], **result.get("attempt", {}))
+        else:
+            self.trouble = self.trouble or result[TRY_AGAIN]
+            self._release([task["priority"]], result[TRY_AGAIN])
 
     def _died(self, task, why, **info):
         info.pop("error_text", None)  # says the same as why
@@ -247,22 +261,17 @@ class Dispatch:
             self.failures.add(task, why)
 
     def _give_back(self, state, ids, why):
-        ids = [id_ for id_ in ids if self._drop(state, id_) is not None]
+        """Take tasks back that a worker holds."""
+        ids = [id_ for id_ in ids if state.tasks.pop(id_, None) is not None]
+        self._out -= len(ids)
+        self._release(ids, why)
+
+    def _release(self, ids, why):
         if ids:
             self.source.release_tasks(ids, why)
             self.counts["released"] += len(ids)
             self._drained = False
             self._left += len(ids)
-
-    def _drop(self, state, id_):
-        """The task that a worker held and holds no more; None where it did not hold it."""
-        task = state.tasks.pop(id_, None)
-        if task is not None:
-            self._out -= 1
-            next(batch for batch in state.batches if id_ in batch).discard(id_)
-            while state.batches and not state.batches[0]:
-                state.batches.popleft()
-        return task
 
     # Handing out
 
@@ -272,11 +281,12 @@ class Dispatch:
         if self.stopping is not None:
             return self._finish_all()
         sends = []
-        while len(state.batches) < self._ahead() and (send := self._next(worker, now)):
-            state.batches.append({task["priority"] for task in send.tasks})
+        while self._has_room(state) and (send := self._next(worker, now)):
+            if not state.tasks:
+                state.heard = now
             state.tasks.update((task["priority"], task) for task in send.tasks)
+            state.isolated = send.isolated
             self._out += len(send.tasks)
-            state.heard = now if len(state.batches) == 1 else state.heard
             sends.append(send)
         (self._hungry.add if self._drained else self._hungry.discard)(worker)
         return sends or (self._finish_all() if self._drained and not self._out else [])
@@ -292,8 +302,12 @@ class Dispatch:
             state.finishing = True
         return [Finish(worker) for worker, _ in waiting]
 
-    def _ahead(self):
-        return AHEAD if self._mean_time is not None and self._mean_time < AHEAD_BELOW else 1
+    def _has_room(self, state):
+        """Whether a worker should get a message more: it has none, or, where tasks are quick, only one."""
+        if not state.tasks:
+            return True
+        is_quick = self._mean_time is not None and self._mean_time < AHEAD_BELOW
+        return is_quick and not state.isolated and len(state.tasks) <= self._batch_size()
 
     def _batch_size(self):
         """Tasks in one message. Grows from 1 once the time of a task is known."""

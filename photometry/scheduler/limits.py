@@ -42,7 +42,7 @@ class Durations:
     def kind(task):
         """Tasks of one kind are expected to take about equally long."""
         tmag = task.get("tmag")
-        brightness = None if tmag is None or not math.isfinite(tmag) else int(tmag // 2)
+        brightness = None if tmag is None or math.isnan(tmag) else tmag // 2
         return task.get("method"), str(task.get("datasource") or "")[:3], brightness
 
     def learn(self, task, seconds):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from photometry.scheduler.dispatch import AHEAD, LARGEST_BATCH, MESSAGE_SECONDS, Dispatch, Finish, Kill, Send
+from photometry.scheduler.dispatch import LARGEST_BATCH, MESSAGE_SECONDS, Dispatch, Finish, Kill, Send
 from photometry.scheduler.limits import TaskLimits
 from photometry.scheduler.protocol import DIED, TRY_AGAIN
 from photometry.status import STATUS
@@ -66,7 +66,7 @@ def test_no_batch_is_larger_than_the_limit(list_source):
     dispatch = Dispatch(list_source(5000))
     (send,) = dispatch.joined(1, now=0.0)
     actions = dispatch.results(1, [done(send.tasks[0], 1e-6)], now=0.1)
-    assert [len(action.tasks) for action in actions] == [LARGEST_BATCH] * AHEAD
+    assert [len(action.tasks) for action in actions] == [LARGEST_BATCH] * 2
 
 
 def test_slow_tasks_are_handed_out_one_at_a_time(list_source):
