@@ -56,9 +56,10 @@ def check_todo_file(path):
 
     Raises
     ------
-    TodoFileError : truncated, damaged, or without the table ``todolist``
+    TodoFileError : empty, not SQLite, truncated, damaged, or without the table ``todolist``
     CadenceUnknownError : see `migrations`
     """
+    check_header(path)
     _check_size(path)
     with contextlib.closing(read_only(path)) as conn:
         try:

@@ -16,6 +16,7 @@ import os
 import socket
 import sys
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -168,3 +169,21 @@ def _is_dead(owner):
 
 def _describe(owner):
     return f"process {owner.get('pid', '?')} on {owner.get('host', '?')} since {owner.get('since', '?')}"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who a lock file names."""
+
+    text: str  # process, host and since when
+    state: str  # 'alive'; 'dead': ran on this host and does not any more; 'elsewhere': on a host that cannot be asked
+
+
+def owner_of(todo_file):
+    """The `Owner` of a TODO-file; None where nobody has it. Looks only."""
+    todo_file = Path(todo_file)
+    owner = _read(todo_file.with_name(todo_file.name + ".lock"))
+    if owner is None:
+        return None
+    here = owner.get("host") == socket.gethostname()
+    return Owner(_describe(owner), "elsewhere" if not here else "dead" if _is_dead(owner) else "alive")
