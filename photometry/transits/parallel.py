@@ -3,6 +3,8 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+FEWEST = 64  # periods that are worth a thread
+
 
 def available_cores():
     """Cores that this process may use."""
@@ -18,9 +20,10 @@ def over_periods(work, periods, outputs, threads=None):
     periods : (n,) array
     outputs : sequence of (n,) arrays, filled
     threads : int, optional
-        By default, as many as there are cores
+        By default as many as there are cores, and never more
     """
-    threads = min(threads or available_cores(), max(len(periods) // 64, 1))
+    cores = available_cores()
+    threads = min(threads or cores, cores, max(len(periods) // FEWEST, 1))
     if threads <= 1:
         work(periods, *outputs)
         return

@@ -81,7 +81,7 @@ def quasi_periodic_search(
         score, count = _scores(box, q, limits)
         return np.column_stack([score, count, limits, np.full(len(limits), q)])
 
-    with ThreadPoolExecutor(threads or available_cores()) as pool:
+    with ThreadPoolExecutor(min(threads or len(trials), available_cores())) as pool:
         table = np.concatenate(list(pool.map(one_duration, trials)))
     table = table[np.argsort(-table[:, 0], kind="stable")]
     score, count, dmin, dmax, q = table[0]
