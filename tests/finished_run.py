@@ -15,21 +15,21 @@ def star_image(n_times=20, flux=5000.0):
     return image + np.random.default_rng(1).normal(0, 2, (n_times, 11, 11))
 
 
-def target_pixel_files(folder, make_tpf, n=6):
+def target_pixel_files(folder, make_tpf, n=6, n_times=20):
     """Target pixel files and a TODO-file of ``n`` stars, 101, 102, …; returns the folder."""
     folder.mkdir(exist_ok=True)
     rows = []
     for starid in range(101, 101 + n):
-        make_tpf(folder / f"tess2018206045859-s0005-{starid:016d}-0120-s_tp.fits", star_image(), starid=starid)
+        make_tpf(folder / f"tess2018206045859-s0005-{starid:016d}-0120-s_tp.fits", star_image(n_times), starid=starid)
         row = {"starid": starid, "sector": 5, "camera": 2, "ccd": 3, "cadence": 120}
         rows.append(row | {"datasource": "tpf", "tmag": starid / 10})
     create_todo(folder / "todo.sqlite", rows)
     return folder
 
 
-def finished_run(folder, make_tpf, n=6):
+def finished_run(folder, make_tpf, n=6, n_times=20):
     """The same with the light curves made."""
-    target_pixel_files(folder, make_tpf, n)
+    target_pixel_files(folder, make_tpf, n, n_times)
     output = folder / "lightcurves"
     output.mkdir()
     with TaskManager(folder, summary=output / "summary.json") as tm:

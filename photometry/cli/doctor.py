@@ -1,0 +1,79 @@
+"""``photometry doctor``: what would fail in hours, in seconds."""
+
+import click
+
+from . import EXIT_FAILED, EXIT_OK
+
+COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+@click.command()
+@click.argument("where", metavar="DIR", type=click.Path())
+@click.option(
+    "--output",
+    type=click.Path(),
+    envvar="TESSPHOT_OUTPUT",
+    help="Folder for light curves [DIR/lightcurves, or TESSPHOT_OUTPUT].",
+)
+@click.option(
+    "--settings", "settings_file", type=click.Path(), help="Settings file [DIR/photometry.toml where there is one]."
+)
+@click.option(
+    "--mpi/--no-mpi", default=True, help="Start two ranks, or leave MPI alone, as login nodes want it [--mpi]."
+)
+@click.option("--json", "as_json", is_flag=True, help="The checks as JSON.")
+def command(where, output, settings_file, mpi, as_json):
+    """Check everything that 'photometry run DIR' needs, in seconds, and leave nothing behind.
+
+    TODO-file, lock, journal, input files, catalogue, disks, memory, threads, packages, time limit, and MPI. Run it where the
+    run is going to be: in the batch job, or on a node of the same kind.
+
+    Each line is ok, warn (the run works, but not well) or fail (the run would end, or bring nothing), with the way out.
+
+    Exit code: 0 nothing fails, 1 something fails, 2 wrong usage.
+    """
+    from pathlib import Path
+
+    from ..scheduler.launch import is_master
+
+    if not is_master():  # under mpiexec one rank looks
+        return EXIT_OK
+    todo_file = _todo_file(where)
+
+    from ..report.doctor import FAIL, MPI_TIMEOUT, diagnose
+
+    output = Path(output) if output else todo_file.parent / "lightcurves"
+    checks = []
+    options = {"settings_file": settings_file and Path(settings_file), "mpi_timeout": MPI_TIMEOUT if mpi else None}
+    for check in diagnose(todo_file, output, **options):
+        checks.append(check)
+        if not as_json:
+            click.echo(
+                f"{click.style(f'{check.state:<4}', fg=COLOURS[check.state])}  {check.name:<11}  {check.sentence}"
+            )
+    _sum_up(checks, as_json)
+    return EXIT_FAILED if any(check.state == FAIL for check in checks) else EXIT_OK
+
+
+def _todo_file(where):
+    """The TODO-file, which may be missing; its folder may not."""
+    from pathlib import Path
+
+    from ..errors import WrongUseError
+    from ._options import todo_path
+
+    path = todo_path(where)
+    if not path.parent.is_dir() or (path == Path(where) and not path.exists()):
+        raise WrongUseError(f"{where}: there is no such folder or TODO-file")
+    return path.resolve()
+
+
+def _sum_up(checks, as_json):
+    counts = {state: sum(check.state == state for check in checks) for state in COLOURS}
+    if as_json:
+        import dataclasses
+        import json
+
+        click.echo(json.dumps({"checks": [dataclasses.asdict(check) for check in checks], **counts}, indent=1))
+    else:
+        click.echo(", ".join(f"{number} {state}" for state, number in counts.items()))

@@ -1,0 +1,73 @@
+"""`diagnose`: what would fail in hours, in seconds. Looks at everything a run needs, and leaves nothing behind."""
+
+import contextlib
+
+from ...errors import SettingsError
+from ...settings import Settings, load_settings
+from . import disk, inputs, machine, mpi, todo
+from .check import FAIL, OK, Check
+
+__all__ = ["FAIL", "MPI_TIMEOUT", "Check", "diagnose"]
+
+MPI_TIMEOUT = 20.0  # s; two ranks start in one or two
+
+
+def diagnose(todo_file, output, *, settings_file=None, mpi_timeout=MPI_TIMEOUT):
+    """Look at everything that `photometry run` needs.
+
+    Parameters
+    ----------
+    todo_file : absolute Path, which may be missing; its folder is there
+    output : Path, the folder for the light curves, which may be missing
+    settings_file : path, or None for ``photometry.toml`` beside the TODO-file where there is one
+    mpi_timeout : float, s that the start of two ranks may take; None: leave MPI alone
+
+    Yields
+    ------
+    Check, each as soon as it is known
+    """
+    check, settings = check_settings(todo_file.parent, settings_file)
+    yield check
+    with contextlib.ExitStack() as stack:
+        checks, conn = todo.open_todo_file(todo_file, stack)
+        yield from checks
+        work = todo.work_to_do(conn) if conn is not None else None
+        n_times = {}
+        if work is not None and work.total:
+            yield inputs.check_files(conn, todo_file.parent)
+            yield inputs.check_sample(conn, todo_file.parent, settings, n_times)
+            yield inputs.check_catalogues(conn, todo_file.parent)
+    yield from disk.check_disk(todo_file, output, settings, work, n_times)
+    yield machine.check_memory(todo_file, settings, work)
+    yield machine.check_threads()
+    yield machine.check_packages()
+    yield machine.check_time_limit(settings)
+    if mpi_timeout is not None:
+        yield mpi.check_mpi(mpi_timeout)
+
+
+def check_settings(folder, path=None):
+    """Whether the settings of a run are good, and the settings; the defaults where they are not."""
+    path = path or folder / "photometry.toml"
+    beside = path if path.is_file() or path != folder / "photometry.toml" else None
+    try:
+        settings = load_settings(beside)
+    except SettingsError as error:
+        return Check("settings", FAIL, str(error)), Settings.model_construct()
+    return Check("settings", OK, _differences(settings, beside)), settings
+
+
+def _differences(settings, path):
+    """Sentence on what is not as by default."""
+    told = settings.model_dump(exclude_defaults=True)
+    where = f"{path} and the environment" if path else "no settings file; defaults and the environment"
+    changed = ", ".join(f"{name}={value!r}" for name, value in _flat(told)) or "everything as by default"
+    return f"{where}: {changed}"
+
+
+def _flat(values, prefix=""):
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

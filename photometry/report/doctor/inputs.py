@@ -1,0 +1,125 @@
+"""Target pixel files, image cubes and star catalogues: are they there, and do some of them open?"""
+
+import random
+import time
+
+from ...errors import CatalogError, TargetError, WrongUseError
+from ...pixels.catalog import catalog_path, find_star_table, open_catalog
+from ...pixels.cubestamp import cube_of
+from ...pixels.findtpf import find_target_pixel_file
+from ...pixels.imagecube import cube_path
+from ...pixels.tpfindex import INDEX_NAME
+from ...stampsource import StampSource
+from ..preview import TO_DO
+from .check import FAIL, OK, WARN, Check, size
+
+N_LOOKED_FOR, N_OPENED = 5000, 8  # targets
+SECONDS = 4.0  # for each of the two; at least one target is tried
+ACCIDENT = 0.1  # share of bad inputs above which it is no accident
+LARGE_TABLE = 50e6  # bytes of a star table that each process would read
+_KEYS = ("priority", "starid", "sector", "camera", "ccd", "cadence", "datasource", "method", "tmag")
+
+
+def check_files(conn, folder):
+    """Look for the files of many targets, without opening them."""
+    tasks, total = _sample(conn, N_LOOKED_FOR)
+    n_tried, problems, seconds = _try_all(tasks, lambda task: _find(folder, task))
+    name = f"the files of {n_tried} of {total} targets"
+    if problems:
+        return _judge("inputs", f"{name} were looked for, {len(problems)} are missing", n_tried, problems)
+    if not (folder / INDEX_NAME).exists() and seconds > 1 and any(task["datasource"] != "ffi" for task in tasks):
+        slow = f"{name} are there, but looking took {seconds:.0f} s, for each worker anew"
+        return Check("inputs", WARN, f"{slow}; 'photometry todo' makes an index, {INDEX_NAME}")
+    return Check("inputs", OK, f"{name} were looked for, and are there")
+
+
+def check_sample(conn, folder, settings, n_times):
+    """Read the pixels of a few targets, as a run does.
+
+    ``n_times``, a dict, gets the number of exposures for each (datasource without star, cadence) that was read.
+    """
+
+    def read(task):
+        stamp, _ = StampSource(task, folder, settings.photometry).make()
+        n_times[task["datasource"][:3], task["cadence"]] = len(stamp.time)
+
+    tasks, _ = _sample(conn, N_OPENED)
+    n_tried, problems, seconds = _try_all(tasks, read)
+    if problems:
+        return _judge("pixels", f"{n_tried} targets were read, {len(problems)} of them cannot be", n_tried, problems)
+    return Check("pixels", OK, f"{n_tried} targets were read, {seconds / n_tried:.2g} s each")
+
+
+def check_catalogues(conn, folder):
+    """Open the catalogue of each CCD that has something to do."""
+    ccds = conn.execute(f"SELECT DISTINCT sector, camera, ccd FROM todolist WHERE {TO_DO}").fetchall()
+    try:
+        table = find_star_table(folder)
+        missing = [ccd for ccd in ccds if not catalog_path(folder, *ccd).is_file()]
+        if table is not None and missing and table.stat().st_size > LARGE_TABLE:
+            slow = f"{table.name} ({size(table.stat().st_size)}) is read by each worker"
+            return Check("catalogue", WARN, f"{slow}; run 'photometry catalog {folder}' once")
+        for ccd in ccds:
+            if table is None and ccd in missing:
+                continue
+            open_catalog(folder, *ccd)
+    except CatalogError as error:
+        return Check("catalogue", FAIL, str(error))
+    if table is None and missing:
+        return _no_catalogue(conn, folder, missing, ccds)
+    return Check("catalogue", OK, f"stars for {len(ccds)} CCDs, from {table.name if missing else 'a file for each'}")
+
+
+def _no_catalogue(conn, folder, missing, ccds):
+    (needy,) = conn.execute(
+        f"SELECT COUNT(*) FROM todolist WHERE {TO_DO} AND datasource != 'tpf' AND (sector, camera, ccd) IN "
+        f"(VALUES {', '.join(['(?, ?, ?)'] * len(missing))})",
+        [number for ccd in missing for number in ccd],
+    ).fetchone()
+    way_out = f"put catalog.ecsv, .csv, .fits, .vot or .parquet into {folder}"
+    first = "sector {}, camera {}, CCD {}".format(*missing[0])
+    if needy:
+        return Check(
+            "catalogue",
+            FAIL,
+            f"none for {len(missing)} of {len(ccds)} CCDs ({first}, …), but {needy} targets need it: {way_out}",
+        )
+    return Check(
+        "catalogue", WARN, f"none for {len(missing)} of {len(ccds)} CCDs: contamination will not be known; {way_out}"
+    )
+
+
+def _sample(conn, n):
+    """(tasks, total): some of the targets to do, of all kinds and magnitudes, and how many there are. Always the same."""
+    priorities = [row[0] for row in conn.execute(f"SELECT priority FROM todolist WHERE {TO_DO} ORDER BY priority")]
+    chosen = random.Random(0).sample(priorities, min(n, len(priorities)))
+    sql = f"SELECT {', '.join(_KEYS)} FROM todolist WHERE priority = ?"
+    return [dict(zip(_KEYS, conn.execute(sql, (p,)).fetchone(), strict=True)) for p in chosen], len(priorities)
+
+
+def _find(folder, task):
+    """Raise a TargetNotFoundError where the file of a task is not there."""
+    if task["datasource"] != "ffi":
+        find_target_pixel_file(folder, task)
+    elif not cube_path(folder, task["sector"], task["camera"], task["ccd"]).is_file():
+        cube_of(task, folder)  # says so
+
+
+def _try_all(tasks, function):
+    """(number of tasks tried, [(task, sentence) of those that failed], seconds)"""
+    problems, start, n_tried = [], time.monotonic(), 0
+    for task in tasks:
+        n_tried += 1
+        try:
+            function(task)
+        except (TargetError, WrongUseError, OSError) as error:
+            problems.append((task, str(error)))
+        if time.monotonic() - start > SECONDS:
+            break
+    return n_tried, problems, time.monotonic() - start
+
+
+def _judge(name, sentence, n_tried, problems):
+    task, why = problems[0]
+    state = FAIL if len(problems) > ACCIDENT * n_tried else WARN
+    return Check(name, state, f"{sentence}, e.g. priority {task['priority']}, star {task['starid']}: {why}")
