@@ -125,7 +125,7 @@ class TaskManager:
         """How many tasks are to do; keyword arguments as for `build_constraints`."""
         self._ledger.notice()
         conditions = self._constraints.sql(constraints)
-        if not conditions:
+        if not conditions and self._ledger.tally.counts is not None:
             return self._ledger.tally[None]
         return self._ledger.handout.count(conditions)
 
@@ -271,8 +271,8 @@ class TaskManager:
 
     def begin_run(self, **info):
         """Record that a run begins: command, version, constraints, settings, …; returns its number."""
-        (last,) = self._store.cursor.execute("SELECT COALESCE(MAX(run), 0) FROM runs").fetchone()
         self._ledger.notice()
+        (last,) = self._store.cursor.execute("SELECT COALESCE(MAX(run), 0) FROM runs").fetchone()
         self._run = Run(last + 1, info)
         self._ledger.write([self._run.change()])
         return self._run.number

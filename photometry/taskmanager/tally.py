@@ -2,6 +2,13 @@
 
 from collections import Counter
 
+from ..status import STATUS
+
+# One pass over the table without sorting it, half the time of GROUP BY.
+_COUNT = "SELECT COUNT(*), COUNT(status), {} FROM todolist".format(
+    ", ".join(f"COUNT(*) FILTER (WHERE status = {status:d})" for status in STATUS)
+)
+
 
 class Tally:
     """Number of tasks by status (None is to do), counted once and then kept up to date.
@@ -32,5 +39,7 @@ class Tally:
 
     def _counted(self):
         if self.counts is None:
-            self.counts = Counter(dict(self._cursor.execute("SELECT status, COUNT(*) FROM todolist GROUP BY status")))
+            total, touched, *numbers = self._cursor.execute(_COUNT).fetchone()
+            self.counts = Counter(dict(zip(map(int, STATUS), numbers, strict=True)))
+            self.counts |= Counter({None: total - touched, "unheard of": touched - sum(numbers)})
         return self.counts
