@@ -16,7 +16,7 @@ from ._options import logging_options
 @click.option("--camera", type=int, help="Only this camera (Kepler: module).")
 @click.option("--ccd", type=int, help="Only this CCD (Kepler: output).")
 @click.option("--workers", type=int, help="Processes [as many as this job has processors].")
-@click.option("--memory", default=1.5, show_default=True, metavar="GIB", help="Memory of all processes together.")
+@click.option("--memory", default=1.8, show_default=True, metavar="GIB", help="Memory of all processes together.")
 @click.option("--overwrite", is_flag=True, help="Make cubes anew that are there already.")
 @click.option("--json", "as_json", is_flag=True, help="Tell what was made as JSON on standard output.")
 @logging_options

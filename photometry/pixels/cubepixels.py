@@ -62,10 +62,10 @@ def write_band(path, layout: Layout, frames, sky: Sky, good, band):
 
 
 def band_memory(shape, n_rows):
-    """Bytes that `write_band` needs at most: flux, background, a copy in the order of the chunks, flags."""
+    """Bytes that `write_band` needs at most: flux, background, a copy in the order of the chunks, flags and what makes them."""
     from .cubefile import MAX_TIMES
 
-    return min(shape[0], MAX_TIMES) * n_rows * shape[2] * (4 + 4 + 4 + 2)
+    return min(shape[0], MAX_TIMES) * n_rows * shape[2] * (4 + 4 + 4 + 6)
 
 
 def _read(frames, read, start, stop):

@@ -23,5 +23,5 @@ def pixel_flags(flux, flux_cut, jumped):
     flags = np.zeros(flux.shape, dtype=np.uint8)
     flags[~np.isfinite(flux)] = NO_DATA.bit
     flags[flux > flux_cut] |= NEAR_SATURATION.bit
-    flags |= np.where(jumped, TILE_JUMP.bit, 0).astype(np.uint8)
+    flags |= np.asarray(jumped, dtype=np.uint8) * np.uint8(TILE_JUMP.bit)
     return flags

@@ -34,9 +34,9 @@ from .workers import Workers
 from .workfolder import GIB, WorkFolder
 
 log = logging.getLogger(__name__)
-MEMORY = 1.5 * GIB  # bytes, all processes together
+MEMORY = 1.8 * GIB  # bytes, all processes together
 BASE_MEMORY = 150 * 2**20  # bytes, of a Python process with its libraries
-BATCH = 16  # frames measured between two saves
+BATCH = 8  # frames measured between two saves
 _KEPT = (
     "TELESCOP INSTRUME DATA_REL PROCVER TICVER SCCONFIG CRMITEN CRBLKSZ EXPOSURE TIMEREF TASSIGN TIMESYS BJDREFI BJDREFF TIMEUNIT"
     " DEADC TIMEPIXR TIERRELA INT_TIME READTIME FRAMETIM NUM_FRM TIMEDEL BACKAPP DEADAPP VIGNAPP NREADOUT GAINA GAINB GAINC GAIND"
@@ -140,12 +140,12 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
         model = background_model(frames[0])
         reference = choose_reference(frames, model)
         measured = _first_pass(
-            work, frames, model, reference, _affordable(workers, _measure_memory(frames), memory), progress
+            work, frames, model, reference, affordable(workers, _measure_memory(frames), memory), progress
         )
         sky, good, datasets = _between(frames, measured, model, reference)
         work.make_skeleton(frames, datasets, _attributes(frames, reference))
         needed = cubepixels.band_memory((len(frames), *frames[0].shape), cubefile.TILE)
-        _second_pass(work, frames, sky, good, _affordable(workers, needed, memory), progress)
+        _second_pass(work, frames, sky, good, affordable(workers, needed, memory), progress)
         work.finish()
     return Prepared(
         path, len(frames), int(np.count_nonzero(datasets["quality"] & BAD_FRAME.bit)), True, time.monotonic() - began
@@ -163,8 +163,8 @@ def _already_there(path, frames):
     return Prepared(path, len(frames), n_bad, False, 0.0)
 
 
-def _affordable(workers, needed, memory):
-    """As many workers as fit into the memory beside this process, but at least one."""
+def affordable(workers, needed, memory):
+    """As many workers as fit into the memory beside this process, but at least one; ``needed`` is what each adds, bytes."""
     return max(1, min(workers, int((memory - 2 * BASE_MEMORY) // (needed + BASE_MEMORY))))
 
 
