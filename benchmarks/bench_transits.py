@@ -2,8 +2,8 @@
 
     python benchmarks/bench_transits.py [--quick] [--json FILE]
 
-Every search runs in a fresh process, once on a small light curve (so that what is compiled is compiled), then timed. Memory is
-by how much the process grew at its peak. BLS: the same 10 durations and the same frequency grid from 0.5 d for all; TLS: the
+Every search runs in a fresh process, once on a small light curve (so that what is compiled is compiled), then timed; the best time
+of up to five counts. Memory is by how much the process grew at its peak. BLS: the same 10 durations and the same frequency grid from 0.5 d for all; TLS: the
 default grid of periods of transitleastsquares. One thread, then all cores; astropy's search knows only one thread.
 ``--quick`` leaves out the light curves of 240 days, with which astropy needs minutes.
 """
@@ -22,6 +22,7 @@ CASES = [(30, 15), (30, 10), (90, 15), (90, 10), (240, 15), (240, 10), (27, 2)] 
 DURATIONS = np.linspace(0.05, 0.2, 10)
 PERIOD_MIN = 0.5
 SNR = 12.0
+ROUNDS, ENOUGH = 5, 5.0  # the best of 5 times counts, or of as many as take 5 seconds: others may use the machine
 
 
 def light_curve(days, minutes, seed=1):
@@ -112,9 +113,11 @@ def measure(function, days, minutes, threads, answer):
     small = slice(0, max(int(12 * 1440 / minutes), 200))
     function(times[small], flux[small], threads)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
-    period, statistic, n_periods = function(times, flux, threads)
-    seconds = time.perf_counter() - start
+    seconds = []
+    while not seconds or (len(seconds) < ROUNDS and sum(seconds) < ENOUGH):
+        start = time.perf_counter()
+        period, statistic, n_periods = function(times, flux, threads)
+        seconds.append(time.perf_counter() - start)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     answer.put(
         {

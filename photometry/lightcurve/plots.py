@@ -5,7 +5,7 @@ import numpy as np
 from ..errors import WrongUseError
 
 TESS, BAD, MODEL = "#33658a", "#c9c9c9", "#d1495b"  # colours: good samples, flagged samples, trends and models
-ROBUST = (0.5, 99.5)  # percentiles of the flux that the vertical axis shows, beside a margin
+OUTLIERS = 5  # samples at either end of the flux that need not be in the picture
 
 
 def new_axes(axes=None, **figure_options):
@@ -76,10 +76,11 @@ def flux_label(lc):
 
 
 def _limits(fluxes):
-    """Vertical limits that hold nearly all of the flux, and all of a deep transit, but not lone outliers"""
-    fluxes = fluxes[np.isfinite(fluxes)]
+    """Vertical limits that hold all of the flux, transits too, but not a few lone outliers"""
+    fluxes = np.sort(fluxes[np.isfinite(fluxes)])
     if fluxes.size == 0:
         return 0.0, 1.0
-    low, high = np.percentile(fluxes, ROBUST)
-    margin = 0.35 * (high - low) or 1e-3 * abs(high) or 1.0
-    return max(low - margin, fluxes.min() - 0.1 * margin), min(high + margin, fluxes.max() + 0.5 * margin)
+    spare = min(OUTLIERS, fluxes.size // 100)
+    low, high = fluxes[spare], fluxes[-1 - spare]
+    margin = 0.08 * (high - low) or 1e-3 * abs(high) or 1.0
+    return low - margin, high + margin
