@@ -10,7 +10,7 @@ from .attempts import Deaths
 from .handout import Handout
 from .tally import Tally
 
-_STARTED = int(STATUS.STARTED)
+_STARTED, _SKIPPED = int(STATUS.STARTED), int(STATUS.SKIPPED)
 
 
 class Ledger:
@@ -27,12 +27,15 @@ class Ledger:
     deaths : attempts.Deaths
     running : set of int
         Priorities of tasks that are STARTED by this process, or were when the file was last closed in good order.
+    overtaken : set of int
+        Priorities of tasks that another result made SKIPPED while they were running.
     """
 
     def __init__(self, store):
         self.store = store
         self.handout, self.tally, self.deaths = Handout(store.conn), Tally(store.conn), Deaths(store.conn)
         self.running = set()
+        self.overtaken = set()
         self.has_overrides = False
 
     def notice(self):
@@ -89,8 +92,11 @@ class Ledger:
                 counts[new] += 1
             if new == _STARTED:
                 running.add(priority)
-            else:
+                self.overtaken.discard(priority)
+            elif priority in running:
                 running.discard(priority)
+                if new == _SKIPPED:
+                    self.overtaken.add(priority)
             if new is None:
                 returned.append(priority)
             else:

@@ -23,7 +23,7 @@ from .memory import MemoryStore
 from .opening import recover
 from .result import Result
 from .runs import Run
-from .saving import saving
+from .saving import in_turn, only_attempt, saving
 from .store import Store
 from .summary import Summary
 
@@ -184,7 +184,8 @@ class TaskManager:
         self._ledger.notice()
         run = self._run and self._run.number
         results = [Result.of(result, run=run) for result in results]
-        self._save(results)
+        for together in in_turn(results, self._ledger.overtaken):
+            self._save(together)
         self.summary_counter += len(results)
         self._results_since_backup += len(results)
         if self.summary_file is not None and self.summary_counter >= self.summary_interval:
@@ -335,9 +336,16 @@ class TaskManager:
         self._summary = Summary(self.summary_file)
 
     def _save(self, results):
+        if results[0].priority in self._ledger.overtaken:
+            self._ledger.overtaken.remove(results[0].priority)
+            self._ledger.write(only_attempt(results[0]))
+            return
         changes, errors = saving(self._store.cursor, results)
         try:
             self._ledger.write(changes)
+            self._ledger.overtaken.difference_update(
+                [result.priority for result in results]
+            )  # skipped by their own result
         except sqlite3.IntegrityError:  # two light-curve files of the same name; find out which
             if len(results) == 1:
                 self._save_without_lightcurve(*results)

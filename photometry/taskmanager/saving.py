@@ -6,13 +6,36 @@ from .skipping import skip
 _SKIPPED = int(STATUS.SKIPPED)
 
 
+def in_turn(results, overtaken):
+    """Split results into lists that can be saved together.
+
+    A result that touches other targets goes alone, so that those that come after it meet with what it did. So does one
+    of a task that was overtaken: SKIPPED by another result while it was running.
+    """
+    together = []
+    for result in results:
+        if result.skip_targets or result.priority in overtaken:
+            yield from ([together] if together else [])
+            together = []
+            yield [result]
+        else:
+            together.append(result)
+    if together:
+        yield together
+
+
+def only_attempt(result):
+    """Changes that record the work on a task that was overtaken: it stays SKIPPED, as if it had never begun."""
+    return [("attempt", [(result.priority, *result.attempt)])] if result.attempt else []
+
+
 def saving(cursor, results):
-    """Changes that save results one after the other: status, diagnostics, attempts, and who is skipped.
+    """Changes that save results: status, diagnostics, attempts, and who is skipped.
 
     Parameters
     ----------
     cursor : sqlite3.Cursor, rows as tuples
-    results : list of result.Result, of tasks that exist
+    results : list of result.Result, of tasks that exist; one of `in_turn`'s lists
 
     Returns
     -------

@@ -1,4 +1,9 @@
-"""Which of two stars in one mask gets the light curve: the rules by which targets become SKIPPED."""
+"""Which of two stars in one mask gets the light curve: the rules by which targets become SKIPPED.
+
+The outcome does not depend on the order in which results come: a target that was measured before the brighter star whose
+mask holds it loses its result, and those that it had made SKIPPED are to do again. So a run with many workers gives the
+same rows as one that goes through the targets from bright to faint.
+"""
 
 import math
 
@@ -6,6 +11,9 @@ from ..errors import ArgumentError
 from ..status import STATUS
 
 _TARGET = "SELECT starid, sector, camera, ccd, cadence, datasource, tmag FROM todolist WHERE priority = ?"
+_SKIPPED_ONLY_BY = f"""SELECT priority FROM photometry_skipped JOIN todolist USING (priority)
+    WHERE skipped_by = ?1 AND status = {STATUS.SKIPPED:d} AND NOT EXISTS (
+        SELECT 1 FROM photometry_skipped other WHERE other.priority = todolist.priority AND other.skipped_by != ?1)"""
 _SAME_IMAGES = "sector IS ? AND camera IS ? AND ccd IS ? AND cadence IS ?"
 
 
@@ -38,7 +46,27 @@ def skip(cursor, priority, skip_targets):
     rivals = [row for other in others for row in _rows(cursor, other, images, datasources)]
     if not rivals:
         return [], [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])], False, None
-    return _brightest_wins(priority, tmag, rivals)
+    return _brightest_wins(cursor, priority, tmag, rivals)
+
+
+def withdraw(cursor, losers):
+    """What it means that targets lose the results that they may have.
+
+    Parameters
+    ----------
+    cursor : sqlite3.Cursor, rows as tuples
+    losers : list of int, priorities
+
+    Returns
+    -------
+    statuses : list of (status, priority): tasks that only the losers had made SKIPPED are to do again
+    changes : list, as in `changes.apply`
+    """
+    freed = [
+        (None, priority) for loser in losers for (priority,) in cursor.execute(_SKIPPED_ONLY_BY, (loser,)).fetchall()
+    ]
+    rows = [(loser,) for loser in losers]
+    return freed, [("no diagnostics", rows), ("skips nobody", rows)]
 
 
 def _skipped_by_primary(cursor, priority, primary, images):
@@ -49,14 +77,16 @@ def _skipped_by_primary(cursor, priority, primary, images):
     return [], [("not skipped", [(priority,)]), ("skipped", [(priority, rows[0][0])])], True, None
 
 
-def _brightest_wins(priority, tmag, rivals):
+def _brightest_wins(cursor, priority, tmag, rivals):
     """The brighter star keeps its light curve; of equally bright ones that with the lower priority number."""
     forget = [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])]
     brightest = min(rivals, key=_brightness)
     if _brightness((priority, tmag)) < _brightness(brightest):
         losers = [rival for rival, _ in rivals]
-        statuses = [(int(STATUS.SKIPPED), loser) for loser in losers]
-        return statuses, [*forget, ("skipped", [(loser, priority) for loser in losers])], False, None
+        freed, withdrawal = withdraw(cursor, losers)
+        statuses = [*freed, *((int(STATUS.SKIPPED), loser) for loser in losers)]
+        skipped = ("skipped", [(loser, priority) for loser in losers])
+        return statuses, [*withdrawal, *forget, skipped], False, None
     return [], [*forget, ("skipped", [(priority, brightest[0])])], True, None
 
 

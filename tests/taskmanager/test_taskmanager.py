@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import stat
 
 import numpy as np
@@ -324,9 +325,52 @@ class TestSkipping:
         stars.start_tasks([1, 2, 3])
         others = {1: [2, 3], 2: [], 3: []}
         stars.save_results([make_result(task, skip_targets=others[task["priority"]]) for task in tasks])
-        assert [statuses(stars)[p] for p in (1, 2, 3)] == [STATUS.OK] * 3
-        stars.save_results([make_result(task, skip_targets=others[task["priority"]]) for task in reversed(tasks)])
         assert [statuses(stars)[p] for p in (1, 2, 3)] == [STATUS.OK, STATUS.SKIPPED, STATUS.SKIPPED]
+
+    def test_a_result_that_comes_after_the_target_was_skipped_changes_nothing(self, stars):
+        tasks = stars.get_tasks(2)
+        stars.start_tasks([1, 2])
+        stars.save_result(make_result(tasks[0], skip_targets=[2]))
+        stars.save_result(make_result(tasks[1], skip_targets=[3]))
+        assert [statuses(stars)[p] for p in (1, 2, 3)] == [STATUS.OK, STATUS.SKIPPED, None]
+        assert diagnostics(stars, 2) is None
+        assert skipped(stars) == {(2, 1)}
+
+    def test_a_target_that_is_skipped_after_it_was_measured_loses_its_result_and_frees_whom_it_skipped(self, stars):
+        self.save(stars, 2, 3)
+        assert statuses(stars)[3] == STATUS.SKIPPED
+        self.save(stars, 1, 2)
+        assert [statuses(stars)[p] for p in (1, 2, 3)] == [STATUS.OK, STATUS.SKIPPED, None]
+        assert diagnostics(stars, 2) is None
+        assert skipped(stars) == {(2, 1)}
+
+    @pytest.mark.parametrize("seed", range(15))
+    def test_the_outcome_is_that_of_going_from_bright_to_faint_whatever_the_order(self, open_todo, tmp_path, seed):
+        rng = random.Random(seed)
+        n = 12
+        masks = {
+            i: rng.sample([j for j in range(1, n + 1) if j != i], rng.choice([0, 0, 1, 2, 3])) for i in range(1, n + 1)
+        }
+        create_todo(tmp_path / "todo.sqlite", [make_row(i, tmag=5.0 + i) for i in range(1, n + 1)])
+        tm = open_todo(tmp_path)
+        running = []
+        while (tasks := tm.get_random_tasks(rng.randint(1, 4))) or running:
+            tm.start_tasks([task["priority"] for task in tasks])
+            running += tasks
+            rng.shuffle(running)
+            done, running = running[:2], running[2:]
+            tm.save_results([make_result(task, skip_targets=masks[task["priority"]]) for task in done])
+        measured, losers = set(), set()
+        for i in range(1, n + 1):  # from bright to faint, one at a time
+            if i in losers:
+                continue
+            if any(j < i for j in masks[i]):
+                losers.add(i)
+            else:
+                measured.add(i)
+                losers.update(masks[i])
+        assert {p for p, status in statuses(tm).items() if status == STATUS.OK} == measured
+        assert {p for p, status in statuses(tm).items() if status == STATUS.SKIPPED} == losers
 
 
 class TestOpening:
