@@ -62,6 +62,7 @@ def fit_prf(image, weight, row, column, rows, columns, smear=(0.0, 0.0)):
         response = (
             StretchedPRF(np.exp(log_stretch), smear).evaluate(row, column, rows, columns)[:, used].T * scale[:, None]
         )
+        response = np.column_stack([response, scale])  # and a constant: what the background was missed by
         flux = np.linalg.lstsq(response, image[used] * scale, rcond=None)[0]
         return image[used] * scale - response @ flux
 

@@ -24,6 +24,11 @@ def pixel_weights(pixels, errors):
     return np.isfinite(pixels) / usual**2
 
 
+def with_sky(response):
+    """The responses with one more, the same in all pixels: what the background was missed by."""
+    return np.concatenate([response, np.ones((*response.shape[:2], 1))], axis=2)
+
+
 def solver(response, weight):
     """The matrices that take pixels to parameters: (A^T W A)^-1 A^T W, for every time.
 

@@ -1,7 +1,8 @@
 """Linear PSF photometry: the fluxes of all stars of a stamp at known places, by least squares, for all times at once.
 
-The places are those of the catalogue, moved by the pointing, whose mean is fitted to the sum image. What is left is linear: weighted least squares, whose
-normal equations are solved for every time; the errors follow from its covariance.
+The places are those of the catalogue, moved by the pointing, whose mean is fitted to the sum image. What is left is
+linear in the fluxes and in a constant, what the background was missed by: weighted least squares, whose normal equations
+are solved for every time. The errors follow from its covariance.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from ..pixels.framequality import BAD_FRAME
 from ..status import STATUS
 from .aperture import edge_flux
 from .extraction import Extraction
-from .leastsquares import parameter_error, pixel_weights, solver
+from .leastsquares import parameter_error, pixel_weights, solver, with_sky
 from .places import fit_offset
 from .psfmodel import TARGET_SHARE, make_scene, pointing, prf_for
 from .sums import NO_FLUX, inside, judge_pixels
@@ -55,13 +56,13 @@ def fit_fluxes(stamp, scene, shift):
     flux : (n_times, n_stars) array, e-/s
     flux_err : (n_times,) array, e-/s, of the target
     """
-    response = scene.response(scene.weights(shift)[0])
+    response = with_sky(scene.response(scene.weights(shift)[0]))
     pixels = inside(stamp.flux, scene.used) - scene.fixed
     errors = inside(stamp.flux_err, scene.used)
     weight = pixel_weights(pixels, errors)
     solve = solver(response, weight)  # (n_times, n_stars, n_pixels): what each pixel adds to each flux
     flux = np.einsum("tsp,tp->ts", solve, np.nan_to_num(pixels))
-    return flux, parameter_error(solve[:, 0], errors, inside(stamp.background_err, scene.used))
+    return flux[:, :-1], parameter_error(solve[:, 0], errors, inside(stamp.background_err, scene.used))
 
 
 def describe(method, stamp, scene, shift, flux, flux_err, errors=(), status=STATUS.OK):

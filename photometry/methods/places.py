@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from .leastsquares import pixel_weights, solver
+from .leastsquares import pixel_weights, solver, with_sky
 from .psfmodel import make_scene
 from .sums import inside
 
@@ -57,7 +57,8 @@ def _step(scene, moving, place, shift, pixels, weight):
     value, by_row, by_column = scene.weights(place[None])
     still = scene.weights(shift[None])[0]
     response = np.where(moving, scene.response(value), scene.response(still))
-    flux = np.einsum("tsp,tp->ts", solver(response, weight), np.nan_to_num(pixels))[0] * moving
+    response = with_sky(response)
+    flux = np.einsum("tsp,tp->ts", solver(response, weight), np.nan_to_num(pixels))[0, :-1] * moving
     slopes = np.stack([scene.response(weights)[0] @ flux for weights in (by_row, by_column)], axis=1)
     found = solver(np.concatenate([response, slopes[None]], axis=2), weight)[0] @ np.nan_to_num(pixels[0])
     return np.clip(found[[-1, -2]], -0.3, 0.3)

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from ..status import STATUS
-from .leastsquares import parameter_error, pixel_weights, solver
+from .leastsquares import parameter_error, pixel_weights, solver, with_sky
 from .linpsf import describe
 from .places import fit_offset
 from .psfmodel import make_scene, pointing, prf_for
@@ -63,7 +63,8 @@ def fit(stamp, scene, shift):
     flux = None
     for _ in range(STEPS):
         response, slopes = _linearised(scene, shift, flux)
-        parts = response if slopes is None else np.concatenate([response, slopes], axis=2)
+        parts = with_sky(response)
+        parts = parts if slopes is None else np.concatenate([parts, slopes], axis=2)
         solve = solver(parts, weight)
         found = np.einsum("tsp,tp->ts", solve, np.nan_to_num(pixels))
         flux = found[:, : response.shape[2]]

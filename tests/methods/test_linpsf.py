@@ -120,3 +120,14 @@ class TestParts:
         response = np.ones((1, 5, 2))
         found = solver(response, np.ones((1, 5)))[0] @ np.full(5, 4.0)
         assert np.allclose(found, 2)
+
+
+def test_a_background_that_was_missed_does_not_reach_the_flux():
+    stamp, flux = make_stamp(tmag=[12.0, 12.5], row=[7.2, 10.4], column=[6.8, 8.1])
+    missed = 3.0 + 2.0 * np.sin(np.arange(200) / 9)  # e-/s per pixel; the star has 2600
+    wrong = dataclasses.replace(
+        stamp, flux=stamp.flux + missed[:, None, None].astype(np.float32), sumimage=stamp.sumimage + missed.mean()
+    )
+    found = linpsf(wrong, SETTINGS)
+    assert np.median(found.flux) == pytest.approx(flux[0], rel=0.005)
+    assert np.std(found.flux) < 1.2 * np.std(linpsf(stamp, SETTINGS).flux)
