@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from .folding import bin_in_time, fold, prepare
+from .folding import bin_in_time, check_samples, fold, prepare
 from .parallel import over_periods
 from .periods import uniform_frequencies
 
@@ -100,8 +100,7 @@ def search_boxes(times, flux, errors=None, periods=None, durations=DURATIONS, *,
 
 def _checked(times, flux, periods, durations):
     durations = np.atleast_1d(np.asarray(durations, dtype=float))
-    if len(times) < 3 or not np.ptp(times) > 0 or not np.isfinite(flux).all():
-        raise ValueError(f"{len(times)} samples: a search needs at least 3 at different times, all finite")
+    check_samples(times, flux)
     if periods is None:
         periods = uniform_frequencies(
             np.ptp(times), durations.min(), 2 * durations.max(), np.ptp(times), frequency_factor=1.0

@@ -6,7 +6,7 @@ Few bins of phase, and for each period the signal residue SR of the box that exp
 import numpy as np
 from numba import njit
 
-from .folding import fold, prepare
+from .folding import check_samples, fold, prepare
 from .parallel import over_periods
 
 N_BINS = 10  # fewest bins of phase
@@ -29,6 +29,7 @@ def edge_effect_periodogram(times, flux, periods, *, q_min, q_max, n_bins=N_BINS
     depth : (n_periods,) array, unit of the flux; negative where the box is brighter than the rest
     fraction : (n_periods,) array, part of the samples in the box
     """
+    check_samples(times, flux)
     samples = prepare(times, flux)
     periods = np.ascontiguousarray(periods, dtype=float)
     limits = [np.broadcast_to(np.asarray(x, dtype=float), periods.shape) for x in (q_min, q_max, n_bins)]

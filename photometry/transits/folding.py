@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+MIN_SAMPLES = 3
 COUNT_BITS = 20
 FLUX_BITS = 62 - COUNT_BITS
 MAX_PACKED = 1 << COUNT_BITS  # samples
@@ -25,6 +26,12 @@ class Samples(NamedTuple):
     unit: float  # what one unit of the packed flux stands for
     start: float  # d, the time that became 0
     weight_unit: float  # 1/variance that a weight of 1 stands for
+
+
+def check_samples(times, flux):
+    """Refuse what cannot be searched."""
+    if len(times) < MIN_SAMPLES or not np.ptp(times) > 0 or not np.isfinite(flux).all():
+        raise ValueError(f"{len(times)} samples: a search needs at least {MIN_SAMPLES} at different times, all finite")
 
 
 def prepare(times, flux, errors=None, *, level=None):
