@@ -61,10 +61,10 @@ def _show(found, reset):
         )
     if found.without:
         click.echo(
-            f"{found.without} targets are OK or WARNING but claim no light curve (done by a handler of your own?)"
+            f"Targets that are OK or WARNING but claim no light curve (done by a handler of your own?): {found.without}"
         )
-    _show_leftovers(found.orphans, f"light curves in {found.output} are claimed by no target of this TODO-file")
-    _show_leftovers(found.parts, "half-written files of killed runs can be removed")
+    _show_leftovers(found.orphans, f"Light curves in {found.output} that no target of this TODO-file claims")
+    _show_leftovers(found.parts, "Half-written files of killed runs, which can be removed")
     if found.bad:
         _tell_what_next(found, reset)
 
@@ -75,7 +75,7 @@ def _kinds(found):
 
 def _show_leftovers(paths, sentence):
     if paths:
-        click.echo(f"{len(paths)} {sentence}")
+        click.echo(f"{sentence}: {len(paths)}")
     for path in paths[:_SHOWN]:
         click.echo(f"  {path}")
     if len(paths) > _SHOWN:
@@ -85,12 +85,12 @@ def _show_leftovers(paths, sentence):
 def _tell_what_next(found, reset):
     number = sum(problem["reset"] for problem in found.bad)
     if reset:
-        click.echo(f"{number} targets are to do again: 'photometry run' makes their light curves anew")
+        click.echo(f"Targets to do again: {number}; 'photometry run' makes their light curves anew")
     else:
-        click.echo(f"Nothing was changed. --reset puts {number} targets back to do.")
+        click.echo(f"Nothing was changed; targets that --reset puts back to do: {number}")
     if number < len(found.bad):
         click.echo(
-            f"{len(found.bad) - number} are left alone: they cannot be read, or their target has another outcome by now"
+            f"Left alone, as the file cannot be read or the target has another outcome by now: {len(found.bad) - number}"
         )
 
 

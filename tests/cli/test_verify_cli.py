@@ -36,7 +36,7 @@ def test_a_bad_one_is_exit_code_1_with_star_file_reason_and_way_out(folder):
     assert "1 of them bad (1 truncated)" in done.stdout
     assert "priority 2, star 102" in done.stdout
     assert path.name in done.stdout
-    assert "--reset puts 1 targets back to do" in done.stdout
+    assert "--reset puts back to do: 1" in done.stdout
     assert everything_below(folder) == before
 
 
@@ -44,7 +44,7 @@ def test_reset_says_how_many_are_to_do_again(folder):
     lightcurves(folder)[0].unlink()
     done = photometry("verify", folder, "--reset")
     assert done.returncode == 1
-    assert "1 targets are to do again" in done.stdout
+    assert "Targets to do again: 1" in done.stdout
     with TaskManager(folder, cleanup_constraints=["0"]) as tm:
         assert [task["starid"] for task in tm.get_tasks(9)] == [101]
 
