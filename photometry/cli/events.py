@@ -1,6 +1,7 @@
 """``photometry events``: run a pipeline of events, and look after a shared queue."""
 
 import json
+import logging
 from pathlib import Path
 
 import click
@@ -189,7 +190,9 @@ def table(pipeline, config, as_json):
 
     from ..events import Framework
     from ._events import log_level
+    from ._options import set_up_logging
 
+    set_up_logging(logging.WARNING)
     log_level()
     sys.path.insert(0, "")
     settings = settings_of(config, None)

@@ -1,12 +1,13 @@
-"""Pictures of images and light curves, and a page of them. No function here knows of events, and none needs a display."""
+"""Pictures of images, and a page of pictures. No function here knows of events, and none needs a display."""
 
 import html
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
 from ..atomic import atomic_write
-from ..errors import BadInputError, SettingsError
+from ..errors import BadInputError
 
 LARGEST = 1024  # pixels; longer images are made smaller before they are drawn
 PICTURES = ("*.png", "*.jpg")
@@ -90,47 +91,8 @@ def write_picture(path, image):
         Image.fromarray(np.uint8(np.flipud(image) * 255)).save(part)
 
 
-def draw_lightcurve(lightcurve_file, picture):
-    """Draw the flux in a light-curve file over time, and beside it the sum image with the pixels that were used.
-
-    Raises
-    ------
-    SettingsError : matplotlib is not installed
-    """
-    from astropy.io import fits
-
-    with fits.open(lightcurve_file) as hdus:
-        table, header = hdus["LIGHTCURVE"].data, hdus[0].header
-        time, flux = np.array(table["TIME"], float), np.array(table["FLUX_RAW"], float)
-        sumimage, aperture = np.array(hdus["SUMIMAGE"].data, float), np.array(hdus["APERTURE"].data)
-    figure = _figure()
-    left, right = figure.subplots(1, 2, width_ratios=(3, 1))
-    left.plot(time, flux, ".", markersize=2, color="black")
-    left.set(xlabel="time [BTJD]", ylabel="flux [e-/s]", title=str(header.get("OBJECT", Path(lightcurve_file).name)))
-    right.imshow(
-        np.log10(np.clip(sumimage, max(np.nanpercentile(sumimage, 5), 1), None)), origin="lower", cmap="gray_r"
-    )
-    if (aperture & 2).any():
-        right.contour((aperture & 2) != 0, levels=[0.5], colors="red")
-    right.set(xlabel="column [pixel]", ylabel="row [pixel]", title="pixels used")
-    with atomic_write(picture, durable=False) as part:
-        figure.savefig(part)
-
-
-def _figure():
-    """A figure without pyplot, whose state would not stand several threads."""
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise SettingsError("pictures of light curves need matplotlib: pip install 'photometry[plots]'") from error
-    figure = Figure(figsize=(10, 3.2), layout="constrained", dpi=100)
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PICTURES):
-    """Write a page with all pictures of a folder, newest first. Returns how many there are."""
+    """Write a page with all pictures in and below a folder, newest first. Returns how many there are."""
     folder = Path(folder)
     while True:  # another process may add a picture while the page is being written
         pictures = _pictures(folder, patterns)
@@ -144,10 +106,10 @@ def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PI
 
 
 def _pictures(folder, patterns):
-    found = [(path.stat().st_mtime, path.name) for pattern in patterns for path in folder.glob(pattern)]
-    return [name for _, name in sorted(found, reverse=True) if not name.startswith(".")]
+    found = [(path.stat().st_mtime, path.relative_to(folder)) for pattern in patterns for path in folder.rglob(pattern)]
+    return [path.as_posix() for _, path in sorted(found, reverse=True) if not path.name.startswith(".")]
 
 
 def _figure_html(name):
-    name = html.escape(name, quote=True)
-    return f'<figure><a href="{name}"><img src="{name}" alt=""></a><figcaption>{name}</figcaption></figure>'
+    link, text = html.escape(quote(name), quote=True), html.escape(Path(name).name)
+    return f'<figure><a href="{link}"><img src="{link}" alt=""></a><figcaption>{text}</figcaption></figure>'

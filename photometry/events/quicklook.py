@@ -3,13 +3,13 @@
 Its primitives are plain functions; the work is that of `photometry.target` and `photometry.events.pictures`.
 """
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import BadInputError, NothingToDoError, TargetError
 from ..status import STATUS
 from . import Arguments
-from . import pictures as draw
-from .examples.fits2png_pipeline import Fits2pngPipeline, picture_path
+from .examples.fits2png_pipeline import Fits2pngPipeline
 
 KEEP = ("mission", "sector", "camera", "ccd", "cadence", "starid")
 
@@ -21,9 +21,19 @@ class Quicklook(Fits2pngPipeline):
         **Fits2pngPipeline.event_table,
         "next_file": ("action_planner", None, None),
         "image": ("SimpleFitsReader", "file_ready", "file_ready"),
-        "target_pixels": ("measure", "measured", "measured"),
-        "measured": ("save_lightcurve_png", None, "picture_saved"),
+        "target_pixels": ("measure", "measured", "picture_saved"),
     }
+
+    def bind(self, context):
+        """Say at once that something is missing."""
+        super().bind(context)
+        if not can_plot():
+            context.logger.warning("light curves get no pictures without matplotlib: pip install 'photometry[plots]'")
+
+
+def can_plot():
+    """Whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
 
 
 def action_planner(action, context):
@@ -55,7 +65,7 @@ def kind_of_file(path):
 
 
 def measure(action, context):
-    """The photometry of a target pixel file: its light curve, in the output directory."""
+    """The photometry of a target pixel file: its light curve, and the picture beside it, in the output directory."""
     from ..pixels.findtpf import identify
     from ..target import photometry
 
@@ -64,17 +74,10 @@ def measure(action, context):
     task = {key: found[key] for key in KEEP} | {"priority": 1, "datasource": "tpf", "method": None}
     output = context.config.output_directory
     settings = context.config.photometry  # the section [photometry] of the configuration, or None
-    result = photometry(task, input_folder=path.parent, output_folder=output, settings=settings)
+    result = photometry(task, input_folder=path.parent, output_folder=output, settings=settings, plot=can_plot())
     _refuse_failure(path, result)
     lightcurve = str(Path(output, result["details"]["filepath_lightcurve"]))
     return Arguments(name=action.args.name, lightcurve=lightcurve, status=int(result["status"]))
-
-
-def save_lightcurve_png(action, context):
-    """The quick-look picture of a light curve."""
-    picture = picture_path(action.args.name, context)
-    draw.draw_lightcurve(action.args.lightcurve, picture)
-    return Arguments(name=action.args.name, lightcurve=action.args.lightcurve, picture=str(picture))
 
 
 def _refuse_failure(path, result):

@@ -62,6 +62,11 @@ def load_file(path):
     path = Path(path).resolve()
     if not path.is_file():
         raise PipelineError(f"{path}: there is no such file")
+    loaded = sys.modules.get(path.stem)
+    if path.stem in sys.stdlib_module_names or (
+        loaded and Path(getattr(loaded, "__file__", None) or "").resolve() != path
+    ):
+        raise PipelineError(f"{path}: another module is called {path.stem}; rename the file")
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     return import_if_there(path.stem)

@@ -64,9 +64,9 @@ def find_files(directory, patterns, *, recursive=False, exclude=()):
 
 def why_nothing(directory, patterns):
     """A sentence that says which patterns match nothing in a directory, and what is there instead."""
-    names = sorted(name for name in os.listdir(directory) if not name.startswith("."))
-    there = f"{len(names)} other names there, e.g. {names[0]}" if names else "it is empty"
-    return f"{directory}: no file matches {' '.join(patterns)} (file_type); {there}"
+    names = sorted(entry.name for entry in os.scandir(directory) if entry.is_file() and not entry.name.startswith("."))
+    there = f"there are {len(names)} other files, e.g. {names[0]}" if names else "there are no files"
+    return f"{directory}: nothing matches {' '.join(patterns)} (file_type); {there}"
 
 
 def signature(path):
@@ -187,9 +187,12 @@ class Watcher:
             self._thread.join()
 
     def _make_observer(self):
-        from watchdog.events import FileSystemEventHandler
-        from watchdog.observers import Observer
-        from watchdog.observers.polling import PollingObserver
+        try:
+            from watchdog.events import FileSystemEventHandler
+            from watchdog.observers import Observer
+            from watchdog.observers.polling import PollingObserver
+        except ImportError as error:
+            raise SettingsError("watching a directory needs watchdog: pip install 'photometry[events]'") from error
 
         handler = FileSystemEventHandler()
         handler.on_any_event = self._on_event

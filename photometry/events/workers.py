@@ -103,7 +103,7 @@ class WorkerPool:
             del self.workers[pid]
             if process.exitcode == EXIT_USAGE:
                 self._wrong_use = True
-            elif process.exitcode not in (EXIT_OK, EXIT_FAILED, EXIT_UNFINISHED):
+            elif process.exitcode != EXIT_OK:
                 self._died(pid, process.exitcode)
             process.close()
 
@@ -146,15 +146,15 @@ class WorkerPool:
 
 
 def _work(pipeline, config, continuous, level):
-    """What a worker process runs."""
+    """What a worker process runs. It ends with 0 when its loop has ended, with 2 for wrong use; else it has died."""
     os.setsid()  # a terminal's Ctrl-C goes to the parent alone, which asks the workers to drain
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
     logging.getLogger("DRPF").setLevel(level)
     try:
         framework = Framework(pipeline, config)
         threading.Thread(target=_end_with_parent, args=(framework,), daemon=True).start()
-        framework.on_exit = lambda status: None
-        sys.exit(framework.start(continuous=continuous))
+        framework.on_exit = lambda status: None  # what became of the items is in the queue
+        framework.start(continuous=continuous)
     except PhotometryError as error:
         print(f"photometry: {error}", file=sys.stderr)
         sys.exit(EXIT_USAGE)

@@ -111,7 +111,7 @@ def test_a_queue_can_be_reached_through_a_server(photometry, tmp_path, monkeypat
         (("run", "my_pipeline.py"), "nothing to do: no files were named"),
         (("run", "my_pipeline.py", "nowhere.fits"), "no such file: nowhere.fits"),
         (("run", "my_pipeline.py", "-d", "nowhere"), "nowhere"),
-        (("run", "my_pipeline.py", "-d", "."), "no file matches *.fits"),
+        (("run", "my_pipeline.py", "-d", "."), "nothing matches *.fits"),
         (("run", "my_pipeline.py", "-c", "nowhere.cfg"), "nowhere.cfg"),
         (("table", "my_pipeline.py", "-c", "my_pipeline.py"), "not an INI file"),
         (("add", "next_file", "x", "--arg", "nonsense", "-q", "q.sqlite"), "KEY=VALUE"),
@@ -163,7 +163,7 @@ def test_watch_once_says_when_there_is_nothing(photometry, tmp_path):
     (tmp_path / "empty").mkdir()
     done = photometry("watch", "empty", "--once")
     assert done.returncode == 2
-    assert "no file matches *.fits *.fits.gz *.fit" in done.stderr
+    assert "nothing matches *.fits *.fits.gz *.fit" in done.stderr
     assert photometry("watch", "nowhere").returncode == 2
 
 

@@ -176,6 +176,12 @@ class TestBuilding:
         with pytest.raises(PipelineError, match=getattr(name, "__name__", str(name))):
             find_pipeline(name)
 
+    def test_a_file_named_like_another_module_is_refused(self, tmp_path):
+        path = tmp_path / "json.py"
+        path.write_text("event_table = {}")
+        with pytest.raises(PipelineError, match=r"json\.py: another module is called json"):
+            find_pipeline(str(path))
+
     def test_an_error_within_the_module_is_told(self, tmp_path, monkeypatch):
         (tmp_path / "broken_pipeline.py").write_text("import nothing_of_this_name\n")
         monkeypatch.syspath_prepend(str(tmp_path))
@@ -583,4 +589,4 @@ class TestDataSet:
     def test_a_pattern_that_matches_nothing_is_said_aloud(self, framework, tmp_path, caplog):
         (tmp_path / "a.txt").touch()
         framework.ingest_data(str(tmp_path))
-        assert r"no file matches *.fits" in caplog.text
+        assert "nothing matches *.fits (file_type); there are 1 other files, e.g. a.txt" in caplog.text

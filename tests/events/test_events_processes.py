@@ -258,6 +258,15 @@ def test_a_worker_whose_pipeline_is_wrong_ends_the_pool_with_status_2(tmp_path, 
     assert WorkerPool(str(path), config, 2).run() == 2
 
 
+def test_workers_that_die_without_having_taken_anything_are_not_replaced_for_ever(tmp_path, shared):
+    config, queue = shared
+    path = tmp_path / "dying_of_test.py"
+    path.write_text("import os\nos._exit(1)\n")
+    fill(queue, "next_file", 1)
+    assert WorkerPool(str(path), config, 2).run() == 1
+    assert queue.counts()["pending"] == 1
+
+
 def test_the_arguments_in_the_file_are_json(shared):
     config, queue = shared
     fill(queue, "next_file", 1, seconds=3)

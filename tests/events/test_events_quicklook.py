@@ -1,6 +1,7 @@
 """The pipelines that come with the package, on simulated and made files: what they write, and what becomes of bad files."""
 
 import html.parser
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ class TestPictures:
         name = 'a"><script>.png'
         write_picture(tmp_path / name, np.zeros((2, 2)))
         assert write_contact_sheet(tmp_path) == 1
-        assert Images(tmp_path / "index.html").sources == [name]
+        assert Images(tmp_path / "index.html").sources == [quote(name)]
         assert "<script>" not in (tmp_path / "index.html").read_text()
 
 
@@ -134,8 +135,11 @@ class TestQuicklook:
         assert "cut.fits" in queue.find("failed")[0].error
         assert queue.find("skipped")[0].error.endswith("table.fits: neither a target pixel file nor an image")
         queue.close()
-        pictures = sorted(path.name for path in (tmp_path / "output").glob("*.png"))
+        pictures = sorted(
+            path.relative_to(tmp_path / "output").as_posix() for path in (tmp_path / "output").rglob("*.png")
+        )
         assert len(pictures) == 3
+        assert sum(name.endswith("_lc.png") for name in pictures) == 2
         assert sorted(Images(tmp_path / "output" / "index.html").sources) == pictures
         self.check_light_curves(tmp_path / "output", simulated)
 

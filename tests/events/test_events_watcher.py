@@ -107,7 +107,7 @@ class TestFinding:
         assert find_files(tree, ["*.png"]) == []
         assert (
             why_nothing(tree, ["*.png"])
-            == f"{tree}: no file matches *.png (file_type); 5 other names there, e.g. a.fits"
+            == f"{tree}: nothing matches *.png (file_type); there are 3 other files, e.g. a.fits"
         )
 
     def test_a_directory_that_is_not_there_is_an_error(self, tree):
@@ -213,7 +213,7 @@ def test_a_monitored_data_set_puts_events_as_files_arrive_and_stops_at_once(conf
     config.settle_time = 0.1
     data = DataSet(str(folder), getLogger(None), config, events, scan=False)
     data.start_monitor()
-    assert "no file matches *.fits (file_type); it is empty yet; watching" in caplog.text
+    assert "nothing matches *.fits (file_type); there are no files yet; watching" in caplog.text
     path = make_fits("a.fits", "M31", folder)
     assert events.get(timeout=WAIT).args.name == path
     assert data.get_info_column(path, "TARGNAME") == "M31"
