@@ -142,9 +142,12 @@ class MpiEngine:
         self._working = set(range(1, comm.size))
         self._given_up = []
         self.abandoned = set()  # ranks that hang: MPI cannot end them one by one
+        self._dismissed = set()  # a second FINISH would find nobody: MPI ends badly when a message is never received
 
     def send(self, worker, message):
         """Send a message to a rank."""
+        if message[0] == FINISH:
+            self._dismissed.add(worker)
         self._mail.send(worker, message)
 
     def receive(self, timeout):
@@ -172,7 +175,7 @@ class MpiEngine:
 
     def close(self, patience=2.0):
         """Have the ranks that still work end; those that do not within ``patience`` seconds are ended by `end_job`."""
-        for rank in self._working:
+        for rank in self._working - self._dismissed:
             self.send(rank, (FINISH,))
         end = time.monotonic() + patience
         while self._working and time.monotonic() < end:
