@@ -19,6 +19,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", default="demo", type=Path, help="folder to work in; emptied first [demo]")
     folder = parser.parse_args().folder
+    os.environ["PATH"] = (
+        f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # mpiexec from a wheel
+    )
     if folder.exists() and any(folder.iterdir()) and not (folder / ".photometry-demo").exists():
         sys.exit(f"{folder}: is not empty and was not made by this demo; expected a new or an empty folder")
     shutil.rmtree(folder, ignore_errors=True)
