@@ -258,6 +258,7 @@ class Dispatch:
             self._left += 1
         else:
             self.counts["failed"] += 1
+            self.counts["set aside"] += 1
             self.failures.add(task, why)
 
     def _give_back(self, state, ids, why):

@@ -211,14 +211,18 @@ def _work(plan, dispatch, start_engine, total, end):
 def verdict(dispatch, remaining, limit):
     """(exit code, sentence) for how a run ended with ``remaining`` of its tasks still to do."""
     counts = dispatch.counts
-    cut_short = dispatch.stopping or ("the time limit of the run is near" if dispatch.out_of_time else None)
-    if remaining and cut_short:
-        return EXIT_UNFINISHED, f"unfinished, run again: {cut_short}; tasks still to do: {remaining}"
-    if remaining and (limit is None or counts["saved"] < limit):
-        return EXIT_UNFINISHED, f"unfinished, run again: workers lost: {counts['lost']}; tasks still to do: {remaining}"
+    attempted = counts["saved"] + counts["set aside"]
+    left = f"{remaining} of the tasks are still to do"
+    if remaining and (dispatch.stopping or dispatch.out_of_time):
+        return (
+            EXIT_UNFINISHED,
+            f"unfinished, run again: {dispatch.stopping or 'the time limit of the run is near'}; {left}",
+        )
+    if remaining and (limit is None or attempted < limit):
+        return EXIT_UNFINISHED, f"unfinished, run again: {counts['lost']} workers were lost; {left}"
     if counts["failed"]:
-        return EXIT_FAILED, f"done, but tasks that failed: {counts['failed']} of {counts['saved']}"
-    return EXIT_OK, f"done: tasks: {counts['saved']}"
+        return EXIT_FAILED, f"done, but {counts['failed']} of {attempted} tasks failed"
+    return EXIT_OK, f"done, {attempted} tasks"
 
 
 @contextlib.contextmanager

@@ -132,15 +132,15 @@ def test_a_dry_run_tells_and_changes_nothing(folder):
 def test_continuing_does_only_what_is_left(folder):
     run_pipeline("serial", folder, "--handler", "noop", "--limit", "5")
     again = run_pipeline("serial", folder, "--handler", "noop")
-    assert "done: tasks: 7" in again.stderr
+    assert "done, 7 tasks" in again.stderr
     once_more = run_pipeline("serial", folder, "--handler", "noop")
-    assert "done: tasks: 0" in once_more.stderr
+    assert "done, 0 tasks" in once_more.stderr
     assert once_more.returncode == 0
 
 
 def test_overwrite_starts_over(folder):
     run_pipeline("serial", folder, "--handler", "noop")
-    assert "done: tasks: 12" in run_pipeline("serial", folder, "--handler", "noop", "--overwrite").stderr
+    assert "done, 12 tasks" in run_pipeline("serial", folder, "--handler", "noop", "--overwrite").stderr
 
 
 def test_settings_file_environment_and_command_line_go_in_that_order(folder):
