@@ -126,12 +126,24 @@ def command(where, **options):
     from ..scheduler.threads import limit_threads
 
     limit_threads()
+    _check_names(options["handler"], options["method"])
     todo_file = todo_path(where)
     settings = _settings(todo_file, options)
     output = options["output"] or todo_file.parent / "lightcurves"
     if options["dry_run"]:
         return _tell(todo_file, options["constraints"], options["limit"], output)
     return _run(todo_file, output, settings, options)
+
+
+def _check_names(handler, method):
+    """Refuse what no target could be done with, before anything is started."""
+    from ..scheduler.handlers import check_handler
+
+    check_handler(handler)
+    if method is not None:
+        from ..methods.registry import get_method
+
+        get_method(method)
 
 
 def _settings(todo_file, options):

@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 
 from ..errors import SettingsError
 from ..status import STATUS
@@ -32,12 +33,32 @@ def load_handler(handler):
     ------
     SettingsError : if there is none of this name
     """
-    where = BUILT_IN.get(handler.name) or _installed().get(handler.name) or handler.name
+    module, function = _place(handler.name)
+    found = getattr(import_module(module), function, None)
+    if not callable(found):
+        raise SettingsError(f"handler {handler.name!r}: {module} has no function {function!r}")
+    return functools.partial(found, **handler.options)
+
+
+def check_handler(name):
+    """Refuse the name of a handler that does not exist, before workers are started. Imports nothing."""
+    module, _ = _place(name)
+    try:
+        found = find_spec(module)
+    except ModuleNotFoundError:  # the package that the module should be in
+        found = None
+    if found is None:
+        raise SettingsError(f"handler {name!r}: there is no module {module!r} that can be imported")
+
+
+def _place(name):
+    """(module, function) of a handler's name."""
+    where = BUILT_IN.get(name) or _installed().get(name) or name
     module, _, function = where.partition(":")
-    if not function:
+    if not module or not function:
         known = ", ".join(sorted({*BUILT_IN, *_installed()}))
-        raise SettingsError(f"handler {handler.name!r}: expected one of {known}, or 'package.module:function'")
-    return functools.partial(getattr(import_module(module), function), **handler.options)
+        raise SettingsError(f"handler {name!r}: expected one of {known}, or 'package.module:function'")
+    return module, function
 
 
 def _installed():

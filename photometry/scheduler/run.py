@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._version import __version__
-from ..errors import PhotometryError, TryAgainError
+from ..errors import PhotometryError, TryAgainError, WrongUseError
 from ..settings import Settings
 from .dispatch import Dispatch
 from .handlers import Handler, load_handler
@@ -139,10 +139,23 @@ def _serve(plan, start_engine):
     end = end_of_run(plan.settings.run.time_limit)
     with contextlib.ExitStack() as stack, _disk_full_is_no_crash():
         stack.callback(_remove_if_empty, plan.output_folder)
-        plan.output_folder.mkdir(parents=True, exist_ok=True)
+        _make_folder(plan.output_folder)
         source = plan.open_source()
         stack.callback(source.close)
         return _serve_source(plan, source, start_engine, end)
+
+
+def _make_folder(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise WrongUseError(
+            f"{folder}: cannot be made ({error.strerror}); expected a folder for light curves"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise WrongUseError(f"{folder}: may not be written to; expected a folder for light curves")
 
 
 def _remove_if_empty(folder):
@@ -180,7 +193,7 @@ def _serve_source(plan, source, start_engine, end):
 
 def _dispatch(plan, source, end):
     settings = plan.settings.run
-    deadline = None if end is None else time.monotonic() + (end - time.time()) - settings.closing_time
+    deadline = None if end is None else time.monotonic() + end - time.time() - closing_time(settings, end)
     return Dispatch(
         source,
         constraints=plan.constraints,
@@ -192,9 +205,16 @@ def _dispatch(plan, source, end):
     )
 
 
+def closing_time(settings, end):
+    """Seconds to keep free before ``end`` (Unix time) for saving and closing; of a short time, a fifth."""
+    return min(settings.closing_time, 0.2 * max(end - time.time(), 0.0))
+
+
 def _work(plan, dispatch, start_engine, total, end):
     engine = start_engine()
-    last_call = None if end is None else time.monotonic() + (end - time.time()) - plan.settings.run.closing_time / 2
+    last_call = None
+    if end is not None:
+        last_call = time.monotonic() + end - time.time() - closing_time(plan.settings.run, end) / 2
     try:
         with (
             TaskLog(plan.output_folder / LOG_NAME) as task_log,

@@ -88,6 +88,27 @@ def test_what_is_no_todo_file_is_refused_and_left_as_it_was(tmp_path):
     assert os.listdir(tmp_path) == ["todo.sqlite"]
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--method", "fotometry"], "method='fotometry': expected 'aperture'"),
+        (["--handler", "fotometry"], "handler 'fotometry': expected one of noop, photometry"),
+        (["--handler", "no.such:thing"], "there is no module 'no.such'"),
+        (["--output", "/proc/x"], "/proc/x: cannot be made"),
+        (["--settings", "nowhere.toml"], "nowhere.toml: there is no such settings file"),
+        (["--task-timeout", "-1"], "run.task_timeout=-1.0: input should be greater than 0"),
+        (["--summary", "/no/such/folder/x.json"], "there is no such folder"),
+        (["--time-limit", "soon"], "duration 'soon'"),
+    ],
+)
+def test_what_no_target_could_be_done_with_is_refused_at_the_start(folder, words, sentence):
+    done = photometry("run", folder, *words)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert set(statuses(folder).values()) == {None}
+
+
 def test_without_folder_the_help_is_pointed_to(folder):
     done = photometry("run")
     assert done.returncode == 2

@@ -82,7 +82,8 @@ def test_a_target_that_eats_memory_is_an_error_that_says_so(todo, engine):
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
 def test_all_workers_dead_is_not_success(todo, engine):
     folder = todo(6)
-    with_bad_import = run_pipeline(engine, folder, "--handler", "no_such_module:work")
+    (folder / "bad_import.py").write_text("raise ImportError('libcfitsio.so.10: cannot open shared object file')\n")
+    with_bad_import = run_pipeline(engine, folder, "--handler", "bad_import:work", env={"PYTHONPATH": str(folder)})
     assert with_bad_import.returncode not in (0, 2)
     assert {row for row in as_it_is(folder).values()} == {(None, 0, 0)}
 
