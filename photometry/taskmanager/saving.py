@@ -1,6 +1,7 @@
 """From results to the changes that save them."""
 
 from ..status import STATUS
+from .result import NULL
 from .skipping import skip
 
 _SKIPPED = int(STATUS.SKIPPED)
@@ -53,7 +54,7 @@ def saving(cursor, results):
             errors = (*errors, error) if error else errors
         text = "\n".join(errors) if errors else None
         statuses.append((status, result.priority))
-        diagnostics.append((result.priority, *result.diagnostics, text))
+        diagnostics.append((result.priority, *result.diagnostics, NULL if text is None else text))
         texts.append(text)
         if result.attempt:
             attempts.append((result.priority, *result.attempt))

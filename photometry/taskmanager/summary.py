@@ -50,7 +50,7 @@ class Summary:
 
 
 def _running_mean(mean, value):
-    if value is None:
+    if value != value:  # NaN: not known
         return mean
     return value if mean is None else mean + _WEIGHT * (value - mean)
 
