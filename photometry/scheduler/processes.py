@@ -12,7 +12,7 @@ from multiprocessing.connection import wait
 from .handlers import load_handler
 from .protocol import BYE, FINISH, LOST
 from .tasklog import collect_from_here
-from .threads import limit_threads
+from .threads import threads_limited
 from .work import TaskRunner, describe_exit, die_with_parent
 from .worker import Worker
 
@@ -64,7 +64,6 @@ class ProcessEngine:
         self._unborn = 0
         self._closing = False
         self._number = 0
-        limit_threads()
         for _ in range(n):
             self._start()
 
@@ -77,7 +76,8 @@ class ProcessEngine:
             args=(theirs, begun, self._handler, self._limits, self._number),
             name=f"worker {self._number}",
         )
-        process.start()
+        with threads_limited():
+            process.start()
         theirs.close()
         self._workers[self._number] = (process, ours, begun)
 

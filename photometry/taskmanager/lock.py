@@ -159,7 +159,10 @@ def _is_dead(owner):
     if owner.get("boot") != _boot():
         return True
     try:
-        started = psutil.Process(owner["pid"]).create_time()
+        process = psutil.Process(owner["pid"])
+        if process.status() == psutil.STATUS_ZOMBIE:  # dead, but nobody has asked for its exit code yet
+            return True
+        started = process.create_time()
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
         return True
     except psutil.AccessDenied:

@@ -74,10 +74,14 @@ class Job:
 
     def end(self):
         """Leave nothing of it behind."""
+        ranks = []
+        with contextlib.suppress(psutil.Error):
+            ranks = psutil.Process(self.process.pid).children(recursive=True)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         if self.process.returncode is None:
             self.wait()
+        psutil.wait_procs(ranks, timeout=10)
 
 
 @pytest.fixture
