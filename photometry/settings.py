@@ -40,7 +40,9 @@ class ApertureSettings(Section):
 class PsfSettings(Section):
     """Methods ``psf`` and ``linpsf``."""
 
-    prf: str | None = Field(None, description="folder with the mission's PRF files; none: an analytic PRF, fitted to the stars of the stamp")
+    prf: str | None = Field(
+        None, description="folder with the mission's PRF files; none: an analytic PRF, fitted to the stars of the stamp"
+    )
 
 
 class OutputSettings(Section):

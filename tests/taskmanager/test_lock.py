@@ -5,7 +5,9 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 from todo_helpers import run_all
 
@@ -54,6 +56,13 @@ def test_the_lock_of_a_dead_process_on_this_host_is_taken_over(todo_file, holder
     holder.wait()
     assert run_all(open_todo(todo_file)) == list(range(1, 13))
     assert f"taking over the lock of process {holder.pid}" in caplog.text
+
+
+def test_a_dead_process_that_nobody_has_waited_for_holds_no_lock(todo_file, holder, open_todo, in_memory):
+    holder.kill()
+    while psutil.Process(holder.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    assert open_todo(todo_file).get_number_tasks() > 0
 
 
 @pytest.mark.parametrize("change", [{"process_start": 1.0}, {"boot": "before"}])
