@@ -28,7 +28,9 @@ def atomic_write(path, *, durable=True):
         behave the same
     """
     path = Path(path)
-    handle, part = tempfile.mkstemp(prefix=f".{path.name.split('.')[0]}-", suffix=".part" + "".join(path.suffixes[-2:]), dir=path.parent)
+    handle, part = tempfile.mkstemp(
+        prefix=f".{path.name.split('.')[0]}-", suffix=".part" + "".join(path.suffixes[-2:]), dir=path.parent
+    )
     os.close(handle)
     part = Path(part)
     try:

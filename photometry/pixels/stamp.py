@@ -49,7 +49,7 @@ class Stamp:
     flux_err: np.ndarray  # same shape, e-/s
     background: np.ndarray  # same shape, e-/s, what was removed
     background_err: np.ndarray  # same shape, e-/s
-    aperture: np.ndarray  # (n_rows, n_columns) int, bits of the mission's APERTURE image: 1 collected, 2 in the optimal aperture
+    aperture: np.ndarray  # (n_rows, n_columns) int, bits: 1 collected, 2 in the mission's optimal aperture
     row: int  # detector row of the stamp's first row, as the mission counts it
     column: int  # detector column of the stamp's first column
     wcs: WCS  # celestial coordinates <-> 0-based stamp (column, row)
