@@ -184,4 +184,8 @@ def _from(conditions):
 
 
 def _task(row):
-    return dict(zip(TASK_KEYS, row, strict=True))
+    priority, starid, method, sector, camera, ccd, cadence, datasource, tmag = row
+    return {  # three times as fast as dict(zip(...))
+        "priority": priority, "starid": starid, "method": method, "sector": sector, "camera": camera, "ccd": ccd,
+        "cadence": cadence, "datasource": datasource, "tmag": tmag,
+    }  # fmt: skip

@@ -73,7 +73,13 @@ class Ledger:
 
     def write(self, changes):
         """Make changes (see `changes.apply`), all or none, and take note of them."""
-        moves = [(p, self.status(p), new) for name, rows in changes if name == "status" for new, p in rows]
+        running, status = self.running, self.status
+        moves = [
+            (p, _STARTED if p in running else status(p), new)
+            for name, rows in changes
+            if name == "status"
+            for new, p in rows
+        ]
         try:
             self.store.write(changes)
             self._follow(moves if len(moves) == 1 else _shortened(moves))
@@ -99,7 +105,7 @@ class Ledger:
                     self.overtaken.add(priority)
             if new is None:
                 returned.append(priority)
-            else:
+            elif old != _STARTED:
                 for queue in queues:
                     queue.ahead.pop(priority, None)
         if returned:

@@ -12,6 +12,7 @@ from ..errors import ArgumentError
 from ..status import STATUS
 
 _STATUS = {status: int(status) for status in STATUS}
+_REALS_OF_ATTEMPT = ("start", "end", "seconds", "peak_memory")
 _REALS_BEFORE_POSITION = ("mean_flux", "variance", "variability", "rms_hour", "ptp")
 NULL = math.nan
 _NO_NUMBERS = (NULL,) * 13  # where there are no details
@@ -85,20 +86,23 @@ def _numbers(details):
 
 
 def _attempt(attempt, run, status):
+    """Values of the table ``attempts``, after priority."""
     get = attempt.get
-    start = _real("attempt['start']", get("start"))
+    start, end, seconds, peak_memory = [_real(name, get(name)) for name in _REALS_OF_ATTEMPT]
+    run, rank = _integer("run", get("run", run)), _integer("rank", get("rank"))
+    host, error, text = get("host"), get("error_class"), get("error_text")
     return (
         start if start == start else time.time(),
-        _integer("attempt['run']", get("run", run)),
-        _text(get("host")),
-        _integer("attempt['rank']", get("rank")),
-        _real("attempt['end']", get("end")),
-        _real("attempt['seconds']", get("seconds")),
-        _real("attempt['peak_memory']", get("peak_memory")),
+        run,
+        NULL if host is None else _text(host),
+        rank,
+        end,
+        seconds,
+        peak_memory,
         status,
         0,
-        _text(get("error_class")),
-        _text(get("error_text")),
+        NULL if error is None else _text(error),
+        NULL if text is None else _text(text),
     )
 
 
