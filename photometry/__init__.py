@@ -3,25 +3,17 @@
 The names below are imported when they are first used, so that ``import photometry`` is quick.
 """
 
-from importlib import import_module
-
 from ._version import __version__
+from .lazy import lazy_names
 from .status import STATUS
 
 _HOMES = {
+    "Lightcurve": "lightcurve",
     "TaskManager": "taskmanager",
     "build_constraints": "taskmanager",
     "photometry": "target",
+    **dict.fromkeys(("events", "lightcurve", "methods", "pixels", "simulate", "taskmanager", "transits"), ""),
 }
 
-__all__ = ["STATUS", "__version__", *_HOMES]
-
-
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-
-
-def __dir__():
-    return sorted(__all__)
+__all__ = ["STATUS", "Lightcurve", "TaskManager", "__version__", "build_constraints", "photometry"]
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -3,7 +3,7 @@
 Names are imported when they are first used.
 """
 
-from importlib import import_module
+from ..lazy import lazy_names
 
 _HOMES = {
     "Lightcurve": "lightcurve",
@@ -21,13 +21,4 @@ _HOMES = {
     "plot_lightcurve": "plots",
 }
 __all__ = list(_HOMES)
-
-
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -5,7 +5,7 @@
 ...     task = tm.get_task(camera=1)
 """
 
-from importlib import import_module
+from ..lazy import lazy_names
 
 _HOMES = {
     "TaskManager": "manager",
@@ -17,9 +17,4 @@ _HOMES = {
 }
 
 __all__ = list(_HOMES)
-
-
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -3,7 +3,7 @@
 Names are imported when they are first used; the searches need numba (extra ``search``).
 """
 
-from importlib import import_module
+from ..lazy import lazy_names
 
 _HOMES = {
     "EASConstants": "constants",
@@ -35,20 +35,4 @@ _HOMES = {
     "plot_search": "plots",
 }
 __all__ = list(_HOMES)
-
-
-def __getattr__(name):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-    except ModuleNotFoundError as error:
-        if error.name != "numba":
-            raise
-        from ..errors import WrongUseError
-
-        raise WrongUseError("transit searches need numba: pip install 'photometry[search]'") from error
-
-
-def __dir__():
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
