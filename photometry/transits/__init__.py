@@ -35,4 +35,15 @@ _HOMES = {
     "plot_search": "plots",
 }
 __all__ = list(_HOMES)
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+_find, __dir__ = lazy_names(__name__, _HOMES)
+
+
+def __getattr__(name):
+    try:
+        return _find(name)
+    except ModuleNotFoundError as error:
+        if error.name != "numba":
+            raise
+        from ..errors import WrongUseError
+
+        raise WrongUseError("transit searches need numba: pip install 'photometry[search]'") from error
