@@ -13,7 +13,6 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import takewhile
 
 from ..status import STATUS
 from .failures import FailureGroups
@@ -327,19 +326,26 @@ class Dispatch:
             tasks = self._in_time(tasks, now)
         if not tasks:
             return None
-        suspect = self._suspect(tasks[0])
-        # A suspect goes alone, so that nobody else is blamed when it dies again.
-        tasks = tasks[:1] if suspect else list(takewhile(lambda task: not self._suspect(task), tasks))
-        for task in tasks:
-            if overrides := self.source.overrides(task["priority"]):
+        tasks, suspect = self._apart(tasks)
+        ids, overrides_of = [task["priority"] for task in tasks], self.source.overrides
+        for task, id_ in zip(tasks, ids, strict=True):
+            if overrides := overrides_of(id_):
                 task["settings"] = overrides
-        self.source.start_tasks([task["priority"] for task in tasks])
+        self.source.start_tasks(ids)
         self._left -= len(tasks)
         return Send(worker, tasks, self._isolate or suspect)
 
-    def _suspect(self, task):
-        """Whether a task may take its process down: it has, or was in the hands of a worker that died."""
-        return task["priority"] in self._suspects or self.source.deaths(task["priority"]) > 0
+    def _apart(self, tasks):
+        """The first of ``tasks`` that may travel together, and whether they may take their process down.
+
+        A suspect has done so, or was in the hands of a worker that died. It goes alone, so that nobody else is blamed
+        when it dies again.
+        """
+        suspects, deaths = self._suspects, self.source.deaths
+        for number, task in enumerate(tasks):
+            if (id_ := task["priority"]) in suspects or deaths(id_) > 0:
+                return (tasks[:number], False) if number else (tasks[:1], True)
+        return tasks, False
 
     def _in_time(self, tasks, now):
         """Those of ``tasks`` that will be done by the deadline; where none will, others that may, from further down."""
@@ -356,7 +362,10 @@ class Dispatch:
         """Workers that have said nothing for longer than any of their tasks may take."""
         actions = []
         for worker, state in self._workers.items():
+            silence = now - state.heard
+            if silence < self._task_limits.shortest:
+                continue
             limit = max(map(self._task_limits.hard, state.tasks.values()), default=math.inf)
-            if now - state.heard > limit:
-                actions.append(Kill(worker, f"silent for {now - state.heard:.0f} s, longer than its task may take"))
+            if silence > limit:
+                actions.append(Kill(worker, f"silent for {silence:.0f} s, longer than its task may take"))
         return actions

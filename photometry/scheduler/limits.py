@@ -28,8 +28,17 @@ class TaskLimits:
 
     def hard(self, task):
         """Seconds after which the process of ``task`` is ended, or its rank given up; infinite without a limit."""
-        soft = self.soft(task)
-        return math.inf if soft is None else 1.2 * soft + 2.0
+        return _hard(self.soft(task))
+
+    @property
+    def shortest(self):
+        """The shortest hard limit that any task may have, s."""
+        return min(map(_hard, (self.timeout, *self.per_method.values())))
+
+
+def _hard(soft):
+    """The hard limit that goes with a soft one, s."""
+    return math.inf if soft is None else 1.2 * soft + 2.0
 
 
 class Durations:

@@ -1,6 +1,5 @@
 """`TaskManager`: keeps track of which targets are to do, which are running, and what became of them."""
 
-import dataclasses
 import json
 import logging
 import numbers
@@ -9,6 +8,8 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+
+import msgspec
 
 from ..errors import ArgumentError, TryAgainError
 from ..status import STATUS
@@ -363,7 +364,7 @@ class TaskManager:
         self.logger.error("Task %d: %s", result.priority, message)
         diagnostics, errors = (None, *rest), (*result.errors, message)
         self._save(
-            [dataclasses.replace(result, status=_ERROR, diagnostics=diagnostics, errors=errors, skip_targets=())]
+            [msgspec.structs.replace(result, status=_ERROR, diagnostics=diagnostics, errors=errors, skip_targets=())]
         )
 
     def _shut(self):

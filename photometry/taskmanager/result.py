@@ -6,7 +6,8 @@ for each None, which would make saving three times as slow.
 
 import math
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from ..errors import ArgumentError
 from ..status import STATUS
@@ -18,8 +19,7 @@ NULL = math.nan
 _NO_NUMBERS = (NULL,) * 13  # where there are no details
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, gc=False):
     """The result of one task."""
 
     priority: int
