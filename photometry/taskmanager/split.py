@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 from ..atomic import atomic_write
@@ -81,11 +82,14 @@ def merge_todos(paths, output):
 
     Raises
     ------
-    TodoFileError : a target is there twice, two tasks have the same light-curve file, or the output exists already
+    TodoFileError : a file is named twice, a target is there twice, two tasks have the same light-curve file, or the output exists already
     """
     output, paths = Path(output), [find_todo_file(path) for path in paths]
     if output.exists():
         raise TodoFileError(f"{output}: exists already; move it away or name another file")
+    for path, times in Counter(path.resolve() for path in paths).items():
+        if times > 1:
+            raise TodoFileError(f"{path}: named {times} times; each part can be merged once")
     with contextlib.ExitStack() as stack:
         sources = [stack.enter_context(_snapshot(path)) for path in paths]
         numbers, known_runs = _numbering(sources), {}
