@@ -238,6 +238,7 @@ def test_psls_that_fails_is_quoted(tmp_path):
         synthesize_psls(SHORT, program=program)
 
 
+@pytest.mark.external
 @psls
 def test_psls_light_curve_has_our_transits_and_the_noise_of_nsr():
     lc, noisy = synthesize_psls(SHORT), synthesize_psls({**SHORT, "nsr": 2000.0, "enable_transits": False})
