@@ -4,8 +4,9 @@ A state machine in plain Python between a task source and an engine. It knows ne
 engine tells it what happened and when (``now``, seconds of any steady clock), and carries out the actions it returns.
 
 How many tasks go into one message is chosen by their measured time, so that a message carries about `MESSAGE_SECONDS` of
-work: that hides the latency of messages for quick tasks, and holds back nothing for slow ones. A worker has one message
-in hand besides the one it works on, so that it finds work when it has done the first, and a lost worker costs little.
+work, or more where there are more workers than the master could answer in that time: that hides the latency of messages
+for quick tasks, and holds back nothing for slow ones. A worker has one message in hand besides the one it works on, so
+that it finds work when it has done the first, and a lost worker costs little.
 """
 
 import logging
@@ -22,6 +23,7 @@ from .protocol import DIED, TRY_AGAIN
 log = logging.getLogger(__name__)
 
 MESSAGE_SECONDS = 0.05  # work in one message: 1000 times the latency of MPI between nodes (~50 us), unnoticed by people
+ANSWER_SECONDS = 1e-4  # work in one message for each worker there is: twice what the master needs to answer a message
 LARGEST_BATCH = 2000  # tasks in one message, so that one message keeps the master busy for 20 ms at most
 AHEAD_BELOW = (
     1.0  # s; tasks longer than this are handed out one at a time, as waiting for one costs nothing to speak of
@@ -313,7 +315,8 @@ class Dispatch:
         """Tasks in one message. Grows from 1 once the time of a task is known."""
         if self._mean_time is None:
             return 1
-        return int(min(max(MESSAGE_SECONDS / max(self._mean_time, 1e-9), 1), LARGEST_BATCH, max(self._left, 0)))
+        work = max(MESSAGE_SECONDS, ANSWER_SECONDS * len(self._workers))
+        return int(min(max(work / max(self._mean_time, 1e-9), 1), LARGEST_BATCH, max(self._left, 0)))
 
     def _next(self, worker, now):
         """The next message for a worker, its tasks marked as started; None where there is nothing to hand out."""

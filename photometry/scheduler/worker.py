@@ -11,7 +11,7 @@ from .signals import StopRequests
 
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 0.05  # results of one message's tasks travel together, but wait no longer than this
+FLUSH_SECONDS = 1.0  # results of one message's tasks travel together, but wait no longer for the next than this
 LISTEN_SECONDS = 0.002  # between quick tasks, messages are looked for no more often than this
 
 
