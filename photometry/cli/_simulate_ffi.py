@@ -9,7 +9,7 @@ import click
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--size", default=256, show_default=True, help="Rows and columns; 2048 is a whole CCD.")
 @click.option("--frames", default=300, show_default=True, help="Exposures; some fall into the gap in the middle.")
-@click.option("--stars", default=400, show_default=True, help="Number of stars.")
+@click.option("--stars", default=400, show_default=True, help="Number of stars down to --faint.")
 @click.option("--seed", default=1, show_default=True, help="The same seed and options give the same pixels.")
 @click.option("--cadence", default=1800, show_default=True, metavar="S", help="Seconds between exposures.")
 @click.option("--sector", default=1, show_default=True)
@@ -18,9 +18,11 @@ import click
 @click.option("--ra", default=90.0, show_default=True, help="Where the middle of the image looks [deg].")
 @click.option("--decl", default=-60.0, show_default=True, help="Where the middle of the image looks [deg].")
 @click.option("--bright", default=6.0, show_default=True, help="Magnitude of the brightest possible star.")
-@click.option("--faint", default=15.0, show_default=True, help="Magnitude of the faintest stars.")
-@click.option("--unresolved", default=0.0, show_default=True, help="Fainter stars by so many magnitudes, in no table.")
-@click.option("--jitter", default=0.01, show_default=True, help="Pointing jitter in each axis [pixels].")
+@click.option("--faint", default=15.0, show_default=True, help="Magnitude of the faintest of these stars.")
+@click.option(
+    "--fainter", default=5.0, show_default=True, help="How far stars go on below --faint [mag], 0: end there."
+)
+@click.option("--jitter", default=0.002, show_default=True, help="Pointing jitter in each axis [pixels].")
 @click.option("--background", default=100.0, show_default=True, help="Sky in the middle of the image [e-/s per pixel].")
 @click.option("--glow", default=20.0, show_default=True, help="In the corner far from the camera's centre [e-/s].")
 @click.option("--scattered", default=60.0, show_default=True, help="Largest scattered light [e-/s per pixel].")
@@ -40,7 +42,7 @@ def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
     """Make full-frame images of one CCD as TESS's calibrated ones.
 
     The stars follow a luminosity function; some have transits, eclipses or pulsations. DIR gets ffi/*.fits, catalog.ecsv
-    (all stars) and truth.ecsv (what was put in).
+    (all stars to 3 magnitudes below --faint) and truth.ecsv (what was put in).
     """
     import sys
 

@@ -56,10 +56,15 @@ def pixel_masks(image, stars, *, threshold=0.8, min_pixels=4, saturation_limit=7
 
 
 def flux_cut(image, threshold):
-    """The flux above which a pixel belongs to a star: mode + threshold * MAD, e-/s."""
+    """The flux above which a pixel belongs to a star: mode + threshold * MAD, e-/s.
+
+    The mode is looked for among pixels with light. In a crowded field the background that was removed has the light of faint
+    stars in it and leaves many pixels below zero; with a mode among those, most of the stamp would be above the cut.
+    """
     fluxes = image[np.isfinite(image)]
-    faint = fluxes[(fluxes < np.percentile(fluxes, MODE_PERCENTILE)) & (fluxes < MODE_FLUX_LIMIT)]
-    mode = density_mode(faint if len(faint) else fluxes)
+    light = fluxes[fluxes > 0] if (fluxes > 0).any() else fluxes
+    faint = light[(light < np.percentile(light, MODE_PERCENTILE)) & (light < MODE_FLUX_LIMIT)]
+    mode = density_mode(faint if len(faint) else light)
     below = mode - fluxes[fluxes < mode]
     return mode + threshold * MAD_TO_SIGMA * (np.median(below) if len(below) else 0.0)
 

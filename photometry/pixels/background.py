@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 from scipy.interpolate import make_interp_spline
-from scipy.ndimage import percentile_filter
+from scipy.ndimage import median_filter, percentile_filter
 
 TILE = 64  # pixels; images smaller than 512 pixels have tiles of an eighth of them, but not below 32
 FLUX_CUT = 8e4  # e-/s; pixels above it are near saturation and not used
@@ -43,12 +43,16 @@ class BackgroundModel:
         """Number of values that describe the glow; 0 where there is none"""
         return self._rings.n
 
-    def measure(self, image, rounds=1):
+    def measure(self, image, *, unusable=False, rounds=1):
         """Measure the background of one image.
+
+        The tiles are measured a second time on what a first measurement leaves: a slope within a tile, as scattered light
+        has it, would widen the distribution of its pixels, so that more of the stars' light passes for sky.
 
         Parameters
         ----------
         image : (n_rows, n_columns) array, e-/s
+        unusable : (n_rows, n_columns) bool array, pixels not to use, beside those above `FLUX_CUT` and without a value
         rounds : int
             How often mesh and glow are measured in turn, each on what the other one leaves.
 
@@ -58,16 +62,34 @@ class BackgroundModel:
         glow : (n_rings,) array, e-/s
         error : float, e-/s, uncertainty of the background in a typical tile
         """
-        unusable = ~(image < FLUX_CUT)  # also true for NaN
+        unusable = ~(image < FLUX_CUT) | unusable  # also true for NaN
         glow = np.zeros(self.n_rings)
-        if not self.n_rings:
-            mesh, error = tile_modes(image, unusable, self.tile)
-            return mesh, glow, error
-        mesh, error = tile_modes(image, unusable | self._rings.mask(), self.tile)  # the sky without the glow
+        first = unusable | self._rings.mask() if self.n_rings else unusable
+        mesh, error = tile_modes(image, first, self.tile)  # the sky without the glow
         for _ in range(rounds if np.isfinite(error) else 0):
-            glow = self._rings.measure(image - self._mesh_image(mesh), unusable)
-            mesh, error = tile_modes(image - self._rings.image(glow), unusable, self.tile)
+            mesh = self._slopes(mesh, first)
+            left = image - self._mesh_image(mesh)
+            if self.n_rings:
+                glow = self._rings.measure(left, unusable)
+                left -= self._rings.image(glow)
+            more, error = tile_modes(left, unusable, self.tile)
+            mesh = mesh + more
         return mesh, glow, error
+
+    def _slopes(self, mesh, unusable):
+        """The mesh without what single tiles have; tiles with few usable pixels continue the surface through the others."""
+        usable_pixels = np.add.reduceat(
+            np.add.reduceat(~unusable, np.arange(0, self.shape[0], self.tile[0]), axis=0, dtype=int),
+            np.arange(0, self.shape[1], self.tile[1]),
+            axis=1,
+        )
+        poor = usable_pixels < 0.5 * self.tile[0] * self.tile[1]
+        if poor.any() and (~poor).sum() > 12:
+            y, x = np.indices(mesh.shape).reshape(2, -1) / max(mesh.shape)
+            basis = np.stack([np.ones_like(y), y, x, y * y, y * x, x * x], axis=1)
+            surface = basis @ np.linalg.lstsq(basis[~poor.ravel()], mesh[~poor], rcond=None)[0]
+            mesh = np.where(poor, surface.reshape(mesh.shape), mesh)
+        return median_filter(mesh, 3, mode="nearest")
 
     def image(self, mesh, glow):
         """Background of one frame, (n_rows, n_columns) float32 array, e-/s."""

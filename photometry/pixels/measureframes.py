@@ -1,11 +1,16 @@
-"""First pass of `prepare`: what is measured on every frame alone (background, stars, usable pixels)."""
+"""First pass of `prepare`: what is measured on every frame (background, stars, usable pixels).
+
+The background of one frame, the reference, is measured in full; of every other one, what it has more or less than that. In
+the difference of two frames the stars are gone: in a crowded field, how much of their light passes for sky depends on where
+clipping stops, differs from frame to frame, and would go into the light curves times the pixels of a mask.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..flags import DEFAULT_BITMASK
-from .background import BackgroundModel, camera_centre
+from .background import FLUX_CUT, BackgroundModel, camera_centre
 from .pointing import centroids, find_reference_stars
 
 
@@ -14,6 +19,9 @@ class Reference:
     """The frame that the others are compared with."""
 
     index: int
+    image: np.ndarray  # (n_rows, n_columns) e-/s, as in the file; zeros where no frame has a background
+    mesh: np.ndarray  # its background, e-/s
+    glow: np.ndarray
     pixels: np.ndarray  # (n_stars, 2) int: row, column of the reference stars
     positions: np.ndarray  # (n_stars, 2) their centroids
 
@@ -58,10 +66,11 @@ def choose_reference(frames, model):
         image = frames[index].read_flux()
         mesh, glow, _ = model.measure(image)
         if np.isfinite(mesh).all():
-            image = image - model.image(mesh, glow)
-            pixels = find_reference_stars(image)
-            return Reference(index, pixels, centroids(image, pixels)[0])
-    return Reference(good[0], np.zeros((0, 2), dtype=int), np.zeros((0, 2)))
+            clean = image - model.image(mesh, glow)
+            pixels = find_reference_stars(clean)
+            return Reference(index, image, mesh, glow, pixels, centroids(clean, pixels)[0])
+    nothing = np.zeros(model.shape, dtype=np.float32), np.zeros(model.mesh_shape), np.zeros(model.n_rings)
+    return Reference(good[0], *nothing, np.zeros((0, 2), dtype=int), np.zeros((0, 2)))
 
 
 def measure(frames, model, reference):
@@ -74,7 +83,8 @@ def measure(frames, model, reference):
     rows = []
     for frame in frames:
         image = frame.read_flux()
-        mesh, glow, error = model.measure(image)
+        mesh, glow, error = model.measure(image - reference.image, unusable=~(image < FLUX_CUT))
+        mesh, glow = mesh + reference.mesh, glow + reference.glow
         known = np.isfinite(mesh).all()
         stars = centroids(image - (model.image(mesh, glow) if known else 0), reference.pixels)
         rows.append((mesh, glow, error, np.isfinite(image).mean(), *stars))

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from astropy.table import vstack
 
 from ..atomic import atomic_write
 from ..pixels.catalog import sector_epoch
@@ -12,7 +13,7 @@ from . import detector, fullframe_fits
 from .fullframe_scene import (
     BRIGHTER_PER_MAG,
     Sky,
-    draw_magnitudes,
+    draw_faint_stars,
     draw_stars,
     electrons,
     image_wcs,
@@ -24,10 +25,13 @@ from .spacecraft import simulate_pointing, start_time
 
 DAY = 86400.0  # s
 CATALOG_COLUMNS = ["starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff"]
+CATALOG_DEPTH = 3.0  # mag below the faintest targets that the catalogue goes, as the TESS Input Catalog does
 # Side of the square that gets a star's light, in pixels to each side of it: the flux beyond is below 0.01 e-/s per pixel.
 PATCHES = ((4.0, 60), (8.0, 20), (99.0, 10))  # (down to this magnitude, pixels)
 COSMIC_RAYS = 1e-6  # per pixel and second, that survive on board
 MEAN_HIT = 500.0  # e-
+FAINT_PATCH = 6  # likewise, for stars below the faint limit
+SMALL = 0.02  # pixels
 STARS_AT_ONCE = 5000  # bounds the memory
 
 
@@ -41,11 +45,14 @@ class FullFrameSimulation:
     n_frames : int, exposures of the sector; some fall into the gap in its middle and are not made
     stars : int, or a table as `startable.read_stars` or `fullframe_scene.draw_stars` make it
     prf : pixel response; default: analytic, wider far from the camera's centre
-    jitter : float, pixels, scatter of the pointing
+    jitter : float, pixels, scatter of the pointing. The default is what SPOC's POS_CORR has in sectors 1 and 24, in
+        means of 30 minutes and without what is slower than two days: 0.0016 to 0.0074, mostly near 0.001.
     cosmic_rays, saturation, collateral : bool; collateral adds the columns and rows that see no sky
     asteroids : int, moving objects
     bright, faint : float, limits of the magnitudes where stars are drawn
-    unresolved : float, mag; fainter stars, down to so many magnitudes below ``faint``, are in the images and in no table
+    fainter : float, mag; where stars are drawn, the images also have the constant stars that the luminosity function lets
+        expect down to so many magnitudes below ``faint``. They are the floor of every real image of TESS; the catalogue
+        has the brighter ones of them (`CATALOG_DEPTH`).
     ra, decl : float, deg, where the middle of the image looks
     """
 
@@ -59,14 +66,14 @@ class FullFrameSimulation:
     cadence: int = 1800
     prf: PRF | None = None
     sky: Sky = field(default_factory=Sky)
-    jitter: float = 0.01
+    jitter: float = 0.002
     cosmic_rays: bool = True
     saturation: bool = True
     collateral: bool = False
     asteroids: int = 0
     bright: float = 6.0
     faint: float = 15.0
-    unresolved: float = 0.0
+    fainter: float = 5.0
     ra: float = 90.0
     decl: float = -60.0
 
@@ -77,7 +84,9 @@ class FullFrameSimulation:
         self.epoch = sector_epoch(self.sector)
         self.pointing = simulate_pointing(self.n_frames, self.cadence, self.sector, rng, jitter=self.jitter)
         self.exposures = np.flatnonzero(self.pointing.exposed)  # the frames that exist
+        n_faint = 0
         if isinstance(self.stars, int):
+            n_faint = round(self.stars * (10 ** (BRIGHTER_PER_MAG * self.fainter) - 1))
             self.stars = draw_stars(
                 self.stars, self.wcs, self.shape, rng, bright=self.bright, faint=self.faint, epoch=self.epoch
             )
@@ -89,14 +98,17 @@ class FullFrameSimulation:
             self.prf = GaussianPRF(widening=0.3 * (GaussianPRF.DETECTOR_SIZE / self.size) ** 2, axis=centre)
         self._asteroids = self._draw_asteroids(rng)
         self._patches = self._sort_into_patches()
-        self._unresolved = self._draw_unresolved(rng)
+        self.faint_stars = draw_faint_stars(
+            n_faint, self.wcs, self.shape, rng, bright=self.faint, faint=self.faint + self.fainter, epoch=self.epoch
+        )
+        self._floor = self._render_faint_stars()
 
     def star_image(self, i):
         """Light of the stars alone in exposure ``i``, (n_rows, n_columns) array, e-/s, before saturation."""
         flux = self.flux * relative_flux(self.stars, self._since_start(i))
         motion = self.pointing.motion[i]
         row, column = np.asarray(self.stars["row"]) + motion[0], np.asarray(self.stars["column"]) + motion[1]
-        image = self._unresolved.copy()
+        image = self._floor[0] + motion @ self._floor[1:]
         for some, half in self._patches:
             image += self._render(flux[some], row[some], column[some], half)
         if len(self._asteroids["flux"]):
@@ -149,7 +161,10 @@ class FullFrameSimulation:
 
     def catalog(self):
         """Table of the stars as a catalogue, J2000."""
-        return self.stars[CATALOG_COLUMNS]
+        deep = self.faint_stars[self.faint_stars["tmag"] <= self.faint + CATALOG_DEPTH]
+        return (
+            vstack([self.stars[CATALOG_COLUMNS], deep[CATALOG_COLUMNS]]) if len(deep) else self.stars[CATALOG_COLUMNS]
+        )
 
     def _since_start(self, i):
         return self.pointing.time[i] - start_time(self.sector)
@@ -176,19 +191,16 @@ class FullFrameSimulation:
         pixel = rows[:, :, None] * self.size + columns[:, None, :]
         return np.bincount(pixel[inside], light[inside], minlength=self.size * self.size)
 
-    def _draw_unresolved(self, rng):
-        """Flattened image of the stars below the faint limit: as many as the luminosity function continues to. They stand still."""
-        n = round(len(self.stars) * (10 ** (BRIGHTER_PER_MAG * self.unresolved) - 1))
-        if n == 0:
-            return np.zeros(self.size * self.size)
-        tmag = draw_magnitudes(n, self.faint, self.faint + self.unresolved, rng)
-        row, column = rng.uniform(-0.5, self.size - 0.5, (2, n))
-        half = PATCHES[-1][1]
-        parts = range(0, n, STARS_AT_ONCE)
-        return sum(
-            self._render(electrons(tmag[i:][:STARS_AT_ONCE]), row[i:][:STARS_AT_ONCE], column[i:][:STARS_AT_ONCE], half)
-            for i in parts
-        )
+    def _render_faint_stars(self):
+        """Flattened image of the faint stars and how it changes per pixel of motion in row and column, (3, n_pixels) array."""
+        flux, row, column = (np.asarray(self.faint_stars[name]) for name in ("flux", "row", "column"))
+        floor = np.zeros((3, self.size * self.size))
+        for i in range(0, len(flux), STARS_AT_ONCE):
+            some = slice(i, i + STARS_AT_ONCE)
+            for image, (dy, dx) in zip(floor, ((0, 0), (SMALL, 0), (0, SMALL)), strict=True):
+                image += self._render(flux[some], row[some] + dy, column[some] + dx, FAINT_PATCH)
+        floor[1:] = (floor[1:] - floor[0]) / SMALL
+        return floor
 
     def _draw_asteroids(self, rng):
         n = self.asteroids

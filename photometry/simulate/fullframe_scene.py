@@ -14,6 +14,7 @@ from .detector import PIXEL_SCALE
 ZERO_POINT = 20.54  # mag of 1 e-/s in TESS
 KINDS = ("constant", "transit", "eclipse", "pulsation")
 SHARES = (0.7, 0.1, 0.1, 0.1)  # of the stars
+FIRST_FAINT_STARID = 10_000_001
 BRIGHTER_PER_MAG = 0.35  # log10 of the growth of the number of stars per magnitude
 
 
@@ -74,6 +75,19 @@ def draw_stars(n, wcs, shape, rng, *, bright=6.0, faint=15.0, epoch=2018.6):
         stars[name] = np.round(rng.normal(0, 20, n), 3)
     place_on_sky(stars, wcs, epoch)
     _draw_signals(stars, rng)
+    return stars
+
+
+def draw_faint_stars(n, wcs, shape, rng, *, bright, faint, epoch):
+    """Constant stars below the targets: a Table with starid, ra, decl, pm_ra, pm_decl, tmag, teff, row, column, flux (e-/s)."""
+    tmag = np.sort(draw_magnitudes(n, bright, faint, rng))
+    row, column = (rng.uniform(-0.5, size - 0.5, n) for size in shape)
+    stars = Table(
+        {"starid": FIRST_FAINT_STARID + np.arange(n), "tmag": np.round(tmag, 4), "row": row, "column": column}
+    )
+    stars["pm_ra"], stars["pm_decl"], stars["teff"] = np.zeros(n), np.zeros(n), np.full(n, 5500.0)
+    stars["flux"] = electrons(stars["tmag"])
+    place_on_sky(stars, wcs, epoch)
     return stars
 
 

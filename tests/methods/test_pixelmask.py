@@ -218,3 +218,10 @@ def test_only_masks_of_stars_that_saturate_follow_columns(limit, follows):
     masks = pixel_masks(image, catalogue(stars), saturation_limit=limit)
     bright = mask_over(masks, 10, 8)
     assert bright[2, 8] == follows
+
+
+def test_pixels_without_light_are_in_no_mask_where_the_background_took_too_much():
+    rng = np.random.default_rng(6)
+    image = rng.normal(-8, 2, (15, 15))  # in a crowded field, the light of faint stars passes for sky
+    image[rng.random(image.shape) < 0.3] += rng.uniform(8, 40)
+    assert flux_cut(image, 0.8) > 0
