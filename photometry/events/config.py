@@ -10,7 +10,9 @@ from .settings import KEYS
 
 log = logging.getLogger(__name__)
 
+EVENT_TABLE = "event_table"  # the section whose keys are names of events, with capitals where they have some
 FRAMEWORK_DEFAULTS = {key.name: key.default for key in KEYS}
+_TEXTS = ("get", "getint", "getfloat", "getboolean", "items", "sections", "options", "has_section", "has_option")
 _CLOSE = 2  # edits between an unknown key and a known one below which it is taken for a typing error
 
 
@@ -18,7 +20,8 @@ class ConfigClass:
     """Keys of the default section are attributes; every other section is an attribute that holds a dict.
 
     The names of attributes ignore case, and an unknown one is None. Several objects are often chained:
-    ``framework.config.instrument = ConfigClass("instrument.cfg", default_section="KCWI")``.
+    ``framework.config.instrument = ConfigClass("instrument.cfg", default_section="KCWI")``. The methods by which a
+    `configparser.ConfigParser` is read, like ``get(section, key, fallback=None)``, give the texts as they are in the file.
 
     Parameters
     ----------
@@ -34,28 +37,35 @@ class ConfigClass:
     def __init__(self, cgfile=None, default_section="DEFAULT", **defaults):
         properties = {key.lower(): value for key, value in (FRAMEWORK_DEFAULTS | defaults).items()}
         self.__dict__.update(properties=properties, default_section=default_section, path=cgfile)
+        texts = configparser.ConfigParser(default_section=default_section, interpolation=None, strict=False)
+        self.__dict__["_parser"] = texts
         if cgfile is not None:
             self.read(cgfile)
 
     def read(self, cgfile):
         """Read a file over the values that are there."""
-        parser = configparser.ConfigParser(default_section=self.default_section, interpolation=None, strict=True)
+        parser = configparser.ConfigParser(default_section=self.default_section, interpolation=None)
+        parser.optionxform = str  # the names of events are keys of [event_table]
         try:
             parser.read_string(Path(cgfile).read_text(encoding="utf-8"), source=str(cgfile))
         except OSError as error:
             raise SettingsError(f"{cgfile}: cannot read this configuration file: {error.strerror}") from error
         except (configparser.Error, UnicodeDecodeError) as error:
             raise SettingsError(f"{cgfile}: not an INI file: {error}") from error
-        top = {key: literal(text) for key, text in parser.defaults().items()}
+        self._parser.read_dict(parser)
+        top = {key.lower(): literal(text) for key, text in parser.defaults().items()}
         _warn_of_typing_errors(cgfile, top, self.properties)
         self.properties.update(top)
         for section in parser.sections():
-            own = {key: literal(text) for key, text in parser[section].items() if key not in top}
-            self.properties[section.lower()] = own
+            own = {key: literal(text) for key, text in parser[section].items() if key.lower() not in top}
+            keep = section.lower() == EVENT_TABLE
+            self.properties[section.lower()] = own if keep else {key.lower(): value for key, value in own.items()}
 
     def __getattr__(self, key):
         if key.startswith("__"):  # Python's own protocols (copy, pickle) ask for these and must hear no
             raise AttributeError(key)
+        if key in _TEXTS and key not in self.properties:
+            return getattr(self._parser, key)
         return self.properties.get(key.lower())
 
     def __setattr__(self, key, value):

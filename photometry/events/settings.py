@@ -22,6 +22,10 @@ def _number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
+def _positive(value):
+    return _number(value) and value > 0
+
+
 def _count(value):
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
@@ -37,11 +41,13 @@ _ACCEPTS = {
     "True or False": lambda v: isinstance(v, bool),
     "a number >= 0": _number,
     "a number >= 0 or None": lambda v: v is None or _number(v),
+    "a number > 0": _positive,
     "a whole number >= 1": _count,
+    "1..65535": lambda v: _count(v) and v <= 65535,
     "a whole number >= 1 or None": lambda v: v is None or _count(v),
     "bytes, text or None": lambda v: v is None or isinstance(v, (bytes, str)),
     f"one of {', '.join(_METHODS)}": lambda v: v in _METHODS,
-    "anything": lambda v: True,
+    "the name of an event, an Event, or None": lambda v: v is None or isinstance(v, str) or hasattr(v, "name"),
 }
 
 KEYS = [
@@ -53,7 +59,12 @@ KEYS = [
     Key("output_directory", "output", "text", "where results go"),
     Key("temp_directory", "temp", "text", "where pipelines may put intermediate files"),
     Key("event_timeout", 1, "a number >= 0", "s to wait for an item before looking whether the run is over"),
-    Key("no_event_event", None, "anything", "event to run while there is none; None: end when the queues are empty"),
+    Key(
+        "no_event_event",
+        None,
+        "the name of an event, an Event, or None",
+        "event to run while there is none; None: end when the queues are empty",
+    ),
     Key(
         "no_event_wait_time",
         5,
@@ -65,7 +76,7 @@ KEYS = [
     Key("file_type", "*.fits", "text, or several", "patterns of the files to ingest"),
     Key("recursive", False, "True or False", "also look into sub-directories"),
     Key("settle_time", 2, "a number >= 0", "s for which a file must not change before it is ingested"),
-    Key("monitor_interval", 10, "a number >= 0", "s between looks at the data directory where it has to be polled"),
+    Key("monitor_interval", 10, "a number > 0", "s between looks at the data directory where it has to be polled"),
     Key(
         "monitor_method",
         "auto",
@@ -80,7 +91,7 @@ KEYS = [
         "SQLite file of the queue; None: in memory, or events.sqlite in output_directory",
     ),
     Key("queue_patience", 60, "a number >= 0", "s to wait for a shared queue that is gone to come back"),
-    Key("lease_time", 60, "a number >= 0", "s after which an item of a silent worker is handed out again"),
+    Key("lease_time", 60, "a number > 0", "s after which an item of a silent worker is handed out again"),
     Key("max_attempts", 3, "a whole number >= 1", "how often an item is handed out before it has failed"),
     Key("retry_delay", 5, "a number >= 0", "s before an item is tried again, doubled with every attempt"),
     Key("max_chain_length", 1000, "a whole number >= 1", "steps of one item, beyond which it has failed"),
@@ -99,7 +110,7 @@ KEYS = [
     ),
     Key("stop_grace", 30, "a number >= 0", "s that worker processes get to finish their items after a signal"),
     Key("queue_manager_hostname", "localhost", "text", "host of the queue's network front end"),
-    Key("queue_manager_portnr", 50101, "a whole number >= 1", "its port"),
+    Key("queue_manager_portnr", 50101, "1..65535", "its port"),
     Key("queue_manager_auth_code", None, "bytes, text or None", "its secret; there is no default, None: no network"),
 ]
 

@@ -149,6 +149,17 @@ def test_a_file_gives_attributes_and_sections(tmp_path):
     assert copy.deepcopy(config).plain == config.plain
 
 
+def test_the_texts_of_a_file_are_read_as_by_a_config_parser(tmp_path):
+    path = tmp_path / "my.cfg"
+    path.write_text("[DEFAULT]\nLength = 256 * 256\nwidth = 3\n[other]\nflag = yes\n")
+    config = copy.deepcopy(ConfigClass(str(path)))
+    assert config.get("DEFAULT", "length", fallback=1) == "256 * 256"
+    assert config.getint("DEFAULT", "width", fallback=5) == 3
+    assert config.getfloat("DEFAULT", "factor", fallback=5) == 5
+    assert config.getboolean("other", "flag")
+    assert config.sections() == ["other"]
+
+
 def test_another_section_can_be_the_default_one(tmp_path):
     path = tmp_path / "my.cfg"
     path.write_text("[CUSTOM]\nwavelength = 656.3\n[DEFAULT]\nother = 1\n")
@@ -196,7 +207,17 @@ def test_edit_distance_of_textbook_examples(one, other, edits):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("event_timeout", "soon"), ("max_attempts", 0), ("file_type", 3), ("print_trace", 1), ("monitor_method", "magic")],
+    [
+        ("event_timeout", "soon"),
+        ("max_attempts", 0),
+        ("file_type", 3),
+        ("print_trace", 1),
+        ("monitor_method", "magic"),
+        ("lease_time", 0),
+        ("monitor_interval", 0),
+        ("queue_manager_portnr", 99999),
+        ("no_event_event", 3),
+    ],
 )
 def test_a_value_outside_its_range_is_refused_by_name(key, value):
     config = ConfigClass(**{key: value})
