@@ -12,6 +12,7 @@ from .event import OUTCOME
 from .tally import Item
 
 SHORT_WAIT = 0.1  # s
+STOPPING = "The workers of this queue have been asked to stop; 'photometry events start' lets them work again"
 PATIENCE = 0.5  # s between attempts to reach a queue that is gone
 
 
@@ -27,6 +28,9 @@ class Loop:
     def run(self):
         """Run until the end; whatever ends it, the item in hand is settled or put back."""
         try:
+            if self._patiently(lambda: self.queue.stopping):
+                self.framework.keep_going = False
+                self.log.warning(STOPPING)
             while (self.framework.keep_going or self.item is not None) and self._turn():
                 pass
         finally:
@@ -49,7 +53,7 @@ class Loop:
     def _idle(self, event):
         over = event is None and self._patiently(self.queue.is_over)
         if over or self._patiently(lambda: self.queue.stopping):
-            self.framework.keep_going = False
+            self.framework.keep_going, self.framework.ran_out = False, over
         elif event is None:
             self.log.debug("Waiting for %s", self._patiently(self.queue.waiting_for))
             self._patiently(lambda: self.queue.wait(SHORT_WAIT))  # event_timeout may be 0
@@ -123,7 +127,7 @@ class Loop:
         event, reason = item.event, "; ".join(item.reasons) or None
         if outcome is OUTCOME.RETRY:
             delay = self.config.retry_delay * 2 ** (event.attempt - 1)
-            left = self._patiently(lambda: self.queue.re_append(event.id, delay, reason))
+            left = self._patiently(lambda: self.queue.re_append(event.id, delay, reason, event.worker))
         else:
             successor = self._successor(event)
             left = self._patiently(lambda: self.queue.finish(event.id, outcome, reason, successor))
@@ -148,7 +152,7 @@ class Loop:
         self.steps.clear()
         if item.event.queue is self.queue:
             with contextlib.suppress(TryAgainError):  # the end of the lease does it otherwise
-                self.queue.release(item.event.id)
+                self.queue.release(item.event.id, item.event.worker)
 
     def _leave(self):
         self.framework.keep_going = False

@@ -86,7 +86,7 @@ class QueueFile:
             with self._telling():
                 self._connect()
         except OSError as error:
-            raise TryAgainError(f"{self.path}: cannot make the folder of the queue: {error.strerror}") from error
+            raise WrongUseError(f"{self.path}: cannot make the folder of the queue: {error.strerror}") from error
 
     def close(self):
         """Close the connection, if there is one."""

@@ -108,7 +108,7 @@ class SimpleEventQueue:
                 self.put(successor)
         return event
 
-    def re_append(self, event_id, delay=0, error=None):
+    def re_append(self, event_id, delay=0, error=None, worker=None):
         """Move an event in progress to the end of the queue, not to be handed out for ``delay`` s. Returns it, or None."""
         with self._changed:
             event = self._in_progress.pop(event_id, None)
@@ -118,7 +118,7 @@ class SimpleEventQueue:
                 self._changed.notify()
             return event
 
-    def release(self, event_id):
+    def release(self, event_id, worker=None):
         """Put an event in progress back to the front, as if it had never been taken. Returns it, or None."""
         with self._changed:
             event = self._in_progress.pop(event_id, None)

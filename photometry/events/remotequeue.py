@@ -72,13 +72,13 @@ class RemoteEventQueue(PolledQueue):
         """Finish an event in progress, whoever holds it. Returns it; None if it is not in progress."""
         return self._let_go(event_id, "discard")
 
-    def re_append(self, event_id, delay=0, error=None):
+    def re_append(self, event_id, delay=0, error=None, worker=None):
         """Move an event in progress to the end of the queue; see `SharedEventQueue.re_append`."""
-        return self._let_go(event_id, "re_append", delay, error)
+        return self._let_go(event_id, "re_append", delay, error, worker)
 
-    def release(self, event_id):
-        """Put an event in progress back, as if it had never been taken. Returns it, or None."""
-        return self._let_go(event_id, "release")
+    def release(self, event_id, worker=None):
+        """Put an event in progress back, as if it had never been taken; see `SharedEventQueue.release`."""
+        return self._let_go(event_id, "release", worker)
 
     def release_worker(self, pid, host=None):
         """Hand out again what a dead process of this host held."""

@@ -169,19 +169,25 @@ class SharedEventQueue(PolledQueue):
         """
         return self._leave(event_id, outcome, error, successor, worker or self.worker or "nobody")
 
-    def re_append(self, event_id, delay=0, error=None):
-        """Move an event in progress to the end of the queue, not to be handed out for ``delay`` s. Returns it, or None."""
+    def re_append(self, event_id, delay=0, error=None, worker=None):
+        """Move an event in progress to the end of the queue, not to be handed out for ``delay`` s.
+
+        Returns it; None, and changes nothing, if it is not in progress, or not at the ``worker`` that is named.
+        """
         with self._transaction() as db:
-            event = _running(db, event_id)
+            event = _running(db, event_id, worker)
             if event is not None:
-                db.execute(queuefile.TO_THE_END, (time.time() + delay, error, event_id))
+                db.execute(queuefile.TO_THE_END, (time.time() + delay, _storable(error), event_id))
         self._put_here.set()
         return event
 
-    def release(self, event_id):
-        """Put an event in progress back to where it was, as if it had never been taken. Returns it, or None."""
+    def release(self, event_id, worker=None):
+        """Put an event in progress back to where it was, as if it had never been taken.
+
+        Returns it; None, and changes nothing, if it is not in progress, or not at the ``worker`` that is named.
+        """
         with self._transaction() as db:
-            event = _running(db, event_id)
+            event = _running(db, event_id, worker)
             if event is not None:
                 db.execute(queuefile.RELEASE, (event_id,))
         return event
@@ -209,7 +215,7 @@ class SharedEventQueue(PolledQueue):
         """Forget a finished item, so that its file is taken when it arrives again. Returns whether there was one."""
         with self._transaction() as db:
             sql = "DELETE FROM items WHERE key=? AND state IN ('done', 'skipped', 'failed')"
-            return db.execute(sql, (key,)).rowcount > 0
+            return db.execute(sql, (_storable(key),)).rowcount > 0
 
     def terminate(self):
         """Ask all workers to end after their present item. What is pending stays in the file."""
@@ -262,13 +268,13 @@ class SharedEventQueue(PolledQueue):
 
     def _leave(self, event_id, outcome, error, successor, worker):
         with self._transaction() as db:
-            event = _running(db, event_id)
-            if event is None or (worker not in (None, event.worker)):
+            event = _running(db, event_id, worker)
+            if event is None:
                 return None
-            if event._recurrent:  # each of its repeats would leave a row
+            if event._recurrent and outcome != OUTCOME.FAILED:  # each of its repeats would leave a row
                 db.execute("DELETE FROM items WHERE id=?", (event_id,))
             else:
-                db.execute(queuefile.FINISH, (str(outcome), error, time.time(), event_id))
+                db.execute(queuefile.FINISH, (str(outcome), _storable(error), time.time(), event_id))
             if successor is not None:
                 _insert(db, successor)
         return event
@@ -316,12 +322,20 @@ class SharedEventQueue(PolledQueue):
 
 def _insert(db, event):
     arguments = (event.args if event.args is not None else Arguments()).to_json()
-    row = (event.id, event.name, json.dumps(arguments), event.key, int(event._recurrent), event.repeats, time.time())
+    name, key = _storable(event.name), _storable(event.key)
+    row = (event.id, name, json.dumps(arguments), key, int(event._recurrent), event.repeats, time.time())
     return db.execute(queuefile.INSERT, row).rowcount == 1
 
 
-def _running(db, event_id):
-    return _event(db.execute("SELECT * FROM items WHERE id=? AND state='running'", (event_id,)).fetchone())
+def _storable(text):
+    """A text that the file can hold: names of files need not be UTF-8, and what is not is spelled out."""
+    return None if text is None else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _running(db, event_id, worker=None):
+    """The event in progress of an id, None if there is none, or if it is at another worker than the one that is named."""
+    row = db.execute("SELECT * FROM items WHERE id=? AND state='running'", (event_id,)).fetchone()
+    return None if row is None or worker not in (None, row["worker"]) else _event(row)
 
 
 def _event(row):

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import multiprocessing
 import os
+import platform
 import signal
 import sys
 import threading
@@ -17,6 +18,7 @@ from multiprocessing.connection import wait
 from ..errors import PhotometryError, TryAgainError
 from .event import OUTCOME
 from .framework import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED, Framework
+from .loop import STOPPING
 from .openqueue import shared_queue
 from .stopping import draining
 from .tally import MOST_REASONS
@@ -55,6 +57,8 @@ class WorkerPool:
         start = time.time()
         try:
             with draining(self._on_signal):
+                if self.queue.stopping:
+                    self.log.warning(STOPPING)
                 self._fill()
                 while self.workers:
                     try:
@@ -121,8 +125,8 @@ class WorkerPool:
         if limit is None:
             return
         for event in self.queue.get_in_progress().values():
-            pid = int(event.worker.split(":")[1])
-            if pid in self.workers and time.time() - event.taken > limit:
+            host, pid, _ = event.worker.rsplit(":", 2)
+            if host == platform.node() and (pid := int(pid)) in self.workers and time.time() - event.taken > limit:
                 reason = f"took longer than item_time_limit={limit} s"
                 self.queue.finish(event.id, OUTCOME.FAILED, reason, worker=event.worker)
                 self.log.error("%s, %s: %s", event.name, event.args.name, reason)

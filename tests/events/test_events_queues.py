@@ -211,6 +211,33 @@ class TestFile:
         assert healthy.counts()["done"] == 1
         healthy.close()
 
+    def test_a_worker_that_lost_an_item_cannot_put_it_back(self, path):
+        late, other = SharedEventQueue(path), SharedEventQueue(path)
+        late.put(event("a"))
+        lost = late.get()
+        late.release(lost.id)
+        held = other.get()
+        assert late.re_append(lost.id, worker=lost.worker) is late.release(lost.id, worker=lost.worker) is None
+        assert other.re_append(held.id, worker=held.worker).name == "a"
+        late.close()
+        other.close()
+
+    def test_any_name_of_a_file_can_be_a_key_and_part_of_an_error(self, path):
+        events, name = SharedEventQueue(path), os.fsdecode(b"/data/\xff.fits")
+        assert events.put(Event("next_file", Arguments(name=name), key=name))
+        assert not events.put(Event("next_file", Arguments(name=name), key=name))
+        found = events.get()
+        assert found.args.name == name
+        events.finish(found.id, OUTCOME.FAILED, f"{name}: no FITS")
+        assert events.find("failed")[0].error == r"/data/\udcff.fits: no FITS"
+        assert events.forget(name)
+        events.close()
+
+    def test_a_folder_that_cannot_be_made_is_wrong_use(self, path):
+        path.touch()
+        with pytest.raises(WrongUseError, match="cannot make the folder"):
+            SharedEventQueue(path / "q.sqlite")
+
     def test_a_lease_is_renewed_while_the_worker_lives(self, path):
         worker, other = SharedEventQueue(path, lease=0.3), SharedEventQueue(path)
         worker.put(event("a"))
