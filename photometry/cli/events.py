@@ -29,12 +29,23 @@ def queue_options(function):
         settings.queue_manager_hostname = host or settings.queue_manager_hostname
         settings.queue_manager_portnr = port or settings.queue_manager_portnr
         if host or port:
+            _refuse_without_secret(settings)
             settings.want_multiprocessing = True
         return function(settings=settings, **options)
 
     for option in reversed(QUEUE_OPTIONS):
         wrapped = option(wrapped)
     return wrapped
+
+
+def _refuse_without_secret(settings):
+    from ..errors import WrongUseError
+
+    if settings.queue_manager_auth_code is None:
+        raise WrongUseError(
+            f"--host and --port need a secret: set {SECRET}, or queue_manager_auth_code in the configuration; there is no"
+            " default"
+        )
 
 
 def settings_of(config, queue_file):

@@ -63,16 +63,20 @@ class Framework:
         self.store_arguments = Arguments()
         self.tally = Tally()
         self.halt = False  # a pre-condition that was not met asked to stop the run
+        self.ran_out = False  # the last run ended because there was nothing left to do
         self._thread = None
 
     def _make_pipeline(self, name):
         pipeline = find_pipeline(name, self.config.pipeline_path, self.context, self.logger)
         if pipeline.context is None:
             pipeline.bind(self.context)
-        if isinstance(self.config.event_table, dict):  # rows in the configuration overrule those of the class
+        if isinstance(self.config.event_table, dict) and isinstance(pipeline.event_table, dict):
+            # rows in the configuration overrule those of the class
             pipeline.event_table = {**pipeline.event_table, **self.config.event_table}
         if problems := pipeline.problems():
             raise PipelineError(f"{type(pipeline).__name__}: " + "; ".join(problems))
+        if isinstance(self.config.no_event_event, str):
+            self._check_event("no_event_event", pipeline)
         return pipeline
 
     # events in
@@ -98,7 +102,9 @@ class Framework:
         monitor : bool, go on taking files as they arrive in the directory
         clobber : bool, take files again that the queue on disk remembers as done
         """
-        self._check_ingestion()
+        self._check_event("default_ingestion_event", self.pipeline)
+        if path is not None:
+            self.config.data_directory = os.path.abspath(path)
         data_set = self.context.data_set
         if data_set is None:
             data_set = self.context.data_set = DataSet(path, self.logger, self.config, self.event_queue, scan=False)
@@ -112,12 +118,12 @@ class Framework:
                 raise SettingsError("monitor: no directory was given to watch")
             data_set.start_monitor()
 
-    def _check_ingestion(self):
-        name, tables = self.config.default_ingestion_event, (self.pipeline.event_table, self.pipeline.event_table0)
+    def _check_event(self, key, pipeline):
+        """Refuse a key of the configuration that names an event which the pipeline does not have."""
+        name, tables = getattr(self.config, key), (pipeline.event_table, pipeline.event_table0)
         if not any(name in table for table in tables):
             raise SettingsError(
-                f"default_ingestion_event={name!r} is not an event of {type(self.pipeline).__name__}; its events:"
-                f" {', '.join(tables[0])}"
+                f"{key}={name!r} is not an event of {type(pipeline).__name__}; its events: {', '.join(tables[0])}"
             )
 
     def get_pending_events(self):
@@ -135,7 +141,9 @@ class Framework:
             self.wait_for_event = False
             return event
         except Empty:
-            event = Event("no_event") if self.wait_for_event else self.config.no_event_event
+            event = "no_event" if self.wait_for_event else self.config.no_event_event
+        if isinstance(event, str):
+            event = Event(event)
         if event is not None:
             event.args = Arguments(name=event.name, time=time.ctime())
         return event
@@ -155,9 +163,13 @@ class Framework:
     def main_loop(self):
         """Run events in this thread until there are none left or a signal comes. Returns the exit status.
 
+        May be called again when there are new events.
+
         In the main thread, the first SIGINT or SIGTERM lets the present item finish and ends the loop; the second one
         breaks the item off, which goes back to the queue, and raises KeyboardInterrupt.
         """
+        if self.ran_out:
+            self.ran_out, self.keep_going = False, True
         try:
             with draining(self.stop):
                 Loop(self).run()
@@ -178,7 +190,7 @@ class Framework:
 
     def stop(self, why=None):
         """End after the present item. May be called from a signal handler and from any thread."""
-        self.keep_going = False
+        self.keep_going = self.ran_out = False
         self.event_queue.interrupt()
 
     def status(self):

@@ -1,6 +1,7 @@
 """Pictures of images, and a page of pictures. No function here knows of events, and none needs a display."""
 
 import html
+import os
 from pathlib import Path
 from urllib.parse import quote
 
@@ -100,7 +101,7 @@ def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PI
             title=html.escape(title), number=len(pictures), figures="\n".join(map(_figure_html, pictures))
         )
         with atomic_write(folder / name, durable=False) as part:
-            part.write_text(page, encoding="utf-8")
+            part.write_text(page, encoding="utf-8", errors="replace")  # names of files need not be UTF-8
         if _pictures(folder, patterns) == pictures:
             return len(pictures)
 
@@ -111,5 +112,5 @@ def _pictures(folder, patterns):
 
 
 def _figure_html(name):
-    link, text = html.escape(quote(name), quote=True), html.escape(Path(name).name)
+    link, text = html.escape(quote(os.fsencode(name)), quote=True), html.escape(Path(name).name)
     return f'<figure><a href="{link}"><img src="{link}" alt=""></a><figcaption>{text}</figcaption></figure>'

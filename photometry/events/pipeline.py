@@ -105,6 +105,8 @@ class BasePipeline:
 
     def problems(self):
         """What is wrong with the event table, as a list of sentences."""
+        if not isinstance(self.event_table, dict):
+            return [f"event_table={self.event_table!r} is not a dict of event: (action, new state, next event)"]
         known = self.event_table0 | self.event_table
         return [problem for event, row in self.event_table.items() for problem in self._problems_of(event, row, known)]
 
@@ -119,7 +121,7 @@ class BasePipeline:
             found.append(f"event {event!r}: {problem}")
         if state is not None and not isinstance(state, str):
             found.append(f"event {event!r}: the state {state!r} is neither text nor None")
-        if following is not None and following not in known:
+        if following is not None and (not isinstance(following, str) or following not in known):
             found.append(f"event {event!r}: its next event {following!r} is not in the table")
         return found
 

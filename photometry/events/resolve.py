@@ -24,10 +24,9 @@ def find_pipeline(pipeline_name, pipeline_path=("",), context=None, logger=None)
         kind = pipeline_name
     if kind is None:
         raise PipelineError(f"no pipeline {pipeline_name!r}: {_looked_for(pipeline_name, _several(pipeline_path))}")
-    pipeline = kind(context) if isinstance(kind, type) else kind
-    if not callable(getattr(pipeline, "event_to_action", None)):
+    if not callable(getattr(kind, "event_to_action", None)):
         raise PipelineError(f"{pipeline_name!r} is not a pipeline: a subclass of BasePipeline is needed")
-    return pipeline
+    return kind(context) if isinstance(kind, type) else kind
 
 
 def _several(path):

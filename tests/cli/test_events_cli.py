@@ -56,7 +56,10 @@ def test_a_queue_is_opened_filled_shown_worked_on_and_closed(photometry, tmp_pat
     assert shown["pending"][0]["args"] == {"args": [], "kwargs": {"name": "a.fits", "n": 3}}
     run = ("events", "run", "my_pipeline.py", "-c", "quick.cfg", "-q", "q.sqlite")
     assert photometry("events", "stop", "-q", "q.sqlite").returncode == 0
-    assert photometry(*run).returncode == 3
+    stopped = photometry(*run)
+    assert stopped.returncode == 3
+    assert "'photometry events start' lets them work again" in stopped.stderr
+    assert not (tmp_path / "notes.txt").exists()
     assert photometry("events", "start", "-q", "q.sqlite").returncode == 0
     assert photometry(*run).returncode == 1
     assert notes(tmp_path) == ["a.fits 3"]
@@ -115,6 +118,7 @@ def test_a_queue_can_be_reached_through_a_server(photometry, tmp_path, monkeypat
         (("run", "my_pipeline.py", "-c", "nowhere.cfg"), "nowhere.cfg"),
         (("table", "my_pipeline.py", "-c", "my_pipeline.py"), "not an INI file"),
         (("add", "next_file", "x", "--arg", "nonsense", "-q", "q.sqlite"), "KEY=VALUE"),
+        (("start", "-q", "q.sqlite", "--port", "50999"), "--host and --port need a secret"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_exit_code_2(photometry, words, said):

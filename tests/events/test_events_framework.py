@@ -171,10 +171,19 @@ class TestBuilding:
     def test_camel_case(self, name, expected):
         assert camel_case(name) == expected
 
-    @pytest.mark.parametrize("name", ["nowhere", "nowhere.at_all", f"{EXAMPLES}.nowhere", "nowhere.py", logging, 3])
+    @pytest.mark.parametrize(
+        "name", ["nowhere", "nowhere.at_all", f"{EXAMPLES}.nowhere", "nowhere.py", logging, 3, Arguments]
+    )
     def test_a_pipeline_that_is_not_there_is_an_error_that_names_it(self, name):
         with pytest.raises(PipelineError, match=getattr(name, "__name__", str(name))):
-            find_pipeline(name)
+            find_pipeline(name, context=ProcessingContext(None, None, logging.getLogger(), ConfigClass()))
+
+    def test_a_table_that_is_no_dict_is_told(self, config):
+        class Wrong(BasePipeline):
+            event_table = [("next_file", "noop", None)]  # noqa: RUF012
+
+        with pytest.raises(PipelineError, match="is not a dict"):
+            Framework(Wrong, config)
 
     def test_a_file_named_like_another_module_is_refused(self, tmp_path):
         path = tmp_path / "json.py"
@@ -194,12 +203,13 @@ class TestBuilding:
                 "short": ("noop", None),
                 "missing": ("no_such_primitive", None, None),
                 "dangling": ("noop", None, "no_such_event"),
+                "listed": ("noop", None, ["a", "b"]),
                 "fine": ("noop", "state", "missing"),
             }
 
         with pytest.raises(PipelineError) as caught:
             Framework(Wrong, config)
-        for word in ("'short'", "'no_such_primitive'", "'no_such_event'"):
+        for word in ("'short'", "'no_such_primitive'", "'no_such_event'", "['a', 'b']"):
             assert word in str(caught.value)
         assert "'fine'" not in str(caught.value)
 
@@ -249,6 +259,11 @@ class TestBuilding:
         assert names(framework) == [("first", "a")]
         assert NotesPipeline.event_table["next_file"][2] == "second"
 
+    def test_rows_of_a_file_keep_the_capitals_of_events(self, tmp_path):
+        path = tmp_path / "my.cfg"
+        path.write_text("[DEFAULT]\nlogger_config_file = None\n[event_table]\nNext_File = 'noop', None, 'second'\n")
+        assert Framework(NotesPipeline, str(path)).pipeline.event_table["Next_File"] == ("noop", None, "second")
+
     def test_a_framework_can_be_built_and_run_in_any_thread(self, config):
         found = []
 
@@ -288,6 +303,15 @@ class TestLoop:
         assert framework.context.state == "ended"
         assert framework.get_pending_events() == ([], [])
         assert framework.event_queue.get_in_progress() == framework.event_queue_hi.get_in_progress() == {}
+
+    def test_the_loop_can_run_again_when_there_is_more_to_do(self, framework):
+        for name in "ab":
+            framework.append_event("second", Arguments(name=name))
+            assert framework.main_loop() == 0
+        assert names(framework) == [("second", "a"), ("second", "b")]
+        framework.stop()
+        framework.append_event("second", Arguments(name="left"))
+        assert framework.main_loop() == 3
 
     def test_pushed_events_are_first_in_first_out(self, framework):
         framework.append_event("planner", Arguments())
@@ -358,6 +382,13 @@ class TestLoop:
         ticks = [name for _, name in names(framework)]
         assert (ticks.count("four"), ticks.count("seven")) == (4, 7)
         assert framework.event_queue.get_in_progress() == {}
+
+    def test_a_recurrent_event_that_fails_leaves_its_failures_in_the_file(self, config, tmp_path):
+        config.queue_file, config.max_repeats = str(tmp_path / "q.sqlite"), 3
+        framework = Framework(NotesPipeline, config)
+        framework.append_event("boom", Arguments(name="x"), recurrent=True)
+        assert framework.main_loop() == 1
+        assert framework.event_queue.counts()["failed"] == 3
 
     def test_recurrence_has_a_limit_where_one_is_set(self, config):
         config.max_repeats = 5
@@ -500,6 +531,17 @@ class TestStarting:
         framework.stop()
         thread.join()
         assert names(framework) == [("second", "a")]
+
+    def test_the_event_for_no_event_can_be_named_in_a_file(self, tmp_path):
+        path = tmp_path / "my.cfg"
+        path.write_text("[DEFAULT]\nevent_timeout = 0.02\nlogger_config_file = None\nno_event_event = second\n")
+        framework = Framework(NotesPipeline, str(path))
+        framework.on_state = lambda action, context: framework.stop()
+        assert framework.main_loop() == 0
+        assert names(framework) == [("second", "second")]
+        path.write_text("[DEFAULT]\nno_event_event = nothing_of_ours\n")
+        with pytest.raises(SettingsError, match="no_event_event='nothing_of_ours'"):
+            Framework(NotesPipeline, str(path))
 
     def test_the_loop_can_run_in_a_thread_of_its_own(self, framework):
         statuses = []

@@ -1,6 +1,7 @@
 """The pipelines that come with the package, on simulated and made files: what they write, and what becomes of bad files."""
 
 import html.parser
+import os
 from urllib.parse import quote
 
 import numpy as np
@@ -79,6 +80,9 @@ class TestPictures:
         assert write_contact_sheet(tmp_path) == 1
         assert Images(tmp_path / "index.html").sources == [quote(name)]
         assert "<script>" not in (tmp_path / "index.html").read_text()
+        os.rename(tmp_path / name, os.fsencode(tmp_path) + b"/\xff.png")
+        assert write_contact_sheet(tmp_path) == 1
+        assert Images(tmp_path / "index.html").sources == ["%FF.png"]
 
 
 class TestFits2png:
@@ -91,6 +95,16 @@ class TestFits2png:
         names = [f"{i}.png" for i in range(6)]
         assert sorted(path.name for path in (tmp_path / "output").glob("*.png")) == names
         assert sorted(Images(tmp_path / "output" / "index.html").sources) == names
+
+    def test_files_of_the_same_name_in_sub_directories_have_their_own_pictures(self, config, make_fits, tmp_path):
+        config.recursive = True
+        for folder in ("data", "data/a", "data/b"):
+            make_fits("same.fits", folder=tmp_path / folder)
+        assert run(Fits2pngPipeline, config, directory=str(tmp_path / "data")) == 0
+        pictures = {f"{folder}same.png" for folder in ("", "a/", "b/")}
+        found = (tmp_path / "output").rglob("*.png")
+        assert {path.relative_to(tmp_path / "output").as_posix() for path in found} == pictures
+        assert set(Images(tmp_path / "output" / "index.html").sources) == pictures
 
     def test_one_file_becomes_its_picture(self, config, make_fits, tmp_path):
         framework = Framework(Fits2pngPipeline, config)

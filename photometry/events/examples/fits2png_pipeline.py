@@ -81,6 +81,11 @@ def create_contact_sheet_html(action, context):
 
 
 def picture_path(filename, context):
-    """Where the picture of a file goes: its name without ``.fits`` and ``.gz``, as ``.png``."""
-    stem = Path(filename).name.removesuffix(".gz").rpartition(".")[0]
-    return Path(context.config.output_directory, f"{stem}.png")
+    """Where the picture of a file goes: its name without ``.fits`` and ``.gz``, as ``.png``.
+
+    Files in sub-directories of the data directory go to the same sub-directories of the output directory.
+    """
+    path, root = Path(filename).absolute(), context.config.data_directory
+    below = path.parent.relative_to(root) if root and path.is_relative_to(root) else ""
+    stem = path.name.removesuffix(".gz").rpartition(".")[0]
+    return Path(context.config.output_directory, below, f"{stem}.png")
