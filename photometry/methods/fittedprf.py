@@ -36,7 +36,7 @@ class StretchedPRF(PRF):
         return 0.5 * np.diff(erf((edges - star) / (np.sqrt(2) * sigma)), axis=-1)
 
 
-def fit_prf(image, weight, row, column, rows, columns, smear=(0.0, 0.0)):
+def fit_prf(image, weight, row, column, rows, columns, smear=(0.0, 0.0), shares=None):
     """The stretched PRF that leaves least of an image, the fluxes of its stars being free.
 
     Parameters
@@ -45,6 +45,7 @@ def fit_prf(image, weight, row, column, rows, columns, smear=(0.0, 0.0)):
     row, column : (n_stars,) arrays, places of the stars
     rows, columns : (n_rows,) and (n_columns,) arrays, numbers of the pixels
     smear : (row, column), pixels, standard deviation of the motion during the times that the image is the mean of
+    shares : (n_stars, n_free) array, fluxes of the stars in each of the fluxes that are free; default: each on its own
 
     Returns
     -------
@@ -53,16 +54,17 @@ def fit_prf(image, weight, row, column, rows, columns, smear=(0.0, 0.0)):
     from scipy.optimize import least_squares
 
     used = weight > 0
-    if used.sum() <= len(row) + 2:
+    shares = np.eye(len(row)) if shares is None else shares
+    if used.sum() <= shares.shape[1] + 2:
         return StretchedPRF((1.0, 1.0))
     scale = np.sqrt(weight[used])
 
     def left(log_stretch):
         """What the stars do not explain of the weighted pixels"""
-        response = (
-            StretchedPRF(np.exp(log_stretch), smear).evaluate(row, column, rows, columns)[:, used].T * scale[:, None]
-        )
-        response = np.column_stack([response, scale])  # and a constant: what the background was missed by
+        stars = StretchedPRF(np.exp(log_stretch), smear).evaluate(row, column, rows, columns)[:, used].T
+        response = np.column_stack(
+            [stars @ shares * scale[:, None], scale]
+        )  # and a constant: what the background was missed by
         flux = np.linalg.lstsq(response, image[used] * scale, rcond=None)[0]
         return image[used] * scale - response @ flux
 

@@ -1,4 +1,4 @@
-"""Weighted linear least squares for many times at once."""
+"""Weighted linear least squares for many times at once, with what is known of the parameters beforehand."""
 
 import numpy as np
 
@@ -29,8 +29,28 @@ def with_sky(response):
     return np.concatenate([response, np.ones((*response.shape[:2], 1))], axis=2)
 
 
-def solver(response, weight):
-    """The matrices that take pixels to parameters: (A^T W A)^-1 A^T W, for every time.
+def fit_parameters(response, weight, pixels, expected=0.0, certainty=None):
+    """The parameters at every time.
+
+    Parameters
+    ----------
+    response : (n_times, n_pixels, n_parameters) array
+    weight, pixels : (n_times, n_pixels) arrays; pixels without weight may be NaN
+    expected, certainty : (n_parameters,) arrays, what is known of the parameters beforehand, see `solver`
+
+    Returns
+    -------
+    parameters : (n_times, n_parameters) array
+    solve : (n_times, n_parameters, n_pixels) array, what each pixel adds to each parameter
+    """
+    solve = solver(response, weight, certainty)
+    expected = np.broadcast_to(expected, response.shape[2])
+    left = np.nan_to_num(pixels - response @ expected)
+    return expected + np.einsum("tsp,tp->ts", solve, left), solve
+
+
+def solver(response, weight, certainty=None):
+    """The matrices that take pixels to parameters: (A^T W A + P)^-1 A^T W, for every time.
 
     Parameters that no pixel tells apart share what there is (the pseudo-inverse), parameters without any pixel get 0.
 
@@ -38,6 +58,8 @@ def solver(response, weight):
     ----------
     response : (n_times, n_pixels, n_parameters) array, A
     weight : (n_times, n_pixels) array, the diagonal of W
+    certainty : (n_parameters,) array, the diagonal of P: 1 / variance of what is known of each parameter beforehand, which
+        the pixels then are relative to; 0: nothing is known
 
     Returns
     -------
@@ -45,6 +67,8 @@ def solver(response, weight):
     """
     weighted = np.swapaxes(response * weight[:, :, None], 1, 2)
     normal = weighted @ response
+    if certainty is not None:
+        normal += np.diag(certainty)
     size = np.sqrt(np.einsum("tss->ts", normal))  # parameters may differ by powers of ten: fluxes, and shifts in pixels
     scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
     scaled = normal * scale[:, :, None] * scale[:, None, :]

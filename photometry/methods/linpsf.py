@@ -2,7 +2,8 @@
 
 The places are those of the catalogue, moved by the pointing, whose mean is fitted to the sum image. What is left is
 linear in the fluxes and in a constant, what the background was missed by: weighted least squares, whose normal equations
-are solved for every time. The errors follow from its covariance.
+are solved for every time. The errors follow from its covariance. The magnitudes of the target's neighbours count as
+measurements too (to 20 %), because the pixels alone cannot tell apart stars that lie within one of them.
 """
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..pixels.framequality import BAD_FRAME
 from ..status import STATUS
 from .aperture import edge_flux
 from .extraction import Extraction
-from .leastsquares import parameter_error, pixel_weights, solver, with_sky
+from .leastsquares import fit_parameters, parameter_error, pixel_weights, with_sky
 from .places import fit_offset
 from .psfmodel import TARGET_SHARE, make_scene, pointing, prf_for
 from .sums import NO_FLUX, inside, judge_pixels
@@ -60,8 +61,7 @@ def fit_fluxes(stamp, scene, shift):
     pixels = inside(stamp.flux, scene.used) - scene.fixed
     errors = inside(stamp.flux_err, scene.used)
     weight = pixel_weights(pixels, errors)
-    solve = solver(response, weight)  # (n_times, n_stars, n_pixels): what each pixel adds to each flux
-    flux = np.einsum("tsp,tp->ts", solve, np.nan_to_num(pixels))
+    flux, solve = fit_parameters(response, weight, pixels, *scene.known(1))
     return flux[:, :-1], parameter_error(solve[:, 0], errors, inside(stamp.background_err, scene.used))
 
 

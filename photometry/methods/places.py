@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from .leastsquares import pixel_weights, solver, with_sky
+from .leastsquares import fit_parameters, pixel_weights, with_sky
 from .psfmodel import make_scene
 from .sums import inside
 
@@ -58,7 +58,8 @@ def _step(scene, moving, place, shift, pixels, weight):
     still = scene.weights(shift[None])[0]
     response = np.where(moving, scene.response(value), scene.response(still))
     response = with_sky(response)
-    flux = np.einsum("tsp,tp->ts", solver(response, weight), np.nan_to_num(pixels))[0, :-1] * moving
+    flux = fit_parameters(response, weight, pixels, *scene.known(1))[0][0, :-1] * moving
     slopes = np.stack([scene.response(weights)[0] @ flux for weights in (by_row, by_column)], axis=1)
-    found = solver(np.concatenate([response, slopes[None]], axis=2), weight)[0] @ np.nan_to_num(pixels[0])
+    parts = np.concatenate([response, slopes[None]], axis=2)
+    found = fit_parameters(parts, weight, pixels, *scene.known(3))[0][0]
     return np.clip(found[[-1, -2]], -0.3, 0.3)

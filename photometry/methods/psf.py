@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from ..status import STATUS
-from .leastsquares import parameter_error, pixel_weights, solver, with_sky
+from .leastsquares import fit_parameters, parameter_error, pixel_weights, with_sky
 from .linpsf import describe
 from .places import fit_offset
 from .psfmodel import make_scene, pointing, prf_for
@@ -65,8 +65,7 @@ def fit(stamp, scene, shift):
         response, slopes = _linearised(scene, shift, flux)
         parts = with_sky(response)
         parts = parts if slopes is None else np.concatenate([parts, slopes], axis=2)
-        solve = solver(parts, weight)
-        found = np.einsum("tsp,tp->ts", solve, np.nan_to_num(pixels))
+        found, solve = fit_parameters(parts, weight, pixels, *scene.known(1 if slopes is None else 3))
         flux = found[:, : response.shape[2]]
         if slopes is not None:
             step = np.clip(found[:, -2:][:, ::-1], -0.2, 0.2)  # the fit has row, column

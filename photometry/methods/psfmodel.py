@@ -21,6 +21,8 @@ MAX_FAINTER = (
 MIN_SEPARATION = 0.25  # pixels; stars closer to a brighter one than this cannot be told from it
 FULL_WELL = 1e5  # e-/s; pixels near it have lost or gained charge
 NODES = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
+CATALOGUE_ERROR = 0.2  # of a star's flux, by its magnitude: less than the colours leave open, more than TIC 8 states
+FREE = 2.0  # mag; while the PRF is fitted, stars fainter than the target by more keep the shares of their magnitudes
 TARGET_SHARE = 0.01  # of the target's flux in a pixel that counts as the target's
 
 
@@ -30,7 +32,7 @@ class Scene:
 
     row: np.ndarray  # (n_stars,) detector rows and columns at the mean pointing
     column: np.ndarray
-    tmag: np.ndarray
+    expected: np.ndarray  # (n_stars,) e-/s, by their magnitudes
     responses: np.ndarray  # (25, n_pixels, n_stars): at row and column offsets of `NODES` times step each
     step: float  # pixels
     used: np.ndarray  # (n_rows, n_columns) bool, the pixels that are fitted
@@ -58,6 +60,19 @@ class Scene:
     def response(self, weights):
         """The response of the pixels for rows of weights, (n_times, n_pixels, n_stars) array."""
         return np.tensordot(weights, self.responses, 1)
+
+    def known(self, n_more=0):
+        """What the catalogue knows of the fluxes, and nothing of the target's or of ``n_more`` other parameters.
+
+        Without it, stars that lie within a pixel of each other could have any fluxes, as long as the sum is right.
+
+        Returns
+        -------
+        expected, certainty : (n_stars + n_more,) arrays, see `leastsquares.solver`
+        """
+        certainty = 1 / (CATALOGUE_ERROR * self.expected) ** 2
+        certainty[0] = 0.0
+        return np.append(self.expected, np.zeros(n_more)), np.append(certainty, np.zeros(n_more))
 
     @property
     def mean_response(self):
@@ -92,10 +107,11 @@ def make_scene(stamp, prf, shift, *, min_step=0.1):
     offsets = step * np.array([(dy, dx) for dy in NODES for dx in NODES])
     row, column = stars["row"] + stamp.row, stars["column"] + stamp.column
     responses = np.array([_response(prf, stamp, used, row[fitted] + dy, column[fitted] + dx) for dy, dx in offsets])
-    zero_point = _zero_point(stamp, stars["tmag"], fitted, responses[len(offsets) // 2], used)
     faint = _response(prf, stamp, used, row[~fitted], column[~fitted])
-    fixed = faint @ 10 ** (-0.4 * (stars["tmag"][~fitted] - zero_point))
-    return Scene(row[fitted], column[fitted], stars["tmag"][fitted], responses, step, used, fixed)
+    flux = 10 ** (-0.4 * stars["tmag"])
+    together = responses[len(offsets) // 2] @ flux[fitted] + faint @ flux[~fitted]
+    flux = flux * _scale(together, stamp.sumimage[used])
+    return Scene(row[fitted], column[fitted], flux[fitted], responses, step, used, faint @ flux[~fitted])
 
 
 def pointing(stamp, bitmask=None):
@@ -131,7 +147,15 @@ def prf_for(stamp, folder, scatter=(0.0, 0.0)):
     )
     row, column = stars["row"][bright] + stamp.row, stars["column"][bright] + stamp.column
     smear = scatter[1], scatter[0]
-    return fit_prf(np.nan_to_num(stamp.sumimage), weight, row, column, rows, columns, smear)
+    shares = _shares(stars["tmag"][bright])
+    return fit_prf(np.nan_to_num(stamp.sumimage), weight, row, column, rows, columns, smear, shares)
+
+
+def _shares(tmag):
+    """Which stars are one in a fit: (n_stars, n_free) array. The target's magnitude is the first; fainter stars go together."""
+    free = tmag <= tmag[0] + FREE
+    shares = np.eye(len(tmag))[:, free]
+    return shares if free.all() else np.column_stack([shares, np.where(free, 0, 10 ** (-0.4 * (tmag - tmag[0])))])
 
 
 @functools.lru_cache(maxsize=4)
@@ -163,14 +187,10 @@ def _response(prf, stamp, used, row, column):
     return prf.evaluate(row, column, rows, columns)[:, used].T
 
 
-def _zero_point(stamp, tmag, fitted, response, used):
-    """Magnitude of 1 e-/s on this stamp, from the fluxes that its stars have in the sum image."""
-    flux = np.linalg.lstsq(response, stamp.sumimage[used], rcond=None)[0]
-    known = flux > 0
-    if not known.any():
-        return 20.54
-    brightness = flux[known]
-    return float(np.average(tmag[fitted][known] + 2.5 * np.log10(brightness), weights=brightness))
+def _scale(light, image):
+    """Flux of a star of magnitude 0 on this stamp, e-/s: how strong the stars' light together is in the sum image."""
+    (scale, _), *_ = np.linalg.lstsq(np.column_stack([light, np.ones_like(light)]), image, rcond=None)
+    return scale if scale > 0 else 10 ** (0.4 * 20.54)
 
 
 def _lagrange(x):
