@@ -4,11 +4,15 @@ A configuration with a secret, ``queue_manager_auth_code``, means the server at 
 ``queue_manager_portnr``; one without means the file.
 """
 
+import logging
 import os
 
 from ..errors import TryAgainError
 from .queues import SimpleEventQueue
 from .sharedqueue import SharedEventQueue, open_queue
+from .watcher import is_network_disk
+
+log = logging.getLogger(__name__)
 
 LINGER = 10  # s without clients after which a server that a worker has started ends
 
@@ -43,7 +47,12 @@ def shared_queue(config):
 def queue_and_manager(config, linger=LINGER):
     """The shared queue, and the process of its server if that had to be started."""
     if config.queue_manager_auth_code is None:
-        return SharedEventQueue(queue_file_of(config), **_options(config)), None
+        queue = SharedEventQueue(queue_file_of(config), **_options(config))
+        if is_network_disk(queue.path.parent):
+            log.warning(
+                "%s: this queue is on a network disk, where its locks cannot be trusted; use a local one", queue.path
+            )
+        return queue, None
     queue, manager = find_queue(config), None
     if queue is None:
         from .queueserver import start_queue_manager

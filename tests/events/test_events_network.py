@@ -193,7 +193,8 @@ def wait_for(condition, timeout=30):
         time.sleep(0.02)
 
 
-def test_a_port_that_is_taken_is_told(start, port, tmp_path):
+def test_a_port_that_is_taken_is_told(start, port, tmp_path, monkeypatch):
+    monkeypatch.setattr("photometry.events.remotequeue.GREETING", 0.2)  # s; the holder of the port does not greet
     with socket.create_server(("localhost", port)), pytest.raises(TryAgainError, match=r"q\.sqlite\.log says why"):
         start()
     assert "in use" in (tmp_path / "q.sqlite.log").read_text()

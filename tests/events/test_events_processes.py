@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from photometry.events import Arguments, Event, Framework, SharedEventQueue
+from photometry.events import Arguments, Event, Framework, SharedEventQueue, workers
 from photometry.events.startup import run
 from photometry.events.workers import WorkerPool
 
@@ -154,7 +154,7 @@ def test_a_queue_that_stays_away_ends_a_worker_with_status_3(start, shared, tmp_
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_a_worker(start, shared, notes, number):
     _, queue = shared
-    fill(queue, "slow", 2, seconds=0.5)
+    fill(queue, "slow", 2, seconds=0.3)
     worker = start()
     wait_for(lambda: len(notes()) == 1)
     worker.send_signal(number)
@@ -258,7 +258,8 @@ def test_a_worker_whose_pipeline_is_wrong_ends_the_pool_with_status_2(tmp_path, 
     assert WorkerPool(str(path), config, 2).run() == 2
 
 
-def test_workers_that_die_without_having_taken_anything_are_not_replaced_for_ever(tmp_path, shared):
+def test_workers_that_die_without_having_taken_anything_are_not_replaced_for_ever(tmp_path, shared, monkeypatch):
+    monkeypatch.setattr(workers, "MOST_DEATHS", 3)
     config, queue = shared
     path = tmp_path / "dying_of_test.py"
     path.write_text("import os\nos._exit(1)\n")

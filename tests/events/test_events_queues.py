@@ -238,12 +238,13 @@ class TestFile:
         with pytest.raises(WrongUseError, match="cannot make the folder"):
             SharedEventQueue(path / "q.sqlite")
 
-    def test_a_lease_is_renewed_while_the_worker_lives(self, path):
+    def test_a_lease_is_renewed_while_the_worker_lives(self, path, monkeypatch):
+        monkeypatch.setattr("photometry.events.sharedqueue.HOUSEKEEPING", 0.05)
         worker, other = SharedEventQueue(path, lease=0.3), SharedEventQueue(path)
         worker.put(event("a"))
         held = worker.get()
         with pytest.raises(queue.Empty):
-            other.get(timeout=1.5)
+            other.get(timeout=0.8)
         assert worker.finish(held.id) is not None
         worker.close()
         other.close()
