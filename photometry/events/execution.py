@@ -15,7 +15,7 @@ def execute(framework, action, context):
         action.outcome = OUTCOME.SKIPPED if isinstance(error, NothingToDoError) else OUTCOME.RETRY
         action.error = str(error)
         framework.event_queue_hi.clear()  # the rest of the item is dropped with it
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # what calls sys.exit in an action ends its item, not the run
         _failed(action, f"{type(error).__name__}: {error}", context)
         framework.logger.error("Action %s failed: %s", action.name, action.error, exc_info=framework.config.print_trace)
         if framework.testing:

@@ -423,6 +423,14 @@ class TestOutcomes:
         assert "2 items: 1 done, 0 skipped, 0 retry, 1 failed" in caplog.text
         assert "Event failed: name boom" in caplog.text
 
+    def test_a_primitive_that_calls_exit_fails_its_item_and_the_run_goes_on(self, framework):
+        framework.pipeline.boom = lambda action, context: sys.exit(2)
+        framework.append_event("boom", Arguments(name="a"))
+        framework.append_event("second", Arguments(name="b"))
+        assert framework.main_loop() == 1
+        assert names(framework) == [("second", "b")]
+        assert framework.tally.reasons == ["failed: boom, a: SystemExit: 2"]
+
     def test_an_item_can_be_skipped_with_the_rest_of_its_steps(self, framework):
         framework.append_event("skip", Arguments(name="a"))
         assert framework.main_loop() == 0
