@@ -28,3 +28,18 @@ class Extraction:
     edge_flux: float = np.nan  # e-/s, flux of those pixels of the mask that lie on the stamp's edge
     stamp_resizes: int = 0
     errors: tuple = field(default=())  # sentences that belong in the diagnostics
+
+    def lightcurve(self, stamp):
+        """The light curve of this extraction, to detrend, search and plot.
+
+        Parameters
+        ----------
+        stamp : Stamp, from which it was made; has times, quality and target
+
+        Returns
+        -------
+        photometry.lightcurve.LightcurveArbitraryRaster, flux in e-/s; see `photometry.lightcurve.extraction_to_lightcurve`
+        """
+        from ..lightcurve.convert import extraction_to_lightcurve
+
+        return extraction_to_lightcurve(stamp, self)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from photometry.extract import extract
-from photometry.lightcurve import Lightcurve, correct_file, extraction_to_lightcurve
+from photometry.lightcurve import Lightcurve, correct_file
+from photometry.methods.extraction import Extraction
 from photometry.pixels.findtpf import identify
 from photometry.settings import photometry_settings
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
@@ -33,7 +34,8 @@ def path(star, tmp_path_factory):
 def test_extraction_and_file_are_the_same_light_curve(star, path):
     _, task, folder = star
     stamp, _, extraction = extract(StampSource(task, folder, photometry_settings(None)), None)
-    direct, read = extraction_to_lightcurve(stamp, extraction), Lightcurve.read(path, flux="FLUX_RAW")
+    assert isinstance(extraction, Extraction)
+    direct, read = extraction.lightcurve(stamp), Lightcurve.read(path, flux="FLUX_RAW")
     np.testing.assert_array_equal(direct.times, read.times)
     np.testing.assert_array_equal(direct.flags, read.flags)
     np.testing.assert_allclose(direct.fluxes, read.fluxes, rtol=1e-7)  # the file has single precision
