@@ -59,8 +59,8 @@ def read_archive(path, metadata, cut_off_time=None):
 def lightcurve_from_table(table, path, metadata, cut_off_time=None):
     """Light curve from the (n_samples, 4) table of a file."""
     times, fluxes, flags, uncertainties = np.ascontiguousarray(table.T)
-    if np.array_equal(flags, fluxes):
-        flags = np.zeros(len(fluxes))
+    if np.array_equal(flags, fluxes, equal_nan=True):
+        flags = np.isnan(fluxes).astype(float)
     times = times / DAY
     check_samples(path, times, fluxes, flags)
     lc = LightcurveArbitraryRaster(times, fluxes, uncertainties, flags, plain_values(metadata))

@@ -5,6 +5,7 @@ import numpy as np
 from .resample import LightcurveResampler, pixel_edges
 
 DAY = 86400  # s
+MIN_SAMPLES = 3  # fewer have no sampling interval
 
 
 def verify(lc):
@@ -13,16 +14,13 @@ def verify(lc):
     Returns
     -------
     dict of ``verification_time_min``, ``verification_time_max`` [d], ``verification_flux_min``, ``verification_flux_max``
-    (of finite fluxes) and ``verification`` (bool)
+    (of finite fluxes; NaN without any) and ``verification`` (bool; False also where the samples are too few to tell)
     """
-    times, fluxes = lc.get_times(), lc.fluxes[np.isfinite(lc.fluxes)]
-    return {
-        "verification_time_min": float(times.min()),
-        "verification_time_max": float(times.max()),
-        "verification_flux_min": float(fluxes.min()) if fluxes.size else float("nan"),
-        "verification_flux_max": float(fluxes.max()) if fluxes.size else float("nan"),
-        "verification": lc.check_fixed_step(verbose=False) == 0,
-    }
+    ranges = {}
+    for name, values in (("time", lc.get_times()), ("flux", lc.fluxes[np.isfinite(lc.fluxes)])):
+        low, high = (values.min(), values.max()) if values.size else (np.nan, np.nan)
+        ranges |= {f"verification_{name}_min": float(low), f"verification_{name}_max": float(high)}
+    return {**ranges, "verification": len(lc) >= MIN_SAMPLES and lc.check_fixed_step(verbose=False) == 0}
 
 
 def cadence_raster(lc, cadence):

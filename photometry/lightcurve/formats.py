@@ -18,7 +18,7 @@ def read(path, *, flux=None, cut_off_time=None):
     """Read a light curve of any known format; see `Lightcurve.read`."""
     path = Path(path)
     if not path.is_file():
-        raise BadInputError(f"{path}: no such file")
+        raise BadInputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     content = read_bytes(path)
     if content.startswith(FITS):
         lc = fitsfiles.lightcurve_from_fits(content, path, flux=flux)

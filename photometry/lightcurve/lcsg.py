@@ -12,7 +12,7 @@ from ..errors import BadInputError
 from .lightcurve import LightcurveArbitraryRaster
 from .texttable import GZIP, check_samples, decode, parse_table, read_bytes
 
-METADATA_LINE = re.compile(r"^\s*#\s*#\s*([^=\s]+)\s*=\s*(.*?)\s*$", re.MULTILINE)
+METADATA_LINE = re.compile(r"^[ \t]*#[ \t]*#[ \t]*([^=\s]+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 
 
 def read_lcsg_lightcurve(file_path, gzipped=None, cut_off_time=None):

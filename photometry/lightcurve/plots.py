@@ -58,7 +58,9 @@ def plot_lightcurve(lc, axes=None, *, trend=None, transits=None):
     axes.set_ylim(low, high)
     axes.margins(x=0.01)
     axes.ticklabel_format(useOffset=False)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), frameon=False, ncols=4, markerscale=2, fontsize="small", borderpad=0)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), frameon=False, ncols=4, markerscale=2, fontsize="small", borderpad=0
+    )
     tidy(axes)
     return axes
 

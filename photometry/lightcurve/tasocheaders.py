@@ -141,8 +141,6 @@ def image_header(stamp):
 def _celestial_cards(wcs):
     if not wcs.has_celestial:
         return []
-    if wcs.sip is not None:
-        return [tuple(card) for card in wcs.to_header(relax=True).cards]
     w = wcs.wcs  # written card by card: WCS.to_header costs as much as all other headers together
     pc = w.get_pc()
     return [
@@ -154,7 +152,18 @@ def _celestial_cards(wcs):
         *((f"CUNIT{i + 1}", "deg", "unit of coordinate") for i in range(2)),
         *((f"CDELT{i + 1}", float(w.get_cdelt()[i]), "[deg] pixel scale") for i in range(2)),
         *((f"PC{i + 1}_{j + 1}", float(pc[i, j]), "linear transformation") for i in range(2) for j in range(2)),
+        *(_distortion_cards(wcs.sip) if wcs.sip is not None else ()),
     ]
+
+
+def _distortion_cards(sip):
+    """Polynomials of the SIP convention (Shupe et al. 2005), as far as they are there: A and B, and their inverses."""
+    for name in ("a", "b", "ap", "bp"):
+        coefficients = getattr(sip, name)
+        if coefficients is not None:
+            yield f"{name.upper()}_ORDER", len(coefficients) - 1, "order of the distortion polynomial"
+            for i, j in zip(*map(np.ndarray.tolist, np.nonzero(coefficients)), strict=True):
+                yield f"{name.upper()}_{i}_{j}", float(coefficients[i, j]), "coefficient of the distortion"
 
 
 def _detector_cards(axis, name, what, first):

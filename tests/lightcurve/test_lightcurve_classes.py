@@ -220,3 +220,14 @@ def test_verify_reports_ranges_and_gaps():
 
 def test_base_class_reads_files_and_holds_metadata():
     assert Lightcurve({"a": 1}).metadata == {"a": 1}
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_light_curve_too_short_to_tell_fails_verification_without_an_error(n):
+    report = verify(regular(n, 600))
+    assert report["verification"] is False
+    assert np.isnan(report["verification_flux_max"]) == (n == 0)
+
+
+def test_unsorted_times_fail_verification():
+    assert verify(LightcurveArbitraryRaster(np.array([0.0, 2, 1, 3, 4, 5]), np.ones(6)))["verification"] is False

@@ -61,6 +61,11 @@ def test_legacy_file_with_flux_as_flag_has_only_good_samples(tmp_path):
     assert not Lightcurve.read(tmp_path / "x").flags.any()
 
 
+def test_legacy_file_with_a_missing_flux_has_only_that_sample_flagged(tmp_path):
+    (tmp_path / "x").write_text("0 1.01 1.01 0\n900 nan nan 0\n1800 0.99 0.99 0\n")
+    np.testing.assert_array_equal(Lightcurve.read(tmp_path / "x").flags, [0, 1, 0])
+
+
 def test_fixed_step_light_curve_is_read_back_as_samples(tmp_path):
     from photometry.lightcurve import LightcurveFixedStep
 
@@ -109,6 +114,14 @@ def test_lcsg_reads_metadata_blanks_uncertainties_and_comments(tmp_path):
     np.testing.assert_array_equal(read_lcsg_lightcurve(tmp_path / "b.csv").uncertainties, [0.1, 0.2])
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lcsg_metadata_without_a_value_is_empty_and_takes_no_sample(tmp_path, end):
+    (tmp_path / "a.csv").write_bytes(f"# #note={end}# # P = 3 {end}0.0,1.0,0{end}0.5,1.0,0{end}".encode())
+    lc = read_lcsg_lightcurve(tmp_path / "a.csv")
+    assert lc.metadata == {"note": "", "P": 3.0, "filename": "a.csv"}
+    assert len(lc) == 2
+
+
 def test_plain_tables_are_time_flux_and_perhaps_error(tmp_path):
     (tmp_path / "a.csv").write_text("time,flux,flux_err\n1.0,1.0,0.01\n2.0,0.9,0.02\n")
     (tmp_path / "b.txt").write_text("1.0 1.0\n2.0 0.9\n")
@@ -148,6 +161,7 @@ def test_missing_file_pickled_array_and_wrong_shape_get_one_sentence(tmp_path):
     np.save(tmp_path / "shape.npy", np.ones((3, 5)))
     for name, sentence in (
         ("absent", "no such file"),
+        (".", "not a file"),
         ("objects.npy", "damaged numpy file"),
         ("shape.npy", r"shape \(3, 5\)"),
     ):
