@@ -15,9 +15,9 @@ from ..pixels.prf import open_prf
 from ..pixels.sumimage import good_times
 from .fittedprf import fit_prf
 
-MAX_FAINTER = (
-    5.0  # mag; stars fainter than the target by more are not fitted, but removed with the flux of their magnitude
-)
+# Stars fainter than the target by more are not fitted, but removed with the flux of their magnitude (mag)
+MAX_FAINTER, MAX_FAINTER_FAR = 5.0, 2.0  # within `NEAR` of the target, and farther away
+NEAR = 5.0  # pixels
 MIN_SEPARATION = 0.25  # pixels; stars closer to a brighter one than this cannot be told from it
 FULL_WELL = 1e5  # e-/s; pixels near it have lost or gained charge
 NODES = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
@@ -99,7 +99,7 @@ def make_scene(stamp, prf, shift, *, min_step=0.1):
     BadInputError : no pixel of the stamp can be used
     """
     stars = _stars(stamp)
-    fitted = stars["tmag"] <= stars["tmag"][0] + MAX_FAINTER
+    fitted = _is_fitted(stars)
     used = usable_pixels(stamp)
     if not used.any():
         raise BadInputError(f"{stamp.path}: no pixel of the stamp is below saturation; use method 'halo'")
@@ -179,6 +179,12 @@ def _stars(stamp):
     distance = np.hypot(row[:, None] - row, column[:, None] - column)
     hidden = np.tril(distance < MIN_SEPARATION, -1).any(axis=1)
     return {"row": row[~hidden], "column": column[~hidden], "tmag": np.where(np.isfinite(tmag), tmag, 20.0)[~hidden]}
+
+
+def _is_fitted(stars):
+    """Which stars are fitted; what the others add to the image follows from their magnitudes."""
+    near = np.hypot(stars["row"] - stars["row"][0], stars["column"] - stars["column"][0]) <= NEAR
+    return stars["tmag"] <= stars["tmag"][0] + np.where(near, MAX_FAINTER, MAX_FAINTER_FAR)
 
 
 def _response(prf, stamp, used, row, column):

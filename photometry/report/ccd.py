@@ -1,0 +1,160 @@
+"""What ``make demo`` shows of a simulated CCD: the noise of its light curves against magnitude, and the limit that photons set."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..atomic import atomic_write
+from ..pixels.prf import GaussianPRF
+from ..simulate.detector import READ_NOISE, frames
+from ..status import STATUS
+from .results import read_results
+
+ZERO_POINT = 20.54  # mag of 1 e-/s in TESS
+HOUR = 3600.0  # s
+INT_TIME = 1.98  # s, one exposure, after which the pixels are read
+HALF = 15  # pixels around a star that an aperture may use
+PUBLISHED = "#9a9a9a"
+INK, DOTS, LIMIT, STAR, SKY = "#1b1b1b", "#1f6f8b", "#c8553d", "#d9a441", "#588b3a"
+
+
+def demo_commands(folder, script):
+    """What the demo runs, in order: (what to say, words of a command) each.
+
+    Parameters
+    ----------
+    folder : path to work in
+    script : path of run_scripts/run_pipeline.py
+    """
+    return [
+        ("Simulate a crowded part of a CCD: full-frame images, a catalogue, the truth",
+         ["photometry", "simulate", "ffi", folder, "--size", 256, "--frames", 150, "--stars", 1000, "--seed", 3]),
+        ("The catalogue of the CCD, with proper motions to the epoch of the images", ["photometry", "catalog", folder]),
+        ("Images to an image cube: background, movement, bad images", ["photometry", "prepare", folder]),
+        ("Make the TODO-file: every star of the catalogue to magnitude 15", ["photometry", "todo", "ffi", folder]),
+        ("Run it with MPI", ["mpiexec", "-n", 3, "python", script, folder, "--quiet"]),
+        ("Ask how it went", ["photometry", "status", folder]),
+    ]  # fmt: skip
+
+
+def photon_limit(tmag, *, sky=100.0, cadence=1800, integration=HOUR, prf=None):
+    """The least noise that a sum of pixels can have.
+
+    The variance of the sum of ``n`` pixels, in (e-/s)^2, is ``(F s(n) + n sky) / t + n r^2 / (t t_exposure)``: photons of the
+    star, photons of the sky, and reads. (Howell 1989, PASP 101, 616; for TESS Sullivan et al. 2015, ApJ 809, 77,
+    section 6.4.) ``s(n)`` is the share of the star's flux ``F`` in its ``n`` brightest pixels; ``n`` is the number that
+    makes noise over signal smallest, ``t`` the time in which light was gathered.
+
+    Parameters
+    ----------
+    tmag : array
+    sky : float, e-/s per pixel
+    cadence, integration : s; of the integration time, a cadence of TESS gathers light in 79 %
+    prf : PRF; default: `GaussianPRF`
+
+    Returns
+    -------
+    limit, of_star, of_sky : arrays of the shape of ``tmag``, relative to the flux of the star: the noise in all, that of the
+        star's photons alone (all of them), that of sky and reads in the pixels used
+    """
+    flux = 10 ** (-0.4 * (np.asarray(tmag, dtype=float) - ZERO_POINT))[..., None]
+    _, light = frames(cadence)
+    seconds = light / cadence * integration
+    pixels = np.arange(-HALF, HALF + 1)
+    response = (prf or GaussianPRF()).evaluate(0.25, 0.25, pixels, pixels)  # neither on a pixel's middle nor its edge
+    share = np.cumsum(np.sort(response.ravel())[::-1])
+    n = np.arange(1, share.size + 1)
+    floor = n * (sky + np.mean(READ_NOISE) ** 2 / INT_TIME) / seconds
+    noise = np.sqrt(flux * share / seconds + floor) / (flux * share)
+    best = noise.argmin(axis=-1)
+    of_sky = np.sqrt(floor[best]) / (flux[..., 0] * share[best])
+    return noise.min(axis=-1), np.sqrt(1 / (flux[..., 0] * seconds)), of_sky
+
+
+def measured_noise(folder):
+    """Noise in one hour of the stars of a TODO-file.
+
+    Returns
+    -------
+    astropy Table : starid, tmag, rms_hour, contamination, method_used, mask_size; finished stars alone
+    """
+    table = read_results(Path(folder) / "todo.sqlite")
+    made = np.isin(np.ma.filled(table["status"], -1), (STATUS.OK, STATUS.WARNING)) & np.isfinite(table["rms_hour"])
+    return table[made]["starid", "tmag", "rms_hour", "contamination", "method_used", "mask_size"]
+
+
+def noise_plot(folder, output, path, *, sky=100.0, cadence=1800):
+    """Draw the noise of all stars in one hour against their magnitudes, with the photon limit.
+
+    Parameters
+    ----------
+    folder : with ``todo.sqlite`` and, of a simulation, ``truth.ecsv``; then stars that vary are drawn faintly
+    output : of the light curves; named in the title
+    path : PNG file to write
+    sky : float, e-/s per pixel
+    cadence : s
+
+    Returns
+    -------
+    dict : ``stars`` (number drawn) and ``over_limit``: for each whole magnitude from 8 to 11, the median of noise over limit
+        of quiet stars with less than a tenth of other stars' light
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    stars = measured_noise(folder)
+    quiet = ~np.isin(stars["starid"], _variable(folder))
+    clean = quiet & ~(stars["contamination"] > 0.1)
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    axes = figure.subplots()
+    _draw_stars(axes, stars, quiet, clean)
+    _draw_limit(axes, stars["tmag"], sky, cadence)
+    axes.set_title(f"{len(stars)} light curves of {Path(output)}", loc="left", fontsize=11, color=INK)
+    with atomic_write(path, durable=False) as part:
+        FigureCanvasAgg(figure).print_png(part)
+    return {"stars": len(stars), "over_limit": over_limit(stars[clean], sky, cadence)}
+
+
+def over_limit(stars, sky, cadence):
+    """{whole magnitude: median of noise over limit} from 8 to 11, of the magnitudes that have stars."""
+    ratio = stars["rms_hour"] / photon_limit(stars["tmag"], sky=sky, cadence=cadence)[0]
+    bins = np.floor(stars["tmag"])
+    return {m: float(np.median(ratio[bins == m])) for m in range(8, 12) if (bins == m).any()}
+
+
+def _variable(folder):
+    """starid of the stars that a simulation made vary; none where there is no truth."""
+    from astropy.table import Table
+
+    truth = Path(folder) / "truth.ecsv"
+    if not truth.exists():
+        return []
+    table = Table.read(truth)
+    return np.asarray(table["starid"][table["kind"] != "constant"])
+
+
+def _draw_stars(axes, stars, quiet, clean):
+    groups = (
+        (~quiet, "o", PUBLISHED, "stars made to vary"),
+        (quiet & ~clean, "^", STAR, "over 10 % of other stars' light"),
+        (clean, "o", DOTS, "quiet stars"),
+    )
+    for chosen, marker, colour, label in groups:
+        axes.plot(stars["tmag"][chosen], 1e6 * stars["rms_hour"][chosen], marker, ms=4, color=colour, mec="none",
+                  alpha=0.75, label=f"{label} ({chosen.sum()})")  # fmt: skip
+
+
+def _draw_limit(axes, tmag, sky, cadence):
+    grid = np.linspace(np.min(tmag) - 0.3, np.max(tmag) + 0.3, 200)
+    limit, of_star, of_sky = photon_limit(grid, sky=sky, cadence=cadence)
+    axes.fill_between(grid, 1e6 * limit, 1.3e6 * limit, color=LIMIT, alpha=0.15, lw=0, label="within 30 % of it")
+    axes.plot(grid, 1e6 * limit, color=LIMIT, lw=2, label="photon limit")
+    axes.plot(grid, 1e6 * of_star, "--", color=LIMIT, lw=1, label="star's photons")
+    axes.plot(grid, 1e6 * of_sky, ":", color=SKY, lw=1.2, label="sky and reads")
+    axes.set_yscale("log")
+    axes.set_ylim(0.6e6 * limit.min(), 3e5)
+    axes.set_xlim(grid[0], grid[-1])
+    axes.set_xlabel("TESS magnitude")
+    axes.set_ylabel("rms in 1 hour [ppm]")
+    axes.grid(which="both", alpha=0.15)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
