@@ -174,3 +174,14 @@ def test_lightkurve_reads_a_kepler_file_with_kepler_times(stamp, tmp_path):
     assert curve.meta["OBJECT"] == "KIC 1234"
     np.testing.assert_allclose(curve.time.jd, stamp.time + 2454833, rtol=0, atol=1e-8)
     np.testing.assert_array_equal(curve.quality, stamp.quality)
+
+
+def test_distortion_of_the_coordinates_comes_along(stamp, tmp_path):
+    header = stamp.wcs.to_header()
+    header.update({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2})
+    header.update({"A_2_0": 1e-3, "A_1_1": 2e-4, "B_0_2": -2e-3})
+    distorted = replace(stamp, wcs=WCS(header))
+    path = tmp_path / write_lightcurve(tmp_path, distorted, aperture(distorted, SETTINGS), SETTINGS)
+    sky = WCS(fits.getheader(path, "SUMIMAGE")).all_pix2world([[0, 0], [5, 4]], 0)
+    np.testing.assert_allclose(sky, distorted.wcs.all_pix2world([[0, 0], [5, 4]], 0), atol=1e-12)
+    assert not np.allclose(sky, stamp.wcs.all_pix2world([[0, 0], [5, 4]], 0), atol=1e-8)
