@@ -2,10 +2,12 @@
 
 import gzip
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 
 from ..atomic import atomic_write
 from ..errors import BadInputError
@@ -61,11 +63,15 @@ def correct_file(path, *, window=detrend.DEFAULT_WINDOW, overwrite=False, dry_ru
 
 
 def _opened(content, path):
+    """The file with all of its data, which astropy would otherwise read, and find cut short, only later"""
     try:
-        hdulist = fits.open(io.BytesIO(content))
-        names = hdulist["LIGHTCURVE"].columns.names
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise BadInputError(f"{path}: not a light curve in FITS ({error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)  # of a damaged file; it is reported below, in a sentence
+            hdulist = fits.open(io.BytesIO(content))
+            names = hdulist["LIGHTCURVE"].columns.names
+            _ = [hdu.data for hdu in hdulist]
+    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise BadInputError(f"{path}: not a light curve in FITS, or a truncated one ({error})") from error
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise BadInputError(
@@ -79,9 +85,13 @@ def _fill(table, primary, path, window):
     times = np.asarray(table.data["TIME"], dtype=float)
     good = np.isfinite(times) & (table.data["QUALITY"] & DEFAULT_BITMASK[_mission(primary)] == 0)
     columns = [np.asarray(table.data[name][good], dtype=float) for name in ("FLUX_RAW", "FLUX_RAW_ERR")]
-    if not np.any(columns[0] > 0):
-        raise BadInputError(f"{path}: no good sample has a positive flux, there is nothing to correct")
-    flat = detrend.flatten(LightcurveArbitraryRaster(times[good], *columns), window)
+    lc = LightcurveArbitraryRaster(times[good], *columns)
+    level = detrend.good_level(lc)
+    if not level > 0:
+        raise BadInputError(
+            f"{path}: the median of its good samples is {level:g}, so it cannot be divided by its trend"
+        )
+    flat = detrend.flatten(lc, window)
     for name, values in (("FLUX_CORR", (flat.fluxes - 1) / PPM), ("FLUX_CORR_ERR", flat.uncertainties / PPM)):
         table.data[name] = np.nan
         table.data[name][good] = values

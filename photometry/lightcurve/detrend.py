@@ -44,13 +44,21 @@ def flatten(lc, window=DEFAULT_WINDOW, *, mask=None, edge_cutoff=0.0, return_tre
 def _trend(lc, window, mask, edge_cutoff):
     if not window > 0:
         raise WrongUseError(f"window={window!r}: expected days, above zero")
-    if not np.any(lc.fluxes[lc.good()] > 0):
-        raise WrongUseError(f"{lc!r}: no good sample has a positive flux, so it cannot be divided by its trend")
+    level = good_level(lc)
+    if not level > 0:
+        raise WrongUseError(
+            f"{lc!r}: the median of its good samples is {level:g}, so it cannot be divided by its trend"
+        )
     excluded = ~lc.good() if mask is None else ~lc.good() | mask
-    fluxes = lc.fluxes / np.median(lc.fluxes[lc.good()])
     options = {"window_length": window, "method": "biweight", "edge_cutoff": edge_cutoff, "mask": excluded}
-    _, trend = _wotan_flatten()(lc.get_times(), fluxes, return_trend=True, **options)
-    return trend * np.median(lc.fluxes[lc.good()])
+    _, trend = _wotan_flatten()(lc.get_times(), lc.fluxes / level, return_trend=True, **options)
+    return trend * level
+
+
+def good_level(lc):
+    """Median flux of the good samples; NaN where there is none"""
+    good = lc.fluxes[lc.good()]
+    return float(np.median(good)) if good.size else float("nan")
 
 
 def _wotan_flatten():
@@ -89,6 +97,8 @@ def cdpp(lc, hours=6.5, *, window=CDPP_WINDOW):
     deviation = np.abs(flux - 1)
     keep = deviation <= OUTLIER * MAD_TO_SIGMA * np.median(deviation)
     times, flux = times[keep], flux[keep]
+    if len(times) < 2 or not np.median(np.diff(times)) > 0:
+        return float("nan")
     if window is not None:
         flux = flux / _sliding_quadratic(times, flux, window)
     return float(np.std(_running_means(times, flux, hours / 24)) * 1e6)

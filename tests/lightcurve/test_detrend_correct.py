@@ -61,8 +61,9 @@ def test_transit_mask_is_centred_on_every_transit():
 
 def test_light_curve_without_positive_flux_and_bad_window_are_refused():
     times = np.arange(100.0)
-    with pytest.raises(WrongUseError, match="no good sample has a positive flux"):
-        flatten(LightcurveArbitraryRaster(times, np.zeros(100)))
+    for flux in (np.zeros(100), np.where(times < 10, 1.0, -1.0), np.full(100, np.nan)):
+        with pytest.raises(WrongUseError, match=r"median of its good samples is .* cannot be divided by its trend"):
+            flatten(LightcurveArbitraryRaster(times, flux))
     with pytest.raises(WrongUseError, match="window=0"):
         flatten(LightcurveArbitraryRaster(times, np.ones(100)), 0)
 
@@ -167,7 +168,7 @@ def test_verb_corrects_a_folder_tells_failures_and_ends_with_1(tmp_path):
     result = CliRunner().invoke(command, [str(tmp_path)], standalone_mode=False)
     assert result.return_value == 1
     assert "1 light curves corrected, 0 were corrected before, 1 failed" in result.output
-    assert f"{bad}: no good sample has a positive flux" in result.output
+    assert f"{bad}: the median of its good samples is 0" in result.output
     assert Lightcurve.read(good).metadata["flux_column"] == "FLUX_CORR"
 
 
@@ -184,6 +185,25 @@ def test_folder_without_light_curves_is_wrong_use(tmp_path):
     result = CliRunner().invoke(command, [str(tmp_path)])
     assert result.exit_code == 2
     assert "no light curves" in result.output
+
+
+def test_truncated_files_are_told_and_do_not_stop_the_others(tmp_path):
+    """Cut within the table, and within the image after it, which only a full read notices."""
+    good, *cut = (our_file(tmp_path / f"{name}_lc.fits") for name in "abc")
+    content = good.read_bytes()
+    for path, end in zip(cut, (len(content) // 2, len(content) - 2880), strict=True):
+        path.write_bytes(content[:end])
+    result = CliRunner().invoke(command, [str(tmp_path)], standalone_mode=False)
+    assert result.return_value == 1
+    assert "1 light curves corrected, 0 were corrected before, 2 failed" in result.output
+    assert result.output.count("not a light curve in FITS, or a truncated one") == 2
+
+
+def test_a_lone_good_sample_has_no_noise(tmp_path):
+    times = np.arange(50) / 48
+    path = our_file(tmp_path / "x_lc.fits", times, np.where(times == times[3], 1.0, np.nan))
+    assert correct_file(path)["cdpp"] is None
+    assert np.isnan(cdpp(LightcurveArbitraryRaster(np.ones(20), 1 + 1e-3 * np.arange(20))))
 
 
 def test_files_of_others_are_not_corrected(tmp_path):
