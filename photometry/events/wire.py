@@ -14,6 +14,7 @@ from ..errors import SettingsError, TryAgainError
 from .event import Event
 
 LONGEST = 16 * 1024**2  # bytes of a line; longer ones are not read
+GREETING = 64  # bytes; a stranger gets no more memory than that
 SHORTEST_SECRET = 8  # bytes
 
 
@@ -41,7 +42,7 @@ class Wire:
         """Exchange the random numbers; before anything else."""
         mine = secrets.token_hex(16).encode()
         self._write(mine)
-        self._session = b"-".join(sorted((mine, self._read())))
+        self._session = b"-".join(sorted((mine, self._read(GREETING))))
 
     def close(self):
         """Close the connection."""
@@ -72,8 +73,8 @@ class Wire:
     def _write(self, line):
         self._connection.sendall(line + b"\n")
 
-    def _read(self):
-        line = self._lines.readline(LONGEST)
+    def _read(self, longest=LONGEST):
+        line = self._lines.readline(longest)
         if line and not line.endswith(b"\n"):
             raise Refused("a line on the connection is cut off or too long")
         return line[:-1]

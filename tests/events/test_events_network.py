@@ -70,6 +70,11 @@ def test_a_server_is_found_by_its_secret_only(start, port):
         stream.write(b"0" * 32 + b"\n" + b"0" * 64 + b' {"method": "terminate", "args": []}\n')
         stream.flush()
         assert stream.readline() == b""
+    with socket.create_connection(("localhost", port)) as stranger, stranger.makefile("rwb") as stream:
+        stream.readline()
+        stream.write(b"0" * 100)  # an endless greeting is not waited for
+        stream.flush()
+        assert stream.read() == b""
     mine = get_event_queue("localhost", port, SECRET)
     assert mine.qsize() == 0
     mine.close()
