@@ -60,6 +60,8 @@ def _from_file(path):
             specs = json.load(file)
         except json.JSONDecodeError as error:
             raise click.UsageError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+        except UnicodeDecodeError as error:
+            raise click.UsageError(f"{path}: not JSON, it is not even text") from error
     if not isinstance(specs, dict):
         raise click.UsageError(f"{path}: a JSON {type(specs).__name__}; expected an object of specs by name")
     return specs

@@ -21,7 +21,7 @@ import numpy as np
 from ..errors import BadInputError, TargetError, WrongUseError
 from ..lightcurve.lightcurve import LightcurveArbitraryRaster
 from .stars import MODES, Oscillations, check_star_specs, transit_specs_of, white_noise, with_transits
-from .synthesis import TransitSpecs, checked_keys
+from .synthesis import TransitSpecs, checked_keys, require
 
 DAY = 86400.0  # s
 STAR_ID = 1
@@ -64,6 +64,7 @@ class PslsSpecs:
 
     def __post_init__(self):
         check_star_specs(self)
+        require(self, "mag", lambda value: True, "finite")
         if self.sampling_cadence % 25:
             raise WrongUseError(f"sampling_cadence={self.sampling_cadence!r}: PSLS takes multiples of 25 s")
         if self.enable_systematics and not self.systematics_table:

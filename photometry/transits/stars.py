@@ -9,14 +9,23 @@ Power spectrum of the star, by frequency nu, in ppm^2/muHz:
   ``numax`` and ``delta_nu`` by the scaling relations of Kjeldsen & Bedding (1995, A&A 293, 87).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from ..errors import WrongUseError
 from ..lightcurve.lightcurve import LightcurveArbitraryRaster
 from .constants import EASConstants
-from .synthesis import TransitSpecs, checked_keys, require, sample_times, transit_light_curve, transit_strength
+from .synthesis import (
+    TransitSpecs,
+    checked_keys,
+    require,
+    require_seed,
+    sample_times,
+    transit_light_curve,
+    transit_strength,
+    whole,
+)
 
 NUMAX_SUN, DELTA_NU_SUN, TEFF_SUN = 3090.0, 135.1, 5777.0  # muHz, muHz, K (Huber et al. 2011, ApJ 743, 143)
 LOGG_SUN = 4.438
@@ -123,11 +132,15 @@ class StarSpecs:
 
 def check_star_specs(specs):
     """Refuse a mode that does not exist and noise that is none; the rest is checked with the transits."""
-    if specs.mode not in MODES:
+    if specs.mode not in tuple(MODES):
         raise WrongUseError(f"mode={specs.mode!r}: expected {' or '.join(MODES)}")
     require(specs, "nsr", lambda value: value >= 0, "0 or more (ppm in one hour)")
     for name in ("number_camera_groups", "number_cameras_per_group"):
         require(specs, name, lambda value: value >= 1, "1 or more")
+    require_seed(specs, "master_seed")
+    for name in (item.name for item in fields(specs) if isinstance(item.default, bool)):
+        if getattr(specs, name) not in (True, False):
+            raise WrongUseError(f"{name}={getattr(specs, name)!r}: expected true or false")
     specs.transits()
 
 
@@ -151,7 +164,7 @@ def synthesize_star(specs=None):
     LightcurveArbitraryRaster; its metadata as of `synthesize_transits`
     """
     specs = specs if isinstance(specs, StarSpecs) else StarSpecs.from_dict(specs or {})
-    rng = np.random.default_rng(specs.master_seed)
+    rng = np.random.default_rng(whole(specs.master_seed))
     times = sample_times(specs.duration, specs.sampling_cadence)
     sigma = white_noise(specs)
     flux = np.ones(len(times))

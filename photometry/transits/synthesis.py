@@ -50,9 +50,17 @@ class TransitSpecs:
     def __post_init__(self):
         for name in ("duration", "star_radius", "orbital_period", "semi_major_axis", "sampling_cadence"):
             require(self, name, lambda value: value > 0, "above 0")
-        for name in ("planet_radius", "noise"):
+        for name in ("planet_radius", "noise", "mes_assume_noise", "impact_parameter"):
             require(self, name, lambda value: value >= 0, "0 or more")
+        for name in ("t0", "orbital_angle", "argument_of_periastron"):
+            require(self, name, lambda value: True, "finite")
         require(self, "eccentricity", lambda value: 0 <= value < 1, "0 to below 1")
+        require(self, "threads", lambda value: value >= 1, "1 or more")
+        require_seed(self, "seed")
+        if not (isinstance(self.limb_darkening, tuple | list) and len(self.limb_darkening) == 2):
+            raise WrongUseError(f"limb_darkening={self.limb_darkening!r}: expected two numbers, of the quadratic law")
+        for value in self.limb_darkening:
+            require_number("limb_darkening", value, lambda value: True, "finite")
         if self.semi_major_axis_in_radii * (1 - self.eccentricity) <= 1:
             raise WrongUseError(
                 f"semi_major_axis={self.semi_major_axis!r} AU: the orbit runs into the star of {self.star_radius:g} Jupiter radii"
@@ -111,7 +119,7 @@ def synthesize_transits(specs=None, *, engine="own"):
     }
     sigma = specs.noise * np.sqrt(NOISE_CADENCE / specs.sampling_cadence)
     if sigma > 0:
-        flux = flux + np.random.default_rng(specs.seed).normal(0, sigma, len(flux))
+        flux = flux + np.random.default_rng(whole(specs.seed)).normal(0, sigma, len(flux))
     return LightcurveArbitraryRaster(times, flux, np.full(len(flux), sigma), metadata=metadata)
 
 
@@ -190,8 +198,24 @@ def checked_keys(specs, cls):
 
 
 def require(specs, name, rule, sentence):
-    """Refuse a spec that is not a finite number for which ``rule`` holds"""
+    """Refuse a spec that is not a finite number for which ``rule`` holds; None where that is the default"""
     value = getattr(specs, name)
+    if not (value is None and specs.__dataclass_fields__[name].default is None):
+        require_number(name, value, rule, sentence)
+
+
+def require_seed(specs, name):
+    """Refuse a seed that is not a whole number; None is accepted where it is the default"""
+    require(specs, name, lambda value: value >= 0 and value == int(value), "whole, 0 or more")
+
+
+def whole(seed):
+    """A seed as int; None stays None"""
+    return None if seed is None else int(seed)
+
+
+def require_number(name, value, rule, sentence):
+    """Refuse what is not a finite number for which ``rule`` holds"""
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float | np.number)

@@ -138,6 +138,13 @@ def test_limb_darkening_makes_the_middle_deeper():
         ({"eccentricity": 1.0}, "eccentricity=1.0: expected a number, 0 to below 1"),
         ({"planet_radius": "1"}, "planet_radius='1'"),
         ({"semi_major_axis": 0.001}, "runs into the star"),
+        ({"t0": float("nan")}, "t0=nan: expected a number, finite"),
+        ({"orbital_angle": "x"}, "orbital_angle='x'"),
+        ({"impact_parameter": -0.1}, "impact_parameter=-0.1: expected a number, 0 or more"),
+        ({"mes_assume_noise": -1}, "mes_assume_noise=-1"),
+        ({"seed": 1.5}, "seed=1.5: expected a number, whole, 0 or more"),
+        ({"limb_darkening": [0.5]}, r"limb_darkening=\[0.5\]: expected two numbers"),
+        ({"limb_darkening": [0.5, None]}, "limb_darkening=None: expected a number, finite"),
     ],
 )
 def test_wrong_specs_get_one_sentence(specs, sentence):
@@ -189,9 +196,23 @@ def test_star_has_noise_of_nsr_transits_at_t0_and_depth_of_its_radius():
     )
 
 
-def test_wrong_mode_is_refused():
-    with pytest.raises(WrongUseError, match="mode='dwarf': expected main_sequence or red_giant"):
-        synthesize_star({"mode": "dwarf"})
+@pytest.mark.parametrize(
+    ("specs", "sentence"),
+    [
+        ({"mode": "dwarf"}, "mode='dwarf': expected main_sequence or red_giant"),
+        ({"enable_transits": "maybe"}, "enable_transits='maybe': expected true or false"),
+        ({"master_seed": "x"}, "master_seed='x': expected a number, whole"),
+    ],
+)
+def test_wrong_specs_of_a_star_get_one_sentence(specs, sentence):
+    with pytest.raises(WrongUseError, match=sentence):
+        synthesize_star(specs)
+
+
+def test_seed_may_come_as_a_whole_float_as_chains_render_it():
+    specs = {"duration": 1, "sampling_cadence": 900, "noise": 1e-3}
+    one, other = (synthesize_transits({**specs, "seed": seed}).fluxes for seed in (3, 3.0))
+    np.testing.assert_array_equal(one, other)
 
 
 # PSLS

@@ -65,6 +65,8 @@ def test_specs_come_from_a_file_and_wrong_ones_are_told(tmp_path):
         (["-s", "duration"], "expected NAME=VALUE"),
         (["-s", "colour=1"], "unknown spec 'colour'"),
         (["--specs-file", tmp_path / "a.metadata.cfg"], "not JSON"),
+        (["--specs-file", tmp_path / "a"], "not even text"),
+        (["-s", "t0=soon"], "t0='soon': expected a number"),
     ):
         result = run(synthesize, tmp_path / "b", *arguments)
         assert sentence in str(getattr(result.exception, "message", result.exception))
