@@ -28,6 +28,7 @@ def main():
     folder.mkdir(parents=True)
     (folder / ".photometry-demo").touch()
     target_pixel_files(folder / "tpf")
+    full_frame_images(folder / "ccd")
 
 
 def target_pixel_files(folder):
@@ -44,6 +45,18 @@ def target_pixel_files(folder):
     photometry("status", folder)
     say("5. Compare the transits that were put in with the light curves")
     show_planets(folder)
+
+
+def full_frame_images(folder):
+    """A simulated part of a CCD, from full-frame images to a plot of the noise against magnitude."""
+    from photometry.report.ccd import demo_commands, noise_plot
+
+    for number, (text, words) in enumerate(demo_commands(folder, HERE / "run_pipeline.py"), start=6):
+        say(f"{number}. {text}")
+        photometry(*words[1:]) if words[0] == "photometry" else run(words, accept=(0, 1))
+    say("12. Draw the noise of all stars against their magnitude, with the limit that photons set")
+    noise_plot(folder, folder / "lightcurves", folder / "noise.png")
+    print(f"Noise against magnitude: {folder / 'noise.png'}")
 
 
 def show_planets(folder):
