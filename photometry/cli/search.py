@@ -1,6 +1,7 @@
 """``photometry search``: transits in light curves."""
 
 import json
+import math
 
 import click
 
@@ -47,8 +48,9 @@ def command(files, plot, as_json, **options):
 
     Exit code 0: every file was searched, with or without success; 1: some could not be read.
     """
-    failed = 0
-    for number, path in enumerate(files):
+    _check_periods(options["method"], options["period_min"], options["period_max"])
+    failed, headed = 0, as_json
+    for path in files:
         try:
             found = _search(path, plot, **options)
         except (TargetError, WrongUseError, ValueError) as error:
@@ -59,15 +61,36 @@ def command(files, plot, as_json, **options):
             continue
         if as_json:
             for row in found:
-                click.echo(json.dumps({"path": str(path), **row}))
+                click.echo(json.dumps({"path": str(path), **{key: _finite(value) for key, value in row.items()}}))
             continue
-        if number == 0:
+        if not headed:
             click.echo("  ".join(f"{name:>13}" for name, _ in COLUMNS) + "  file")
+            headed = True
         for row in found:
             click.echo("  ".join(f"{form.format(row[name]):>13}" for name, form in COLUMNS) + f"  {path}")
         if not found:
             click.echo(f"no transits above SDE {options['threshold']:g}  {path}")
     return 1 if failed else 0
+
+
+def _check_periods(method, period_min, period_max):
+    """Refuse limits that no file can satisfy, before the first one is read"""
+    if period_min and period_max and period_min >= period_max:
+        raise click.UsageError(f"--period-min {period_min:g} is not shorter than --period-max {period_max:g}")
+    if method == "bls":
+        from ..transits.periods import DURATIONS
+
+        longest = DURATIONS.max()
+        for option, value in (("--period-min", period_min), ("--period-max", period_max)):
+            if value and value <= longest:
+                raise click.UsageError(
+                    f"{option} {value:g}: bls tries transits of up to {longest} d, periods must be longer"
+                )
+
+
+def _finite(value):
+    """JSON has no NaN"""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _search(path, plot, *, method, planets, threshold, period_min, period_max, detrend, flux, threads):

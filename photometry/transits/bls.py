@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from ..errors import ArgumentError
 from .folding import bin_in_time, check_samples, fold, prepare
 from .parallel import over_periods
-from .periods import uniform_frequencies
+from .periods import DURATIONS, uniform_frequencies
 
 OVERSAMPLE = 10  # bins per shortest duration
-DURATIONS = np.linspace(0.05, 0.2, 10)  # d
 
 # First pass of a search that need not be exact everywhere
 COARSE_OVERSAMPLE = 4
@@ -107,7 +107,7 @@ def _checked(times, flux, periods, durations):
         )
     periods = np.ascontiguousarray(periods, dtype=float)
     if len(periods) == 0 or not 0 < durations.min() <= durations.max() < periods.min():
-        raise ValueError(
+        raise ArgumentError(
             "durations must be above zero and shorter than the shortest period, and there must be a period"
         )
     return periods, durations

@@ -2,12 +2,16 @@
 
 import numpy as np
 
+from ..errors import ArgumentError
+
 # SI; the values of the IAU (2015, resolution B3) and CODATA
 GM_SUN = 1.3271244e20
 R_SUN = 6.957e8
 R_JUPITER = 7.1492e7
 DAY = 86400.0
 
+DURATIONS = np.linspace(0.05, 0.2, 10)  # d, of boxes
+PERIOD_MIN = 0.5  # d, of boxes, where none is given
 MAX_FRACTION = 0.12  # of the period; longer transits were never seen (Hippke & Heller 2019, section 2.2)
 
 
@@ -26,12 +30,35 @@ def uniform_frequencies(baseline, min_duration, period_min, period_max, *, frequ
     (n,) array, d, falling or rising as astropy's: from the longest to the shortest
     """
     if not 0 < period_min < period_max:
-        raise ValueError(
+        raise ArgumentError(
             f"period_min={period_min!r}, period_max={period_max!r}: expected 0 < period_min < period_max (days)"
         )
     step = frequency_factor * min_duration / baseline**2
-    lowest, highest = 1.0 / period_max, 1.0 / period_min
+    lowest, highest = max(1.0 / period_max, step), 1.0 / period_min  # not 0, however long the period
     return 1.0 / (highest - step * np.arange(1 + int(np.round((highest - lowest) / step))))
+
+
+def box_periods(times, period_min=None, period_max=None):
+    """The periods of a search for boxes of `DURATIONS`: those of astropy's ``autoperiod`` with a frequency factor of 2.
+
+    Parameters
+    ----------
+    times : (n,) array, d
+    period_min, period_max : float, d, optional; by default 0.5 d and half the length of the light curve
+
+    Returns
+    -------
+    (n_periods,) array, d
+    """
+    baseline = float(np.ptp(times))
+    period_min = PERIOD_MIN if period_min is None else period_min
+    period_max = 0.5 * baseline if period_max is None else period_max
+    if not DURATIONS.max() < period_min < period_max:
+        raise ArgumentError(
+            f"period_min={period_min:g}, period_max={period_max:g}: expected {DURATIONS.max()} < period_min < period_max (days; "
+            f"the light curve has {baseline:g})"
+        )
+    return uniform_frequencies(baseline, DURATIONS.min(), period_min, period_max)
 
 
 def optimal_periods(

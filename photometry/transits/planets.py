@@ -3,9 +3,9 @@
 import numpy as np
 
 from ..errors import WrongUseError
-from .bls import DURATIONS, search_boxes
+from .bls import search_boxes
 from .detection import half_width, sde_of_power
-from .periods import uniform_frequencies
+from .periods import box_periods
 from .signal import NOTHING, fit_transit
 from .tls import transit_periodogram
 
@@ -26,11 +26,11 @@ def good_samples(lc):
     errors : (n,) array, or None where a light curve does not know them
     """
     good = lc.good() & np.isfinite(lc.fluxes)
-    if good.sum() < MIN_SAMPLES or not np.median(lc.fluxes[good]) > 0:
-        raise WrongUseError(
-            f"{lc!r}: {good.sum()} good samples of positive median flux; a search needs at least {MIN_SAMPLES}"
-        )
+    if good.sum() < MIN_SAMPLES:
+        raise WrongUseError(f"{lc!r}: {good.sum()} good samples; a search needs at least {MIN_SAMPLES}")
     level = np.median(lc.fluxes[good])
+    if not level > 0:
+        raise WrongUseError(f"{lc!r}: the median of its good samples is {level:g}; a search needs flux above zero")
     errors = lc.uncertainties[good] / level
     usable = np.isfinite(errors).all() and (errors > 0).all()
     return lc.get_times()[good], lc.fluxes[good] / level, errors if usable else None
@@ -112,7 +112,5 @@ def _search_tls(times, flux, errors, period_min, period_max, threads):
 
 
 def _search_bls(times, flux, errors, period_min, period_max, threads):
-    baseline = np.ptp(times)
-    periods = uniform_frequencies(baseline, DURATIONS.min(), period_min or 0.5, period_max or 0.5 * baseline)
-    periodogram = search_boxes(times, flux, errors, periods, threads=threads)
+    periodogram = search_boxes(times, flux, errors, box_periods(times, period_min, period_max), threads=threads)
     return periodogram, sde_of_power(periodogram.power)

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from ..atomic import atomic_write
+from ..errors import ArgumentError
 from .parallel import available_cores
 
 
@@ -67,12 +68,18 @@ def quasi_periodic_search(
     -------
     QuasiPeriodicSearch
     """
+    if not (0 < duration_min <= duration_max and duration_count >= 1):
+        raise ArgumentError(
+            f"duration_min={duration_min!r}, duration_max={duration_max!r}, duration_count={duration_count!r}: expected "
+            "0 < duration_min <= duration_max (days), and at least 1"
+        )
     flux, step, start = regular_flux(lc)
     limits = spacing_limits(len(flux), step, period_min, min_transit_count, max_ttv_mag)
     durations = np.unique(
         np.maximum(np.rint(np.linspace(duration_min, duration_max, duration_count) / step), 1).astype(np.int64)
     )
-    if len(limits) == 0 or np.std(flux) == 0:
+    durations = durations[durations <= len(flux)]
+    if len(limits) == 0 or len(durations) == 0 or np.std(flux) == 0:
         return QuasiPeriodicSearch(np.empty(0), float("nan"), 0.0, np.empty((0, 5)))
     trials = [(np.convolve(-flux, np.ones(q), "valid"), q) for q in durations]
 
@@ -109,10 +116,13 @@ def regular_flux(lc):
 
 def spacing_limits(n, step, period_min, min_transit_count, max_ttv_mag):
     """(n_trials, 2) int array: smallest and largest spacing of each trial, in samples"""
+    if not (max_ttv_mag > 0 and period_min >= step and min_transit_count >= 1):
+        raise ArgumentError(
+            f"period_min={period_min!r}, max_ttv_mag={max_ttv_mag!r}, min_transit_count={min_transit_count!r}: expected at least "
+            f"one sample ({step:.4g} d), above zero, and at least 1"
+        )
     growth = 1 + 0.5 * max_ttv_mag
     base, longest = period_min / step, n / min_transit_count
-    if not (max_ttv_mag > 0 and period_min > 0 and min_transit_count >= 1):
-        raise ValueError("period_min and max_ttv_mag must be above zero, min_transit_count at least 1")
     count = int(np.floor(np.log(longest / base) / np.log(growth))) if longest > base else 0
     edges = (base * growth ** np.arange(count + 1)).astype(np.int64)
     return np.column_stack([edges[:-1], edges[1:]])[np.diff(edges) > 0]

@@ -1,14 +1,15 @@
 """The transit searches of task chains: a light curve and settings in, a dict of plain results out."""
 
 import inspect
+from numbers import Real
 
 import numpy as np
 
-from ..errors import WrongUseError
-from .bls import DURATIONS, box_periodogram, search_boxes
+from ..errors import ArgumentError, WrongUseError
+from .bls import box_periodogram, search_boxes
 from .eebls import N_BINS, edge_effect_periodogram
-from .periods import uniform_frequencies
-from .planets import good_samples
+from .periods import box_periods
+from .planets import MIN_SAMPLES, good_samples
 from .qats import quasi_periodic_search
 from .quality_control import detection_details, transit_detection_quality_control
 from .signal import NOTHING, fit_transit
@@ -38,11 +39,19 @@ def run_search(name, lc, lc_duration, search_settings=None, *, threads=None):
 
     Raises
     ------
-    WrongUseError : unknown search or setting, or too few samples
+    WrongUseError : unknown search or setting, a setting outside its range, or too few samples
     """
     if name not in SEARCHES:
         raise WrongUseError(f"search {name!r} is not known; known are {', '.join(SEARCHES)}")
-    search, settings = SEARCHES[name], dict(search_settings or {})
+    search = SEARCHES[name]
+    settings = _checked_settings(name, search, search_settings or {})
+    result = search(lc, lc_duration, **settings, threads=threads)
+    quality = {**transit_detection_quality_control(lc, result), **detection_details(lc, result)}
+    return {**result, **quality, **{key: lc.metadata[key] for key in COPIED if key in lc.metadata}}
+
+
+def _checked_settings(name, search, settings):
+    """Those settings that are given (None is not), refused if unknown or not what a search can take"""
     accepted = [
         key
         for key, value in inspect.signature(search).parameters.items()
@@ -53,9 +62,11 @@ def run_search(name, lc, lc_duration, search_settings=None, *, threads=None):
         raise WrongUseError(
             f"{name}: unknown search setting {', '.join(map(repr, unknown))}; accepted are {', '.join(accepted)}"
         )
-    result = search(lc, lc_duration, **settings, threads=threads)
-    quality = {**transit_detection_quality_control(lc, result), **detection_details(lc, result)}
-    return {**result, **quality, **{key: lc.metadata[key] for key in COPIED if key in lc.metadata}}
+    given = {key: value for key, value in settings.items() if value is not None}
+    for key, value in given.items():
+        if key != "exact" and (isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < np.inf):
+            raise ArgumentError(f"{name}: {key}={value!r}: expected a number, 0 or more")
+    return given
 
 
 def search_tls(lc, lc_duration, *, period_min=None, period_max=None, threads=None):
@@ -93,7 +104,7 @@ def search_bls_reference(lc, lc_duration, *, period_min=0.5, period_max=None, ex
     ``depth_ppm``, ``duration`` [d], ``t0`` [d], ``snr``
     """
     times, flux, _ = _samples(lc, lc_duration)
-    periods = _frequencies(times, period_min, period_max)
+    periods = box_periods(times, period_min, period_max)
     periodogram = (box_periodogram if exact else search_boxes)(times, flux, None, periods, threads=threads)
     best = periodogram.best
     found = periodogram.power[best] > 0
@@ -117,7 +128,7 @@ def search_bls_kovacs(lc, lc_duration, *, period_min=0.5, period_max=None, threa
     dict of ``period`` [d] (NaN where nothing was fitted), ``power`` (signal residue), ``depth``
     """
     times, flux, _ = _samples(lc, lc_duration)
-    periods = _frequencies(times, period_min, period_max)
+    periods = box_periods(times, period_min, period_max)
     bins = np.maximum(N_BINS, np.ceil(periods / DURATION_MIN))
     fractions = {"q_min": DURATION_MIN / periods, "q_max": np.minimum(DURATION_MAX / periods, 0.5)}
     power, depth, _ = edge_effect_periodogram(
@@ -159,7 +170,10 @@ def search_qats(
         "min_transit_count": int(min_transit_count),
         "max_ttv_mag": max_ttv_mag,
     }
-    return qats_results(quasi_periodic_search(_cut(lc, lc_duration), **settings, threads=threads))
+    cut = _cut(lc, lc_duration)
+    if cut.good().sum() < MIN_SAMPLES:
+        raise WrongUseError(f"{cut!r}: {cut.good().sum()} good samples; a search needs at least {MIN_SAMPLES}")
+    return qats_results(quasi_periodic_search(cut, **settings, threads=threads))
 
 
 def qats_results(search):
@@ -189,16 +203,6 @@ def _cut(lc, lc_duration):
 
 def _samples(lc, lc_duration):
     return good_samples(_cut(lc, lc_duration))
-
-
-def _frequencies(times, period_min, period_max):
-    baseline = np.ptp(times)
-    period_max = period_max or 0.5 * baseline
-    if not DURATIONS.max() < period_min < period_max:
-        raise WrongUseError(
-            f"period_min={period_min!r}, period_max={period_max!r}: expected {DURATIONS.max()} < period_min < period_max (days)"
-        )
-    return uniform_frequencies(baseline, DURATIONS.min(), period_min, period_max)
 
 
 def _fitted(times, flux, periodogram):

@@ -17,6 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
+from ..errors import ArgumentError
 from .detection import sde_spectrum
 from .folding import bin_in_time, check_samples, fold, prepare
 from .parallel import over_periods
@@ -85,7 +86,10 @@ def transit_periodogram(times, flux, errors=None, periods=None, *, period_min=0.
         periods = optimal_periods(np.ptp(times), period_min=period_min, period_max=period_max)
     periods = np.ascontiguousarray(periods, dtype=float)
     if len(periods) == 0 or not periods.min() > 0:
-        raise ValueError(f"no period to search: {np.ptp(times):.3f} days of data allow periods up to half of that")
+        raise ArgumentError(
+            f"no period to search between period_min={period_min:g} and period_max={period_max:g}: {np.ptp(times):.3f} days of "
+            "data allow periods up to half of that, and no orbit within the star"
+        )
     shortest, _ = duration_limits(periods)
     joined = bin_in_time(samples, TIME_BIN * shortest.min())
     gain, depth, start, length = outputs = [np.zeros(len(periods)) for _ in range(4)]

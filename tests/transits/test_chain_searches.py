@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from transit_examples import planet
 
-from photometry.errors import WrongUseError
+from photometry.errors import ArgumentError, WrongUseError
 from photometry.lightcurve import LightcurveArbitraryRaster
 from photometry.transits import SEARCHES, quasi_periodic_search, run_search, transit_detection_quality_control
 from photometry.transits.qats import regular_flux, spacing_limits
@@ -70,8 +70,38 @@ def test_unknown_search_or_setting_is_told_with_what_is_accepted(lc):
         run_search("dst", lc, 10.0)
     with pytest.raises(WrongUseError, match="unknown search setting 'period'; accepted are period_min, period_max"):
         run_search("transit_search_tls", lc, 10.0, {"period": 3})
-    with pytest.raises(WrongUseError, match=r"period_min=0\.1, .* expected 0\.2 < period_min"):
-        run_search("transit_search_bls_reference", lc, 10.0, {"period_min": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "sentence"),
+    [
+        ("bls_reference", {"period_min": 0.1}, r"period_min=0\.1, period_max=4.*: expected 0\.2 < period_min"),
+        ("bls_reference", {"period_min": 0}, "period_min=0, .* expected 0.2 < period_min"),
+        ("bls_kovacs", {"period_max": float("nan")}, "period_max=nan: expected a number, 0 or more"),
+        ("tls", {"period_min": "a"}, "transit_search_tls: period_min='a': expected a number"),
+        ("tls", {"period_min": 5, "period_max": 2}, "no period to search between period_min=5 and period_max=2"),
+        ("qats", {"period_min": 0.01}, "period_min=0.01, .* expected at least one sample"),
+        ("qats", {"min_transit_count": 0}, "min_transit_count=0: expected .* at least 1"),
+        ("qats", {"duration_min": 0.3}, "duration_min=0.3, .* expected 0 < duration_min <= duration_max"),
+        ("qats", {"duration_count": 0}, "duration_count=0: expected .* at least 1"),
+    ],
+)
+def test_setting_outside_its_range_gets_one_sentence(lc, name, settings, sentence):
+    with pytest.raises(ArgumentError, match=sentence):
+        run_search(f"transit_search_{name}", lc, 10.0, settings)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_light_curve_without_good_samples_gets_one_sentence(name):
+    empty = LightcurveArbitraryRaster(np.arange(50.0), np.full(50, np.nan))
+    with pytest.raises(WrongUseError, match="0 good samples; a search needs at least 10"):
+        run_search(name, empty, None)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_no_limit_on_the_period_is_too_long(lc, name):
+    settings = {"period_max": 1e9} if "qats" not in name else {"duration_max": 1e3, "duration_count": 3}
+    assert run_search(name, lc, 20.0, {**settings, "period_min": 4.0})["period"] == pytest.approx(6.5, rel=0.03)
 
 
 # Quality control

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -32,11 +33,35 @@ def test_table_has_one_line_per_signal_and_unreadable_files_end_with_1(tmp_path)
     path = tmp_path / "lc.npy"
     run(synthesize, path, *SPECS, "--binary")
     (tmp_path / "bad").write_text("1 2 hello\n")
-    result = run(search, path, tmp_path / "bad", "--detrend", 0, "--method", "bls")
+    result = run(search, tmp_path / "bad", path, "--detrend", 0, "--method", "bls")
     assert result.return_value == 1
-    assert "period" in result.output.splitlines()[0]
-    assert str(path) in result.output.splitlines()[1]
-    assert "not a number" in result.output
+    bad, head, row = result.output.splitlines()
+    assert "not a number" in bad
+    assert head.split()[:2] == ["period", "t0"]
+    assert str(path) in row
+
+
+def test_json_has_null_where_a_number_is_not_known(tmp_path):
+    path = tmp_path / "lc"
+    run(synthesize, path, *SPECS[:8], "-s", "noise=0.0001", "-s", "orbital_period=15", "-s", "t0=3")
+    lc = Lightcurve.read(path)
+    lc.select(np.abs(lc.times - 18) > 1).to_file(path)  # the transits at 3 and 33 d are left: none has an odd number
+    result = run(search, path, "--detrend", 0, "--json", "--threshold", 1, "--period-min", 14, "--period-max", 16)
+    found = json.loads(result.output, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert (found["transit_count"], found["odd_even"]) == (2, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--period-min", 5, "--period-max", 2], "--period-min 5 is not shorter than --period-max 2"),
+        (["--method", "bls", "--period-min", 0.1], "--period-min 0.1: bls tries transits of up to 0.2 d"),
+    ],
+)
+def test_limits_that_no_file_can_satisfy_are_wrong_use(options, sentence):
+    result = CliRunner().invoke(search, ["any", *map(str, options)])
+    assert result.exit_code == 2
+    assert sentence in result.output
 
 
 def test_light_curve_without_planet_says_so(tmp_path):
