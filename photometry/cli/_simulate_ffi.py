@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from ._progress import Bars
+
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
@@ -44,7 +46,6 @@ def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
     The stars follow a luminosity function; some have transits, eclipses or pulsations. DIR gets ffi/*.fits, catalog.ecsv
     (all stars to 3 magnitudes below --faint) and truth.ecsv (what was put in).
     """
-    import sys
 
     from ..simulate.fullframe import simulate_full_frames
     from ..simulate.fullframe_scene import Sky
@@ -59,8 +60,8 @@ def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
         from ..pixels.prf import TessPRF
 
         options["prf"] = TessPRF.read(prf, options["camera"], options["ccd"], options["sector"])
-    with click.progressbar(length=frames, label="exposures", file=sys.stderr) as bar:
-        simulation = simulate_full_frames(folder, progress=lambda done, n: bar.update(1), **options)
+    with Bars() as bars:
+        simulation = simulate_full_frames(folder, progress=bars.stage("exposures"), **options)
     click.echo(
         f"{folder}: {len(simulation.exposures)} full-frame images of {simulation.size} x {simulation.size} pixels with "
         f"{len(simulation.stars)} stars; catalog.ecsv and truth.ecsv tell what is in them"

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import click
 
 from ..errors import TargetError
+from ._progress import Bars
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +33,13 @@ def command(folder, window, overwrite, dry_run, jobs, as_json):
     paths = _paths(folder)
     options = {"window": window, "overwrite": overwrite, "dry_run": dry_run}
     counts = {"corrected": 0, "already": 0, "failed": 0}
-    for result in _with_progress(_results(paths, options, jobs), len(paths), hidden=as_json):
-        counts["failed" if "error" in result else "corrected" if result["corrected"] else "already"] += 1
-        if as_json:
-            click.echo(json.dumps(result))
-        elif "error" in result:
-            click.echo(f"photometry: {result['error']}", err=True)
+    with Bars(quiet=as_json) as bars:
+        for result in bars.track(_results(paths, options, jobs), "correcting", len(paths)):
+            counts["failed" if "error" in result else "corrected" if result["corrected"] else "already"] += 1
+            if as_json:
+                click.echo(json.dumps(result))
+            elif "error" in result:
+                click.echo(f"photometry: {result['error']}", err=True)
     if not as_json:
         wrote = "would be corrected" if dry_run else "corrected"
         click.echo(
@@ -86,12 +88,3 @@ def _correct(path, options):
         return correct_file(path, **options)
     except TargetError as error:
         return {"path": str(path), "corrected": False, "error": str(error)}
-
-
-def _with_progress(results, total, hidden):
-    from rich.console import Console
-    from rich.progress import track
-
-    if hidden:
-        return results
-    return track(results, "correcting", total=total, console=Console(stderr=True), transient=True)

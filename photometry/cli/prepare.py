@@ -7,6 +7,7 @@ import click
 
 from . import EXIT_FAILED, EXIT_OK
 from ._options import logging_options
+from ._progress import Bars
 
 
 @click.command()
@@ -36,7 +37,7 @@ def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_
 
     workers = default_workers() if workers is None else workers
     refuse_bad_numbers(workers, memory * GIB)
-    with _interruptible(), _progress(quiet) as progress:
+    with _interruptible(), Bars(quiet) as progress:
         report = prepare(
             folder,
             output,
@@ -82,44 +83,3 @@ class _interruptible:
         signal.signal(signal.SIGTERM, self._before)
         if kind is KeyboardInterrupt:
             click.echo("photometry: what is finished is kept; the same command goes on from there", err=True)
-
-
-class _progress:
-    """A bar per stage on a terminal, and a line per quarter elsewhere."""
-
-    def __init__(self, quiet):
-        self._quiet = quiet
-        self._bars = {}
-        self._told = {}
-
-    def __enter__(self):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self._rich = None
-        if console.is_terminal and not self._quiet:
-            columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-            self._rich = Progress(*columns, console=console)
-        return self
-
-    def __exit__(self, *_):
-        if self._rich is not None:
-            self._rich.stop()
-
-    def __call__(self, stage, done, total):
-        if self._quiet:
-            return
-        if self._rich is None:
-            self._tell(stage, done, total)
-            return
-        self._rich.start()
-        if done == 0 or stage not in self._bars:
-            self._bars[stage] = self._rich.add_task(stage, total=total)
-        self._rich.update(self._bars[stage], completed=done)
-
-    def _tell(self, stage, done, total):
-        quarter = 4 * done // max(total, 1)
-        if self._told.get(stage) != quarter:
-            self._told[stage] = quarter
-            click.echo(f"{stage}: {done} of {total}", err=True)

@@ -1,10 +1,12 @@
 """``photometry simulate``: data with known truth."""
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from ._options import set_up_logging
+from ._progress import Bars
 from ._simulate_ffi import ffi
 
 
@@ -79,20 +81,11 @@ def tpf(folder, prf, overwrite, **options):
     set_up_logging(logging.INFO)
     settings = TargetPixelSettings(**options)
     prf = open_prf(prf, settings.camera, settings.ccd, settings.sector)
-    truth = simulate_target_pixel_files(folder, settings, prf=prf, overwrite=overwrite, progress=_progress_bar())
+    with Bars() as bars:
+        progress = partial(bars.track, name="target pixel files")
+        truth = simulate_target_pixel_files(folder, settings, prf=prf, overwrite=overwrite, progress=progress)
     with_transits = (truth["transit_depth"] > 0).sum()
     click.echo(
         f"{folder}: {len(truth)} target pixel files of {settings.times} exposures, {with_transits} stars with transits; "
         "catalog.ecsv and truth.ecsv tell what is in them"
-    )
-
-
-def _progress_bar():
-    """Wraps a sequence in a progress bar on a terminal, and in nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return lambda things: track(
-        things, "target pixel files", console=console, disable=not console.is_terminal, transient=True
     )

@@ -2,11 +2,13 @@
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import click
 
 from ._options import set_up_logging
+from ._progress import Bars
 
 
 def count_rows(todo_file):
@@ -54,7 +56,8 @@ def make(template, folder, as_json, quiet, **options):
     from ..todolist.make import make_todo
 
     set_up_logging(logging.WARNING if quiet else logging.INFO)
-    made = make_todo(template, folder, progress=_progress_bar(quiet), **options)
+    with Bars(quiet) as bars:
+        made = make_todo(template, folder, progress=partial(bars.track, name="looking into files"), **options)
     if as_json:
         click.echo(json.dumps(made.summary(), indent=1))
     elif not quiet:
@@ -133,13 +136,3 @@ def _report(summary, dry_run):
     if summary["without_magnitude"]:
         lines.append(f"  {summary['without_magnitude']} targets without a magnitude, at the end")
     return "\n".join(lines)
-
-
-def _progress_bar(quiet):
-    """Wraps a sequence in a progress bar on a terminal, and in nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    hidden = quiet or not console.is_terminal
-    return lambda things: track(things, "looking into files", console=console, disable=hidden, transient=True)

@@ -4,6 +4,7 @@ import click
 
 from . import EXIT_FAILED, EXIT_OK
 from ._options import logging_options, todo_path
+from ._progress import Bars
 
 _SHOWN = 10  # leftovers; all of them with --json
 
@@ -34,7 +35,8 @@ def command(where, output, reset, workers, as_json, steal_lock, quiet):
     """
     from ..report.verify import verify
 
-    with _progress(quiet or as_json) as progress:
+    with Bars(quiet or as_json) as bars:
+        progress = bars.stage("light curves")
         found = verify(
             todo_path(where), output=output, reset=reset, steal_lock=steal_lock, workers=workers, progress=progress
         )
@@ -92,31 +94,3 @@ def _tell_what_next(found, reset):
         click.echo(
             f"Left alone, as the file cannot be read or the target has another outcome by now: {len(found.bad) - number}"
         )
-
-
-class _progress:
-    """A bar on a terminal, nothing elsewhere. Drawn when something was done: no thread runs while processes are forked."""
-
-    def __init__(self, quiet):
-        self._quiet = quiet
-
-    def __enter__(self):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        if self._quiet or not console.is_terminal:
-            self._bar = None
-            return None
-        columns = "light curves", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._bar = Progress(*columns, console=console, auto_refresh=False, transient=True)
-        self._task = self._bar.add_task("", total=None)
-        self._bar.start()
-        return self._update
-
-    def __exit__(self, *_):
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _update(self, done, total):
-        self._bar.update(self._task, completed=done, total=total, refresh=True)
