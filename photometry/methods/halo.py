@@ -1,16 +1,18 @@
 """Halo photometry: the light around a saturated star, weighted so that its light curve is as quiet as can be.
 
-The flux is a weighted sum of all pixels, with weights that are not negative and sum to 1, chosen so that the total
+The flux is a weighted sum of all pixels of its mask, with weights that are not negative and sum to 1, chosen so that the total
 variation of the flux, the sum of its steps from one time to the next, is smallest relative to its mean. Pixels whose charge
 comes and goes with the pointing get no weight; what all pixels share, the star's own variation, cannot be weighted
-away. (White et al. 2017, MNRAS 471, 2882, equations 1 and 2.)
+away. (White et al. 2017, MNRAS 471, 2882, equations 1 and 2.) That holds for signals not much larger than the noise: full
+pixels, and those of faint neighbours, do not follow deep eclipses, and are then the quietest.
 """
 
 import numpy as np
 
 from ..errors import BadInputError
 from ..pixels.sumimage import good_times
-from .aperture import contamination, edge_flux
+from ..status import STATUS
+from .aperture import contamination, edge_flux, own_mask
 from .extraction import Extraction
 from .sums import inside, judge_pixels
 
@@ -38,7 +40,7 @@ def halo(stamp, settings):
     BadInputError : too few times or pixels have values
     """
     good = good_times(stamp, settings.good_quality)
-    usable = np.isfinite(stamp.flux[good]).all(axis=0) & (stamp.sumimage > 0)
+    usable = np.isfinite(stamp.flux[good]).all(axis=0) & (stamp.sumimage > 0) & pixels_of_target(stamp, settings)
     if good.sum() < MIN_TIMES or not usable.any():
         raise BadInputError(
             f"{stamp.path}: halo photometry needs {MIN_TIMES} good times and pixels with values at all of them; "
@@ -46,6 +48,15 @@ def halo(stamp, settings):
         )
     weights = quietest_weights(inside(stamp.flux, usable)[good])
     return _describe(stamp, usable, weights, good)
+
+
+def pixels_of_target(stamp, settings):
+    """The target's pixel mask, or all pixels where it has none: (n_rows, n_columns) bool array.
+
+    The quietest pixels of the whole stamp may be those of a neighbour.
+    """
+    mask, status, _ = own_mask(stamp, settings.aperture)
+    return mask if status is STATUS.OK else np.ones(stamp.shape, bool)
 
 
 def quietest_weights(pixels):

@@ -82,3 +82,14 @@ def test_too_few_times_are_refused():
     stamp, _ = make_stamp(tmag=[5.0], row=[7.0], column=[7.0], n_times=5)
     with pytest.raises(BadInputError, match="there are 5 times"):
         halo(stamp, SETTINGS)
+
+
+def test_pixels_of_a_neighbour_get_no_weight():
+    time = np.arange(200)
+    stamp, _ = make_stamp(
+        tmag=[5.0, 8.5], row=[20.2, 33.0], column=[14.1, 25.0], shape=(41, 29), bleed=bleed,
+        signal=[1 + 1e-3 * np.sin(time / 5), np.ones(200)],
+    )  # fmt: skip
+    mask = halo(stamp, SETTINGS).mask
+    assert mask.any()
+    assert not mask[32:35, 24:27].any()
