@@ -141,7 +141,8 @@ def _scores(box, q, limits):
         dmin, dmax = limits[k]
         most = (n - 1) // dmin + 1
         low, high = 0, min(dmax, n)  # the first transit begins within the first spacing
-        before[:high] = box[:high]
+        for i in range(high):  # not slices: to compile their check of shapes takes seconds
+            before[i] = box[i]
         for m in range(1, most + 1):
             if m > 1:
                 new_low, new_high = low + dmin, min(high + dmax, n)
@@ -172,7 +173,8 @@ def _sequence(box, count, dmin, dmax):
     """First samples of the ``count`` transits that the best sequence has; as `_scores`, but remembering all of it."""
     n = len(box)
     total = np.full((count, n), -np.inf)
-    total[0, : min(dmax, n)] = box[: min(dmax, n)]
+    for i in range(min(dmax, n)):
+        total[0, i] = box[i]
     for m in range(1, count):
         for i in range(m * dmin, n):
             top = -np.inf

@@ -171,8 +171,8 @@ def _best_transits(
         step = 1
         while BINS * step * width <= longest[p] or step == 1:
             n_starts, n_sums = (n + step - 1) // step, min((n + step - 1) // step + 2 * BINS, (end - 1) // step + 1)
-            coarse_flux[:n_sums] = flux_sum[: n_sums * step : step][:n_sums]
-            coarse_weight[:n_sums] = weight_sum[: n_sums * step : step][:n_sums]
+            for i in range(n_sums):  # not slices: to compile their check of shapes takes seconds
+                coarse_flux[i], coarse_weight[i] = flux_sum[i * step], weight_sum[i * step]
             _best_at_each_start(coarse_flux, coarse_weight, n_starts, lengths, insets, heights, squares, best)
             i = np.argmax(best[:n_starts])
             if best[i] > NEAR * gain[p]:
