@@ -7,6 +7,7 @@ A verb's module defines ``command`` (a click command or group) and imports what 
 import logging
 import pkgutil
 import sys
+import traceback
 from importlib import import_module
 
 import click
@@ -18,6 +19,7 @@ from ..scheduler.launch import is_master
 log = logging.getLogger(__name__)
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNFINISHED = 0, 1, 2, 3
+EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h: an error in this program
 
 
 class _Verbs(click.Group):
@@ -39,7 +41,7 @@ def cli():
 
 
 def main(args=None):
-    """Run a verb and exit: 0 all done, 1 some failed, 2 wrong usage, 3 unfinished: run again.
+    """Run a verb and exit: 0 all done, 1 some failed, 2 wrong usage, 3 unfinished: run again, 70 an error of ours.
 
     Errors of this package become one sentence on standard error; anything else is a defect and keeps its traceback.
     """
@@ -57,6 +59,9 @@ def main(args=None):
         _leave(error, EXIT_UNFINISHED)
     except (PhotometryError, FileNotFoundError) as error:
         _leave(error, EXIT_USAGE)
+    except Exception:  # noqa: BLE001 - the edge of the program: a defect must not look like "some targets failed"
+        traceback.print_exc()
+        _leave("this is an error in the program itself; please report it with the lines above", EXIT_DEFECT)
 
 
 def _leave(sentence, code):

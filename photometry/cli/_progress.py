@@ -34,8 +34,8 @@ class Bars:
         return lambda done, total: self(name, done, total)
 
     def track(self, things, name, total=None):
-        """Iterate over things with a bar; ``total`` of them, where they do not know themselves."""
-        total = len(things) if total is None else total
+        """Iterate over things with a bar; ``total`` of them, where they do not know themselves. None: nobody knows."""
+        total = len(things) if total is None and hasattr(things, "__len__") else total
         for done, thing in enumerate(things, start=1):
             yield thing
             self(name, done, total)

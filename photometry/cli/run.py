@@ -91,7 +91,12 @@ def _show_version(ctx, param, value):
     metavar="TIME",
     help="Be done in this time: 90s, 15m, 1.5h, 12:00:00, or 'auto': what the batch system says.",
 )
-@click.option("--task-timeout", type=float, metavar="S", help="Seconds that one task may take [3600].")
+@click.option(
+    "--task-timeout",
+    type=float,
+    metavar="S",
+    help="Seconds that one task may take [3600]. With --workers 0, compiled code is not ended by it without --isolate.",
+)
 @click.option(
     "--grace", type=float, metavar="S", help="Seconds that running tasks get to end after a signal to stop [60]."
 )

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import platform
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -65,10 +66,25 @@ def state(summary, now=None):
         return f"ended {summary['ended']}: {summary.get('reason') or ''}"
     if not summary.get("updated"):
         return "not started"
+    if _has_died(summary):
+        return "died; what it had saved is safe, and the same command continues"
     age = (time.time() if now is None else now) - _seconds(summary["updated"])
     if age > NEWS_SECONDS:
         return f"no news for {timedelta(seconds=round(age))}: the run has died or hangs; the same command continues it"
     return "running"
+
+
+def _has_died(summary):
+    """Whether the master's process is gone; can be told on its own host only."""
+    if summary.get("host") != platform.node() or not summary.get("pid"):
+        return False
+    import psutil
+
+    try:
+        process = psutil.Process(summary["pid"])
+        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > _seconds(summary["started"]) + 1
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _seconds(stamp):

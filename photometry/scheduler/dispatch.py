@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
+from ..errors import ArgumentError
 from ..status import STATUS
 from .failures import FailureGroups
 from .limits import Durations, TaskLimits
@@ -87,6 +88,7 @@ class Dispatch:
         self.durations = Durations()
         self.failures = FailureGroups()
         self.stopping = None  # why nothing more is handed out
+        self.last_loss = None  # how the last worker that was lost ended
         self.trouble = None  # what outside kept tasks from being done (disk full)
         self.counts = Counter(saved=0, failed=0, lost=0, released=0)
         self._constraints = dict(constraints or {})
@@ -142,10 +144,12 @@ class Dispatch:
             but done alone and isolated, which will tell
         """
         state = self._workers.pop(worker, None)
+        self.counts["lost"] += 1
+        self.last_loss = why
         if state is None:
+            log.error("worker %s ended before it was ready: %s", worker, why)
             return []
         self._hungry.discard(worker)
-        self.counts["lost"] += 1
         log.error("%s is lost: %s; tasks that go back: %d", state.name, why, len(state.tasks))
         if running is None and len(state.tasks) == 1:
             (running,) = state.tasks
@@ -196,8 +200,23 @@ class Dispatch:
         if self._unsaved:
             results, self._unsaved = self._unsaved, []
             self._unsaved_since = math.inf
-            self.source.save_results(results)
+            try:
+                self.source.save_results(results)
+            except ArgumentError:
+                self._save_one_by_one(results)
             self.counts["saved"] += len(results)
+
+    def _save_one_by_one(self, results):
+        """Some of these results cannot be stored, because a method returned something odd: they become failures."""
+        for result in results:
+            try:
+                self.source.save_results([result])
+            except ArgumentError as error:
+                task = {key: value for key, value in result.items() if key not in ("status", "details", "method_used")}
+                failure = {"status": STATUS.ERROR, "method_used": "none", "details": {"errors": [str(error)]}}
+                self.source.save_results([task | failure])
+                self.counts["failed"] += 1
+                self.failures.add(task | failure)
 
     # What the engine asks
 

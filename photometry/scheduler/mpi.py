@@ -21,6 +21,7 @@ from .worker import Worker
 log = logging.getLogger(__name__)
 
 SHORTEST_SLEEP = 20e-6  # s; a message between two nodes takes about this long
+LAST_WORDS = 0.3  # s; what a rank wrote takes a while to reach the launcher, which drops it when the job is ended
 LONGEST_SLEEP = 5e-3  # s; adds at most this to the answer after a long wait, and costs about 1 % of a core
 
 
@@ -117,14 +118,15 @@ def run_worker(comm, handler, limits):
         Worker(channel, TaskRunner(load_handler(handler), rank=comm.rank, **limits)).run()
         channel.flush()
     except BaseException:  # noqa: BLE001 - the edge of the rank
-        traceback.print_exc()
-        abort(comm, 1)
+        sys.stderr.write(traceback.format_exc())
+        abort(comm, 70)
 
 
 def abort(comm, code):
     """End all ranks at once."""
     sys.stdout.flush()
     sys.stderr.flush()
+    time.sleep(LAST_WORDS)
     comm.Abort(code)
 
 

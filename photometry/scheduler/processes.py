@@ -5,7 +5,6 @@ threads. A worker that dies is replaced; the kernel ends workers whose master wa
 """
 
 import contextlib
-import logging
 import multiprocessing
 from multiprocessing.connection import wait
 
@@ -15,8 +14,6 @@ from .tasklog import collect_from_here
 from .threads import threads_limited
 from .work import TaskRunner, describe_exit, die_with_parent
 from .worker import Worker
-
-log = logging.getLogger(__name__)
 
 UNBORN = 3  # workers that may die one after the other before they are ready; then starting them is given up
 
@@ -61,6 +58,7 @@ class ProcessEngine:
         self._limits = limits
         self._context = multiprocessing.get_context("spawn")
         self._workers = {}  # number -> (process, pipe, begun)
+        self._killed = {}  # number -> why, of those that we ended
         self._unborn = 0
         self._closing = False
         self._number = 0
@@ -84,8 +82,9 @@ class ProcessEngine:
     def send(self, worker, message):
         """Give a message to a worker. One that has just died is reported as lost by `receive`."""
         self._closing = self._closing or message[0] == FINISH
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._workers[worker][1].send(message)
+        if worker in self._workers:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                self._workers[worker][1].send(message)
 
     def receive(self, timeout):
         """Wait up to ``timeout`` seconds; return (worker, message) for all that has arrived."""
@@ -113,10 +112,11 @@ class ProcessEngine:
         """The message about a worker that died; starts another in its place."""
         begun = self._workers[number][2][0]
         code = self._bury(number)
+        why = self._killed.pop(number, None) or describe_exit(code)
         self._unborn += 1
         if not self._closing and self._unborn <= UNBORN:
             self._start()
-        return LOST, describe_exit(code), begun or None
+        return LOST, why, begun or None
 
     def _bury(self, number):
         process, pipe, _ = self._workers.pop(number)
@@ -126,8 +126,8 @@ class ProcessEngine:
 
     def kill(self, worker, why):
         """End a worker by force; `receive` then reports it as lost."""
-        log.warning("worker %d is killed: %s", worker, why)
         if worker in self._workers:
+            self._killed[worker] = why
             self._workers[worker][0].kill()
 
     def stop_within(self, seconds):

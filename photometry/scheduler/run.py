@@ -26,6 +26,7 @@ from .work import TaskRunner
 log = logging.getLogger(__name__)
 
 EXIT_OK, EXIT_FAILED, EXIT_UNFINISHED = 0, 1, 3
+EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h: an error in this program
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _run_mpi(plan, engine):
         raise
     except Exception:  # noqa: BLE001 - the edge of the rank: without an end, the other ranks would wait for ever
         traceback.print_exc()
-        engine.abort(EXIT_FAILED)
+        engine.abort(EXIT_DEFECT)
     engine.close()
     _report(plan)
     engine.end_job(code)
@@ -186,14 +187,29 @@ def _serve_source(plan, source, start_engine, end):
         failures=[],
     )
     dispatch = _dispatch(plan, source, end)
-    if total:
-        _work(plan, dispatch, start_engine, total, end)
+    with _defects_on_record(source):
+        if total:
+            _work(plan, dispatch, start_engine, total, end)
     code, reason = verdict(dispatch, source.get_number_tasks(**plan.constraints), plan.limit)
     source.run_info.update(ended=timestamp(), exit_code=code, reason=reason, expected_end=None)
     source.end_run(exit_code=code, reason=reason)
     source.write_summary()
     (log.warning if code == EXIT_UNFINISHED else log.info)("%s", reason)
     return code
+
+
+@contextlib.contextmanager
+def _defects_on_record(source):
+    """An error in this program is told by the summary and the table of runs too, not only by a traceback."""
+    try:
+        yield
+    except (PhotometryError, OSError):
+        raise
+    except Exception as error:
+        reason = f"ended by an error in photometry itself: {type(error).__name__}: {error}"
+        source.run_info.update(ended=timestamp(), exit_code=EXIT_DEFECT, reason=reason, expected_end=None)
+        source.end_run(exit_code=EXIT_DEFECT, reason=reason)
+        raise
 
 
 def _dispatch(plan, source, end):
@@ -244,7 +260,8 @@ def verdict(dispatch, remaining, limit):
             f"unfinished, run again: {dispatch.stopping or 'the time limit of the run is near'}; {left}",
         )
     if remaining and (limit is None or attempted < limit):
-        return EXIT_UNFINISHED, f"unfinished, run again: {counts['lost']} workers were lost; {left}"
+        lost = f"{counts['lost']} workers were lost, the last one: {dispatch.last_loss}"
+        return EXIT_UNFINISHED, f"unfinished, run again: {lost}; {left}"
     if counts["failed"]:
         return EXIT_FAILED, f"done, but {counts['failed']} of {attempted} tasks failed"
     return EXIT_OK, f"done, {attempted} tasks"

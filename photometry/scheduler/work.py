@@ -26,6 +26,7 @@ from .tasklog import collected
 
 log = logging.getLogger(__name__)
 
+_STATUSES = frozenset(STATUS)
 _soft_limit = SoftLimit()  # one per process, as there is one timer
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -54,17 +55,19 @@ def run_task(handler, task, *, timeout=None, waited=0.0, rank=0):
     try:
         _soft_limit.begin(timeout)
         try:
-            result = handler(task)
+            result = _checked(handler(task), task)
         finally:
             _soft_limit.end()
     except TryAgainError as error:
         return {"priority": task["priority"], TRY_AGAIN: str(error)}
     except NothingToDoError as error:
         result = _failure(task, STATUS.SKIPPED, str(error), attempt, error)
-    except Exception as error:  # noqa: BLE001 - the worker's edge: a failure is a result
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the worker's edge: a failure is a result
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return {"priority": task["priority"], TRY_AGAIN: f"{error.strerror}: {error.filename or 'while writing'}"}
         result = _failure(task, STATUS.ERROR, _describe(error), attempt, error)
+    if "error_text" in attempt:
+        lines.append((round(time.time(), 3), "ERROR", __name__, "; ".join(result["details"]["errors"])))
     seconds = time.perf_counter() - tick
     result["time"] = seconds
     result["worker_wait_time"] = waited
@@ -74,6 +77,17 @@ def run_task(handler, task, *, timeout=None, waited=0.0, rank=0):
     result["attempt"] = attempt
     if lines:
         result["log"] = lines
+    return result
+
+
+def _checked(result, task):
+    """What a handler returned, if it is a result of this task; methods of other packages may return anything."""
+    if (
+        not isinstance(result, dict)
+        or result.get("priority") != task["priority"]
+        or result.get("status") not in _STATUSES
+    ):
+        raise TypeError(f"the work returned {result!r:.200}, expected the task as a dict with a status of STATUS")
     return result
 
 

@@ -84,8 +84,18 @@ def test_all_workers_dead_is_not_success(todo, engine):
     folder = todo(6)
     (folder / "bad_import.py").write_text("raise ImportError('libcfitsio.so.10: cannot open shared object file')\n")
     with_bad_import = run_pipeline(engine, folder, "--handler", "bad_import:work", env={"PYTHONPATH": str(folder)})
-    assert with_bad_import.returncode not in (0, 2)
+    assert with_bad_import.returncode not in (0, 1, 2)
+    assert "libcfitsio.so.10" in with_bad_import.stderr
     assert {row for row in as_it_is(folder).values()} == {(None, 0, 0)}
+
+
+@pytest.mark.parametrize("engine", ["serial", "mpi"])
+def test_details_that_cannot_be_stored_are_an_error_of_that_target(todo, engine):
+    folder = todo(10, {4: "returns odd details"})
+    done = run(engine, folder)
+    assert done.returncode == 1, done.stderr
+    assert "mean_flux='bright'" in errors(folder)[4]
+    assert sum(row[0] == OK for row in as_it_is(folder).values()) == 9
 
 
 def small_disk(command, size, where):

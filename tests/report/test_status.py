@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 
 import pytest
 
@@ -65,6 +66,15 @@ def test_a_silent_run_is_said_to_be_silent():
     assert state({**SUMMARY, "ended": "2026-01-01T00:30:00Z", "reason": "done"}, now=UPDATED + 9e9).startswith(
         "ended 2026-01-01"
     )
+
+
+def test_a_master_that_is_gone_is_said_to_have_died():
+    gone = {**SUMMARY, "host": platform.node(), "pid": 2**22 + 1}
+    assert state(gone, now=UPDATED + 5).startswith("died; what it had saved is safe")
+    alive = {**SUMMARY, "host": platform.node(), "pid": os.getpid(), "started": "2999-01-01T00:00:00Z"}
+    assert state(alive, now=UPDATED + 5) == "running"
+    elsewhere = {**SUMMARY, "host": "node17", "pid": 2**22 + 1}
+    assert state(elsewhere, now=UPDATED + 5) == "running"
 
 
 def test_status_names_counts_speed_and_causes(capsys):

@@ -19,6 +19,8 @@ def work(task):
     fault = task.get("method")
     if fault in FAULTS:
         FAULTS[fault]()
+    if fault in ODD_RESULTS:
+        return ODD_RESULTS[fault](task)
     log.info("flux of star %d measured", task["starid"])
     return {**task, "status": STATUS.OK, "method_used": "faulty", "details": {"mean_flux": float(task["starid"])}}
 
@@ -62,11 +64,37 @@ def secondary():
     raise NothingToDoError("belongs to star 7")
 
 
+def leaves():
+    raise SystemExit(0)
+
+
 def disk_full():
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/lc.fits.gz")
 
 
 FAULTS = {
     function.__name__: function
-    for function in (segfault, killed, hang, hang_holding_the_gil, eats_memory, truncated, bug, secondary, disk_full)
+    for function in (
+        segfault,
+        killed,
+        hang,
+        hang_holding_the_gil,
+        eats_memory,
+        truncated,
+        bug,
+        secondary,
+        leaves,
+        disk_full,
+    )
+}
+ODD_RESULTS = {
+    "returns nothing": lambda task: None,
+    "returns no status": lambda task: {"priority": task["priority"]},
+    "returns another task": lambda task: {**task, "priority": task["priority"] + 1, "status": STATUS.OK},
+    "returns odd details": lambda task: {
+        **task,
+        "status": STATUS.OK,
+        "method_used": "x",
+        "details": {"mean_flux": "bright"},
+    },
 }

@@ -63,6 +63,29 @@ def test_an_exception_becomes_a_result_and_the_run_goes_on(list_source, engine_n
     assert dispatch.counts["failed"] == 2
 
 
+@pytest.mark.parametrize("odd", ["returns nothing", "returns no status", "returns another task"])
+def test_what_is_no_result_becomes_an_error_of_that_task(list_source, engine_name, odd):
+    source = list_source(tasks=tasks_with({2: odd}, n=4))
+    drain(source, engine_name)
+    assert source.results[2]["status"] == STATUS.ERROR
+    assert "expected the task as a dict with a status" in source.results[2]["details"]["errors"][0]
+    assert len(source.results) == 4
+
+
+def test_work_that_calls_exit_is_an_error_of_that_task(list_source, engine_name):
+    source = list_source(tasks=tasks_with({2: "leaves"}, n=4))
+    drain(source, engine_name)
+    assert source.results[2]["attempt"]["error_class"] == "SystemExit"
+    assert len(source.results) == 4
+
+
+def test_a_crash_right_after_a_result_costs_only_the_crashing_task(list_source):
+    source = list_source(tasks=tasks_with(dict.fromkeys(range(2, 40, 2), "killed"), n=40), max_attempts=1)
+    drain(source, "processes")
+    assert sorted(source.set_aside) == list(range(2, 40, 2))
+    assert len(source.results) == 40 - 19
+
+
 def test_a_soft_time_limit_ends_python_code_that_hangs(list_source, engine_name):
     source = list_source(tasks=tasks_with({2: "hang"}, n=4))
     drain(source, engine_name, timeout=0.5)
@@ -128,6 +151,18 @@ def test_recycled_processes_do_the_same(list_source, engine_name):
     source = list_source(20)
     drain(source, engine_name, recycle=6)
     assert len(source.results) == 20
+
+
+def test_a_failure_is_in_the_log_of_its_target(list_source):
+    lines = {}
+    drain(
+        list_source(tasks=tasks_with({1: "truncated"}, n=1)),
+        "serial",
+        observers=[lambda results: lines.update({result["priority"]: result["log"] for result in results})],
+    )
+    assert [(line[1], line[3]) for line in lines[1]] == [
+        ("ERROR", "BadInputError: star.fits: truncated after 5760 bytes")
+    ]
 
 
 def test_what_a_task_logged_comes_back_with_its_result(list_source):
