@@ -7,7 +7,6 @@ and through its manager process, which keeps nothing on disk. A rate is the best
 """
 
 import argparse
-import os
 import queue
 import statistics
 import subprocess
@@ -122,10 +121,9 @@ def quiet(folder, **values):
     return ConfigClass(output_directory=str(folder), event_timeout=0.1, logger_config_file=None, **values)
 
 
-def show(name, value):
+def show(figures, name, value):
     """One line: ours, and the original's where there is one."""
-    original = ORIGINAL.get(name)
-    print(f"{name:45} {value:12,.0f}/s" + (f"   original {original:9,.0f}/s" if original else ""))
+    figures.add(f"events, {name}", value, "events/s", limit="the original, as specified", bound=ORIGINAL.get(name))
 
 
 def main():
@@ -135,8 +133,17 @@ def main():
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--settle", type=float, default=0.5)
     parser.add_argument("--idle", type=float, default=10)
+    parser.add_argument("--quick", action="store_true", help="5,000 events, 3 s of idling")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args()
+    if options.quick:
+        options.number, options.idle = 5000, 3.0
     import logging
+
+    from figures import Figures, print_load
+
+    print_load()
+    figures = Figures("python benchmarks/bench_events.py")
 
     logging.basicConfig(level=logging.ERROR)
     with tempfile.TemporaryDirectory() as where:
@@ -148,18 +155,19 @@ def main():
             for _ in range(ROUNDS)
         ]
         for name in rounds[0]:
-            show(name, max(found[name] for found in rounds))
-        show("whole loop, in memory", framework_rate(folder, options.number, quiet(folder)))
+            show(figures, name, max(found[name] for found in rounds))
+        show(figures, "whole loop, in memory", framework_rate(folder, options.number, quiet(folder)))
         config = quiet(folder, queue_file=str(folder / "loop.sqlite"))
-        show("whole loop, shared, 1 process", framework_rate(folder, options.number, config))
-        show(f"whole loop, shared, {options.workers} processes", pool_rate(folder, options.number, options.workers))
+        show(figures, "whole loop, shared, 1 process", framework_rate(folder, options.number, config))
+        pool = pool_rate(folder, options.number, options.workers)
+        show(figures, f"whole loop, shared, {options.workers} processes", pool)
         for kind, file in (("in memory", None), ("shared", str(folder / "latency.sqlite"))):
             found = latencies(folder, options.settle, queue_file=file)
             middle, worst = 1e3 * statistics.median(found), 1e3 * max(found)
-            print(
-                f"file to first action beyond the settle time, {kind:9}  median {middle:.1f} ms, worst {worst:.1f} ms"
-            )
-        print(f"idle 'photometry watch' on {os.cpu_count()} cores: {idle_load(folder, options.idle):.2f} % of one core")
+            figures.add(f"file to first action beyond the settle time, {kind}, median", middle, "ms")
+            figures.add(f"file to first action beyond the settle time, {kind}, worst", worst, "ms")
+        figures.add("idle `photometry watch`", idle_load(folder, options.idle), "% of a core")
+    figures.write(options.json)
 
 
 if __name__ == "__main__":

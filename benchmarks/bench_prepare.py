@@ -40,18 +40,43 @@ def main():
     parser.add_argument("--many", type=int, default=4000, help="frames of the cube for the memory")
     parser.add_argument("--times", type=int, default=1300)
     parser.add_argument("--folder", type=Path, help="where to put the files [a temporary folder]")
+    parser.add_argument("--quick", action="store_true", help="images of 512 x 512 pixels")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args()
+    if options.quick:
+        options.size, options.frames, options.many = 512, 12, 400
+    from figures import Figures, print_load
+
+    print_load()
+    figures = Figures("python benchmarks/bench_prepare.py")
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         make_images(folder / "ffi", options.size, options.frames)
-        for workers in map(int, options.workers.split(",")):
-            measure_prepare(folder, workers)
-        measure_copy(folder)
+        rates = {n: measure_prepare(folder, n) for n in map(int, options.workers.split(","))}
+        copied = measure_copy(folder)
+        note(figures, rates, copied, options.size)
         for path in folder.glob("*.hdf5"):
             path.unlink()
         for workers in map(int, options.workers.split(",")):
             measure_memory(folder, options.many, workers)
-        measure_stamps(folder, options.times)
+        note_stamps(figures, measure_stamps(folder, options.times), options.times)
+    figures.write(options.json)
+
+
+def note(figures, rates, copied, size):
+    """The figures beside a copy of the same bytes, and with more workers."""
+    one = rates[min(rates)][0]
+    for workers, (frames, speed) in rates.items():
+        name = f"prepare, images of {size} x {size} pixels, {workers} workers"
+        figures.add(name, frames, "frames/s", limit=f"{min(rates)} workers", bound=one)
+        figures.add(f"{name}: bytes of the cube", speed, "GB/s", limit="copying the cube", bound=copied)
+
+
+def note_stamps(figures, milliseconds, n_times):
+    """Reading a stamp in our layout beside the other layouts."""
+    ours, *others = milliseconds.items()
+    for name, value in others:
+        figures.add(f"reading 15x15 pixels at {n_times} times, {name}", value, "ms", limit="our layout", bound=ours[1])
 
 
 def make_images(folder, size, n_frames):
@@ -98,6 +123,7 @@ def measure_prepare(folder, workers):
         f"prepare, {workers} workers: {cube.n_frames} frames in {seconds:.1f} s = {cube.n_frames / seconds:.2f} frames/s, "
         f"cube {size / GIB:.2f} GiB at {size / seconds / 1e9:.3f} GB/s; memory peak {peak.bytes / GIB:.2f} GiB ({parts})"
     )
+    return cube.n_frames / seconds, size / seconds / 1e9
 
 
 def measure_memory(folder, n_frames, workers, n_bands=2):
@@ -145,8 +171,10 @@ def measure_copy(folder):
     with open(copy, "rb") as file:
         os.fsync(file.fileno())
     seconds = time.perf_counter() - start
-    print(f"copying the cube: {seconds:.1f} s = {copy.stat().st_size / seconds / 1e9:.2f} GB/s")
+    speed = copy.stat().st_size / seconds / 1e9
+    print(f"copying the cube: {seconds:.1f} s = {speed:.2f} GB/s")
     copy.unlink()
+    return speed
 
 
 def measure_stamps(folder, n_times, size=128):
@@ -160,6 +188,7 @@ def measure_stamps(folder, n_times, size=128):
     values = (star + rng.standard_normal((n_times, size, size)) * np.sqrt(star / 1425)).astype(np.float32)
     places = rng.integers(0, size - 15, (40, 2))
     print(f"reading flux of 15x15 pixels at {n_times} times, median of {len(places)} places:")
+    medians = {}
     for name, layout in LAYOUTS.items():
         side = layout["chunks"]
         chunks = (n_times, side, side) if side else (1, size, size)
@@ -175,7 +204,9 @@ def measure_stamps(folder, n_times, size=128):
                 seconds.append(time.perf_counter() - start)
             assert np.array_equal(stamp, values[:, row : row + 15, column : column + 15])
         ratio = values.nbytes / path.stat().st_size
-        print(f"  {name:28s} {1e3 * np.median(seconds):7.2f} ms, compressed {ratio:.2f} times")
+        medians[name] = 1e3 * np.median(seconds)
+        print(f"  {name:28s} {medians[name]:7.2f} ms, compressed {ratio:.2f} times")
+    return medians
 
 
 class MemoryPeak:

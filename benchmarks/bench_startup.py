@@ -30,7 +30,7 @@ STARTS = {  # what is printed -> (arguments of Python, aim)
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="2,000 targets for the memory")
+    parser.add_argument("--quick", action="store_true", help="1,000 targets for the memory")
     parser.add_argument("--targets", type=int, default=10_000)
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args()
@@ -44,7 +44,7 @@ def main():
         for name, (arguments, _) in STARTS.items():
             calls, failed = file_calls(arguments)
             figures.add(f"file system calls: {name}", calls, "calls", limit="of which find nothing", bound=failed)
-    measure_memory(figures, 2000 if options.quick else options.targets)
+    measure_memory(figures, 1000 if options.quick else options.targets)
     figures.write(options.json)
 
 

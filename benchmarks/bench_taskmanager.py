@@ -11,7 +11,6 @@ processes on the machine only ever make it slower.
 import argparse
 import contextlib
 import gc
-import json
 import os
 import shutil
 import sqlite3
@@ -351,13 +350,68 @@ def report(n_rows, path):
     return {"rows": n_rows, "life": life, "rates": rates, "cost": cost, "stalls_ms": stalls}
 
 
+def note(figures, found):
+    """The figures that stand beside a limit."""
+    rows, rates = f"{found['rows']:,} rows", found["rates"]
+    for name, aim in (
+        ("memory", "60 %"),
+        ("file", ""),
+        ("memory, batched", "70 %"),
+        ("memory, batched, full results", ""),
+    ):
+        figures.add(
+            f"get + start + save, {name}, {rows}", rates[name], "tasks/s",
+            limit="bare sqlite3", bound=rates[raw_name(name)], aim=aim and f"{aim} of bare sqlite3",
+        )  # fmt: skip
+    journal = 100 * (1 - rates["memory"] / rates["memory, no journal"])
+    figures.add(f"cost of the journal, {rows}", journal, "%", aim="at most 25 %")
+    worst = max(last / first for first, last in found["cost"].values())
+    figures.add(
+        f"cost of the last rows over that of the first, worst constraints, {rows}", worst, "times", aim="at most 1.2"
+    )
+    figures.add(f"longest start + save + get, with backups, {rows}", found["stalls_ms"]["with"], "ms", aim="at most 50")
+    figures.add(f"memory when opened, {rows}", found["life"]["bytes_per_row"], "bytes/row", aim="less than 250")
+
+
+def draw(figures, images, sizes, folder):
+    """Cost of a task against the number of rows, and of opening."""
+    from figures import plot_costs
+
+    costs = {"get + start + save, first rows": [], "get + start + save, last rows": [], "opening, for each row": []}
+    for n_rows in sizes:
+        with tempfile.TemporaryDirectory(dir=folder) as name:
+            make_todo(Path(name) / "todo.sqlite", n_rows)
+            begin = time.process_time()
+            with open_copy(Path(name) / "todo.sqlite", load_into_memory=True, backup_interval=None) as tm:
+                opening = time.process_time() - begin
+                first = rate(lambda n, tm=tm: do_tasks(tm, n), STRETCH * 2, time.process_time)
+                finish(tm, STRETCH * 2, {})
+                tm.get_task()
+                last = rate(lambda n, tm=tm: do_tasks(tm, n), STRETCH * 2, time.process_time)
+        for label, cost in zip(costs, (1 / first, 1 / last, opening / n_rows), strict=True):
+            costs[label].append(1e6 * cost)
+    path = images / "taskmanager-cost.png"
+    plot_costs(
+        path, {label: (sizes, cost) for label, cost in costs.items()}, xlabel="rows of the TODO-file",
+        ylabel="processor time (us)", title="What a task costs the TaskManager, in memory, with its journal",
+    )  # fmt: skip
+    figures.plots.append((path.name, "Processor time per task against the number of rows: constant means slope 0."))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--quick", action="store_true", help="100,000 rows, and only the rates, the costs and the plot")
     parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("--images", type=Path, help="draw the cost against the number of rows into this folder")
     parser.add_argument("--folder", type=Path, help="where to work (default: the folder for temporary files)")
     args = parser.parse_args()
-    figures = []
+    from figures import Figures, print_load
+
+    print_load()
+    figures = Figures("python benchmarks/bench_taskmanager.py --rows 100000 1000000 10000000")
+    if args.quick:
+        args.rows = [100_000]
     for n_rows in args.rows:
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
             path = Path(folder) / "todo.sqlite"
@@ -366,9 +420,10 @@ def main():
             print(
                 f"made {n_rows} rows in {time.perf_counter() - begin:.1f} s, {path.stat().st_size / n_rows:.0f} bytes each"
             )
-            figures.append(report(n_rows, path))
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+            note(figures, report(n_rows, path))
+    if args.images is not None:
+        draw(figures, args.images, (3_000, 10_000, 30_000, 100_000, 300_000), args.folder)
+    figures.write(args.json)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,12 @@ default grid of periods of transitleastsquares. One thread, then all cores; astr
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import resource
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -143,10 +143,14 @@ def run(name, function, threads, days, minutes):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="leave out 240 days")
-    parser.add_argument("--json", help="write all figures to this file")
+    parser.add_argument("--smallest", action="store_true", help="only the smallest light curve")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
     args = parser.parse_args()
-    rows = []
-    for days, minutes in CASES:
+    from figures import Figures, print_load
+
+    print_load()
+    figures, rows = Figures("python benchmarks/bench_transits.py"), []
+    for days, minutes in CASES[:1] if args.smallest else CASES:
         if args.quick and days == 240:
             continue
         times, _, true = light_curve(days, minutes)
@@ -165,9 +169,20 @@ def main():
                 f"{row['period']:12.5f}{row['statistic']:12.2f}",
                 flush=True,
             )
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
+    note(figures, rows)
+    figures.write(args.json)
+
+
+def note(figures, rows):
+    """Searches per second beside the library that each is compared with, on as many cores as that can use."""
+    for row in rows:
+        name = f"{row['search']}, {row['threads']} threads, {row['days']} d at {row['minutes']} min"
+        against = next(
+            other for own, _, threads, other in SEARCHES if (own, threads) == (row["search"], row["threads"])
+        )
+        if against != row["search"]:
+            rate = 1 / row["seconds"]
+            figures.add(f"search, {name}", rate, "1/s", limit=against, bound=rate / row["ratio"])
 
 
 if __name__ == "__main__":
