@@ -46,6 +46,7 @@ def prepare(times, flux, errors=None, *, level=None):
     level : float, optional
         Flux outside transits; the weighted mean by default
     """
+    times, flux = (np.asarray(values, dtype=float) for values in (times, flux))
     if errors is None or np.ptp(errors) == 0:
         variance = errors[0] ** 2 if errors is not None and errors[0] > 0 else np.var(flux)
         weight, weight_unit = np.ones(len(flux)), 1.0 / variance if variance > 0 else 1.0

@@ -78,6 +78,12 @@ def test_packing_keeps_flux_and_count_exactly():
     assert pack(flux, np.array([1.0, 2, 3, 0.5]))[0].size == 0
 
 
+def test_light_curve_in_single_precision_is_summed_in_double():
+    times, flux = planet(days=5)
+    samples = prepare(times.astype("f4"), flux.astype("f4"))
+    assert all(values.dtype == float for values in (samples.times, samples.flux, samples.weight))
+
+
 def test_bins_of_time_keep_sums_and_are_not_made_where_they_would_not_help():
     times, flux = planet(minutes=2, days=5)
     samples = prepare(times, flux)
