@@ -13,7 +13,7 @@ from ..status import STATUS
 from .aperture import edge_flux
 from .extraction import Extraction
 from .leastsquares import fit_parameters, parameter_error, pixel_weights, with_sky
-from .places import fit_offset
+from .places import fit_offset, with_usual_fluxes
 from .psfmodel import TARGET_SHARE, make_scene, pointing, prf_for
 from .sums import NO_FLUX, inside, judge_pixels
 
@@ -38,7 +38,7 @@ def linpsf(stamp, settings):
     prf = prf_for(stamp, settings.psf.prf, scatter)
     offset, _ = fit_offset(stamp, prf, mean)
     shift = shift + offset
-    scene = make_scene(stamp, prf, shift)
+    scene = with_usual_fluxes(make_scene(stamp, prf, shift), stamp, mean + offset)
     flux, flux_err = fit_fluxes(stamp, scene, shift)
     return describe("linpsf", stamp, scene, shift, flux, flux_err)
 

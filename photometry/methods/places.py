@@ -22,6 +22,23 @@ def mean_stamp(stamp):
     )
 
 
+def with_usual_fluxes(scene, stamp, shift):
+    """The scene with the fluxes that its stars have in the sum image.
+
+    Parameters
+    ----------
+    scene : Scene
+    stamp : Stamp with its sum image
+    shift : (2,) array, pixels: column, row; where the stars are in the sum image, against the catalogue
+    """
+    mean = mean_stamp(stamp)
+    pixels = inside(mean.flux, scene.used) - scene.fixed
+    weight = pixel_weights(pixels, inside(mean.flux_err, scene.used))
+    response = with_sky(scene.response(scene.weights(shift[None])[0]))
+    (found,), _ = fit_parameters(response, weight, pixels, *scene.known(1))
+    return dataclasses.replace(scene, usual=found[:-1])
+
+
 def fit_offset(stamp, prf, shift, *, target_only=False):
     """How far stars are from where the catalogue has them, in the sum image.
 

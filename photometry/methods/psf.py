@@ -12,7 +12,7 @@ import numpy as np
 from ..status import STATUS
 from .leastsquares import fit_parameters, parameter_error, pixel_weights, with_sky
 from .linpsf import describe
-from .places import fit_offset
+from .places import fit_offset, with_usual_fluxes
 from .psfmodel import make_scene, pointing, prf_for
 from .sums import inside
 
@@ -40,7 +40,7 @@ def psf(stamp, settings):
     offset, _ = fit_offset(stamp, prf, mean)
     stamp, moved = move_target(stamp, prf, mean + offset)
     shift = shift + offset
-    scene = make_scene(stamp, prf, shift, min_step=0.3)
+    scene = with_usual_fluxes(make_scene(stamp, prf, shift, min_step=0.3), stamp, mean + offset)
     shift, flux, flux_err = fit(stamp, scene, shift)
     sentence = "the target's place could not be fitted, that of the catalogue was used"
     errors, status = ((), STATUS.OK) if moved else ((sentence,), STATUS.WARNING)

@@ -22,6 +22,8 @@ MIN_SEPARATION = 0.25  # pixels; stars closer to a brighter one than this cannot
 FULL_WELL = 1e5  # e-/s; pixels near it have lost or gained charge
 NODES = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
 CATALOGUE_ERROR = 0.2  # of a star's flux, by its magnitude: less than the colours leave open, more than TIC 8 states
+CLOSE = 1.0  # pixels
+STEADY = 1e-3  # of their flux, what stars so close to the target may vary
 FREE = 2.0  # mag; while the PRF is fitted, stars fainter than the target by more keep the shares of their magnitudes
 TARGET_SHARE = 0.01  # of the target's flux in a pixel that counts as the target's
 
@@ -32,11 +34,12 @@ class Scene:
 
     row: np.ndarray  # (n_stars,) detector rows and columns at the mean pointing
     column: np.ndarray
-    expected: np.ndarray  # (n_stars,) e-/s, by their magnitudes
+    by_magnitude: np.ndarray  # (n_stars,) e-/s, flux that their magnitudes let expect
     responses: np.ndarray  # (25, n_pixels, n_stars): at row and column offsets of `NODES` times step each
     step: float  # pixels
     used: np.ndarray  # (n_rows, n_columns) bool, the pixels that are fitted
     fixed: np.ndarray  # (n_pixels,) e-/s, of faint stars that are not fitted
+    usual: np.ndarray | None = None  # (n_stars,) e-/s, fluxes in the sum image; None: not fitted yet
 
     def weights(self, shift):
         """How much each of the responses counts at a movement.
@@ -62,17 +65,23 @@ class Scene:
         return np.tensordot(weights, self.responses, 1)
 
     def known(self, n_more=0):
-        """What the catalogue knows of the fluxes, and nothing of the target's or of ``n_more`` other parameters.
+        """What is known of the fluxes beforehand, and nothing of the target's or of ``n_more`` other parameters.
 
-        Without it, stars that lie within a pixel of each other could have any fluxes, as long as the sum is right.
+        The magnitudes tell them; without that, stars that lie within a pixel of each other could have any fluxes, as long as
+        the sum is right. Of stars within a pixel of the target nobody can tell which one varies: once their fluxes in the
+        sum image are fitted, they stay at these.
 
         Returns
         -------
         expected, certainty : (n_stars + n_more,) arrays, see `leastsquares.solver`
         """
-        certainty = 1 / (CATALOGUE_ERROR * self.expected) ** 2
+        expected, error = self.by_magnitude.copy(), CATALOGUE_ERROR * self.by_magnitude
+        if self.usual is not None:
+            close = np.hypot(self.row - self.row[0], self.column - self.column[0]) < CLOSE
+            expected[close], error[close] = self.usual[close], STEADY * self.by_magnitude[close]
+        certainty = 1 / error**2
         certainty[0] = 0.0
-        return np.append(self.expected, np.zeros(n_more)), np.append(certainty, np.zeros(n_more))
+        return np.append(expected, np.zeros(n_more)), np.append(certainty, np.zeros(n_more))
 
     @property
     def mean_response(self):

@@ -148,3 +148,12 @@ def test_a_wrong_magnitude_of_a_neighbour_that_is_resolved_does_not_matter():
     stamp, flux = make_stamp(tmag=[11.0, 11.0], row=[7.2, 9.7], column=[6.8, 8.1])
     stamp.catalog["tmag"][1] = 12.0
     assert np.median(linpsf(stamp, SETTINGS).flux) == pytest.approx(flux[0], rel=0.005)
+
+
+def test_a_star_within_a_pixel_adds_no_noise():
+    stamp, flux = make_stamp(tmag=[11.0, 13.0, 12.0], row=[7.2, 7.5, 10.0], column=[6.8, 7.1, 8.1], n_times=600)
+    alone, _ = make_stamp(tmag=[11.0], row=[7.2], column=[6.8], n_times=600)
+    found = linpsf(stamp, SETTINGS)
+    assert np.median(found.flux) == pytest.approx(flux[0], rel=0.01)
+    assert np.std(found.flux) < 1.2 * np.std(linpsf(alone, SETTINGS).flux)
+    assert np.std(found.flux) == pytest.approx(np.median(found.flux_err), rel=0.15)
