@@ -9,6 +9,7 @@ from ..errors import TodoFileError, TryAgainError
 from . import schema
 from .changes import apply
 from .check import fingerprint, has_unfinished_business, read_only
+from .connection import Connection
 from .journal import JournalError, check_segments, read_changes, set_aside
 from .migrations import migrate
 
@@ -21,7 +22,7 @@ def connect(path):
     TodoFileError : another program has it open, or it cannot be written
     """
     options = "mode=rw" if _can_lock(path) else "mode=rw&nolock=1"
-    conn = sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, check_same_thread=False)
+    conn = sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, check_same_thread=False, factory=Connection)
     try:
         conn.execute("PRAGMA locking_mode = EXCLUSIVE")
         conn.execute("BEGIN IMMEDIATE")
@@ -46,7 +47,7 @@ def recover(path):
 
 def load(path):
     """The database of a plain file, in memory."""
-    conn = sqlite3.connect(":memory:", check_same_thread=False)
+    conn = sqlite3.connect(":memory:", check_same_thread=False, factory=Connection)
     with contextlib.closing(read_only(path)) as disk:
         disk.backup(conn)
     return conn

@@ -26,7 +26,7 @@ class Store:
 
     Attributes
     ----------
-    conn : sqlite3.Connection
+    conn : connection.Connection
     cursor : sqlite3.Cursor, rows as tuples
     seen : int
         What ``conn.total_changes`` was after our last change; if it is something else, the user has made changes.
@@ -96,6 +96,7 @@ class Store:
             if self._syncer:
                 self._syncer.stop()
             self.conn.commit()
+            self.conn.close_cursors()
             self.conn.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.OperationalError as error:
             raise TryAgainError(f"{self.path}: {error}; everything saved so far is kept") from error

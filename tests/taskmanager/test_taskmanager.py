@@ -527,6 +527,50 @@ class TestSummary:
             TaskManager(todo_file, load_into_memory=in_memory, summary=tmp_path / "no" / "summary.json")
 
 
+SELECTS = [
+    "SELECT * FROM todolist ORDER BY priority",
+    "SELECT COUNT(*) FROM todolist",
+    "SELECT starid FROM todolist WHERE starid = 100",
+]
+
+
+class TestHalfReadSelect:
+    """The user has looked at the first row and then lost interest."""
+
+    @pytest.fixture(params=["tm.cursor", "tm.cursor.execute", "tm.conn.cursor", "tm.conn.execute"])
+    def look(self, request):
+        def look(tm, sql):
+            if request.param.startswith("tm.cursor"):
+                cursor = tm.cursor.execute(sql)
+            else:
+                cursor = tm.conn.execute(sql) if request.param == "tm.conn.execute" else tm.conn.cursor().execute(sql)
+            if request.param != "tm.cursor.execute":
+                cursor.fetchone()
+            return cursor
+
+        return look
+
+    @pytest.mark.parametrize("sql", SELECTS)
+    def test_closing_leaves_one_plain_file(self, open_todo, todo_file, look, sql):
+        with open_todo(todo_file) as tm:
+            tm.save_result(make_result(tm.get_task()))
+            kept = look(tm, sql)  # that it lives on is the point
+        assert [path.name for path in todo_file.parent.iterdir()] == ["todo.sqlite"]
+        assert query(todo_file, "SELECT COUNT(*) FROM todolist WHERE status = 1") == [(1,)]
+        execute(todo_file, "UPDATE todolist SET status = NULL")  # nobody holds a lock
+        del kept
+
+    @pytest.mark.parametrize("sql", SELECTS)
+    def test_work_goes_on(self, tm, todo_file, look, sql):
+        cursors = []
+        for call in (tm.backup, tm.write_summary, tm.get_random_task, lambda: tm.start_task(1), lambda: run_all(tm)):
+            cursors.append(look(tm, sql))
+            call()
+        tm.backup()
+        tm.close()
+        assert query(todo_file, "SELECT COUNT(*) FROM todolist WHERE status = 1") == [(11,)]  # 1 is STARTED
+
+
 class TestMemoryMode:
     def open(self, path, **options):
         return TaskManager(path, load_into_memory=True, **options)
