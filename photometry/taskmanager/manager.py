@@ -67,7 +67,8 @@ class TaskManager:
     ----------
     conn : sqlite3.Connection
     cursor : sqlite3.Cursor, rows by name
-        For SQL of your own, which is honoured by the next call. In memory mode it is safe from a crash after `backup`.
+        For SQL of your own, which is honoured by the next call. In memory mode it is safe from a crash as soon as the
+        next result is saved, or after `backup`.
     run_info : dict, added to the summary
     summary_counter : int, results since the summary was last written
     logger : logging.Logger

@@ -1,8 +1,10 @@
 """`MemoryStore`: the database in memory, every change in the journal beside the TODO-file, the file replaced now and then.
 
 The journal is folded into the TODO-file in a thread that does not touch the database in memory: it copies the file,
-replays the journal into the copy, and renames it. So a backup costs the run nothing that grows with the file. Only what
-was not journalled, SQL of the user, makes the backup copy the whole database, at once.
+replays the journal into the copy, and renames it. So a backup costs the run nothing that grows with the file.
+
+SQL of the user is not journalled, and a journal of what came after it could not be replayed into a file that lacks it. So
+the first change of ours that follows such SQL begins with a backup, which copies the whole database, at once.
 """
 
 import contextlib
@@ -36,9 +38,11 @@ class MemoryStore(Store):
         super().changed_by_user()
         self._is_journal_complete = False
 
-    def vacuum(self):
-        super().vacuum()
-        self._is_journal_complete = False
+    def write(self, changes):
+        """As `Store.write`; what it promises holds for the SQL of the user that these changes build on, too."""
+        if not self._is_journal_complete:
+            self.backup()
+        super().write(changes)
 
     def backup(self):
         """Replace the TODO-file by what is in memory."""
@@ -54,19 +58,14 @@ class MemoryStore(Store):
                 self.lock.check()
         except (OSError, sqlite3.OperationalError) as error:
             raise TryAgainError(
-                f"{self.path}: cannot be replaced ({error}); everything is kept in its journal"
+                f"{self.path}: cannot be replaced ({error}); every result so far is kept in its journal"
             ) from error
         self._remove_journals(before=generation)
         self._is_journal_complete = True
 
     def backup_soon(self):
         """Bring the TODO-file up to date without holding up the run."""
-        if not self._is_journal_complete:
-            try:
-                self.backup()
-            except TryAgainError as error:
-                log.error("%s", error)
-        elif self._thread is None or (not self._thread.is_alive() and time.monotonic() >= self._rest_until):
+        if self._thread is None or (not self._thread.is_alive() and time.monotonic() >= self._rest_until):
             is_small = self.journal.n_changes < _SMALL[0] and self.path.stat().st_size < _SMALL[1]
             generation = self._next_journal()
             self._thread = threading.Thread(

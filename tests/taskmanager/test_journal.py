@@ -264,7 +264,7 @@ def test_a_backup_that_fails_leaves_file_and_journal(todo_file, killed, open_tod
         run_all(tm)
         with monkeypatch.context() as patch:
             patch.setattr("os.replace", full_disk)
-            with pytest.raises(TryAgainError, match=r"cannot be replaced .*everything is kept in its journal"):
+            with pytest.raises(TryAgainError, match=r"cannot be replaced .*every result so far is kept in its journal"):
                 tm.backup()
 
     def full_disk(*args):
@@ -274,6 +274,73 @@ def test_a_backup_that_fails_leaves_file_and_journal(todo_file, killed, open_tod
     killed(work)
     assert todo_file.read_bytes() == before
     assert set(statuses(open_todo(todo_file)).values()) == {STATUS.OK}
+
+
+NEW_ROW = (
+    "INSERT INTO todolist (priority, starid, sector, camera, ccd, cadence, tmag) VALUES (500, 77, 1, 1, 1, 1800, 3.0)"
+)
+
+
+@pytest.mark.parametrize("commits", [True, False])
+def test_results_on_rows_of_the_user_are_kept_with_those_rows(todo_file, killed, open_todo, commits):
+    """A journal with a result of a row that the file lacks could not be replayed, and all in it would be lost."""
+
+    def work(tm):
+        tm.save_result(make_result({"priority": 2}))
+        tm.cursor.execute(NEW_ROW)
+        if commits:
+            tm.conn.commit()
+        tm.start_task(500)
+        for priority in (500, 1):
+            tm.save_result(make_result({"priority": priority}, ptp=4.0))
+
+    killed(work)
+    tm = open_todo(todo_file)
+    assert {p for p, status in statuses(tm).items() if status == STATUS.OK} == {1, 2, 500}
+    assert {row["priority"] for row in tm.cursor.execute("SELECT priority FROM diagnostics WHERE ptp = 4")} == {1, 500}
+    assert not list(todo_file.parent.glob("*.set-aside-*"))
+
+
+def test_deletes_and_new_numbers_by_the_user_are_kept_with_the_results_that_follow(todo_file, killed, open_todo):
+    def work(tm):
+        tm.save_result(make_result({"priority": 3}))
+        tm.cursor.execute("DELETE FROM todolist WHERE priority = 1")
+        tm.save_result(make_result({"priority": 2}))
+        tm.cursor.execute("UPDATE todolist SET priority = 600 WHERE priority = 3")
+        tm.save_result(make_result({"priority": 600}, STATUS.WARNING))
+
+    killed(work)
+    tm = open_todo(todo_file)
+    assert {p: status for p, status in statuses(tm).items() if status} == {2: STATUS.OK, 600: STATUS.WARNING}
+    assert 1 not in statuses(tm)
+    assert not list(todo_file.parent.glob("*.set-aside-*"))
+
+
+def test_a_change_that_needs_a_backup_first_is_refused_where_that_fails(todo_file, killed, open_todo, monkeypatch):
+    def work(tm):
+        tm.save_result(make_result({"priority": 1}))
+        tm.cursor.execute(NEW_ROW)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.replace", full_disk)
+            for _ in range(2):
+                with pytest.raises(TryAgainError, match="cannot be replaced"):
+                    tm.save_result(make_result({"priority": 500}))
+            assert statuses(tm)[500] is None
+        tm.save_result(make_result({"priority": 2}))
+
+    def full_disk(*args):
+        raise OSError(28, "No space left on device")
+
+    killed(work)
+    assert {p for p, status in statuses(open_todo(todo_file)).items() if status == STATUS.OK} == {1, 2}
+
+
+def test_looking_with_sql_costs_no_backup(todo_file):
+    with TaskManager(todo_file, load_into_memory=True, cleanup=True) as tm:
+        before = todo_file.read_bytes()
+        tm.cursor.execute("SELECT * FROM todolist").fetchall()
+        run_all(tm)
+        assert todo_file.read_bytes() == before
 
 
 def test_half_written_copies_of_a_killed_backup_are_removed(todo_file, open_todo):
