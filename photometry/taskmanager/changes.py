@@ -41,6 +41,7 @@ STATEMENTS = {
     "override": "INSERT OR REPLACE INTO overrides (priority, settings) VALUES (?, ?)",
     "no override": "DELETE FROM overrides WHERE priority = ?",
     "setting": "INSERT OR REPLACE INTO todo_settings (key, value) VALUES (?, ?)",
+    "no setting": "DELETE FROM todo_settings WHERE key = ?",
     "all to do": "UPDATE todolist SET status = NULL WHERE status IS NOT NULL",
     "all diagnostics gone": "DELETE FROM diagnostics",
     "all skips gone": "DELETE FROM photometry_skipped",

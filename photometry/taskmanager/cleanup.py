@@ -69,21 +69,42 @@ def prepare(ledger, conditions, *, overwrite, max_attempts):
     if overwrite:
         store.write(everything_to_do())
         ledger.deaths.forget()
-    left_running = set(json.loads(store.setting("left_running") or "[]"))
+    suspects = _died_running(store)
     (run,) = store.cursor.execute("SELECT MAX(run) FROM runs").fetchone()
-    options = {"max_attempts": max_attempts, "left_running": left_running, "run": run}
+    options = {"max_attempts": max_attempts, "suspects": suspects, "run": run}
     again, set_aside, changes = cleanup(store.cursor, conditions, ledger.deaths, **options)
-    ledger.running = left_running - {*again, *set_aside}
-    store.write([*changes, left_running_change(ledger.running)])
+    started = _started(store) - {*again, *set_aside}
+    ledger.unjudged = started & suspects
+    ledger.running = started - suspects
+    store.write([*changes, ("setting", [("left_running", json.dumps(sorted(ledger.running)))])])
     ledger.forget()
 
 
-def left_running_change(priorities):
-    """The change that records what is STARTED though no process of it died."""
-    return "setting", [("left_running", json.dumps(sorted(priorities)))]
+def closing(ledger):
+    """Changes that record, on closing in good order, that no process died with what is STARTED now.
+
+    While a process has the file open, the setting ``left_running`` says which tasks were STARTED before it came. It is
+    absent from a file that was closed in good order, or was never opened by us: who is STARTED there was not running when a
+    process died. ``unjudged`` are the exceptions: tasks of a process that died, which no cleanup has matched since.
+    """
+    unjudged = sorted((_started(ledger.store) & ledger.unjudged) - ledger.running)
+    return [("setting", [("unjudged", json.dumps(unjudged))]), ("no setting", [("left_running",)])]
 
 
-def cleanup(cursor, conditions, deaths, *, max_attempts, left_running, run):
+def _died_running(store):
+    """Priorities of the tasks that were STARTED when a process died, see `closing`."""
+    left_running = store.setting("left_running")
+    if left_running is None:
+        return set(json.loads(store.setting("unjudged") or "[]"))
+    return _started(store) - set(json.loads(left_running))
+
+
+def _started(store):
+    rows = store.cursor.execute(f"SELECT priority FROM todolist WHERE status = {STATUS.STARTED:d}")
+    return {priority for (priority,) in rows.fetchall()}
+
+
+def cleanup(cursor, conditions, deaths, *, max_attempts, suspects, run):
     """Changes that give unfinished and failed tasks another chance.
 
     A task that was STARTED when its process died has used up an attempt; one that has none left is set aside, and
@@ -95,7 +116,7 @@ def cleanup(cursor, conditions, deaths, *, max_attempts, left_running, run):
     conditions : str, see `cleanup_conditions`
     deaths : attempts.Deaths
     max_attempts : int
-    left_running : set of int, tasks that were STARTED when the file was last closed in good order
+    suspects : set of int, tasks that were STARTED when a process died
     run : int or None, the run that may have died
 
     Returns
@@ -106,7 +127,7 @@ def cleanup(cursor, conditions, deaths, *, max_attempts, left_running, run):
     sql = f"SELECT priority, status FROM todolist WHERE status IN {_UNFINISHED}{conditions}"
     left_alone = f"status = {STATUS.ERROR:d} AND priority IN ({SET_ASIDE.format(max_attempts=max_attempts)})"
     rows = cursor.execute(f"{sql} AND NOT ({left_alone})").fetchall()
-    dead = [priority for priority, status in rows if status == STATUS.STARTED and priority not in left_running]
+    dead = [priority for priority, status in rows if status == STATUS.STARTED and priority in suspects]
     set_aside = [priority for priority in dead if deaths[priority] + 1 >= max_attempts]
     again = sorted({priority for priority, _ in rows} - set(set_aside))
     changes = [("attempt", [death(priority, time.time(), _WHY_DEAD, run=run) for priority in dead])]

@@ -26,7 +26,9 @@ class Ledger:
     tally : tally.Tally
     deaths : attempts.Deaths
     running : set of int
-        Priorities of tasks that are STARTED by this process, or were when the file was last closed in good order.
+        Priorities of tasks that are STARTED, by this process or by one that did not die.
+    unjudged : set of int
+        Priorities of tasks that were STARTED when a process died, and did not match the cleanup conditions.
     overtaken : set of int
         Priorities of tasks that another result made SKIPPED while they were running.
     """
@@ -34,7 +36,7 @@ class Ledger:
     def __init__(self, store):
         self.store = store
         self.handout, self.tally, self.deaths = Handout(store.conn), Tally(store.conn), Deaths(store.conn)
-        self.running = set()
+        self.running, self.unjudged = set(), set()
         self.overtaken = set()
         self.has_overrides = False
 

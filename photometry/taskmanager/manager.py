@@ -15,7 +15,7 @@ from ..errors import ArgumentError, TryAgainError
 from ..status import STATUS
 from .attempts import death, set_aside_changes
 from .check import check_header, check_todo_file, find_todo_file
-from .cleanup import cleanup_conditions, forgiven, left_running_change, prepare, to_do_again
+from .cleanup import cleanup_conditions, closing, forgiven, prepare, to_do_again
 from .constraints import LastConstraints
 from .journal import DURABILITIES
 from .ledger import Ledger
@@ -372,7 +372,7 @@ class TaskManager:
         """Close the database in good order: what is still STARTED was not running when a process died."""
         try:
             self._ledger.notice()
-            self._store.write([left_running_change(self._ledger.running)])
+            self._store.write(closing(self._ledger))
             self._store.close()
         finally:
             self._give_up()

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from todo_helpers import make_result, query, statuses
+from todo_helpers import execute, make_result, query, statuses
 
 from photometry import STATUS, TaskManager
 
@@ -96,6 +96,36 @@ class TestDeaths:
             tm.start_task(1)
         with open_todo(todo_file) as tm:
             assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
+
+    def test_a_task_that_the_user_marked_as_started_has_used_up_none(self, todo_file, open_todo):
+        for _ in range(4):
+            with open_todo(todo_file) as tm:
+                assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
+                tm.cursor.execute("UPDATE todolist SET status = 6 WHERE priority = 1")
+
+    def test_a_task_that_another_program_marked_as_started_has_used_up_none(self, todo_file, open_todo):
+        for _ in range(4):  # never opened by us at first, then closed in good order
+            execute(todo_file, "UPDATE todolist SET status = 6 WHERE priority = 1")
+            with open_todo(todo_file) as tm:
+                assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
+
+    def test_a_started_task_in_a_file_of_another_program_has_used_up_none(self, tmp_path, open_todo):
+        path = tmp_path / "other.sqlite"
+        columns = "priority INTEGER PRIMARY KEY, starid, sector, datasource, camera, ccd, cadence, method, tmag, status"
+        execute(path, f"CREATE TABLE todolist ({columns}, cbv_area)")
+        execute(path, "INSERT INTO todolist VALUES (1, 5, 1, 'ffi', 1, 1, 1800, NULL, 9.0, 6, 111)")
+        tm = open_todo(path, max_attempts=1)
+        assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
+
+    def test_a_death_is_not_forgotten_by_orderly_openings_that_do_not_judge_it(self, todo_file, in_memory, open_todo):
+        die_with(todo_file, in_memory, 1, 2)
+        for _ in range(3):
+            with open_todo(todo_file, cleanup_constraints=["0"]) as tm:
+                assert (statuses(tm)[1], tm.deaths(1)) == (STATUS.STARTED, 0)
+                tm.reset_tasks([2])
+                tm.start_task(2)  # is excused, by the reset and this orderly close
+        tm = open_todo(todo_file)
+        assert (tm.deaths(1), tm.deaths(2)) == (1, 0)
 
     def test_an_orderly_close_excuses_only_what_ran_then(self, todo_file, in_memory, open_todo):
         with open_todo(todo_file) as tm:
