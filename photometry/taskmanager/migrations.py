@@ -60,15 +60,56 @@ def add_todolist_columns(conn):
 
 
 def drop_diagnostics_starid(conn):
-    """The star's number belongs into ``todolist`` only."""
+    """The star's number belongs into ``todolist`` only.
+
+    The table is made anew, because indices and constraints may hold on to the column. All others come along, and so do the
+    indices and constraints that have nothing to do with it.
+    """
     if "starid" not in _columns(conn, "diagnostics"):
         return False
-    for row in conn.execute("PRAGMA index_list(diagnostics)").fetchall():
-        columns = [info[2] for info in conn.execute(f'PRAGMA index_info("{row[1]}")')]
-        if columns == ["starid"]:
-            conn.execute(f'DROP INDEX "{row[1]}"')
-    conn.execute("ALTER TABLE diagnostics DROP COLUMN starid")
+    definitions = _definitions_without_starid(conn)
+    names = ", ".join(f'"{name}"' for name in definitions)
+    statements = [*_unique_without_starid(conn), *_indices_and_triggers_without_starid(conn)]
+    conn.execute(f"CREATE TEMP TABLE kept AS SELECT {names} FROM diagnostics")
+    conn.execute("DROP TABLE diagnostics")
+    conn.execute(schema.table_sql("diagnostics", definitions))
+    rows = conn.execute(
+        f"INSERT INTO diagnostics ({names}) SELECT {names} FROM kept WHERE priority IN (SELECT priority FROM todolist)"
+    )
+    (n_kept,) = conn.execute("SELECT COUNT(*) FROM kept").fetchone()
+    if rows.rowcount < n_kept:
+        log.warning("%d rows of diagnostics belong to no task and are left out", n_kept - rows.rowcount)
+    conn.execute("DROP TABLE kept")
+    for sql in statements:
+        conn.execute(sql)
     return True
+
+
+def _definitions_without_starid(conn):
+    """``{column: type and constraints}`` of the table diagnostics."""
+    definitions = {}
+    for _, name, kind, is_not_null, default, _ in conn.execute("PRAGMA table_info(diagnostics)").fetchall():
+        definitions[name] = kind + " NOT NULL" * is_not_null + (f" DEFAULT {default}" if default is not None else "")
+    del definitions["starid"]
+    return definitions | {"priority": schema.DIAGNOSTICS_COLUMNS["priority"]}
+
+
+def _unique_without_starid(conn):
+    """Statements for unique indices in place of the UNIQUE constraints of the table diagnostics."""
+    statements = []
+    for _, index, _, origin, _ in conn.execute("PRAGMA index_list(diagnostics)").fetchall():
+        columns = [row[2] for row in conn.execute(f'PRAGMA index_info("{index}")')]
+        if origin == "u" and "starid" not in columns:
+            name, listed = "_".join(["diagnostics_unique", *columns]), ", ".join(f'"{column}"' for column in columns)
+            statements.append(f'CREATE UNIQUE INDEX "{name}" ON diagnostics ({listed})')
+    return statements
+
+
+def _indices_and_triggers_without_starid(conn):
+    """Statements that make them again, except those that mention the column."""
+    sql = """SELECT sql FROM sqlite_master WHERE tbl_name = 'diagnostics' AND type IN ('index', 'trigger')
+        AND instr(lower(sql), 'starid') = 0"""
+    return [row[0] for row in conn.execute(sql)]
 
 
 def add_diagnostics_columns(conn):

@@ -13,6 +13,8 @@ from .connection import Connection
 from .journal import JournalError, check_segments, read_changes, set_aside
 from .migrations import migrate
 
+_SQLITE_ERROR = 1  # wrong SQL, not the disk: https://www.sqlite.org/rescode.html; Python 3.10 does not tell
+
 
 def connect(path):
     """Connection of the one owner of a TODO-file.
@@ -83,15 +85,28 @@ def bring_up_to_date(conn, path, journals, todo_id, generation):
     Returns
     -------
     generation, crc : int, what the next journal is called, and what it follows
+
+    Raises
+    ------
+    TodoFileError : a file of another tool that cannot be migrated
+    TryAgainError : the disk is full or gone
     """
     try:
         return replay(conn, journals, todo_id, generation)
     except sqlite3.IntegrityError as error:
+        if not journals:
+            raise _cannot_migrate(path, error) from error
         conn.execute("ROLLBACK")
         set_aside(path, f"it does not fit the file: {error}")
         return replay(conn, [], todo_id, generation)
     except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) == _SQLITE_ERROR:
+            raise _cannot_migrate(path, error) from error
         raise TryAgainError(f"{path}: cannot be written ({error})") from error
+
+
+def _cannot_migrate(path, error):
+    return TodoFileError(f"{path}: the tables of an older tool cannot be brought up to date ({error}); make it anew")
 
 
 def replay(conn, journals, todo_id, generation):

@@ -7,6 +7,7 @@ import pytest
 from todo_helpers import make_result, query
 
 from photometry import STATUS, TaskManager
+from photometry.errors import TodoFileError
 
 OLD_TODOLIST = """CREATE TABLE todolist (priority INTEGER PRIMARY KEY NOT NULL, starid INTEGER NOT NULL, sector INTEGER NOT NULL,
     datasource TEXT NOT NULL DEFAULT 'ffi', camera INTEGER NOT NULL, ccd INTEGER NOT NULL, method TEXT DEFAULT NULL,
@@ -60,6 +61,74 @@ def test_diagnostics_of_older_files_get_the_new_columns_and_lose_starid(path, op
     old = [(method, 100.0, 1.5, None, None) for method in ("halo", "aperture", "halo")]
     assert query(path, sql) == [*old, ("aperture", None, 2.0, 2.0, 0.5)]
     assert "starid" not in {row[1] for row in query(path, "PRAGMA table_info(diagnostics)")}
+
+
+def remake_diagnostics(path, columns, *statements):
+    """The table as yet another tool makes it, with a row for priority 1 and one that belongs to no task."""
+    with contextlib.closing(sqlite3.connect(path)) as conn:
+        conn.execute("DROP TABLE diagnostics")
+        conn.execute(f"CREATE TABLE diagnostics (priority INTEGER PRIMARY KEY NOT NULL, {columns})")
+        for sql in statements:
+            conn.execute(sql)
+        row = "(priority, starid, lightcurve, elaptime, errors, their_own)"
+        conn.execute(f"INSERT INTO diagnostics {row} VALUES (1, 1, 'a.fits', 2.5, 'dark', 7)")
+        conn.execute(f"INSERT INTO diagnostics {row} VALUES (99, 2, 'b.fits', 2.5, 'dark', 8)")
+        conn.commit()
+
+
+OTHERS = "lightcurve TEXT, elaptime REAL NOT NULL, errors TEXT, their_own INT DEFAULT 3"
+STARS = "CREATE TABLE stars (starid INTEGER PRIMARY KEY)"
+
+
+@pytest.mark.parametrize(
+    ("columns", "statements"),
+    [
+        (f"starid BIGINT NOT NULL UNIQUE, {OTHERS}", []),
+        (f"starid BIGINT REFERENCES stars(starid), {OTHERS}", [STARS, "INSERT INTO stars VALUES (1), (2)"]),
+        (f"starid BIGINT, {OTHERS}, FOREIGN KEY (starid) REFERENCES stars(starid)", [STARS]),
+        (f"starid BIGINT, {OTHERS}, UNIQUE (lightcurve, starid)", []),
+        (f"starid BIGINT CHECK (starid > 0), {OTHERS}", []),
+        (f"starid BIGINT, {OTHERS}", ["CREATE INDEX i ON diagnostics (starid, lightcurve)"]),
+        (f"starid BIGINT, {OTHERS}", ["CREATE UNIQUE INDEX i ON diagnostics (lightcurve, starid)"]),
+        (f"starid BIGINT, {OTHERS}", ["CREATE INDEX i ON diagnostics (errors) WHERE starid > 5"]),
+        (f"starid BIGINT, {OTHERS}", ["CREATE VIEW v AS SELECT priority, errors FROM diagnostics"]),
+    ],
+)
+def test_starid_goes_whatever_index_or_constraint_it_is_in(path, open_todo, columns, statements, caplog):
+    make_old_file(path, [(1, 1, "ffi", None, 1), (2, 1, "ffi", None, None)])
+    remake_diagnostics(path, columns, *statements)
+    with open_todo(path) as tm:
+        tm.save_result(make_result(tm.get_task(), filepath_lightcurve="c.fits"))
+    assert "starid" not in {row[1] for row in query(path, "PRAGMA table_info(diagnostics)")}
+    rows = query(path, "SELECT priority, lightcurve, elaptime, errors, their_own FROM diagnostics ORDER BY priority")
+    assert rows == [(1, "a.fits", 2.5, "dark", 7), (2, "c.fits", 2.0, None, 3)]
+    assert "1 rows of diagnostics belong to no task" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("unique", "statements"),
+    [(", UNIQUE (lightcurve)", []), ("", ["CREATE UNIQUE INDEX lc ON diagnostics (lightcurve)"])],
+)
+def test_indices_and_constraints_without_starid_stay(path, open_todo, unique, statements):
+    make_old_file(path, [(1, 1, "ffi", None, 1), (2, 1, "ffi", None, None)])
+    remake_diagnostics(path, f"starid BIGINT, {OTHERS}{unique}", *statements)
+    with open_todo(path) as tm:
+        tm.save_result(make_result(tm.get_task(), filepath_lightcurve="a.fits"))
+        assert tm.cursor.execute("SELECT status FROM todolist WHERE priority = 2").fetchone()[0] == STATUS.ERROR
+
+
+def test_tables_that_cannot_be_brought_up_to_date_are_refused_and_left_as_they_were(path, in_memory):
+    make_old_file(path, [(1, 1, "ffi", None, 1)])
+    with contextlib.closing(sqlite3.connect(path)) as conn:
+        conn.execute("DROP TABLE diagnostics")
+        conn.execute("CREATE TABLE diagnostics (starid INTEGER PRIMARY KEY, priority INTEGER, elaptime REAL)")
+        conn.execute("INSERT INTO diagnostics VALUES (1, 1, 2.0), (2, 1, 2.0)")
+        conn.commit()
+    before = path.read_bytes()
+    with pytest.raises(TodoFileError, match=r"todo.sqlite: the tables of an older tool cannot be brought up to date"):
+        TaskManager(path, load_into_memory=in_memory)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["todo.sqlite"]
 
 
 def test_migrations_are_recorded_and_applied_once(path, open_todo):
