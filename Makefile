@@ -43,6 +43,8 @@ docs: $(READY)
 	@echo "docs/_build/html/index.html"
 
 bench: $(READY)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[bench]' || \
+	  echo "Not all the peers could be installed; those that are missing are left out."
 	@PATH="$(BIN):$$PATH" $(BIN)/python benchmarks/run_all.py
 
 clean:
