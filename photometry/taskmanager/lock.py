@@ -21,7 +21,7 @@ from pathlib import Path
 
 import psutil
 
-from ..errors import TodoFileError
+from ..errors import TodoFileError, TryAgainError
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class Lock:
 
     Raises
     ------
-    TodoFileError : somebody else owns the file
+    TodoFileError : somebody else owns the file, or the lock cannot be written
+    TryAgainError : the disk is full
     """
 
     def __init__(self, todo_file, *, steal=False):
@@ -65,28 +66,38 @@ class Lock:
         part = self.path.with_name(f".{self.path.name}-{self._token}")
         try:
             part.write_text(json.dumps(_ourselves() | {"token": self._token}, indent=1) + "\n", encoding="utf-8")
+            return self._link(part)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise TryAgainError(f"{self.path}: the disk is full; make room and run again") from error
             raise TodoFileError(f"{self.path}: cannot be written ({error.strerror})") from error
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _link(self, part):
         try:
             os.link(part, self.path)
         except FileExistsError:
-            return (
-                part.stat().st_nlink == 2
-            )  # over NFS an answer may be lost, and the second request find the first's link
-        except OSError as error:  # a file system without hard links
+            # Over NFS the answer may be lost: the request is sent again, and finds the link that the first one made.
+            return part.stat().st_nlink == 2
+        except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
                 raise
-            return self._create_without_link(part)
-        finally:
-            part.unlink(missing_ok=True)
+            return self._copy(part)
         return True
 
-    def _create_without_link(self, part):
+    def _copy(self, part):
+        """As `_link`, on a file system without hard links."""
         try:
-            with open(self.path, "x", encoding="utf-8") as file:
-                file.write(part.read_text(encoding="utf-8"))
+            file = open(self.path, "x", encoding="utf-8")  # noqa: SIM115 (only what we have made may be removed below)
         except FileExistsError:
             return False
+        try:
+            with file:
+                file.write(part.read_text(encoding="utf-8"))
+        except OSError:
+            self.path.unlink(missing_ok=True)
+            raise
         return True
 
     def _judge(self, steal):

@@ -1,18 +1,20 @@
 """One owner per TODO-file."""
 
+import errno
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 from todo_helpers import run_all
 
 from photometry import TaskManager
-from photometry.errors import TodoFileError
+from photometry.errors import TodoFileError, TryAgainError
 from photometry.taskmanager.lock import Lock
 
 HOLDER = """
@@ -106,6 +108,33 @@ def test_a_thief_does_not_remove_the_lock_of_somebody_who_was_quicker(todo_file)
     slower.path, slower._token = quicker.path, "slower"
     slower._remove(stale)
     quicker.check()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("call", ["write", "link", "copy"])
+def test_a_disk_that_is_full_at_the_start_is_told_and_gets_no_litter(todo_file, open_todo, monkeypatch, call, code):
+    def fail(*args, **options):
+        raise OSError(code, os.strerror(code))
+
+    def write_nothing(path, *args, **options):
+        path.touch()  # the folder has room for a name, the disk has none for its content
+        fail()
+
+    def no_links(*args):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        if call == "write":
+            patch.setattr(Path, "write_text", write_nothing)
+        else:
+            patch.setattr(os, "link", fail if call == "link" else no_links)
+        if call == "copy":
+            patch.setattr(Path, "read_text", fail)
+        kind, says = (TodoFileError, "cannot be written") if code == errno.EIO else (TryAgainError, "the disk is full")
+        with pytest.raises(kind, match=rf"todo.sqlite.lock: {says}"):
+            Lock(todo_file)
+    assert [path.name for path in todo_file.parent.iterdir()] == ["todo.sqlite"]
+    assert open_todo(todo_file).get_number_tasks() == 12
 
 
 def test_file_systems_without_hard_links_get_a_lock_too(todo_file, monkeypatch):
