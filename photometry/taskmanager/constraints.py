@@ -39,7 +39,8 @@ def build_constraints(
     Parameters
     ----------
     priority, starid, sector, cadence, camera, ccd, cbv_area : int or several of them
-        Only tasks with this value, or one of these values. ``cadence='ffi'`` means ``datasource='ffi'``.
+        Only tasks with this value, or one of these values. ``cadence='ffi'`` means ``datasource='ffi'``; together
+        with ``datasource='tpf'`` it selects nothing.
     datasource : str
         ``'ffi'`` means full-frame images, any other value means all that is not from full-frame images.
     tmag_min, tmag_max : float
@@ -58,12 +59,12 @@ def build_constraints(
     ------
     ValueError : a value is not a number, or an empty collection
     """
+    datasources = [] if datasource is None else [datasource]
     if isinstance(cadence, str) and cadence.strip().lower() == "ffi":
-        cadence, datasource = None, "ffi"
+        cadence, datasources = None, ["ffi", *datasources]
     values = dict(zip(_COLUMNS, (priority, starid, sector, cadence, camera, ccd, cbv_area), strict=True))
     conditions = [_any_of(name, value) for name, value in values.items() if value is not None]
-    if datasource is not None:
-        conditions.append(_datasource(datasource))
+    conditions += dict.fromkeys(map(_datasource, datasources))  # each once
     if tmag_min is not None:
         conditions.append(f"{PRIMARY_TMAG} >= {_float('tmag_min', tmag_min)!r}")
     if tmag_max is not None:
