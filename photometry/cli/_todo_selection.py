@@ -41,10 +41,13 @@ def open_for_selection(todo_file, *, dry_run, steal_lock):
     return TaskManager(todo_file, cleanup_constraints=nothing, load_into_memory=dry_run, steal_lock=steal_lock)
 
 
-def show(tasks, *, done, dry_run, as_json):
-    """Print which tasks were, or would be, put back."""
+def show(tasks, *, done, dry_run, as_json, looked_at):
+    """Print which tasks were, or would be, put back; ``looked_at`` says among which, for when there are none."""
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, "tasks": tasks}, indent=1))
+        return
+    if not tasks:
+        click.echo(f"no task matches, nothing {'would be ' if dry_run else ''}{done}; looked at {looked_at}")
         return
     click.echo(f"{len(tasks)} tasks {'would be ' if dry_run else ''}{done}")
     for task in tasks[:_SHOWN]:

@@ -28,4 +28,5 @@ def command(todo_file, statuses, error_class, message, dry_run, as_json, steal_l
             tm.discard()
         else:
             tm.reset_tasks([task["priority"] for task in tasks])
-    show(tasks, done="reset", dry_run=dry_run, as_json=as_json)
+    looked_at = f"tasks with status {' or '.join(statuses).upper()}" if statuses else "all tasks that were touched"
+    show(tasks, done="reset", dry_run=dry_run, as_json=as_json, looked_at=looked_at)

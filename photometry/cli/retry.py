@@ -35,7 +35,8 @@ def command(todo_file, statuses, error_class, message, dry_run, as_json, steal_l
             tm.discard()
         else:
             tm.retry_tasks([task["priority"] for task in tasks], method=method, settings=settings)
-    show(tasks, done="put back to do", dry_run=dry_run, as_json=as_json)
+    looked_at = f"tasks with status {' or '.join(statuses or ('ERROR',)).upper()} that were not set aside"
+    show(tasks, done="put back to do", dry_run=dry_run, as_json=as_json, looked_at=looked_at)
 
 
 def _parse_setting(text):

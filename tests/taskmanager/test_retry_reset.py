@@ -85,6 +85,23 @@ def test_reset_all_resets_all(failed_file):
     assert query(failed_file, "SELECT COUNT(*) FROM diagnostics") == [(0,)]
 
 
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("options", "looked_at"),
+    [
+        (["retry", "--error-class", "NoSuchError"], "tasks with status ERROR that were not set aside"),
+        (["retry", "--status", "warning", "--starid", 999], "tasks with status WARNING that were not set aside"),
+        (["reset", "--starid", 999], "all tasks that were touched"),
+        (["reset", "--starid", 999, "--status", "OK"], "tasks with status OK"),
+    ],
+)
+def test_a_selection_that_matches_nothing_says_so(failed_file, options, looked_at, dry_run):
+    output = invoke(options[0], failed_file, *options[1:], *dry_run)
+    assert output.startswith("no task matches, nothing ")
+    assert output.endswith(f"; looked at {looked_at}\n")
+    assert to_do(failed_file) == set()
+
+
 def test_reset_without_saying_what_is_refused(failed_file):
     result = CliRunner().invoke(cli, ["reset", str(failed_file)])
     assert (result.exit_code, "say which tasks" in result.output) == (2, True)
