@@ -4,12 +4,15 @@ That spares most questions to the database: which tasks are next, how many have 
 the user makes it forget what it knows, and look again.
 """
 
-from ..errors import ArgumentError
+import sqlite3
+
+from ..errors import ArgumentError, PhotometryError
 from ..status import STATUS
 from .attempts import Deaths
 from .handout import Handout
 from .tally import Tally
 
+_NOTHING_WRITTEN = (sqlite3.Error, PhotometryError)  # the store refused, and has rolled back
 _STARTED, _SKIPPED = int(STATUS.STARTED), int(STATUS.SKIPPED)
 
 
@@ -85,10 +88,9 @@ class Ledger:
         try:
             self.store.write(changes)
             self._follow(moves if len(moves) == 1 else _shortened(moves))
-        except Exception:
-            raise
-        except BaseException:  # interrupted: perhaps written, perhaps not
-            self.store.seen = -1
+        except BaseException as error:
+            if not isinstance(error, _NOTHING_WRITTEN):  # interrupted: perhaps written, perhaps not
+                self.store.seen = -1
             raise
 
     def _follow(self, moves):

@@ -2,20 +2,19 @@
 
 import json
 import logging
-import numbers
-import operator
 import os
 import sqlite3
 import time
-from pathlib import Path
 
 import msgspec
 
 from ..errors import ArgumentError, TryAgainError
 from ..status import STATUS
+from .arguments import priorities, summary_path, whole_number
 from .attempts import death, set_aside_changes
 from .check import check_header, check_todo_file, find_todo_file
 from .cleanup import cleanup_conditions, closing, forgiven, prepare, to_do_again
+from .closed import Closed
 from .constraints import LastConstraints
 from .journal import DURABILITIES
 from .ledger import Ledger
@@ -97,13 +96,13 @@ class TaskManager:
     ):
         self.conn, self._pid = None, os.getpid()
         conditions = cleanup_conditions(cleanup_constraints)
-        self.summary_interval = _whole_number("summary_interval", summary_interval)
-        self.backup_interval = None if backup_interval is None else _whole_number("backup_interval", backup_interval)
-        self.max_attempts = _whole_number("max_attempts", max_attempts)
+        self.summary_interval = whole_number("summary_interval", summary_interval)
+        self.backup_interval = None if backup_interval is None else whole_number("backup_interval", backup_interval)
+        self.max_attempts = whole_number("max_attempts", max_attempts)
         if durability not in DURABILITIES:
             raise ArgumentError(f"durability={durability!r}: expected one of {', '.join(DURABILITIES)}")
         self.logger = logging.getLogger(__name__)
-        self.todo_file, self.summary_file = find_todo_file(todo_file), _summary_path(summary)
+        self.todo_file, self.summary_file = find_todo_file(todo_file), summary_path(summary)
         self.run_info = {}
         self.summary_counter = self._results_since_backup = 0
         self._run = None
@@ -170,7 +169,7 @@ class TaskManager:
     def start_tasks(self, taskids):
         """Mark tasks as STARTED, all at once."""
         self._ledger.notice()
-        self._ledger.write([("status", [(_STARTED, taskid) for taskid in _ids(taskids)])])
+        self._ledger.write([("status", [(_STARTED, taskid) for taskid in priorities(taskids)])])
 
     def save_result(self, result):
         """Save the result of a task: its status, its diagnostics, and which other targets it makes SKIPPED.
@@ -199,7 +198,7 @@ class TaskManager:
     def release_tasks(self, taskids, why):
         """Take tasks back that were STARTED but not done, through no fault of theirs. No attempt is used up."""
         self._ledger.notice()
-        released = [taskid for taskid in _ids(taskids) if self._ledger.status(taskid) == _STARTED]
+        released = [taskid for taskid in priorities(taskids) if self._ledger.status(taskid) == _STARTED]
         if released:
             self.logger.info("%d tasks are to do again: %s", len(released), why)
             self._ledger.write([("status", [(None, taskid) for taskid in released])])
@@ -219,7 +218,7 @@ class TaskManager:
             True where it is to do again; False where it is set aside as ERROR, after ``max_attempts`` of these.
         """
         self._ledger.notice()
-        (taskid,) = _ids((taskid,))
+        (taskid,) = priorities((taskid,))
         status = self._ledger.status(taskid)
         row = death(
             taskid, info.pop("start", None) or time.time(), why, **{"run": self._run and self._run.number} | info
@@ -244,14 +243,14 @@ class TaskManager:
     def reset_tasks(self, taskids):
         """Put tasks back to "to do" as if they had never been tried; only the record of their attempts stays."""
         self._ledger.notice()
-        taskids = _ids(taskids)
+        taskids = priorities(taskids)
         self._ledger.write([*to_do_again(taskids), *forgiven(taskids)])
         self._ledger.deaths.forget()
 
     def retry_tasks(self, taskids, method=None, settings=None):
         """Put tasks back to "to do", perhaps with another method, or with settings of their own (see `overrides`)."""
         self._ledger.notice()
-        taskids = _ids(taskids)
+        taskids = priorities(taskids)
         changes = to_do_again(taskids)
         if method is not None:
             changes.append(("method", [(method, taskid) for taskid in taskids]))
@@ -267,7 +266,7 @@ class TaskManager:
         if not self._ledger.has_overrides:
             return {}
         sql = "SELECT settings FROM overrides WHERE priority = ?"
-        row = self._store.cursor.execute(sql, (taskid,)).fetchone()
+        row = self._store.cursor.execute(sql, priorities((taskid,))).fetchone()
         return json.loads(row[0]) if row else {}
 
     # --- the run -----------------------------------------------------------------------------------------------------
@@ -381,21 +380,5 @@ class TaskManager:
         if self.conn is not None:
             self.conn.close()
         self.conn = self.cursor = None
+        self._ledger = self._store = Closed(self.todo_file)
         self._lock.release()
-
-
-def _whole_number(name, value):
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 1:
-        raise ArgumentError(f"{name}={value!r}: expected a whole number, at least 1")
-    return int(value)
-
-
-def _summary_path(path):
-    if path is not None and not Path(path).absolute().parent.is_dir():
-        raise ArgumentError(f"summary={str(path)!r}: there is no such folder")
-    return path
-
-
-def _ids(taskids):
-    """Priorities as int, also where they come from an array."""
-    return [taskid if type(taskid) is int else operator.index(taskid) for taskid in taskids]

@@ -177,6 +177,10 @@ def _text(value):
 
 
 def _messages(errors):
-    if not errors:
-        return ()
-    return (_text(errors),) if isinstance(errors, str) else tuple(map(_text, errors))
+    """Each error as text, of one text or several: a list, an array, …"""
+    if errors is None or isinstance(errors, str):
+        return (_text(errors),) if errors else ()
+    try:
+        return tuple([_text(error) for error in errors if error is not None])
+    except TypeError:
+        raise ArgumentError(f"errors={errors!r}: expected a list of text") from None

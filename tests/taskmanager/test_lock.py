@@ -1,9 +1,11 @@
 """One owner per TODO-file."""
 
+import contextlib
 import errno
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -46,6 +48,16 @@ def test_a_second_owner_is_refused_with_host_process_and_time(todo_file, in_memo
     with pytest.raises(TodoFileError) as error:
         TaskManager(todo_file, load_into_memory=in_memory)
     assert f"in use by process {holder.pid} on {socket.gethostname()} since {since}" in str(error.value)
+
+
+def test_what_another_program_can_read_during_a_run_is_what_the_documentation_says(todo_file, in_memory, holder):
+    """docs/todo-file.md, "To look at it during a run"."""
+    with contextlib.closing(sqlite3.connect(f"file:{todo_file}?mode=ro", uri=True, timeout=0.1)) as conn:
+        if in_memory:
+            assert conn.execute("SELECT COUNT(*), COUNT(status) FROM todolist").fetchone() == (12, 0)
+        else:
+            with pytest.raises(sqlite3.OperationalError, match="database is locked"):
+                conn.execute("SELECT COUNT(*) FROM todolist")
 
 
 def test_the_same_process_cannot_open_it_twice_either(tm, todo_file, in_memory):

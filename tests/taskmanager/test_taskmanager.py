@@ -10,6 +10,7 @@ import pytest
 from todo_helpers import execute, make_result, make_row, make_rows, query, run_all, statuses
 
 from photometry import STATUS, TaskManager
+from photometry.errors import TodoFileError
 from photometry.taskmanager import create_todo
 
 TASK_KEYS = ["priority", "starid", "method", "sector", "camera", "ccd", "cadence", "datasource", "tmag"]
@@ -112,6 +113,12 @@ class TestHandingOut:
             with pytest.raises(ValueError, match=r"priority=99: .* no such task"):
                 tm.save_result(make_result({"priority": 99}, **details))
 
+    @pytest.mark.parametrize("taskid", ["x", "1", None, 1.0, [1]])
+    def test_what_is_no_priority_is_refused_by_name(self, tm, taskid):
+        for call in (tm.start_task, lambda p: tm.reset_tasks([p]), lambda p: tm.fail_attempt(p, "test")):
+            with pytest.raises(ValueError, match=r"^taskid=.*: expected a whole number, the priority of a task"):
+                call(taskid)
+
     def test_suspects_come_last_where_that_is_asked_for(self, tm):
         tm.start_tasks([1, 3])
         tm.fail_attempt(1, "signal 9")
@@ -187,6 +194,44 @@ class TestSavingResults:
     def test_errors_that_are_no_proper_text_are_stored_as_well_as_can_be(self, tm):
         tm.save_result(make_result(tm.get_task(), STATUS.ERROR, ["é \udcff", ValueError("x")]))
         assert diagnostics(tm, 1)["errors"] == "é ?\nx"
+
+    @pytest.mark.parametrize("when", ["before it is written", "after it is written"])
+    def test_a_result_that_was_interrupted_can_be_saved_again(self, tm, monkeypatch, when):
+        def interrupt(*args):
+            raise KeyboardInterrupt
+
+        task = tm.get_task()
+        tm.start_task(1)
+        with monkeypatch.context() as patch:
+            home, name = (tm._store, "_keep") if when == "before it is written" else (tm._ledger, "_follow")
+            patch.setattr(home, name, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                tm.save_result(make_result(task))
+        assert statuses(tm)[1] == (STATUS.STARTED if when == "before it is written" else STATUS.OK)
+        tm.save_result(make_result(task, STATUS.WARNING))
+        assert run_all(tm) == list(range(2, 13))
+        assert statuses(tm)[1] == STATUS.WARNING
+
+    @pytest.mark.parametrize(
+        ("errors", "expected"),
+        [
+            (np.array(["a", "b"]), "a\nb"),
+            (np.array([]), None),
+            (("a",), "a"),
+            ("a", "a"),
+            (["a", None], "a"),
+            ("", None),
+        ],
+    )
+    def test_errors_may_come_in_any_collection(self, tm, errors, expected):
+        result = make_result(tm.get_task())
+        result["details"]["errors"] = errors
+        tm.save_result(result)
+        assert diagnostics(tm, 1)["errors"] == expected
+
+    def test_errors_that_are_no_collection_are_refused(self, tm):
+        with pytest.raises(ValueError, match=r"^errors=5: expected a list of text"):
+            tm.save_result(make_result(tm.get_task(), errors=5))
 
     def test_a_second_result_replaces_the_first(self, tm):
         task = tm.get_task()
@@ -456,6 +501,30 @@ class TestOpening:
         tm.close()
         assert [path.name for path in todo_file.parent.iterdir()] == ["todo.sqlite"]
         assert todo_file.read_bytes()[18:20] == b"\1\1"  # no write-ahead log, https://www.sqlite.org/fileformat.html
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda tm: tm.get_task(),
+            lambda tm: tm.get_random_task(),
+            lambda tm: tm.get_number_tasks(camera=1),
+            lambda tm: tm.start_task(1),
+            lambda tm: tm.save_result(make_result({"priority": 1})),
+            lambda tm: tm.reset_tasks([1]),
+            lambda tm: tm.deaths(1),
+            lambda tm: tm.overrides(1),
+            lambda tm: tm.begin_run(),
+            lambda tm: tm.write_summary(),
+            lambda tm: tm.backup(),
+            lambda tm: tm.discard(),
+        ],
+    )
+    def test_a_closed_one_says_that_it_is_closed(self, tm, todo_file, call):
+        tm.close()
+        before = todo_file.read_bytes()
+        with pytest.raises(TodoFileError, match=r"todo.sqlite: this TaskManager is closed; open the file again"):
+            call(tm)
+        assert todo_file.read_bytes() == before
 
     def test_mode_of_the_file_is_kept(self, open_todo, todo_file):
         todo_file.chmod(0o660)
