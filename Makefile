@@ -18,8 +18,9 @@ $(READY): setup.cfg pyproject.toml
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version); takes a minute or two, only once ..."
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Could not make a virtual environment; on Debian and Ubuntu the package python3-venv is missing."; exit 2; }
-	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all,test]'
+	@{ $(BIN)/pip install --disable-pip-version-check --upgrade pip && \
+	   $(BIN)/pip install --disable-pip-version-check --editable '.[all,test]'; } > $(VENV)/install.log 2>&1 || \
+	  { tail -n 20 $(VENV)/install.log; echo "Installing failed; all of it is in $(VENV)/install.log"; exit 2; }
 	@touch $(READY)
 
 demo: $(READY)
