@@ -16,12 +16,25 @@ import time
 from pathlib import Path
 from typing import ClassVar
 
-from photometry.events import Arguments, BasePipeline, ConfigClass, Event, Framework, SharedEventQueue, SimpleEventQueue
+from photometry.events import (
+    Arguments,
+    BasePipeline,
+    ConfigClass,
+    Event,
+    Framework,
+    SharedEventQueue,
+    SimpleEventQueue,
+)
 from photometry.events.workers import WorkerPool
 
 ORIGINAL = {"put, in memory": 214e3, "put, shared": 4.9e3, "get and finish, shared": 11e3}
 ROUNDS = 3
-HEADER = ("SIMPLE  =                    T", "BITPIX  =                    8", "NAXIS   =                    0", "END")
+HEADER = (
+    "SIMPLE  =                    T",
+    "BITPIX  =                    8",
+    "NAXIS   =                    0",
+    "END",
+)
 PIPELINE = "event_table = {'next_file': ('nothing', None, None)}\ndef nothing(action, context): return action.args\n"
 
 
@@ -118,12 +131,20 @@ def idle_load(folder, seconds):
 
 def quiet(folder, **values):
     """A configuration for measuring."""
-    return ConfigClass(output_directory=str(folder), event_timeout=0.1, logger_config_file=None, **values)
+    return ConfigClass(
+        output_directory=str(folder), event_timeout=0.1, logger_config_file=None, **values
+    )
 
 
 def show(figures, name, value):
     """One line: ours, and the original's where there is one."""
-    figures.add(f"events, {name}", value, "events/s", limit="the original, as specified", bound=ORIGINAL.get(name))
+    figures.add(
+        f"events, {name}",
+        value,
+        "events/s",
+        limit="the original, as specified",
+        bound=ORIGINAL.get(name),
+    )
 
 
 def main():
@@ -151,20 +172,27 @@ def main():
         (folder / "nothing_pipeline.py").write_text(PIPELINE)
         shared = lambda: SharedEventQueue(folder / f"q-{time.monotonic_ns()}.sqlite")  # noqa: E731
         rounds = [
-            queue_rates(SimpleEventQueue, options.number, "in memory") | queue_rates(shared, options.number, "shared")
+            queue_rates(SimpleEventQueue, options.number, "in memory")
+            | queue_rates(shared, options.number, "shared")
             for _ in range(ROUNDS)
         ]
         for name in rounds[0]:
             show(figures, name, max(found[name] for found in rounds))
-        show(figures, "whole loop, in memory", framework_rate(folder, options.number, quiet(folder)))
+        show(
+            figures, "whole loop, in memory", framework_rate(folder, options.number, quiet(folder))
+        )
         config = quiet(folder, queue_file=str(folder / "loop.sqlite"))
-        show(figures, "whole loop, shared, 1 process", framework_rate(folder, options.number, config))
+        show(
+            figures, "whole loop, shared, 1 process", framework_rate(folder, options.number, config)
+        )
         pool = pool_rate(folder, options.number, options.workers)
         show(figures, f"whole loop, shared, {options.workers} processes", pool)
         for kind, file in (("in memory", None), ("shared", str(folder / "latency.sqlite"))):
             found = latencies(folder, options.settle, queue_file=file)
             middle, worst = 1e3 * statistics.median(found), 1e3 * max(found)
-            figures.add(f"file to first action beyond the settle time, {kind}, median", middle, "ms")
+            figures.add(
+                f"file to first action beyond the settle time, {kind}, median", middle, "ms"
+            )
             figures.add(f"file to first action beyond the settle time, {kind}, worst", worst, "ms")
         figures.add("idle `photometry watch`", idle_load(folder, options.idle), "% of a core")
     figures.write(options.json)

@@ -25,7 +25,12 @@ MIB, GIB = 2**20, 2**30
 LAYOUTS = {
     "ours: 8x8 pixels, all times": {"chunks": 8},
     "16x16 pixels, all times": {"chunks": 16},
-    "ours, shuffle + gzip 1": {"chunks": 8, "compression": "gzip", "compression_opts": 1, "shuffle": True},
+    "ours, shuffle + gzip 1": {
+        "chunks": 8,
+        "compression": "gzip",
+        "compression_opts": 1,
+        "shuffle": True,
+    },
     "ours, shuffle + lzf": {"chunks": 8, "compression": "lzf", "shuffle": True},
     "one frame per chunk": {"chunks": None},
 }
@@ -69,14 +74,22 @@ def note(figures, rates, copied, size):
     for workers, (frames, speed) in rates.items():
         name = f"prepare, images of {size} x {size} pixels, {workers} workers"
         figures.add(name, frames, "frames/s", limit=f"{min(rates)} workers", bound=one)
-        figures.add(f"{name}: bytes of the cube", speed, "GB/s", limit="copying the cube", bound=copied)
+        figures.add(
+            f"{name}: bytes of the cube", speed, "GB/s", limit="copying the cube", bound=copied
+        )
 
 
 def note_stamps(figures, milliseconds, n_times):
     """Reading a stamp in our layout beside the other layouts."""
     ours, *others = milliseconds.items()
     for name, value in others:
-        figures.add(f"reading 15x15 pixels at {n_times} times, {name}", value, "ms", limit="our layout", bound=ours[1])
+        figures.add(
+            f"reading 15x15 pixels at {n_times} times, {name}",
+            value,
+            "ms",
+            limit="our layout",
+            bound=ours[1],
+        )
 
 
 def make_images(folder, size, n_frames):
@@ -118,7 +131,10 @@ def measure_prepare(folder, workers):
     (cube,) = report.cubes
     size = cube.path.stat().st_size
     times = [*list(stages.values())[1:], seconds]
-    parts = ", ".join(f"{name} {end - begin:.1f} s" for (name, begin), end in zip(stages.items(), times, strict=True))
+    parts = ", ".join(
+        f"{name} {end - begin:.1f} s"
+        for (name, begin), end in zip(stages.items(), times, strict=True)
+    )
     print(
         f"prepare, {workers} workers: {cube.n_frames} frames in {seconds:.1f} s = {cube.n_frames / seconds:.2f} frames/s, "
         f"cube {size / GIB:.2f} GiB at {size / seconds / 1e9:.3f} GB/s; memory peak {peak.bytes / GIB:.2f} GiB ({parts})"
@@ -131,13 +147,15 @@ def measure_memory(folder, n_frames, workers, n_bands=2):
     from photometry.pixels import cubefile, cubepixels, prepare
     from photometry.pixels.ffi import read_frames
     from photometry.pixels.measureframes import background_model
-    from photometry.pixels.workers import Workers
+    from photometry.processes import Pool
 
     frames = [frame for path in sorted((folder / "ffi").iterdir()) for frame in read_frames(path)]
     frames = (frames * (n_frames // len(frames) + 1))[:n_frames]
     model = background_model(frames[0])
     mesh = np.full((n_frames, *model.mesh_shape), 100.0)
-    sky = cubepixels.Sky(model, mesh, np.zeros((n_frames, model.n_rings)), np.zeros(mesh.shape, dtype=bool))
+    sky = cubepixels.Sky(
+        model, mesh, np.zeros((n_frames, model.n_rings)), np.zeros(mesh.shape, dtype=bool)
+    )
     path = folder / "many"
     cubefile.write_skeleton(path, (n_frames, *frames[0].shape), {}, {})
     layout = cubefile.read_layout(path)
@@ -146,7 +164,7 @@ def measure_memory(folder, n_frames, workers, n_bands=2):
     shared = (path, layout, frames, sky, np.ones(n_frames, dtype=bool))
     with MemoryPeak() as peak:
         start = time.perf_counter()
-        with Workers(taken, _write, shared) as pool:
+        with Pool(taken, _write, shared) as pool:
             list(pool.as_done(range(n_bands * taken)))
         seconds = time.perf_counter() - start
     path.unlink()
@@ -185,7 +203,9 @@ def measure_stamps(folder, n_times, size=128):
 
     rng = np.random.default_rng(1)
     star = 100 + rng.exponential(50, (size, size))
-    values = (star + rng.standard_normal((n_times, size, size)) * np.sqrt(star / 1425)).astype(np.float32)
+    values = (star + rng.standard_normal((n_times, size, size)) * np.sqrt(star / 1425)).astype(
+        np.float32
+    )
     places = rng.integers(0, size - 15, (40, 2))
     print(f"reading flux of 15x15 pixels at {n_times} times, median of {len(places)} places:")
     medians = {}
@@ -197,7 +217,9 @@ def measure_stamps(folder, n_times, size=128):
             file.create_dataset("flux", data=values, **(layout | {"chunks": chunks}))
         seconds = []
         for row, column in places:
-            with h5py.File(path, "r", rdcc_nbytes=CHUNK_CACHE) as file:  # opened anew: nothing in HDF5's own cache
+            with h5py.File(
+                path, "r", rdcc_nbytes=CHUNK_CACHE
+            ) as file:  # opened anew: nothing in HDF5's own cache
                 dataset = file["flux"]
                 start = time.perf_counter()
                 stamp = dataset[:, row : row + 15, column : column + 15]

@@ -36,7 +36,9 @@ def nap(task):
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer tasks and rounds; a minute and a half")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer tasks and rounds; a minute and a half"
+    )
     parser.add_argument("--json", type=Path, help="write the figures there as well")
     parser.add_argument("--images", type=Path, help="draw the plot into this folder")
     options = parser.parse_args()
@@ -72,20 +74,41 @@ def measure_costs(figures, folder, quick):
 def measure_runs(figures, folder, quick, costs):
     """Whole runs of our own; returns {name: (no-op tasks/s, share of two workers with 10-ms tasks)}."""
     ours = {}
-    for name, mpi, aim in (("MPI", True, ("100,000", "98 %")), ("local processes", False, ("", ""))):
-        rounds = [run(folder, 150_000 if quick else 300_000, "noop", mpi=mpi) for _ in range(3 if mpi else 1)]
+    for name, mpi, aim in (
+        ("MPI", True, ("100,000", "98 %")),
+        ("local processes", False, ("", "")),
+    ):
+        rounds = [
+            run(folder, 150_000 if quick else 300_000, "noop", mpi=mpi)
+            for _ in range(3 if mpi else 1)
+        ]
         rate = max(one["rate"] for one in rounds)
         limit = {"limit": "the master's processor time alone", "bound": 1 / costs[1]}
-        figures.add(f"no-op tasks end to end, {name}, 2 workers", rate, "tasks/s", **limit, aim=aim[0])
+        figures.add(
+            f"no-op tasks end to end, {name}, 2 workers", rate, "tasks/s", **limit, aim=aim[0]
+        )
         used = min(one["cpu"] for one in rounds)
         figures.add(f"processor time of all processes per no-op task, {name}", 1e6 * used, "us")
-        rounds = [run(folder, 600 if quick else 2000, "bench_scheduler:nap", mpi=mpi) for _ in range(2)]
+        rounds = [
+            run(folder, 600 if quick else 2000, "bench_scheduler:nap", mpi=mpi) for _ in range(2)
+        ]
         busy = 100 * max(one["busy"] for one in rounds)
         figures.add(
-            f"10-ms tasks, time that 2 workers work, {name}", busy, "%", limit="all of it", bound=100, aim=aim[1]
+            f"10-ms tasks, time that 2 workers work, {name}",
+            busy,
+            "%",
+            limit="all of it",
+            bound=100,
+            aim=aim[1],
         )
         wall = 100 * max(one["rate"] for one in rounds) * NAP / WORKERS
-        figures.add(f"10-ms tasks, of the tasks that fit into the time, {name}", wall, "%", limit="all", bound=100)
+        figures.add(
+            f"10-ms tasks, of the tasks that fit into the time, {name}",
+            wall,
+            "%",
+            limit="all",
+            bound=100,
+        )
         ours[f"photometry, {name}"] = rate, wall / 100
     return ours
 
@@ -98,15 +121,34 @@ def run(folder, n_tasks, handler, *, mpi):
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir()
     make_todo(where / "todo.sqlite", n_tasks)
-    command = [sys.executable, "-m", "photometry", "run", str(where), "--handler", handler, "--quiet"]
-    launch = ["mpiexec", "-n", str(WORKERS + 1), *command] if mpi else [*command, "--workers", str(WORKERS)]
+    command = [
+        sys.executable,
+        "-m",
+        "photometry",
+        "run",
+        str(where),
+        "--handler",
+        handler,
+        "--quiet",
+    ]
+    launch = (
+        ["mpiexec", "-n", str(WORKERS + 1), *command]
+        if mpi
+        else [*command, "--workers", str(WORKERS)]
+    )
     before = os.times()
     subprocess.run(launch, check=True, env=os.environ | {"PYTHONPATH": str(HERE)})
     after = os.times()
     summary = json.loads((where / "lightcurves/summary.json").read_text(encoding="utf-8"))
     assert summary["OK"] == n_tasks
-    used = after.children_user + after.children_system - before.children_user - before.children_system
-    return {"rate": summary["rate"], "busy": share_of_work(where / "todo.sqlite"), "cpu": used / n_tasks}
+    used = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
+    return {
+        "rate": summary["rate"],
+        "busy": share_of_work(where / "todo.sqlite"),
+        "cpu": used / n_tasks,
+    }
 
 
 def share_of_work(todo_file):
@@ -128,9 +170,21 @@ def measure_dispatch(figures, quick):
 
     outcomes = [simulate(1000, 0.1, 30_000 if quick else 100_000) for _ in range(3)]
     busy = max(outcome.busy for outcome in outcomes)
-    figures.add("dispatch alone, 1,000 workers, 100-ms tasks: workers busy", 100 * busy, "%", limit="all", bound=100)
+    figures.add(
+        "dispatch alone, 1,000 workers, 100-ms tasks: workers busy",
+        100 * busy,
+        "%",
+        limit="all",
+        bound=100,
+    )
     cpu = min(outcome.cpu for outcome in outcomes)
-    figures.add("dispatch alone, its processor time per task", 1e6 * cpu, "us", limit="what feeds them", bound=100.0)
+    figures.add(
+        "dispatch alone, its processor time per task",
+        1e6 * cpu,
+        "us",
+        limit="what feeds them",
+        bound=100.0,
+    )
 
 
 def draw(figures, costs, images, quick):
@@ -143,12 +197,16 @@ def draw(figures, costs, images, quick):
     for seconds in (0.01, 0.1, 1.0, 10.0, 100.0):
         rates, fed = [], 0
         for n in numbers:
-            n_tasks = max((20 if quick else 50) * n, 20_000) if seconds > 0.05 else max(60 * n, 100_000)
+            n_tasks = (
+                max((20 if quick else 50) * n, 20_000) if seconds > 0.05 else max(60 * n, 100_000)
+            )
             outcome = simulate(n, seconds, n_tasks, per_message=costs[0], per_task=costs[1])
             rates.append(outcome.rate)
             fed = n if outcome.busy >= 0.95 else fed
         curves[f"tasks of {seconds:g} s"] = (numbers, rates)
-        figures.add(f"workers that one master keeps 95 % busy, tasks of {seconds:g} s", fed, "of 10,000")
+        figures.add(
+            f"workers that one master keeps 95 % busy, tasks of {seconds:g} s", fed, "of 10,000"
+        )
     if images is not None:
         path = images / "one-master.png"
         limit = ([numbers[0], numbers[-1]], [1 / costs[1]] * 2)
@@ -156,7 +214,9 @@ def draw(figures, costs, images, quick):
             path, curves | {"the master's processor time": limit}, ideals=["the master's processor time"],
             xlabel="workers", ylabel="tasks per second", title="How far one master goes (simulated workers, measured master)",
         )  # fmt: skip
-        figures.plots.append((path.name, "Tasks per second against workers; where a line bends, one master ends."))
+        figures.plots.append(
+            (path.name, "Tasks per second against workers; where a line bends, one master ends.")
+        )
 
 
 # --- peers ---------------------------------------------------------------------------------------------------------------
@@ -183,7 +243,9 @@ def compare(figures, ours, folder, quick):
     print()
     for name, noop, busy, survives in rows[1:]:
         if noop is not None:
-            figures.add(f"no-op tasks, {name}", noop, "tasks/s", limit="ours with MPI", bound=reference)
+            figures.add(
+                f"no-op tasks, {name}", noop, "tasks/s", limit="ours with MPI", bound=reference
+            )
             figures.add(
                 f"10-ms tasks, of those that fit into the time, {name}",
                 100 * busy,
@@ -198,7 +260,13 @@ def ask(name, folder, quick):
     """(no-op tasks/s, share of two workers) of a peer, in a process of its own; None where it is not installed."""
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)
-    command = [sys.executable, str(HERE / "scheduler_peers.py"), name, str(answer), *(["--quick"] if quick else [])]
+    command = [
+        sys.executable,
+        str(HERE / "scheduler_peers.py"),
+        name,
+        str(answer),
+        *(["--quick"] if quick else []),
+    ]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     done = subprocess.run(command, timeout=300, cwd=folder, **quiet)
     if answer.exists():

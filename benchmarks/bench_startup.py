@@ -16,14 +16,19 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported: one thread, as the workers of a run have
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before numpy is imported: one thread, as the workers of a run have
 
 STARTS = {  # what is printed -> (arguments of Python, aim)
     "python, nothing": (["-c", "pass"], ""),
     "import photometry": (["-c", "import photometry"], "0.5"),
     "photometry --help": (["-m", "photometry", "--help"], "0.3"),
     "photometry run --help": (["-m", "photometry", "run", "--help"], ""),
-    "a worker, ready to do photometry": (["-c", "import photometry.scheduler.mpi, photometry.target"], ""),
+    "a worker, ready to do photometry": (
+        ["-c", "import photometry.scheduler.mpi, photometry.target"],
+        "",
+    ),
 }
 
 
@@ -43,7 +48,13 @@ def main():
     if shutil.which("strace"):
         for name, (arguments, _) in STARTS.items():
             calls, failed = file_calls(arguments)
-            figures.add(f"file system calls: {name}", calls, "calls", limit="of which find nothing", bound=failed)
+            figures.add(
+                f"file system calls: {name}",
+                calls,
+                "calls",
+                limit="of which find nothing",
+                bound=failed,
+            )
     measure_memory(figures, 1000 if options.quick else options.targets)
     figures.write(options.json)
 
@@ -58,9 +69,21 @@ def seconds_of(arguments):
 def file_calls(arguments):
     """(number of system calls that name a file, how many of them found none) of one start."""
     with tempfile.NamedTemporaryFile("r", suffix=".strace") as table:
-        command = ["strace", "-f", "-c", "-e", "trace=%file", "-o", table.name, sys.executable, *arguments]
+        command = [
+            "strace",
+            "-f",
+            "-c",
+            "-e",
+            "trace=%file",
+            "-o",
+            table.name,
+            sys.executable,
+            *arguments,
+        ]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        total = re.search(r"^\s*100\.00\s+\S+\s+\d*\s+(\d+)\s+(\d*)\s+total$", table.read(), re.MULTILINE)
+        total = re.search(
+            r"^\s*100\.00\s+\S+\s+\d*\s+(\d+)\s+(\d*)\s+total$", table.read(), re.MULTILINE
+        )
     return int(total[1]), int(total[2] or 0)
 
 
@@ -73,8 +96,17 @@ def measure_memory(figures, n_targets):
 
     with tempfile.TemporaryDirectory() as name:
         folder, me, memory = Path(name), psutil.Process(), []
-        truth = simulate_target_pixel_files(folder, TargetPixelSettings(targets=1, times=50, seed=3, tmag_min=9))
-        place = {"sector": 1, "camera": 1, "ccd": 1, "cadence": 120, "datasource": "tpf", "method": None}
+        truth = simulate_target_pixel_files(
+            folder, TargetPixelSettings(targets=1, times=50, seed=3, tmag_min=9)
+        )
+        place = {
+            "sector": 1,
+            "camera": 1,
+            "ccd": 1,
+            "cadence": 120,
+            "datasource": "tpf",
+            "method": None,
+        }
         task = {"priority": 1, "starid": int(truth["starid"][0]), **place}
         for _ in range(n_targets):
             photometry(task, input_folder=folder, output_folder=folder)

@@ -21,7 +21,9 @@ import tempfile
 import time
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy is imported: one thread, as the workers of a run have
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before numpy is imported: one thread, as the workers of a run have
 
 STEPS = {  # what is printed -> function whose cumulative time it is
     "read the pixels": ("read_target_pixel_file", "stamp_from_cube"),
@@ -39,7 +41,9 @@ ROUNDS = 3
 def main():
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer targets and frames, one round less of the peers")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer targets and frames, one round less of the peers"
+    )
     parser.add_argument("--targets", type=int, default=6)
     parser.add_argument("--times", type=int, default=20_000)
     parser.add_argument("--frames", type=int, default=1300)
@@ -58,7 +62,9 @@ def main():
         tasks = make_files(folder / "plain", options.targets, options.times)
         compress_files(folder / "plain", folder / "gzipped")
         for kind, aim in (("plain", "10"), ("gzipped", "5")):
-            rate = measure_ours(figures, f"2-minute files, {kind}", folder / kind, tasks, settings, aim)
+            rate = measure_ours(
+                figures, f"2-minute files, {kind}", folder / kind, tasks, settings, aim
+            )
             measure_bounds(figures, kind, folder / kind, rate)
         measure_peers(figures, folder / "plain", folder / "peers")
         tasks = make_cube(folder / "cube", options.frames)
@@ -76,8 +82,17 @@ def make_files(folder, n_targets, n_times):
 
     settings = TargetPixelSettings(targets=n_targets, times=n_times, seed=3, tmag_min=8)
     truth = simulate_target_pixel_files(folder, settings)
-    place = {"sector": 1, "camera": 1, "ccd": 1, "cadence": 120, "datasource": "tpf", "method": None}
-    return [{"priority": i, "starid": int(starid), **place} for i, starid in enumerate(truth["starid"])]
+    place = {
+        "sector": 1,
+        "camera": 1,
+        "ccd": 1,
+        "cadence": 120,
+        "datasource": "tpf",
+        "method": None,
+    }
+    return [
+        {"priority": i, "starid": int(starid), **place} for i, starid in enumerate(truth["starid"])
+    ]
 
 
 def compress_files(plain, gzipped):
@@ -93,11 +108,25 @@ def make_cube(folder, n_frames):
     from photometry.pixels.prepare import prepare
     from photometry.simulate.fullframe import simulate_full_frames
 
-    simulation = simulate_full_frames(folder, size=64, n_frames=round(n_frames / 0.955), stars=40, seed=3)
+    simulation = simulate_full_frames(
+        folder, size=64, n_frames=round(n_frames / 0.955), stars=40, seed=3
+    )
     prepare(folder)
-    place = {"sector": 1, "camera": 1, "ccd": 1, "cadence": 1800, "datasource": "ffi", "method": None}
-    stars = [(int(star["starid"]), float(star["tmag"])) for star in simulation.stars if star["tmag"] >= 8]
-    return [{"priority": i, "starid": starid, "tmag": tmag, **place} for i, (starid, tmag) in enumerate(stars)]
+    place = {
+        "sector": 1,
+        "camera": 1,
+        "ccd": 1,
+        "cadence": 1800,
+        "datasource": "ffi",
+        "method": None,
+    }
+    stars = [
+        (int(star["starid"]), float(star["tmag"])) for star in simulation.stars if star["tmag"] >= 8
+    ]
+    return [
+        {"priority": i, "starid": starid, "tmag": tmag, **place}
+        for i, (starid, tmag) in enumerate(stars)
+    ]
 
 
 # --- ours ----------------------------------------------------------------------------------------------------------------
@@ -133,7 +162,9 @@ def measure_cold(figures, folder, tasks, settings):
         seconds.append(time.perf_counter() - start)
     seconds.sort()
     middle = seconds[len(seconds) // 2]
-    figures.add("targets, image cube, cold, by the clock (median)", 1 / middle, "targets/s", aim="25")
+    figures.add(
+        "targets, image cube, cold, by the clock (median)", 1 / middle, "targets/s", aim="25"
+    )
 
 
 def forget(path):
@@ -159,7 +190,9 @@ def print_shares(run):
     for (_, _, function), values in pstats.Stats(profile).stats.items():
         spent[function] = spent.get(function, 0) + values[3]
     for step, functions in STEPS.items():
-        print(f"{100 * sum(spent.get(function, 0) for function in functions) / spent['photometry']:8.1f} %  {step}")
+        print(
+            f"{100 * sum(spent.get(function, 0) for function in functions) / spent['photometry']:8.1f} %  {step}"
+        )
 
 
 # --- bounds and peers ----------------------------------------------------------------------------------------------------
@@ -167,7 +200,7 @@ def print_shares(run):
 
 def measure_bounds(figures, kind, folder, rate):
     """How many files a second could be read from memory, and decompressed, if nothing else were done."""
-    from photometry import gzipped
+    from photometry.files import gzip_reader
 
     paths = sorted(folder.glob("*_tp.fits*"))
 
@@ -179,7 +212,7 @@ def measure_bounds(figures, kind, folder, rate):
 
     def decompress():
         for path in paths:
-            with open(path, "rb") as raw, gzipped.reader(raw) as file:
+            with open(path, "rb") as raw, gzip_reader(raw) as file:
                 while file.read(2**20):
                     pass
 
@@ -188,7 +221,9 @@ def measure_bounds(figures, kind, folder, rate):
         *([("decompressing", decompress)] if kind == "gzipped" else []),
     ]:
         bound = len(paths) / min(timed(work)[1] for _ in range(ROUNDS))
-        figures.add(f"share of the bound, {kind}: {name}", rate, "targets/s", limit=name, bound=bound)
+        figures.add(
+            f"share of the bound, {kind}: {name}", rate, "targets/s", limit=name, bound=bound
+        )
 
 
 def measure_peers(figures, folder, output):
@@ -196,7 +231,10 @@ def measure_peers(figures, folder, output):
     output.mkdir()
     paths = sorted(folder.glob("*_tp.fits"))
     ours = next(figure.value for figure in figures.found if "plain, of processor" in figure.name)
-    for name, function, some in (("lightkurve", with_lightkurve, paths), ("photutils", with_photutils, paths[:1])):
+    for name, function, some in (
+        ("lightkurve", with_lightkurve, paths),
+        ("photutils", with_photutils, paths[:1]),
+    ):
         try:
             function(some[0], output)
         except ImportError:
@@ -207,7 +245,9 @@ def measure_peers(figures, folder, output):
             timed(lambda function=function, some=some: [function(path, output) for path in some])[1]
             for _ in range(rounds)
         )
-        figures.add(f"targets, plain, {name}", len(some) / seconds, "targets/s", limit="ours", bound=ours)
+        figures.add(
+            f"targets, plain, {name}", len(some) / seconds, "targets/s", limit="ours", bound=ours
+        )
 
 
 def with_lightkurve(path, output):
@@ -215,7 +255,9 @@ def with_lightkurve(path, output):
     import lightkurve
 
     pixels = lightkurve.TessTargetPixelFile(str(path), quality_bitmask="none")
-    pixels.to_lightcurve(method="aperture", aperture_mask="pipeline").to_fits(output / path.name, overwrite=True)
+    pixels.to_lightcurve(method="aperture", aperture_mask="pipeline").to_fits(
+        output / path.name, overwrite=True
+    )
 
 
 def with_photutils(path, output):
@@ -228,7 +270,12 @@ def with_photutils(path, output):
         flux, error = file[1].data["FLUX"], file[1].data["FLUX_ERR"]
     middle = ((flux.shape[2] - 1) / 2, (flux.shape[1] - 1) / 2)
     aperture = CircularAperture(middle, 2.5)
-    sums = np.array([aperture.do_photometry(image, error=sigma) for image, sigma in zip(flux, error, strict=True)])
+    sums = np.array(
+        [
+            aperture.do_photometry(image, error=sigma)
+            for image, sigma in zip(flux, error, strict=True)
+        ]
+    )
     np.save(output / path.stem, sums)
 
 

@@ -42,16 +42,30 @@ CONSTRAINTS = {
     "20000 stars": {"starid": None},
 }
 DETAILS = {
-    "mean_flux": 1234.5678, "variance": 1.23e-6, "variability": 1.2345, "rms_hour": 1.234e-4, "ptp": 2.345e-4,
-    "pos_centroid": (1024.123, 512.456), "contamination": 0.0123, "mask_size": 14, "edge_flux": 12.345,
-    "stamp": (500, 515, 1000, 1015), "stamp_resizes": 0,
-}  # fmt: skip
+    "mean_flux": 1234.5678,
+    "variance": 1.23e-6,
+    "variability": 1.2345,
+    "rms_hour": 1.234e-4,
+    "ptp": 2.345e-4,
+    "pos_centroid": (1024.123, 512.456),
+    "contamination": 0.0123,
+    "mask_size": 14,
+    "edge_flux": 12.345,
+    "stamp": (500, 515, 1000, 1015),
+    "stamp_resizes": 0,
+}
 
 
 def make_todo(path, n_rows, seed=1):
     """Targets sorted by magnitude, on all cameras, a third of them secondary targets in target pixel files."""
     rng = np.random.default_rng(seed)
-    kinds = [("starid", "i8"), ("sector", "i2"), ("datasource", "U14"), ("camera", "i1"), ("ccd", "i1")]
+    kinds = [
+        ("starid", "i8"),
+        ("sector", "i2"),
+        ("datasource", "U14"),
+        ("camera", "i1"),
+        ("ccd", "i1"),
+    ]
     rows = np.zeros(n_rows, [*kinds, ("cadence", "i2"), ("tmag", "f8"), ("cbv_area", "i2")])
     rows["starid"] = rng.permutation(n_rows) + 100_000_000
     rows["sector"], rows["cbv_area"] = 1, 111
@@ -62,8 +76,21 @@ def make_todo(path, n_rows, seed=1):
     create_todo(path, rows)
 
 
-ATTEMPT = {"host": "node0123", "rank": 17, "start": 1.7e9, "end": 1.7e9 + 1, "seconds": 1.0, "peak_memory": 123456789.0}
-RESULT = {"status": STATUS.OK, "method_used": "aperture", "time": 1.0, "worker_wait_time": 0.1, "details": {}}
+ATTEMPT = {
+    "host": "node0123",
+    "rank": 17,
+    "start": 1.7e9,
+    "end": 1.7e9 + 1,
+    "seconds": 1.0,
+    "peak_memory": 123456789.0,
+}
+RESULT = {
+    "status": STATUS.OK,
+    "method_used": "aperture",
+    "time": 1.0,
+    "worker_wait_time": 0.1,
+    "details": {},
+}
 
 
 def lightcurve_name(starid, cadence):
@@ -75,7 +102,9 @@ def as_result(task, full=False, attempt=False):
     """What a worker sends back; made in place, because that is not the work of the TaskManager."""
     task.update(RESULT)
     if full:
-        task["details"] = DETAILS | {"filepath_lightcurve": lightcurve_name(task["starid"], task["cadence"])}
+        task["details"] = DETAILS | {
+            "filepath_lightcurve": lightcurve_name(task["starid"], task["cadence"])
+        }
     if attempt:
         task["attempt"] = ATTEMPT
     return task
@@ -154,7 +183,12 @@ def raw_connection(path):
 def raw_file_connection(path):
     """On disk, with a write-ahead log."""
     conn = sqlite3.connect(path)
-    for pragma in ("foreign_keys = ON", "locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = NORMAL"):
+    for pragma in (
+        "foreign_keys = ON",
+        "locking_mode = EXCLUSIVE",
+        "journal_mode = WAL",
+        "synchronous = NORMAL",
+    ):
         conn.execute(f"PRAGMA {pragma}")
     return conn
 
@@ -227,14 +261,20 @@ def measure_rates(path):
     for name, options in {
         "memory": {"load_into_memory": True, "backup_interval": None},
         "file": {"load_into_memory": False},
-        "memory, each record fsynced": {"load_into_memory": True, "durability": "record", "backup_interval": None},
+        "memory, each record fsynced": {
+            "load_into_memory": True,
+            "durability": "record",
+            "backup_interval": None,
+        },
     }.items():
         n = STRETCH if "fsync" in name else N_TIMED
         with open_copy(path, **options) as tm:
             rates[name] = rate(lambda n, tm=tm: do_tasks(tm, n), n)
             rates[name + ", full results"] = rate(lambda n, tm=tm: do_tasks(tm, n, full=True), n)
             rates[name + ", batched"] = rate(lambda n, tm=tm: do_groups(tm, n), n)
-            rates[name + ", batched, full results"] = rate(lambda n, tm=tm: do_groups(tm, n, full=True), n)
+            rates[name + ", batched, full results"] = rate(
+                lambda n, tm=tm: do_groups(tm, n, full=True), n
+            )
             rates[name + ", batched, full results, attempts"] = rate(
                 lambda n, tm=tm: do_groups(tm, n, full=True, attempt=True), n
             )
@@ -257,7 +297,9 @@ def measure_first_and_last(path, n_rows):
             if "priority" in constraints:
                 constraints = {"priority": chosen.tolist()}
             if "starid" in constraints:
-                sql = f"SELECT starid FROM todolist WHERE priority IN ({', '.join(map(str, chosen))})"
+                sql = (
+                    f"SELECT starid FROM todolist WHERE priority IN ({', '.join(map(str, chosen))})"
+                )
                 constraints = {"starid": [row[0] for row in tm.conn.execute(sql)]}
             first = rate(lambda n, tm=tm, c=constraints: do_tasks(tm, n, **c), n, time.process_time)
             finish(tm, n, constraints)
@@ -314,7 +356,9 @@ def open_copy(path, **options):
     """A TaskManager of a fresh copy of the file."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         copy = Path(folder) / "todo.sqlite"
-        os.link(path, copy) if options.get("load_into_memory") else copy.write_bytes(path.read_bytes())
+        os.link(path, copy) if options.get("load_into_memory") else copy.write_bytes(
+            path.read_bytes()
+        )
         with TaskManager(copy, **options) as tm:
             yield tm
 
@@ -325,7 +369,9 @@ def open_copy(path, **options):
 def raw_name(name):
     """What a rate is compared with."""
     ends = ("batched", "full results")
-    return ", ".join(["raw", "file" if "file" in name else "memory", *[end for end in ends if end in name]])
+    return ", ".join(
+        ["raw", "file" if "file" in name else "memory", *[end for end in ends if end in name]]
+    )
 
 
 def report(n_rows, path):
@@ -338,7 +384,9 @@ def report(n_rows, path):
     for name, value in rates.items():
         print(f"{name:52} {value:9.0f} {value / rates[raw_name(name)]:7.2f}")
     for end in ("", ", full results"):
-        print(f"journal costs {1 - rates['memory' + end] / rates['memory, no journal' + end]:.0%}{end}")
+        print(
+            f"journal costs {1 - rates['memory' + end] / rates['memory, no journal' + end]:.0%}{end}"
+        )
     print(f"\n{'CPU us per task':24} {'first rows':>10} {'last rows':>10} {'ratio':>6}")
     cost = measure_first_and_last(path, n_rows)
     for name, (first, last) in cost.items():
@@ -368,22 +416,41 @@ def note(figures, found):
     figures.add(f"cost of the journal, {rows}", journal, "%", aim="at most 25 %")
     worst = max(last / first for first, last in found["cost"].values())
     figures.add(
-        f"cost of the last rows over that of the first, worst constraints, {rows}", worst, "times", aim="at most 1.2"
+        f"cost of the last rows over that of the first, worst constraints, {rows}",
+        worst,
+        "times",
+        aim="at most 1.2",
     )
-    figures.add(f"longest start + save + get, with backups, {rows}", found["stalls_ms"]["with"], "ms", aim="at most 50")
-    figures.add(f"memory when opened, {rows}", found["life"]["bytes_per_row"], "bytes/row", aim="less than 250")
+    figures.add(
+        f"longest start + save + get, with backups, {rows}",
+        found["stalls_ms"]["with"],
+        "ms",
+        aim="at most 50",
+    )
+    figures.add(
+        f"memory when opened, {rows}",
+        found["life"]["bytes_per_row"],
+        "bytes/row",
+        aim="less than 250",
+    )
 
 
 def draw(figures, images, sizes, folder):
     """Cost of a task against the number of rows, and of opening."""
     from figures import plot_costs
 
-    costs = {"get + start + save, first rows": [], "get + start + save, last rows": [], "opening, for each row": []}
+    costs = {
+        "get + start + save, first rows": [],
+        "get + start + save, last rows": [],
+        "opening, for each row": [],
+    }
     for n_rows in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             make_todo(Path(name) / "todo.sqlite", n_rows)
             begin = time.process_time()
-            with open_copy(Path(name) / "todo.sqlite", load_into_memory=True, backup_interval=None) as tm:
+            with open_copy(
+                Path(name) / "todo.sqlite", load_into_memory=True, backup_interval=None
+            ) as tm:
                 opening = time.process_time() - begin
                 first = rate(lambda n, tm=tm: do_tasks(tm, n), STRETCH * 2, time.process_time)
                 finish(tm, STRETCH * 2, {})
@@ -393,19 +460,32 @@ def draw(figures, images, sizes, folder):
             costs[label].append(1e6 * cost)
     path = images / "taskmanager-cost.png"
     plot_costs(
-        path, {label: (sizes, cost) for label, cost in costs.items()}, xlabel="rows of the TODO-file",
-        ylabel="processor time (us)", title="What a task costs the TaskManager, in memory, with its journal",
-    )  # fmt: skip
-    figures.plots.append((path.name, "Processor time per task against the number of rows: constant means slope 0."))
+        path,
+        {label: (sizes, cost) for label, cost in costs.items()},
+        xlabel="rows of the TODO-file",
+        ylabel="processor time (us)",
+        title="What a task costs the TaskManager, in memory, with its journal",
+    )
+    figures.plots.append(
+        (path.name, "Processor time per task against the number of rows: constant means slope 0.")
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
-    parser.add_argument("--quick", action="store_true", help="100,000 rows, and only the rates, the costs and the plot")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="100,000 rows, and only the rates, the costs and the plot",
+    )
     parser.add_argument("--json", type=Path, help="write the figures there as well")
-    parser.add_argument("--images", type=Path, help="draw the cost against the number of rows into this folder")
-    parser.add_argument("--folder", type=Path, help="where to work (default: the folder for temporary files)")
+    parser.add_argument(
+        "--images", type=Path, help="draw the cost against the number of rows into this folder"
+    )
+    parser.add_argument(
+        "--folder", type=Path, help="where to work (default: the folder for temporary files)"
+    )
     args = parser.parse_args()
     from figures import Figures, print_load
 

@@ -22,7 +22,10 @@ CASES = [(30, 15), (30, 10), (90, 15), (90, 10), (240, 15), (240, 10), (27, 2)] 
 DURATIONS = np.linspace(0.05, 0.2, 10)
 PERIOD_MIN = 0.5
 SNR = 12.0
-ROUNDS, ENOUGH = 5, 5.0  # the best of 5 times counts, or of as many as take 5 seconds: others may use the machine
+ROUNDS, ENOUGH = (
+    5,
+    5.0,
+)  # the best of 5 times counts, or of as many as take 5 seconds: others may use the machine
 
 
 def light_curve(days, minutes, seed=1):
@@ -88,7 +91,12 @@ def our_tls(times, flux, threads):
     result = transit_periodogram(times, flux, threads=threads)
     best = result.best
     signal = fit_transit(
-        times, flux, None, period=result.period[best], t0=result.transit_time[best], duration=result.duration[best]
+        times,
+        flux,
+        None,
+        period=result.period[best],
+        t0=result.transit_time[best],
+        duration=result.duration[best],
     )
     return signal.period, result.sde, len(result.period)
 
@@ -162,7 +170,9 @@ def main():
         for name, function, threads, against in SEARCHES:
             row = run(name, function, threads, days, minutes)
             reference.setdefault((name, threads), row["seconds"])
-            row["ratio"] = reference.get((against, threads), reference.get((against, 1))) / row["seconds"]
+            row["ratio"] = (
+                reference.get((against, threads), reference.get((against, 1))) / row["seconds"]
+            )
             rows.append(row)
             print(
                 f"{name:28}{threads:8d}{row['seconds']:8.3f} s{row['ratio']:7.1f}x{row['megabytes']:7.0f} MB{row['n_periods']:10d}"
@@ -178,7 +188,9 @@ def note(figures, rows):
     for row in rows:
         name = f"{row['search']}, {row['threads']} threads, {row['days']} d at {row['minutes']} min"
         against = next(
-            other for own, _, threads, other in SEARCHES if (own, threads) == (row["search"], row["threads"])
+            other
+            for own, _, threads, other in SEARCHES
+            if (own, threads) == (row["search"], row["threads"])
         )
         if against != row["search"]:
             rate = 1 / row["seconds"]

@@ -37,9 +37,14 @@ class Figures:
         """Note a figure and print it; returns its value."""
         figure = Figure(name, float(value), unit, **others)
         self.found.append(figure)
-        ratio = "" if figure.ratio is None else f"  {figure.ratio:7.2f} of {figure.limit} ({number(figure.bound)})"
+        ratio = (
+            ""
+            if figure.ratio is None
+            else f"  {figure.ratio:7.2f} of {figure.limit} ({number(figure.bound)})"
+        )
         print(
-            f"{name:64} {number(value):>10} {unit:12}{ratio}{'  aim: ' + figure.aim if figure.aim else ''}", flush=True
+            f"{name:64} {number(value):>10} {unit:12}{ratio}{'  aim: ' + figure.aim if figure.aim else ''}",
+            flush=True,
         )
         return value
 
@@ -47,9 +52,12 @@ class Figures:
         """Write all of them as JSON; nothing where ``path`` is None."""
         if path is not None:
             content = {
-                "command": self.command, "load": os.getloadavg()[0], "cores": os.cpu_count(),
-                "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in self.found], "plots": self.plots,
-            }  # fmt: skip
+                "command": self.command,
+                "load": os.getloadavg()[0],
+                "cores": os.cpu_count(),
+                "figures": [asdict(figure) | {"ratio": figure.ratio} for figure in self.found],
+                "plots": self.plots,
+            }
             Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -68,7 +76,9 @@ def best(measure, rounds=3):
 
 def print_load():
     """Say how busy the machine is: what else runs takes its share."""
-    print(f"# {time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before it began")
+    print(
+        f"# {time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before it began"
+    )
 
 
 def slope(sizes, costs):
@@ -96,7 +106,9 @@ def plot_costs(path, curves, *, xlabel, ylabel, title, ideals=()):
         if label in ideals:
             axes.loglog(sizes, costs, "--", color="0.5", lw=1, label=label)
         else:
-            axes.loglog(sizes, costs, "o-", ms=4, lw=1.4, label=f"{label}: slope {slope(sizes, costs):+.2f}")
+            axes.loglog(
+                sizes, costs, "o-", ms=4, lw=1.4, label=f"{label}: slope {slope(sizes, costs):+.2f}"
+            )
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
     axes.grid(which="major", alpha=0.3)
     axes.legend(fontsize=8)

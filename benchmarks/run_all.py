@@ -33,9 +33,15 @@ def main():
     """Run, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--only", nargs="+", choices=QUICK, default=list(QUICK), help="only these; the page is not written"
+        "--only",
+        nargs="+",
+        choices=QUICK,
+        default=list(QUICK),
+        help="only these; the page is not written",
     )
-    parser.add_argument("--to", type=Path, default=HERE.parent / "docs", help="folder of benchmarks.md [docs]")
+    parser.add_argument(
+        "--to", type=Path, default=HERE.parent / "docs", help="folder of benchmarks.md [docs]"
+    )
     options = parser.parse_args()
     begin, found, failed = time.time(), {}, []
     with tempfile.TemporaryDirectory() as folder:
@@ -46,9 +52,14 @@ def main():
                 found[name] = json.loads(answer.read_text(encoding="utf-8"))
             else:
                 failed.append(name)
-    print(f"\nall in {time.time() - begin:.0f} s" + (f"; these failed: {', '.join(failed)}" if failed else ""))
+    print(
+        f"\nall in {time.time() - begin:.0f} s"
+        + (f"; these failed: {', '.join(failed)}" if failed else "")
+    )
     if not failed and len(found) == len(QUICK):
-        (options.to / "benchmarks.md").write_text(page(found, time.time() - begin), encoding="utf-8")
+        (options.to / "benchmarks.md").write_text(
+            page(found, time.time() - begin), encoding="utf-8"
+        )
         print(f"written: {options.to / 'benchmarks.md'}")
     sys.exit(1 if failed else 0)
 
@@ -56,7 +67,14 @@ def main():
 def run(name, answer, images):
     """Run one benchmark; returns whether it went well."""
     draws = ["--images", str(images)] if name in DRAWS else []
-    command = [sys.executable, str(HERE / f"bench_{name}.py"), *QUICK[name][1], "--json", str(answer), *draws]
+    command = [
+        sys.executable,
+        str(HERE / f"bench_{name}.py"),
+        *QUICK[name][1],
+        "--json",
+        str(answer),
+        *draws,
+    ]
     return subprocess.run(command, env=os.environ | {"PYTHONWARNINGS": "ignore"}).returncode == 0
 
 
@@ -73,7 +91,10 @@ def page(found, seconds):
     ]
     for name, content in found.items():
         lines += ["", f"## {QUICK[name][0]}", "", f"Again, and longer: `{content['command']}`", ""]
-        lines += ["| figure | value | limit, or what it stands beside | ratio | aim |", "|---|---|---|---|---|"]
+        lines += [
+            "| figure | value | limit, or what it stands beside | ratio | aim |",
+            "|---|---|---|---|---|",
+        ]
         lines += map(row, content["figures"])
         for image, text in content["plots"]:
             lines += ["", f"![{text}](images/{image})", "", text]

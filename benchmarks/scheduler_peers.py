@@ -14,9 +14,16 @@ from pathlib import Path
 WORKERS = 2
 NAP = 0.01  # s
 TASK = {
-    "priority": 0, "starid": 25155310, "sector": 1, "camera": 4, "ccd": 1, "cadence": 120, "datasource": "tpf",
-    "method": None, "tmag": 10.5,
-}  # fmt: skip
+    "priority": 0,
+    "starid": 25155310,
+    "sector": 1,
+    "camera": 4,
+    "ccd": 1,
+    "cadence": 120,
+    "datasource": "tpf",
+    "method": None,
+    "tmag": 10.5,
+}
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,11 @@ def futures_processes(chunk):
         from concurrent.futures import ProcessPoolExecutor
 
         with ProcessPoolExecutor(WORKERS) as pool:
-            return rates(lambda function, todo: list(pool.map(function, todo, chunksize=chunk)), n_noop, n_nap)
+            return rates(
+                lambda function, todo: list(pool.map(function, todo, chunksize=chunk)),
+                n_noop,
+                n_nap,
+            )
 
     return measure
 
@@ -71,7 +82,15 @@ def futures_mpi(chunk):
 
         answer = Path("mpi-answer.json")
         inside = [__file__, "--inside-mpi", str(answer), str(chunk), str(n_noop), str(n_nap)]
-        command = ["mpiexec", "-n", str(WORKERS + 1), sys.executable, "-m", "mpi4py.futures", *inside]
+        command = [
+            "mpiexec",
+            "-n",
+            str(WORKERS + 1),
+            sys.executable,
+            "-m",
+            "mpi4py.futures",
+            *inside,
+        ]
         subprocess.run(command, check=True)
         return json.loads(answer.read_text(encoding="utf-8"))
 
@@ -83,7 +102,9 @@ def inside_mpi(answer, chunk, n_noop, n_nap):
 
     with MPIPoolExecutor() as pool:
         found = rates(
-            lambda function, todo: list(pool.map(function, todo, chunksize=int(chunk))), int(n_noop), int(n_nap)
+            lambda function, todo: list(pool.map(function, todo, chunksize=int(chunk))),
+            int(n_noop),
+            int(n_nap),
         )
     Path(answer).write_text(json.dumps(found), encoding="utf-8")
 
@@ -95,7 +116,11 @@ def dask(n_noop, n_nap):
         LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        return rates(lambda function, todo: client.gather(client.map(function, todo, pure=False)), n_noop, n_nap)
+        return rates(
+            lambda function, todo: client.gather(client.map(function, todo, pure=False)),
+            n_noop,
+            n_nap,
+        )
 
 
 def parsl(n_noop, n_nap):
@@ -105,9 +130,14 @@ def parsl(n_noop, n_nap):
     from parsl.providers import LocalProvider
 
     provider = LocalProvider(init_blocks=1, max_blocks=1)
-    executor = HighThroughputExecutor(max_workers_per_node=WORKERS, address="127.0.0.1", provider=provider)
+    executor = HighThroughputExecutor(
+        max_workers_per_node=WORKERS, address="127.0.0.1", provider=provider
+    )
     with parsl.load(Config(executors=[executor], run_dir="parsl", usage_tracking=0)):
-        apps = {function: parsl.python_app(function) for function in (self_contained_noop, self_contained_nap)}
+        apps = {
+            function: parsl.python_app(function)
+            for function in (self_contained_noop, self_contained_nap)
+        }
         named = {noop: apps[self_contained_noop], nap: apps[self_contained_nap]}
 
         def do(function, todo):
@@ -151,7 +181,13 @@ PEERS = (
     Peer("mpi4py.futures", "task by task", "no", 10_000, futures_mpi(1)),
     Peer("mpi4py.futures, chunks", "of 100, chosen by hand", "no", 100_000, futures_mpi(100)),
     Peer("concurrent.futures", "task by task", "no", 10_000, futures_processes(1)),
-    Peer("concurrent.futures, chunks", "of 100, chosen by hand", "no", 100_000, futures_processes(100)),
+    Peer(
+        "concurrent.futures, chunks",
+        "of 100, chosen by hand",
+        "no",
+        100_000,
+        futures_processes(100),
+    ),
     Peer("dask.distributed", "map", "no", 4000, dask),
     Peer("parsl", "high-throughput executor", "only with checkpoints, off by default", 3000, parsl),
     Peer("HyperQueue", "programs", "only with a journal, off by default", 1000, hyperqueue),

@@ -16,7 +16,8 @@ from photometry.scheduler.worker import FLUSH_SECONDS
 from photometry.status import STATUS
 
 LATENCY = 50e-6  # s; a small message between two nodes, software and polling included; the wire takes 2 to 20 us of it
-MPI_SECONDS = 8e-6  # s of the master for one MPI message, probe and receive or send, beside its pickling
+# s of the master for one MPI message, probe and receive or send, beside its pickling
+MPI_SECONDS = 8e-6
 
 
 class ListSource:
@@ -52,9 +53,16 @@ class ListSource:
 
 
 TASK = {
-    "priority": 0, "starid": 25155310, "sector": 1, "camera": 4, "ccd": 1, "cadence": 120, "datasource": "tpf",
-    "method": None, "tmag": 10.5,
-}  # fmt: skip
+    "priority": 0,
+    "starid": 25155310,
+    "sector": 1,
+    "camera": 4,
+    "ccd": 1,
+    "cadence": 120,
+    "datasource": "tpf",
+    "method": None,
+    "tmag": 10.5,
+}
 
 
 @dataclass
@@ -91,17 +99,26 @@ def simulate(n_workers, seconds, n_tasks, *, source=None, per_message=0.0, per_t
         cost = per_message + per_task * len(results or ())
         now, master = max(now, arrival) + cost, master + cost
         start = time.process_time()
-        actions = dispatch.joined(number, now) if results is None else dispatch.results(number, results, now=now)
+        actions = (
+            dispatch.joined(number, now)
+            if results is None
+            else dispatch.results(number, results, now=now)
+        )
         cpu += time.process_time() - start
         for action in actions:
             if isinstance(action, Send):
-                for done, finished in _do(workers[action.worker], action.tasks, seconds, now + LATENCY):
+                for done, finished in _do(
+                    workers[action.worker], action.tasks, seconds, now + LATENCY
+                ):
                     heapq.heappush(arriving, (finished + LATENCY, next(order), action.worker, done))
     dispatch.commit()
     worked = [worker for worker in workers if worker.first is not None]
     spans = sum(worker.free - worker.first for worker in worked)
     return Outcome(
-        dispatch.counts["saved"] / now, sum(worker.work for worker in worked) / spans, master / now, cpu / n_tasks
+        dispatch.counts["saved"] / now,
+        sum(worker.work for worker in worked) / spans,
+        master / now,
+        cpu / n_tasks,
     )
 
 
@@ -149,7 +166,9 @@ def _drain(dispatch, n_workers, seconds):
     while sends := [action for action in sent if isinstance(action, Send)]:
         sent = []
         for send in sends:
-            answer = pickle.dumps((RESULTS, [_result(task, seconds) for task in send.tasks], []), -1)
+            answer = pickle.dumps(
+                (RESULTS, [_result(task, seconds) for task in send.tasks], []), -1
+            )
             now += seconds * len(send.tasks) / n_workers
             start = clock()
             message = pickle.loads(answer)
@@ -165,6 +184,18 @@ def _drain(dispatch, n_workers, seconds):
 
 
 def _result(task, seconds):
-    attempt = {"rank": 1, "start": 1.7e9 + task["priority"], "end": 1.7e9, "seconds": seconds, "peak_memory": 1e8}
-    done = {"status": STATUS.OK, "method_used": "noop", "details": {}, "time": seconds, "worker_wait_time": 1e-6}
+    attempt = {
+        "rank": 1,
+        "start": 1.7e9 + task["priority"],
+        "end": 1.7e9,
+        "seconds": seconds,
+        "peak_memory": 1e8,
+    }
+    done = {
+        "status": STATUS.OK,
+        "method_used": "noop",
+        "details": {},
+        "time": seconds,
+        "worker_wait_time": 1e-6,
+    }
     return {**task, **done, "attempt": attempt}

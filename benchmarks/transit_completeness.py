@@ -22,7 +22,11 @@ SNR_RANGE = (3.0, 20.0)
 TOLERANCE = 0.01
 SDE = 7.0
 STARS = {  # file, planets to mask: period, t0, duration to mask (days); minutes to bin to
-    "WASP-126, TESS": ("lc/tess2018206045859-s0001-0000000025155310-0120-s_lc.fits", [(3.2888, 1327.520, 0.18)], 10),
+    "WASP-126, TESS": (
+        "lc/tess2018206045859-s0001-0000000025155310-0120-s_lc.fits",
+        [(3.2888, 1327.520, 0.18)],
+        10,
+    ),
     "K2-3, K2": (
         "lc/EPIC201367065.csv",
         [(10.0546, 1980.416, 0.2), (24.643, 1979.282, 0.25), (44.56, 1993.227, 0.25)],
@@ -58,7 +62,11 @@ def inject(lc, rng):
     while True:
         period = float(np.exp(rng.uniform(np.log(0.8), np.log(baseline / 3))))
         axis = 4.2 * period ** (2 / 3) * rng.uniform(0.8, 1.25)
-        orbit = {"period": period, "t0": lc.times[0] + rng.uniform(0, period), "semi_major_axis": axis}
+        orbit = {
+            "period": period,
+            "t0": lc.times[0] + rng.uniform(0, period),
+            "semi_major_axis": axis,
+        }
         impact = inclination_of_impact(rng.uniform(0, 0.8), axis)
         dip = 1 - transit_flux(separation(lc.times, inclination=impact, **orbit), 0.03, 0.45, 0.2)
         transits = np.unique(np.rint((lc.times[dip > 0] - orbit["t0"]) / period))
@@ -67,7 +75,11 @@ def inject(lc, rng):
     relative = lc.fluxes / np.median(lc.fluxes)
     sigma = np.median(np.abs(np.diff(relative))) / (0.6745 * np.sqrt(2))
     snr = rng.uniform(*SNR_RANGE)
-    return flatten(lc.with_fluxes(relative * (1 - dip * snr * sigma / np.sqrt(np.sum(dip**2))))), period, snr
+    return (
+        flatten(lc.with_fluxes(relative * (1 - dip * snr * sigma / np.sqrt(np.sum(dip**2))))),
+        period,
+        snr,
+    )
 
 
 def searches():
@@ -146,7 +158,9 @@ def report(rows):
     for name in names:
         for detected in (False, True) if "BLS" not in name else (False,):
             right = recovered(rows, name, detected)
-            cells = [right[(snr >= low) & (snr < high)].mean() for low, high in itertools.pairwise(edges)]
+            cells = [
+                right[(snr >= low) & (snr < high)].mean() for low, high in itertools.pairwise(edges)
+            ]
             label = name + (", SDE >= 7" if detected else "")
             seconds = sum(row["seconds"][name] for row in rows[2:])
             print(
@@ -170,7 +184,9 @@ def half(snr, right):
     """S/N at which a logistic curve through the recoveries is at one half (maximum likelihood on a grid)"""
     centre, width = np.meshgrid(np.linspace(2, 15, 261), np.linspace(0.1, 4, 40), indexing="ij")
     argument = (snr - centre[..., None]) / width[..., None]
-    likelihood = np.where(right, -np.log1p(np.exp(-argument)), -np.log1p(np.exp(argument))).sum(axis=-1)
+    likelihood = np.where(right, -np.log1p(np.exp(-argument)), -np.log1p(np.exp(argument))).sum(
+        axis=-1
+    )
     return centre.flat[np.argmax(likelihood)]
 
 
@@ -197,8 +213,15 @@ def plot(rows, path):
             color=colour,
             label=name,
         )
-    axes.set(xlabel="signal-to-noise of the injected planet", ylabel="recovered, period within 1 % (%)", ylim=(-2, 104))
-    axes.set_title(f"{len(rows)} planets in the noise of TESS and K2 (running mean of {width})", fontsize="medium")
+    axes.set(
+        xlabel="signal-to-noise of the injected planet",
+        ylabel="recovered, period within 1 % (%)",
+        ylim=(-2, 104),
+    )
+    axes.set_title(
+        f"{len(rows)} planets in the noise of TESS and K2 (running mean of {width})",
+        fontsize="medium",
+    )
     axes.legend(frameon=False, loc="lower right")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -208,7 +231,9 @@ def plot(rows, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--planets", type=int, default=200)
-    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument(
+        "--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data"
+    )
     parser.add_argument("--plot", help="write completeness against signal-to-noise to this file")
     parser.add_argument("--json", help="write all results to this file")
     args = parser.parse_args()

@@ -12,7 +12,9 @@ _HOMES = {
     "TaskManager": "taskmanager",
     "build_constraints": "taskmanager",
     "photometry": "target",
-    **dict.fromkeys(("events", "lightcurve", "methods", "pixels", "simulate", "taskmanager", "transits"), ""),
+    **dict.fromkeys(
+        ("events", "lightcurve", "methods", "pixels", "simulate", "taskmanager", "transits"), ""
+    ),
 }
 
 __all__ = ["STATUS", "Lightcurve", "TaskManager", "__version__", "build_constraints", "photometry"]

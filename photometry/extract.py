@@ -12,7 +12,12 @@ from .pixels.cubestamp import max_resizes
 HALO_TMAG = 6.0  # mag; only stars as bright are switched to halo photometry
 HALO_EDGE = 0.01  # share of the expected flux on the edge of the stamp, above which they are
 SWITCHED = "Automatically switched to Halo photometry"
-ZERO_POINT = {"TESS": 20.54, "Kepler": 25.1, "K2": 25.1}  # mag of 1 e-/s; Kepler: 1.74e5 e-/s at magnitude 12
+# mag of 1 e-/s; Kepler: 1.74e5 e-/s at magnitude 12
+ZERO_POINT = {
+    "TESS": 20.54,
+    "Kepler": 25.1,
+    "K2": 25.1,
+}
 
 
 def extract(source, method=None):
@@ -33,7 +38,9 @@ def extract(source, method=None):
     if method is None and not is_secondary(stamp) and needs_halo(stamp, extraction, complete):
         halo = get_method("halo")(stamp, source.settings)
         resizes = extraction.stamp_resizes
-        extraction = dataclasses.replace(halo, stamp_resizes=resizes, errors=(*halo.errors, SWITCHED))
+        extraction = dataclasses.replace(
+            halo, stamp_resizes=resizes, errors=(*halo.errors, SWITCHED)
+        )
     return stamp, good, extraction
 
 
@@ -52,7 +59,9 @@ def grow(source, method):
     if getattr(method, "fixed_stamp", False):
         return stamp, good, extraction, True
     resizes = 0
-    while resizes < max_resizes(stamp.target.tmag) and (area := source.larger(stamp, extraction.mask)):
+    while resizes < max_resizes(stamp.target.tmag) and (
+        area := source.larger(stamp, extraction.mask)
+    ):
         resizes += 1
         stamp, good = source.make(area)
         extraction = method(stamp, source.settings)

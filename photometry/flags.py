@@ -62,7 +62,13 @@ FOUND = _table(  # what this package finds in full-frame images, above the bits 
     (24, ("BadFrame", "empty, smeared or displaced image; always with ManualExclude")),
     (25, ("HighBackground", "the background of the whole image is far above its usual level")),
     (26, ("BackgroundJump", "the background of this target jumps against the times around it")),
-    (27, ("HighLocalBackground", "the background of this target is far above its usual level: scattered light")),
+    (
+        27,
+        (
+            "HighLocalBackground",
+            "the background of this target is far above its usual level: scattered light",
+        ),
+    ),
 )
 CUBE_PIXELS = _table(  # of single pixels in an image cube
     (0, ("NoData", "the image has no value here (NaN)")),
@@ -99,7 +105,10 @@ def decode(value, flags="TESS"):
     """
     known = {flag.bit: flag for flag in FLAGS[flags]}
     bits = [1 << i for i in range(int(value).bit_length()) if int(value) >> i & 1]
-    return [known.get(bit, Flag(bit, "Unknown", f"bit {bit} has no meaning that we know of")) for bit in bits]
+    return [
+        known.get(bit, Flag(bit, "Unknown", f"bit {bit} has no meaning that we know of"))
+        for bit in bits
+    ]
 
 
 DEFAULT_NAMES = {
@@ -108,7 +117,9 @@ DEFAULT_NAMES = {
     " NoData ThrusterFiring",
 }
 DEFAULT_NAMES["K2"] = DEFAULT_NAMES["Kepler"]
-DEFAULT_BITMASK = {mission: bitmask(names.split(), mission) for mission, names in DEFAULT_NAMES.items()}
+DEFAULT_BITMASK = {
+    mission: bitmask(names.split(), mission) for mission, names in DEFAULT_NAMES.items()
+}
 # times with one of these bits do not count as good; TESS: 1|2|4|8|32|64|128|4096
 
 # The missions' pipelines give no flux at these times although the pixels have values: the background is not known then. So it

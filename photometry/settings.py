@@ -30,10 +30,13 @@ class ApertureSettings(Section):
     mask: Literal["own", "pipeline"] = Field(
         "own", description="our own pixel mask, or the one in the target pixel file"
     )
-    threshold: float = Field(0.8, gt=0, description="cut above the mode of the sum image, in units of its MAD")
+    threshold: float = Field(
+        0.8, gt=0, description="cut above the mode of the sum image, in units of its MAD"
+    )
     min_pixels: int = Field(4, ge=1, description="smaller clusters of pixels are no mask")
     saturation_limit: float | None = Field(
-        None, description="mag; masks of brighter stars follow saturated columns; none: 7 for TESS, 11.5 for Kepler"
+        None,
+        description="mag; masks of brighter stars follow saturated columns; none: 7 for TESS, 11.5 for Kepler",
     )
 
 
@@ -41,7 +44,8 @@ class PsfSettings(Section):
     """Methods ``psf`` and ``linpsf``."""
 
     prf: str | None = Field(
-        None, description="folder with the mission's PRF files; none: an analytic PRF, fitted to the stars of the stamp"
+        None,
+        description="folder with the mission's PRF files; none: an analytic PRF, fitted to the stars of the stamp",
     )
 
 
@@ -57,9 +61,13 @@ class PhotometrySettings(Section):
     """All settings that change a light curve."""
 
     good_quality: int | None = Field(
-        None, ge=0, description="times with one of these quality bits are not good; none: flags.DEFAULT_BITMASK"
+        None,
+        ge=0,
+        description="times with one of these quality bits are not good; none: flags.DEFAULT_BITMASK",
     )
-    faint_limit: float = Field(18.0, description="mag; fainter stars of the catalogue are not looked at")
+    faint_limit: float = Field(
+        18.0, description="mag; fainter stars of the catalogue are not looked at"
+    )
     aperture: ApertureSettings = ApertureSettings()
     psf: PsfSettings = PsfSettings()
     output: OutputSettings = OutputSettings()
@@ -92,7 +100,9 @@ def _merged(values, changes):
     both = dict(values)
     for name, value in changes.items():
         both[name] = (
-            _merged(both[name], value) if isinstance(value, dict) and isinstance(both.get(name), dict) else value
+            _merged(both[name], value)
+            if isinstance(value, dict) and isinstance(both.get(name), dict)
+            else value
         )
     return both
 
@@ -100,26 +110,50 @@ def _merged(values, changes):
 class RunSettings(Section):
     """How a run is carried out; nothing in it changes a light curve."""
 
-    task_timeout: float | None = Field(3600.0, gt=0, description="s; time limit of one task, none: no limit")
-    task_timeouts: dict[str, float] = Field({}, description="s; time limits of single methods, by name")
-    max_attempts: int = Field(3, ge=1, description="a task that took its worker down this often is set aside")
-    isolate: bool = Field(False, description="run each task in a child process, so that a crash costs only that task")
-    recycle: int | None = Field(None, ge=1, description="replace the process that does the tasks after so many")
-    grace: float = Field(60.0, ge=0, description="s that running tasks get to end after a request to stop")
-    time_limit: str | None = Field(None, description="the run is over by then: a duration, or 'auto'")
-    closing_time: float = Field(60.0, ge=0, description="s kept free before the time limit, for saving and closing")
-    durability: Literal["process", "second", "record"] = Field("process", description="what a saved result survives")
-    in_memory: bool = Field(True, description="work on a copy of the TODO-file in memory, with a journal beside it")
+    task_timeout: float | None = Field(
+        3600.0, gt=0, description="s; time limit of one task, none: no limit"
+    )
+    task_timeouts: dict[str, float] = Field(
+        {}, description="s; time limits of single methods, by name"
+    )
+    max_attempts: int = Field(
+        3, ge=1, description="a task that took its worker down this often is set aside"
+    )
+    isolate: bool = Field(
+        False, description="run each task in a child process, so that a crash costs only that task"
+    )
+    recycle: int | None = Field(
+        None, ge=1, description="replace the process that does the tasks after so many"
+    )
+    grace: float = Field(
+        60.0, ge=0, description="s that running tasks get to end after a request to stop"
+    )
+    time_limit: str | None = Field(
+        None, description="the run is over by then: a duration, or 'auto'"
+    )
+    closing_time: float = Field(
+        60.0, ge=0, description="s kept free before the time limit, for saving and closing"
+    )
+    durability: Literal["process", "second", "record"] = Field(
+        "process", description="what a saved result survives"
+    )
+    in_memory: bool = Field(
+        True, description="work on a copy of the TODO-file in memory, with a journal beside it"
+    )
     backup_interval: int | None = Field(
         10_000, ge=1, description="results after which the TODO-file on disk is renewed"
     )
-    summary_interval: int = Field(200, ge=1, description="results after which the summary is renewed")
+    summary_interval: int = Field(
+        200, ge=1, description="results after which the summary is renewed"
+    )
 
 
 class Settings(BaseSettings):
     """All settings. From the environment: ``PHOTOMETRY_RUN__GRACE=30``, ``PHOTOMETRY_PHOTOMETRY__APERTURE__MASK=own``."""
 
-    model_config = SettingsConfigDict(env_prefix="PHOTOMETRY_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PHOTOMETRY_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
 
     photometry: PhotometrySettings = PhotometrySettings()
     run: RunSettings = RunSettings()
@@ -161,7 +195,9 @@ def _checked(model, values):
     try:
         return model(**values)
     except ValidationError as error:
-        raise SettingsError("; ".join(_sentence(model, problem) for problem in error.errors())) from None
+        raise SettingsError(
+            "; ".join(_sentence(model, problem) for problem in error.errors())
+        ) from None
 
 
 def _sentence(model, problem):

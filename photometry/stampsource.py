@@ -40,7 +40,9 @@ class StampSource:
         good : (n_times,) bool array, times of good quality
         """
         stamp = self._from_cube(area) if self._is_cube else self._from_file()
-        stamp = with_stars(stamp, self.catalog or catalog_for(stamp, self.folder), self.settings.faint_limit)
+        stamp = with_stars(
+            stamp, self.catalog or catalog_for(stamp, self.folder), self.settings.faint_limit
+        )
         good = good_times(stamp, self.settings.good_quality)
         return dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good)), good
 
@@ -70,4 +72,6 @@ class StampSource:
         refuse_other_target(path, self.task, {"starid": stamp.target.starid, **found})
         if self.task["starid"] == stamp.target.starid:
             return stamp
-        return with_target(stamp, self.task["starid"], self.catalog or catalog_for(stamp, self.folder))
+        return with_target(
+            stamp, self.task["starid"], self.catalog or catalog_for(stamp, self.folder)
+        )

@@ -17,7 +17,9 @@ from .status import STATUS
 MADE = (STATUS.OK, STATUS.WARNING)  # a light curve is written for these
 
 
-def photometry(task, *, input_folder, output_folder, settings=None, method=None, plot=False, catalog=None):
+def photometry(
+    task, *, input_folder, output_folder, settings=None, method=None, plot=False, catalog=None
+):
     """Make the light curve of one target.
 
     Parameters
@@ -45,9 +47,16 @@ def photometry(task, *, input_folder, output_folder, settings=None, method=None,
     extraction = judge(extraction, stamp, good)
     details = diagnostics(stamp, extraction, good)
     if extraction.status in MADE:
-        details["filepath_lightcurve"] = write_lightcurve(output_folder, stamp, extraction, settings)
+        details["filepath_lightcurve"] = write_lightcurve(
+            output_folder, stamp, extraction, settings
+        )
         if plot:
-            plot_target(Path(output_folder, plot_path(details["filepath_lightcurve"])), stamp, extraction, good)
+            plot_target(
+                Path(output_folder, plot_path(details["filepath_lightcurve"])),
+                stamp,
+                extraction,
+                good,
+            )
     return {
         **task,
         "status": extraction.status,
@@ -73,5 +82,7 @@ def judge(extraction, stamp, good):
         return dataclasses.replace(extraction, status=STATUS.SKIPPED)
     if extraction.status is STATUS.OK and not np.isfinite(extraction.flux[good]).any():
         sentence = f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
-        return dataclasses.replace(extraction, status=STATUS.WARNING, errors=(*extraction.errors, sentence))
+        return dataclasses.replace(
+            extraction, status=STATUS.WARNING, errors=(*extraction.errors, sentence)
+        )
     return extraction

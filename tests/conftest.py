@@ -16,7 +16,9 @@ def pytest_sessionfinish(session, exitstatus):
     Tests marked ``external`` need a program that no package registry has.
     """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = [report for report in reporter.stats.get("skipped", []) if "external" not in report.keywords]
+    skipped = [
+        report for report in reporter.stats.get("skipped", []) if "external" not in report.keywords
+    ]
     if os.environ.get("PHOTOMETRY_NO_SKIPS") and skipped and exitstatus == 0:
         reporter.write_line("PHOTOMETRY_NO_SKIPS is set, but tests were skipped", red=True)
         session.exitstatus = 1
@@ -36,7 +38,9 @@ def make_tpf():
     return write_tpf
 
 
-def write_tpf(path, flux, *, starid=1234, sector=5, camera=2, ccd=3, tmag=10.0, cadence=120, **changes):
+def write_tpf(
+    path, flux, *, starid=1234, sector=5, camera=2, ccd=3, tmag=10.0, cadence=120, **changes
+):
     """Write a target pixel file as SPOC does; ``changes`` replace columns, or the image APERTURE.
 
     flux : (n_times, n_rows, n_columns) array, e-/s. Detector column of its first pixel is 45, row 100; pixel (2, 2)
@@ -57,7 +61,9 @@ def write_tpf(path, flux, *, starid=1234, sector=5, camera=2, ccd=3, tmag=10.0, 
         "POS_CORR2": np.zeros(n_times),
         "APERTURE": np.full(shape, 3),
     } | changes
-    aperture = fits.ImageHDU(data.pop("APERTURE").astype("i4"), name="APERTURE", header=_wcs_header())
+    aperture = fits.ImageHDU(
+        data.pop("APERTURE").astype("i4"), name="APERTURE", header=_wcs_header()
+    )
     primary = {
         "TELESCOP": "TESS",
         "TICID": starid,
@@ -67,9 +73,15 @@ def write_tpf(path, flux, *, starid=1234, sector=5, camera=2, ccd=3, tmag=10.0, 
         "CCD": ccd,
     }
     primary |= {"RA_OBJ": 100.0, "DEC_OBJ": -30.0, "TESSMAG": tmag, "TEFF": None}
-    table = fits.BinTableHDU.from_columns([_column(name, values) for name, values in data.items()], name="PIXELS")
-    table.header.update({"TIMEDEL": cadence / 86400, "BJDREFI": 2457000, "INT_TIME": 1.98, "NUM_FRM": cadence // 2})
-    fits.HDUList([fits.PrimaryHDU(header=fits.Header(primary)), table, aperture]).writeto(path, overwrite=True)
+    table = fits.BinTableHDU.from_columns(
+        [_column(name, values) for name, values in data.items()], name="PIXELS"
+    )
+    table.header.update(
+        {"TIMEDEL": cadence / 86400, "BJDREFI": 2457000, "INT_TIME": 1.98, "NUM_FRM": cadence // 2}
+    )
+    fits.HDUList([fits.PrimaryHDU(header=fits.Header(primary)), table, aperture]).writeto(
+        path, overwrite=True
+    )
     return path
 
 
@@ -90,5 +102,12 @@ def _wcs_header():
         "CRVAL1": 100.0,
         "CRVAL2": -30.0,
     }
-    header |= {"CDELT1": -scale, "CDELT2": scale, "PC1_1": 1.0, "PC1_2": 0.0, "PC2_1": 0.0, "PC2_2": 1.0}
+    header |= {
+        "CDELT1": -scale,
+        "CDELT2": scale,
+        "PC1_1": 1.0,
+        "PC1_2": 0.0,
+        "PC2_1": 0.0,
+        "PC2_2": 1.0,
+    }
     return fits.Header(header | {"CRVAL1P": 45, "CRVAL2P": 100})

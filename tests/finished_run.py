@@ -20,7 +20,11 @@ def target_pixel_files(folder, make_tpf, n=6, n_times=20):
     folder.mkdir(exist_ok=True)
     rows = []
     for starid in range(101, 101 + n):
-        make_tpf(folder / f"tess2018206045859-s0005-{starid:016d}-0120-s_tp.fits", star_image(n_times), starid=starid)
+        make_tpf(
+            folder / f"tess2018206045859-s0005-{starid:016d}-0120-s_tp.fits",
+            star_image(n_times),
+            starid=starid,
+        )
         row = {"starid": starid, "sector": 5, "camera": 2, "ccd": 3, "cadence": 120}
         rows.append(row | {"datasource": "tpf", "tmag": starid / 10})
     create_todo(folder / "todo.sqlite", rows)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PIPELINE = [sys.executable, str(ROOT / "run_scripts" / "run_pipeline.py")]
-MPIEXEC = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+MPIEXEC = shutil.which(
+    "mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+)
 ENGINES = {
     "serial": ([*PIPELINE], ["--workers", "0"]),
     "processes": ([*PIPELINE], ["--workers", "2"]),
@@ -25,7 +27,9 @@ def environment(**more):
 def photometry(*words, timeout=120, **kwargs):
     """``photometry VERB ...`` as a finished process with its output as text."""
     words = [sys.executable, "-m", "photometry", *map(str, words)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=environment(), **kwargs)
+    return subprocess.run(
+        words, capture_output=True, text=True, timeout=timeout, env=environment(), **kwargs
+    )
 
 
 def pipeline_command(engine, *words):
@@ -37,4 +41,6 @@ def pipeline_command(engine, *words):
 def run_pipeline(engine, *words, timeout=120, env=None):
     """run_pipeline.py with one of the ENGINES as a finished process with its output as text."""
     command = pipeline_command(engine, *words)
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(**(env or {})))
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env=environment(**(env or {}))
+    )

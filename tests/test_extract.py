@@ -47,7 +47,9 @@ def task(starid, **others):
 def test_an_image_cube_gives_a_light_curve_with_the_flux_of_the_truth(simulated, tmp_path):
     simulation, folder = simulated
     star = simulation.truth()[8]
-    result = photometry(task(star["starid"], method="linpsf"), input_folder=folder, output_folder=tmp_path)
+    result = photometry(
+        task(star["starid"], method="linpsf"), input_folder=folder, output_folder=tmp_path
+    )
     assert result["status"] is STATUS.OK
     assert result["method_used"] == "linpsf"
     assert result["details"]["mean_flux"] == pytest.approx(star["flux"], rel=0.02)
@@ -72,14 +74,18 @@ def test_a_mask_at_the_edge_makes_the_stamp_grow_until_it_is_inside(simulated):
         mask[40:75, 60:80] = True
         found = aperture(stamp, settings)
         row, column = stamp.row, stamp.column
-        return dataclasses.replace(found, mask=mask[row : row + stamp.shape[0], column : column + stamp.shape[1]])
+        return dataclasses.replace(
+            found, mask=mask[row : row + stamp.shape[0], column : column + stamp.shape[1]]
+        )
 
     from photometry.extract import grow
 
     simulation, folder = simulated
     near = np.hypot(simulation.stars["row"] - 57, simulation.stars["column"] - 25)
     star = simulation.stars[int(np.argmin(near))]
-    stamp, _, extraction, complete = grow(StampSource(task(int(star["starid"])), folder, SETTINGS), broad)
+    stamp, _, extraction, complete = grow(
+        StampSource(task(int(star["starid"])), folder, SETTINGS), broad
+    )
     assert complete
     assert extraction.stamp_resizes > 0
     assert not extraction.mask[0].any()

@@ -35,13 +35,25 @@ def test_bits_are_those_of_lightkurve(mission):
     utils = pytest.importorskip("lightkurve.utils")
     theirs = {"TESS": utils.TessQualityFlags, "Kepler": utils.KeplerQualityFlags}[mission]
     ours = {flag.name.lower(): flag.bit for flag in FLAGS[mission]}
-    same = {"impulsiveoutlier", "safemode", "coarsepoint", "earthpoint", "attitudetweak", "manualexclude", "desat"}
+    same = {
+        "impulsiveoutlier",
+        "safemode",
+        "coarsepoint",
+        "earthpoint",
+        "attitudetweak",
+        "manualexclude",
+        "desat",
+    }
     same |= (
         {"argabrightening", "discontinuity", "straylight"}
         if mission == "TESS"
         else {"nofinepoint", "thrusterfiring", "nodata"}
     )
-    bits = {name.lower(): getattr(theirs, name) for name in dir(theirs) if isinstance(getattr(theirs, name), int)}
+    bits = {
+        name.lower(): getattr(theirs, name)
+        for name in dir(theirs)
+        if isinstance(getattr(theirs, name), int)
+    }
     assert {name: ours[name] for name in same} == {name: bits[name] for name in same}
 
 

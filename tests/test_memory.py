@@ -22,8 +22,17 @@ def target(tmp_path_factory):
     folder = tmp_path_factory.mktemp("memory")
     settings = TargetPixelSettings(targets=1, times=20, seed=3, tmag_min=9, tmag_max=10)
     (star,) = simulate_target_pixel_files(folder, settings)["starid"]
-    place = {"sector": 1, "camera": 1, "ccd": 1, "cadence": 120, "datasource": "tpf", "method": None}
-    runner = TaskRunner(lambda task: photometry(task, input_folder=folder, output_folder=folder / "out"))
+    place = {
+        "sector": 1,
+        "camera": 1,
+        "ccd": 1,
+        "cadence": 120,
+        "datasource": "tpf",
+        "method": None,
+    }
+    runner = TaskRunner(
+        lambda task: photometry(task, input_folder=folder, output_folder=folder / "out")
+    )
     return runner, {"priority": 1, "starid": int(star), "tmag": 9.5, **place}
 
 
@@ -53,7 +62,9 @@ def test_nothing_is_kept_of_a_target(target):
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert grown < 100 * 1000  # bytes; less than a kilobyte for each target: a header of a file is 3 kB
+    assert (
+        grown < 100 * 1000
+    )  # bytes; less than a kilobyte for each target: a header of a file is 3 kB
 
 
 def test_a_task_that_fails_keeps_nothing_either(target):

@@ -7,9 +7,21 @@ import sys
 import pytest
 
 HEAVY = [
-    "numpy", "scipy", "astropy", "h5py", "skimage", "photutils", "matplotlib", "pydantic", "rich", "pandas", "lightkurve",
-    "mpi4py", "numba", "sqlalchemy",
-]  # fmt: skip
+    "numpy",
+    "scipy",
+    "astropy",
+    "h5py",
+    "skimage",
+    "photutils",
+    "matplotlib",
+    "pydantic",
+    "rich",
+    "pandas",
+    "lightkurve",
+    "mpi4py",
+    "numba",
+    "sqlalchemy",
+]
 NOT_FOR_A_TARGET = [
     "matplotlib",
     "photutils",
@@ -31,7 +43,9 @@ def loaded_by(program):
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["todo", "--help"], ["status", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["todo", "--help"], ["status", "--help"]]
+)
 def test_help_loads_nothing_heavy(arguments):
     program = f"""
 from photometry.cli import main

@@ -24,7 +24,14 @@ def task_of(path):
 
 def task(starid, datasource="tpf", **others):
     place = {"sector": 5, "camera": 2, "ccd": 3, "cadence": 120}
-    return {"priority": 7, "starid": starid, "datasource": datasource, "method": None, **place, **others}
+    return {
+        "priority": 7,
+        "starid": starid,
+        "datasource": datasource,
+        "method": None,
+        **place,
+        **others,
+    }
 
 
 def read_lightcurve(folder, result):
@@ -53,10 +60,15 @@ def measured(request, simulated, tmp_path_factory):
     found = []
     for star in truth:
         result = photometry(
-            task_of(folder / star["file"]), input_folder=folder, output_folder=output, settings=settings
+            task_of(folder / star["file"]),
+            input_folder=folder,
+            output_folder=output,
+            settings=settings,
         )
         path = output / result["details"]["filepath_lightcurve"]
-        found.append((star, result, fits.getdata(path, "LIGHTCURVE"), fits.getdata(path, "APERTURE")))
+        found.append(
+            (star, result, fits.getdata(path, "LIGHTCURVE"), fits.getdata(path, "APERTURE"))
+        )
     return found
 
 
@@ -89,7 +101,10 @@ def test_injected_transits_come_back(measured):
         time, flux = curve["TIME"][good], curve["FLUX_RAW"][good]
         phase = (time - star["transit_epoch"] + star["transit_period"] / 2) % star["transit_period"]
         distance = np.abs(phase - star["transit_period"] / 2)
-        middle, outside = distance < 0.2 * star["transit_duration"], distance > 0.6 * star["transit_duration"]
+        middle, outside = (
+            distance < 0.2 * star["transit_duration"],
+            distance > 0.6 * star["transit_duration"],
+        )
         error = np.std(flux[outside]) / np.median(flux) / np.sqrt(max(middle.sum(), 1))
         if middle.sum() < 20 or error > 0.03 * star["transit_depth"]:
             continue  # too shallow to be measured to 10 %
@@ -101,7 +116,9 @@ def test_injected_transits_come_back(measured):
 
 def test_centroid_is_where_the_star_is(measured):
     for star, result, _, _ in measured:
-        assert result["details"]["pos_centroid"] == pytest.approx((star["column"], star["row"]), abs=0.2)
+        assert result["details"]["pos_centroid"] == pytest.approx(
+            (star["column"], star["row"]), abs=0.2
+        )
 
 
 # Several stars on one stamp
@@ -132,7 +149,11 @@ def write_catalog(folder, stars):
         "teff": 5e3,
     }
     make_catalog(
-        Table({name: np.broadcast_to(values, len(starid)) for name, values in columns.items()}), folder, 5, 2, 3
+        Table({name: np.broadcast_to(values, len(starid)) for name, values in columns.items()}),
+        folder,
+        5,
+        2,
+        3,
     )
 
 
@@ -176,8 +197,12 @@ def test_secondary_target_that_is_in_no_catalogue_is_not_found(field, tmp_path):
 
 
 def test_pipeline_mask_is_not_taken_for_a_secondary_target(field, tmp_path):
-    with pytest.raises(BadInputError, match="its aperture is not for TIC 77, a secondary target; use mask='own'"):
-        photometry(task(77, "tpf:1234"), input_folder=field, output_folder=tmp_path, settings=PIPELINE)
+    with pytest.raises(
+        BadInputError, match="its aperture is not for TIC 77, a secondary target; use mask='own'"
+    ):
+        photometry(
+            task(77, "tpf:1234"), input_folder=field, output_folder=tmp_path, settings=PIPELINE
+        )
 
 
 # The result
@@ -189,9 +214,7 @@ def test_result_has_all_that_the_todo_file_wants(field, tmp_path):
     assert result | wanted == result
     assert (result["status"], result["method_used"]) == (STATUS.OK, "aperture")
     assert result["time"] > 0
-    names = (
-        "filepath_lightcurve mean_flux variance variability rms_hour ptp pos_centroid contamination mask_size edge_flux"
-    )
+    names = "filepath_lightcurve mean_flux variance variability rms_hour ptp pos_centroid contamination mask_size edge_flux"
     names += " stamp stamp_resizes skip_targets errors"
     assert set(result["details"]) == set(names.split())
     assert result["details"]["stamp"] == (100, 115, 45, 60)
@@ -205,9 +228,14 @@ def test_metrics_see_only_times_of_good_quality(tmp_path, make_tpf):
     quality = np.zeros(40, int)
     quality[5:10] = 2  # safe mode
     make_tpf(tmp_path / "star.fits", images, QUALITY=quality, APERTURE=np.full(SHAPE, 3))
-    result = photometry(task(1234), input_folder=tmp_path, output_folder=tmp_path, settings=PIPELINE)
+    result = photometry(
+        task(1234), input_folder=tmp_path, output_folder=tmp_path, settings=PIPELINE
+    )
     everything = photometry(
-        task(1234), input_folder=tmp_path, output_folder=tmp_path, settings={**PIPELINE, "good_quality": 0}
+        task(1234),
+        input_folder=tmp_path,
+        output_folder=tmp_path,
+        settings={**PIPELINE, "good_quality": 0},
     )
     assert result["details"]["variance"] < 1e-4
     assert everything["details"]["variance"] > 100
@@ -218,13 +246,19 @@ def test_target_without_a_good_time_is_measured_with_a_warning(tmp_path, make_tp
     make_tpf(tmp_path / "star.fits", paint((2, 2, 9.0)), QUALITY=np.full(40, 2))
     result = photometry(task(1234), input_folder=tmp_path, output_folder=tmp_path)
     assert result["status"] is STATUS.WARNING
-    assert result["details"]["errors"] == ["no flux at any of the 0 times of good quality, among 40 times in all"]
+    assert result["details"]["errors"] == [
+        "no flux at any of the 0 times of good quality, among 40 times in all"
+    ]
     assert "mean_flux" not in result["details"]
-    assert np.nanmedian(read_lightcurve(tmp_path, result)["FLUX_RAW"]) == pytest.approx(10 ** (0.4 * 11.54), rel=0.02)
+    assert np.nanmedian(read_lightcurve(tmp_path, result)["FLUX_RAW"]) == pytest.approx(
+        10 ** (0.4 * 11.54), rel=0.02
+    )
 
 
 def test_same_task_gives_the_same_file(field, tmp_path):
-    first, second = (photometry(task(1234), input_folder=field, output_folder=tmp_path / name) for name in "ab")
+    first, second = (
+        photometry(task(1234), input_folder=field, output_folder=tmp_path / name) for name in "ab"
+    )
     assert first["details"] == second["details"]
     paths = [tmp_path / name / first["details"]["filepath_lightcurve"] for name in "ab"]
     assert gzip.decompress(paths[0].read_bytes()) == gzip.decompress(paths[1].read_bytes())
@@ -239,13 +273,27 @@ def test_plot_is_a_picture_beside_the_light_curve(field, tmp_path):
 
 def test_unknown_setting_is_refused_by_name(field, tmp_path):
     with pytest.raises(SettingsError, match="maskk"):
-        photometry(task(1234), input_folder=field, output_folder=tmp_path, settings={"aperture": {"maskk": "own"}})
+        photometry(
+            task(1234),
+            input_folder=field,
+            output_folder=tmp_path,
+            settings={"aperture": {"maskk": "own"}},
+        )
     with pytest.raises(SettingsError, match=r"aperture\.mask='other'.*own.*pipeline"):
-        photometry(task(1234), input_folder=field, output_folder=tmp_path, settings={"aperture": {"mask": "other"}})
+        photometry(
+            task(1234),
+            input_folder=field,
+            output_folder=tmp_path,
+            settings={"aperture": {"mask": "other"}},
+        )
 
 
 def test_file_of_another_star_than_its_name_says_is_refused(tmp_path, make_tpf):
-    make_tpf(tmp_path / f"tess2019085135100-s0005-{1234:016d}-0140-s_tp.fits", paint((2, 2, 9.0)), starid=4321)
+    make_tpf(
+        tmp_path / f"tess2019085135100-s0005-{1234:016d}-0140-s_tp.fits",
+        paint((2, 2, 9.0)),
+        starid=4321,
+    )
     with pytest.raises(BadInputError, match=r"starid 4321 \(expected 1234\)"):
         photometry(task(1234), input_folder=tmp_path, output_folder=tmp_path)
 
@@ -257,11 +305,13 @@ def test_file_of_another_star_than_its_name_says_is_refused(tmp_path, make_tpf):
 @pytest.mark.filterwarnings("error")
 def test_pipeline_mask_gives_the_official_light_curve(shared_data, tmp_path):
     path = shared_data / "tpf" / "tess25155310-s01-first-cadences.fits.gz"
-    result = photometry(task_of(path), input_folder=path.parent, output_folder=tmp_path, settings=PIPELINE)
+    result = photometry(
+        task_of(path), input_folder=path.parent, output_folder=tmp_path, settings=PIPELINE
+    )
     ours = read_lightcurve(tmp_path, result)
-    official = fits.getdata(shared_data / "lc" / "tess2018206045859-s0001-0000000025155310-0120-s_lc.fits", 1)[
-        : len(ours)
-    ]
+    official = fits.getdata(
+        shared_data / "lc" / "tess2018206045859-s0001-0000000025155310-0120-s_lc.fits", 1
+    )[: len(ours)]
     assert result["status"] is STATUS.OK
     np.testing.assert_array_equal(ours["TIME"], official["TIME"])
     np.testing.assert_array_equal(ours["CADENCENO"], official["CADENCENO"])
@@ -303,7 +353,9 @@ def test_every_good_real_file_gives_a_light_curve(shared_data, tmp_path, name):
 @pytest.mark.real_data
 def test_the_dip_of_boyajian_s_star_is_there(shared_data, tmp_path):
     path = shared_data / "tpf" / "kplr008462852-2013131215648_lpd-targ.fits"
-    result = photometry(task_of(path), input_folder=path.parent, output_folder=tmp_path, settings=PIPELINE)
+    result = photometry(
+        task_of(path), input_folder=path.parent, output_folder=tmp_path, settings=PIPELINE
+    )
     curve = read_lightcurve(tmp_path, result)
     flux = curve["FLUX_RAW"] / np.nanmedian(curve["FLUX_RAW"])
     deepest = np.nanargmin(flux)
@@ -312,9 +364,13 @@ def test_the_dip_of_boyajian_s_star_is_there(shared_data, tmp_path):
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", ["test-tpf-kplr-tabby-corrupted.fits", "test-tpf-tess-pimen-corrupted-at-header.fits"])
+@pytest.mark.parametrize(
+    "name", ["test-tpf-kplr-tabby-corrupted.fits", "test-tpf-tess-pimen-corrupted-at-header.fits"]
+)
 def test_real_broken_file_is_found_and_refused(shared_data, tmp_path, name):
     path = shared_data / "tpf_broken" / name
-    broken = {"cadence": 120} | {key: value for key, value in task_of(path).items() if value is not None}
+    broken = {"cadence": 120} | {
+        key: value for key, value in task_of(path).items() if value is not None
+    }
     with pytest.raises(BadInputError, match=f"{name}: truncated"):
         photometry(broken, input_folder=path.parent, output_folder=tmp_path)

@@ -26,7 +26,11 @@ class _Verbs(click.Group):
     """Finds verbs as modules of this folder and imports only the one that is asked for."""
 
     def list_commands(self, ctx):
-        return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+        return sorted(
+            m.name.replace("_", "-")
+            for m in pkgutil.iter_modules(__path__)
+            if not m.name.startswith("_")
+        )
 
     def get_command(self, ctx, name):
         if name not in self.list_commands(ctx):
@@ -34,7 +38,9 @@ class _Verbs(click.Group):
         return import_module(f"{__name__}.{name.replace('-', '_')}").command
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="photometry")
 def cli():
     """From a survey's pixels to light curves and science, from one SQLite file."""
@@ -61,7 +67,10 @@ def main(args=None):
         _leave(error, EXIT_USAGE)
     except Exception:  # noqa: BLE001 - the edge of the program: a defect must not look like "some targets failed"
         traceback.print_exc()
-        _leave("this is an error in the program itself; please report it with the lines above", EXIT_DEFECT)
+        _leave(
+            "this is an error in the program itself; please report it with the lines above",
+            EXIT_DEFECT,
+        )
 
 
 def _leave(sentence, code):

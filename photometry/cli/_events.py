@@ -5,7 +5,8 @@ import logging
 
 def log_level():
     """Let the loggers of the event framework say as much as those of this package."""
-    levels = [handler.level for handler in logging.getLogger().handlers]  # --quiet is a level of the handler
+    # --quiet is a level of the handler
+    levels = [handler.level for handler in logging.getLogger().handlers]
     level = max([logging.getLogger("photometry").level, *levels])
     for name in ("DRPF", "pipeline"):
         logging.getLogger(name).setLevel(level)

@@ -17,7 +17,9 @@ class Numbers(click.ParamType):
         for part in str(value).split(","):
             first, dash, last = part.strip().partition("-")
             if not first.isdigit() or (dash and not last.isdigit()):
-                self.fail(f"{part.strip()!r}: expected whole numbers like 5, 1,2,7 or 3-9", param, ctx)
+                self.fail(
+                    f"{part.strip()!r}: expected whole numbers like 5, 1,2,7 or 3-9", param, ctx
+                )
             numbers += range(int(first), int(last if dash else first) + 1)
         return numbers
 
@@ -35,18 +37,28 @@ FILTERS = (
     click.option("--priority", type=Numbers(), help="Only tasks of these priorities."),
     click.option("--starid", type=Numbers(), help="Only these stars (TIC, KIC or EPIC numbers)."),
     click.option("--sector", type=Numbers(), help="Only these sectors."),
-    click.option("--cadence", type=Cadence(), help="Only these cadences, in seconds; 'ffi': only full-frame images."),
+    click.option(
+        "--cadence",
+        type=Cadence(),
+        help="Only these cadences, in seconds; 'ffi': only full-frame images.",
+    ),
     click.option("--camera", type=Numbers(), help="Only these cameras."),
     click.option("--ccd", type=Numbers(), help="Only these CCDs."),
     click.option("--cbv-area", type=Numbers(), help="Only these CBV areas."),
     click.option(
-        "--datasource", type=click.Choice(["ffi", "tpf"]), help="Only full-frame images or target pixel files."
+        "--datasource",
+        type=click.Choice(["ffi", "tpf"]),
+        help="Only full-frame images or target pixel files.",
     ),
     click.option(
-        "--tmag-min", type=float, help="Only stars fainter than this [mag]; a secondary counts as its primary."
+        "--tmag-min",
+        type=float,
+        help="Only stars fainter than this [mag]; a secondary counts as its primary.",
     ),
     click.option(
-        "--tmag-max", type=float, help="Only stars brighter than this [mag]; a secondary counts as its primary."
+        "--tmag-max",
+        type=float,
+        help="Only stars brighter than this [mag]; a secondary counts as its primary.",
     ),
 )
 FILTER_NAMES = (
@@ -69,7 +81,10 @@ def filters(command):
     @functools.wraps(command)
     def wrapped(**options):
         values = {name: options.pop(name) for name in FILTER_NAMES}
-        return command(constraints={name: value for name, value in values.items() if value is not None}, **options)
+        return command(
+            constraints={name: value for name, value in values.items() if value is not None},
+            **options,
+        )
 
     for option in reversed(FILTERS):
         wrapped = option(wrapped)
@@ -90,7 +105,9 @@ def logging_options(command):
 
 def set_up_logging(level):
     """Log sentences to standard error; what libraries say only from warnings on."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
     logging.getLogger().handlers[0].setLevel(level)
     logging.getLogger("photometry").setLevel(min(level, logging.INFO))
 

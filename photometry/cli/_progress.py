@@ -13,12 +13,27 @@ class Bars:
 
     def __init__(self, quiet=False):
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console(stderr=True)
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         hidden = quiet or not console.is_terminal
-        self._rich = None if hidden else Progress(*columns, console=console, auto_refresh=False, transient=True)
+        self._rich = (
+            None
+            if hidden
+            else Progress(*columns, console=console, auto_refresh=False, transient=True)
+        )
         self._bars = {}
 
     def __call__(self, stage, done, total):

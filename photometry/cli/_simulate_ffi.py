@@ -9,27 +9,67 @@ from ._progress import Bars
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--size", default=256, show_default=True, help="Rows and columns; 2048 is a whole CCD.")
-@click.option("--frames", default=300, show_default=True, help="Exposures; some fall into the gap in the middle.")
+@click.option(
+    "--size", default=256, show_default=True, help="Rows and columns; 2048 is a whole CCD."
+)
+@click.option(
+    "--frames",
+    default=300,
+    show_default=True,
+    help="Exposures; some fall into the gap in the middle.",
+)
 @click.option("--stars", default=400, show_default=True, help="Number of stars down to --faint.")
-@click.option("--seed", default=1, show_default=True, help="The same seed and options give the same pixels.")
-@click.option("--cadence", default=1800, show_default=True, metavar="S", help="Seconds between exposures.")
+@click.option(
+    "--seed", default=1, show_default=True, help="The same seed and options give the same pixels."
+)
+@click.option(
+    "--cadence", default=1800, show_default=True, metavar="S", help="Seconds between exposures."
+)
 @click.option("--sector", default=1, show_default=True)
 @click.option("--camera", default=1, show_default=True)
 @click.option("--ccd", default=1, show_default=True)
-@click.option("--ra", default=90.0, show_default=True, help="Where the middle of the image looks [deg].")
-@click.option("--decl", default=-60.0, show_default=True, help="Where the middle of the image looks [deg].")
-@click.option("--bright", default=6.0, show_default=True, help="Magnitude of the brightest possible star.")
-@click.option("--faint", default=15.0, show_default=True, help="Magnitude of the faintest of these stars.")
 @click.option(
-    "--fainter", default=5.0, show_default=True, help="How far stars go on below --faint [mag], 0: end there."
+    "--ra", default=90.0, show_default=True, help="Where the middle of the image looks [deg]."
 )
-@click.option("--jitter", default=0.002, show_default=True, help="Pointing jitter in each axis [pixels].")
-@click.option("--background", default=100.0, show_default=True, help="Sky in the middle of the image [e-/s per pixel].")
-@click.option("--glow", default=20.0, show_default=True, help="In the corner far from the camera's centre [e-/s].")
-@click.option("--scattered", default=60.0, show_default=True, help="Largest scattered light [e-/s per pixel].")
+@click.option(
+    "--decl", default=-60.0, show_default=True, help="Where the middle of the image looks [deg]."
+)
+@click.option(
+    "--bright", default=6.0, show_default=True, help="Magnitude of the brightest possible star."
+)
+@click.option(
+    "--faint", default=15.0, show_default=True, help="Magnitude of the faintest of these stars."
+)
+@click.option(
+    "--fainter",
+    default=5.0,
+    show_default=True,
+    help="How far stars go on below --faint [mag], 0: end there.",
+)
+@click.option(
+    "--jitter", default=0.002, show_default=True, help="Pointing jitter in each axis [pixels]."
+)
+@click.option(
+    "--background",
+    default=100.0,
+    show_default=True,
+    help="Sky in the middle of the image [e-/s per pixel].",
+)
+@click.option(
+    "--glow",
+    default=20.0,
+    show_default=True,
+    help="In the corner far from the camera's centre [e-/s].",
+)
+@click.option(
+    "--scattered", default=60.0, show_default=True, help="Largest scattered light [e-/s per pixel]."
+)
 @click.option("--asteroids", default=0, show_default=True, help="Number of moving objects.")
-@click.option("--collateral", is_flag=True, help="With the columns and rows that see no sky, as the mission's files.")
+@click.option(
+    "--collateral",
+    is_flag=True,
+    help="With the columns and rows that see no sky, as the mission's files.",
+)
 @click.option(
     "--catalog",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),

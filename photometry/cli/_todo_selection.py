@@ -14,14 +14,22 @@ def selection_options(function):
     options = [
         click.argument("todo_file", type=click.Path()),
         click.option(
-            "--status", "statuses", multiple=True, metavar="STATUS", help="ERROR, WARNING, SKIPPED, …; repeatable."
+            "--status",
+            "statuses",
+            multiple=True,
+            metavar="STATUS",
+            help="ERROR, WARNING, SKIPPED, …; repeatable.",
         ),
         click.option("--error-class", metavar="CLASS", help="Class of the error, e.g. ValueError."),
         click.option("--message", metavar="TEXT", help="Part of the error message."),
         *FILTERS,
         click.option("--dry-run", is_flag=True, help="Show what would be done, change nothing."),
         click.option("--json", "as_json", is_flag=True, help="Show the tasks as JSON."),
-        click.option("--steal-lock", is_flag=True, help="Take the file from a process on another host that has ended."),
+        click.option(
+            "--steal-lock",
+            is_flag=True,
+            help="Take the file from a process on another host that has ended.",
+        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -38,7 +46,9 @@ def open_for_selection(todo_file, *, dry_run, steal_lock):
     from ..taskmanager import TaskManager
 
     nothing = ["0"]
-    return TaskManager(todo_file, cleanup_constraints=nothing, load_into_memory=dry_run, steal_lock=steal_lock)
+    return TaskManager(
+        todo_file, cleanup_constraints=nothing, load_into_memory=dry_run, steal_lock=steal_lock
+    )
 
 
 def show(tasks, *, done, dry_run, as_json, looked_at):
@@ -47,7 +57,9 @@ def show(tasks, *, done, dry_run, as_json, looked_at):
         click.echo(json.dumps({"dry_run": dry_run, "tasks": tasks}, indent=1))
         return
     if not tasks:
-        click.echo(f"no task matches, nothing {'would be ' if dry_run else ''}{done}; looked at {looked_at}")
+        click.echo(
+            f"no task matches, nothing {'would be ' if dry_run else ''}{done}; looked at {looked_at}"
+        )
         return
     click.echo(f"{len(tasks)} tasks {'would be ' if dry_run else ''}{done}")
     for task in tasks[:_SHOWN]:

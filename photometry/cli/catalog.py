@@ -11,10 +11,16 @@ from ._options import Numbers, set_up_logging
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--stars", type=click.Path(path_type=Path), help="Table of stars [DIR/catalog.ecsv, .csv, .fits, .vot or .parquet]."
+    "--stars",
+    type=click.Path(path_type=Path),
+    help="Table of stars [DIR/catalog.ecsv, .csv, .fits, .vot or .parquet].",
 )
-@click.option("--sector", type=Numbers(), help="For these sectors [those of the FITS files in DIR].")
-@click.option("--camera", type=Numbers(), help="For these cameras [those of the FITS files in DIR].")
+@click.option(
+    "--sector", type=Numbers(), help="For these sectors [those of the FITS files in DIR]."
+)
+@click.option(
+    "--camera", type=Numbers(), help="For these cameras [those of the FITS files in DIR]."
+)
 @click.option("--ccd", type=Numbers(), help="For these CCDs [those of the FITS files in DIR].")
 @click.option(
     "--epoch",
@@ -22,7 +28,10 @@ from ._options import Numbers, set_up_logging
     metavar="YEAR",
     help="Julian year to which proper motion moves the stars [that of the sector].",
 )
-@click.option("--ticver", help="Version of the TESS Input Catalog, or any text that says where the stars come from.")
+@click.option(
+    "--ticver",
+    help="Version of the TESS Input Catalog, or any text that says where the stars come from.",
+)
 def command(folder, stars, sector, camera, ccd, epoch, ticver):
     """Make the star catalogue of each CCD: DIR/catalog_sectorSSS_cameraC_ccdD.sqlite.
 
@@ -33,5 +42,7 @@ def command(folder, stars, sector, camera, ccd, epoch, ticver):
 
     set_up_logging(logging.INFO)
     chosen = {"sector": sector, "camera": camera, "ccd": ccd}
-    for path, number in make_catalogs(folder, stars=stars, chosen=chosen, epoch=epoch, ticver=ticver):
+    for path, number in make_catalogs(
+        folder, stars=stars, chosen=chosen, epoch=epoch, ticver=ticver
+    ):
         click.echo(f"{path}: {number} stars")

@@ -19,9 +19,18 @@ log = logging.getLogger(__name__)
               help="Window of the trend: at least 3 times the longest transit to keep.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Also light curves that are corrected already.")
 @click.option("--dry-run", is_flag=True, help="Compute, but write nothing.")
-@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes that share the work.")
 @click.option(
-    "--json", "as_json", is_flag=True, help="One JSON object per light curve on standard output, and no progress bar."
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that share the work.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One JSON object per light curve on standard output, and no progress bar.",
 )
 def command(folder, window, overwrite, dry_run, jobs, as_json):
     """Correct all light curves at and below FOLDER (or the one file FOLDER).
@@ -35,7 +44,9 @@ def command(folder, window, overwrite, dry_run, jobs, as_json):
     counts = {"corrected": 0, "already": 0, "failed": 0}
     with Bars(quiet=as_json) as bars:
         for result in bars.track(_results(paths, options, jobs), "correcting", len(paths)):
-            counts["failed" if "error" in result else "corrected" if result["corrected"] else "already"] += 1
+            counts[
+                "failed" if "error" in result else "corrected" if result["corrected"] else "already"
+            ] += 1
             if as_json:
                 click.echo(json.dumps(result))
             elif "error" in result:
@@ -55,7 +66,9 @@ def _paths(folder):
 
     paths = [Path(folder)] if Path(folder).is_file() else lightcurve_files(folder)
     if not paths:
-        raise click.UsageError(f"{folder}: no light curves (*_lc.fits, *_lc.fits.gz) in this folder or below it")
+        raise click.UsageError(
+            f"{folder}: no light curves (*_lc.fits, *_lc.fits.gz) in this folder or below it"
+        )
     return paths
 
 

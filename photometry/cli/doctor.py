@@ -16,10 +16,15 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     help="Folder for light curves [DIR/lightcurves, or TESSPHOT_OUTPUT].",
 )
 @click.option(
-    "--settings", "settings_file", type=click.Path(), help="Settings file [DIR/photometry.toml where there is one]."
+    "--settings",
+    "settings_file",
+    type=click.Path(),
+    help="Settings file [DIR/photometry.toml where there is one].",
 )
 @click.option(
-    "--mpi/--no-mpi", default=True, help="Start two ranks, or leave MPI alone, as login nodes want it [--mpi]."
+    "--mpi/--no-mpi",
+    default=True,
+    help="Start two ranks, or leave MPI alone, as login nodes want it [--mpi].",
 )
 @click.option("--json", "as_json", is_flag=True, help="The checks as JSON.")
 def command(where, output, settings_file, mpi, as_json):
@@ -44,7 +49,10 @@ def command(where, output, settings_file, mpi, as_json):
 
     output = Path(output) if output else todo_file.parent / "lightcurves"
     checks = []
-    options = {"settings_file": settings_file and Path(settings_file), "mpi_timeout": MPI_TIMEOUT if mpi else None}
+    options = {
+        "settings_file": settings_file and Path(settings_file),
+        "mpi_timeout": MPI_TIMEOUT if mpi else None,
+    }
     for check in diagnose(todo_file, output, **options):
         checks.append(check)
         if not as_json:
@@ -74,6 +82,10 @@ def _sum_up(checks, as_json):
         import dataclasses
         import json
 
-        click.echo(json.dumps({"checks": [dataclasses.asdict(check) for check in checks], **counts}, indent=1))
+        click.echo(
+            json.dumps(
+                {"checks": [dataclasses.asdict(check) for check in checks], **counts}, indent=1
+            )
+        )
     else:
         click.echo(", ".join(f"{number} {state}" for state, number in counts.items()))

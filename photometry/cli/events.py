@@ -13,9 +13,17 @@ PATHS = click.Path(path_type=Path)
 SECRET = "PHOTOMETRY_EVENTS_SECRET"
 QUEUE_OPTIONS = (
     click.option("-c", "--config", type=PATHS, help="Configuration file (INI)."),
-    click.option("-q", "--queue", "queue_file", type=PATHS, help="SQLite file of the queue [that of the config]."),
+    click.option(
+        "-q",
+        "--queue",
+        "queue_file",
+        type=PATHS,
+        help="SQLite file of the queue [that of the config].",
+    ),
     click.option("-H", "--host", help="Host of the queue's server [that of the config]."),
-    click.option("-p", "--port", type=click.IntRange(1, 65535), help="Its port [that of the config]."),
+    click.option(
+        "-p", "--port", type=click.IntRange(1, 65535), help="Its port [that of the config]."
+    ),
 )
 
 
@@ -75,21 +83,45 @@ def command():
 @click.argument("pipeline")
 @click.argument("files", nargs=-1, type=click.Path())
 @click.option(
-    "-frames", "-infiles", "--infiles", "named", multiple=True, type=click.Path(), help="Files; same as FILES."
+    "-frames",
+    "-infiles",
+    "--infiles",
+    "named",
+    multiple=True,
+    type=click.Path(),
+    help="Files; same as FILES.",
 )
-@click.option("-l", "--list", "listed", type=click.File(), help="A file with names of files, one per line.")
-@click.option("-d", "--directory", type=click.Path(), help="Take the files of this directory.")
-@click.option("-m", "--monitor", is_flag=True, help="Go on taking files as they arrive there; implies -W.")
 @click.option(
-    "-i", "--ingest-only", "--ingest_data_only", is_flag=True, help="Put the events on the shared queue, and end."
+    "-l", "--list", "listed", type=click.File(), help="A file with names of files, one per line."
 )
-@click.option("-w", "--wait-for-event", "--wait_for_event", is_flag=True, help="Wait for the first event.")
+@click.option("-d", "--directory", type=click.Path(), help="Take the files of this directory.")
+@click.option(
+    "-m", "--monitor", is_flag=True, help="Go on taking files as they arrive there; implies -W."
+)
+@click.option(
+    "-i",
+    "--ingest-only",
+    "--ingest_data_only",
+    is_flag=True,
+    help="Put the events on the shared queue, and end.",
+)
+@click.option(
+    "-w", "--wait-for-event", "--wait_for_event", is_flag=True, help="Wait for the first event."
+)
 @click.option("-W", "--continue", "continuous", is_flag=True, help="Wait for events for ever.")
 @click.option(
-    "-s", "--queue-only", "--start_queue_manager_only", is_flag=True, help="No processing; wait for a signal."
+    "-s",
+    "--queue-only",
+    "--start_queue_manager_only",
+    is_flag=True,
+    help="No processing; wait for a signal.",
 )
-@click.option("--ncpus", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
-@click.option("--output", type=click.Path(), help="Directory for results [output_directory of the config].")
+@click.option(
+    "--ncpus", type=click.IntRange(1), default=1, show_default=True, help="Worker processes."
+)
+@click.option(
+    "--output", type=click.Path(), help="Directory for results [output_directory of the config]."
+)
 @click.option("--clobber", is_flag=True, help="Also do again what the queue remembers as done.")
 @queue_options
 @logging_options
@@ -126,13 +158,23 @@ def stop(settings):
     """Ask all workers to end after their present item; with a secret, end the server. What is pending stays."""
     _interface(settings).stop_event_queue()
     served = settings.queue_manager_auth_code is not None
-    click.echo("the server ends" if served else "workers end after their present item; 'start' lets them work again")
+    click.echo(
+        "the server ends"
+        if served
+        else "workers end after their present item; 'start' lets them work again"
+    )
     return EXIT_OK
 
 
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="Show at most N events per state.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="Show at most N events per state.",
+)
 @queue_options
 def info(settings, as_json, limit):
     """Show what is pending, in progress and failed, and who works."""
@@ -148,14 +190,20 @@ def info(settings, as_json, limit):
 @click.argument("event")
 @click.argument("argument")
 @click.option(
-    "--arg", "keywords", multiple=True, metavar="KEY=VALUE", help="A further argument; numbers become numbers."
+    "--arg",
+    "keywords",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A further argument; numbers become numbers.",
 )
 @queue_options
 def add(settings, event, argument, keywords):
     """Add EVENT to the queue, with ARGUMENT as the name in its arguments."""
     from ..events import Arguments, Event
 
-    _interface(settings, start=True).add_event(Event(event, Arguments(name=argument, **dict(map(_keyword, keywords)))))
+    _interface(settings, start=True).add_event(
+        Event(event, Arguments(name=argument, **dict(map(_keyword, keywords))))
+    )
     click.echo(f"added {event}, {argument}")
     return EXIT_OK
 
@@ -176,12 +224,15 @@ def new(path):
     """Write a pipeline to change, FILE.py, and its configuration with all keys, FILE.cfg."""
     import inspect
 
-    from ..atomic import atomic_write
     from ..errors import WrongUseError
     from ..events.examples import template_pipeline
     from ..events.settings import as_file
+    from ..files import atomic_write
 
-    texts = {path.with_suffix(".py"): inspect.getsource(template_pipeline), path.with_suffix(".cfg"): as_file()}
+    texts = {
+        path.with_suffix(".py"): inspect.getsource(template_pipeline),
+        path.with_suffix(".cfg"): as_file(),
+    }
     if there := [str(name) for name in texts if name.exists()]:
         raise WrongUseError(f"{', '.join(there)}: exists already; choose another name")
     for name, text in texts.items():
@@ -251,5 +302,11 @@ def _show(found):
     for state in ("running", "pending", "failed"):
         for event in found[state]:
             name = event["args"]["kwargs"]["name"]
-            more = f" on {event['worker']}" if event["worker"] else f": {event['error']}" if event["error"] else ""
+            more = (
+                f" on {event['worker']}"
+                if event["worker"]
+                else f": {event['error']}"
+                if event["error"]
+                else ""
+            )
             click.echo(f"{state:8} {event['name']}, {name}, attempt {event['attempt']}{more}")

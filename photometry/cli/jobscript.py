@@ -12,7 +12,13 @@ import click
     envvar="TESSPHOT_OUTPUT",
     help="Folder for light curves [DIR/lightcurves, or TESSPHOT_OUTPUT].",
 )
-@click.option("--ranks", type=click.IntRange(2), default=64, show_default=True, help="MPI ranks, one core each.")
+@click.option(
+    "--ranks",
+    type=click.IntRange(2),
+    default=64,
+    show_default=True,
+    help="MPI ranks, one core each.",
+)
 @click.option(
     "--time",
     default="12:00:00",
@@ -33,8 +39,20 @@ import click
     metavar="srun|mpiexec",
     help="What starts the ranks; options of it may follow, as in 'srun --mpi=pmi2'.",
 )
-@click.option("--module", "modules", multiple=True, metavar="NAME", help="'module load' this first; repeatable.")
-@click.option("--sbatch", "directives", multiple=True, metavar="OPTION", help="Another option of sbatch; repeatable.")
+@click.option(
+    "--module",
+    "modules",
+    multiple=True,
+    metavar="NAME",
+    help="'module load' this first; repeatable.",
+)
+@click.option(
+    "--sbatch",
+    "directives",
+    multiple=True,
+    metavar="OPTION",
+    help="Another option of sbatch; repeatable.",
+)
 @click.option("--name", default="photometry", show_default=True, help="Of the job and its log.")
 @click.option(
     "--signal",
@@ -46,7 +64,11 @@ import click
     help="Seconds before the end at which the ranks are told to stop.",
 )
 @click.option(
-    "--max-restarts", type=click.IntRange(0), default=20, show_default=True, help="How often it queues itself again."
+    "--max-restarts",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    help="How often it queues itself again.",
 )
 def command(where, **options):
     """Print a commented SLURM script that makes the light curves of DIR.

@@ -5,7 +5,9 @@ import click
 
 @click.command()
 @click.argument("words", metavar="[DIR] STARID", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="The records themselves, one JSON object a line.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="The records themselves, one JSON object a line."
+)
 def command(words, as_json):
     """Show what the work on star STARID logged, in all runs that wrote to DIR.
 
@@ -32,7 +34,9 @@ def _where_and_star(words):
     stars = [word for word in words if word.isdigit()]
     folders = [word for word in words if not word.isdigit()]
     if len(stars) != 1 or len(folders) > 1:
-        raise click.UsageError(f"{' '.join(words)!r}: expected one star number, and at most one folder")
+        raise click.UsageError(
+            f"{' '.join(words)!r}: expected one star number, and at most one folder"
+        )
     default = os.environ.get("TESSPHOT_OUTPUT") or os.environ.get("TESSPHOT_INPUT") or "."
     return (folders or [default])[0], int(stars[0])
 
@@ -49,7 +53,9 @@ def _log_of(where):
     if not path.is_file():
         path = Path(read_summary(where).get("output", where)) / LOG_NAME
     if not path.is_file():
-        raise WrongUseError(f"{where}: there is no {LOG_NAME}; expected the folder of a run's light curves")
+        raise WrongUseError(
+            f"{where}: there is no {LOG_NAME}; expected the folder of a run's light curves"
+        )
     return path
 
 

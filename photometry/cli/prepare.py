@@ -12,14 +12,24 @@ from ._progress import Bars
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the cubes [DIR].")
+@click.option(
+    "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the cubes [DIR]."
+)
 @click.option("--sector", type=int, help="Only this sector (Kepler: quarter).")
 @click.option("--camera", type=int, help="Only this camera (Kepler: module).")
 @click.option("--ccd", type=int, help="Only this CCD (Kepler: output).")
 @click.option("--workers", type=int, help="Processes [as many as this job has processors].")
-@click.option("--memory", default=1.8, show_default=True, metavar="GIB", help="Memory of all processes together.")
+@click.option(
+    "--memory",
+    default=1.8,
+    show_default=True,
+    metavar="GIB",
+    help="Memory of all processes together.",
+)
 @click.option("--overwrite", is_flag=True, help="Make cubes anew that are there already.")
-@click.option("--json", "as_json", is_flag=True, help="Tell what was made as JSON on standard output.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Tell what was made as JSON on standard output."
+)
 @logging_options
 def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_json, quiet):
     """Make image cubes, one HDF5 file per CCD, from the full-frame images in DIR and the folders below it.
@@ -82,4 +92,7 @@ class _interruptible:
 
         signal.signal(signal.SIGTERM, self._before)
         if kind is KeyboardInterrupt:
-            click.echo("photometry: what is finished is kept; the same command goes on from there", err=True)
+            click.echo(
+                "photometry: what is finished is kept; the same command goes on from there",
+                err=True,
+            )

@@ -5,10 +5,22 @@ import click
 from ._todo_selection import constraints_of, open_for_selection, selection_options, show
 
 
-@click.command(short_help="Put tasks back to do as if they had never been tried, also those set aside.")
+@click.command(
+    short_help="Put tasks back to do as if they had never been tried, also those set aside."
+)
 @selection_options
 @click.option("--all", "everything", is_flag=True, help="Reset all tasks that were touched.")
-def command(todo_file, statuses, error_class, message, dry_run, as_json, steal_lock, everything, **constraints):
+def command(
+    todo_file,
+    statuses,
+    error_class,
+    message,
+    dry_run,
+    as_json,
+    steal_lock,
+    everything,
+    **constraints,
+):
     """Put tasks of TODO_FILE (or its folder) back to do: results, settings for a retry and used-up attempts are gone.
 
     Say which ones, or --all. Light-curve files stay until they are written anew.
@@ -21,12 +33,20 @@ def command(todo_file, statuses, error_class, message, dry_run, as_json, steal_l
 
     chosen = constraints_of(constraints)
     if not (everything or statuses or error_class or message or chosen):
-        raise click.UsageError("say which tasks (--status, --error-class, --message, --starid, …), or --all")
+        raise click.UsageError(
+            "say which tasks (--status, --error-class, --message, --starid, …), or --all"
+        )
     with open_for_selection(todo_file, dry_run=dry_run, steal_lock=steal_lock) as tm:
-        tasks = select_tasks(tm.conn, statuses=statuses, error_class=error_class, message=message, **chosen)
+        tasks = select_tasks(
+            tm.conn, statuses=statuses, error_class=error_class, message=message, **chosen
+        )
         if dry_run:
             tm.discard()
         else:
             tm.reset_tasks([task["priority"] for task in tasks])
-    looked_at = f"tasks with status {' or '.join(statuses).upper()}" if statuses else "all tasks that were touched"
+    looked_at = (
+        f"tasks with status {' or '.join(statuses).upper()}"
+        if statuses
+        else "all tasks that were touched"
+    )
     show(tasks, done="reset", dry_run=dry_run, as_json=as_json, looked_at=looked_at)

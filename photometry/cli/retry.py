@@ -8,8 +8,25 @@ from ._todo_selection import constraints_of, open_for_selection, selection_optio
 @click.command(short_help="Put failed tasks back to do, perhaps with another method or settings.")
 @selection_options
 @click.option("--method", help="Photometric method for the retry.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Setting for these tasks only; repeatable.")
-def command(todo_file, statuses, error_class, message, dry_run, as_json, steal_lock, method, settings, **constraints):
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Setting for these tasks only; repeatable.",
+)
+def command(
+    todo_file,
+    statuses,
+    error_class,
+    message,
+    dry_run,
+    as_json,
+    steal_lock,
+    method,
+    settings,
+    **constraints,
+):
     """Put finished tasks of TODO_FILE (or its folder) back to do, and lose their results.
 
     Without --status these are the tasks with status ERROR. Tasks that took their worker down too often are left alone:
@@ -35,7 +52,9 @@ def command(todo_file, statuses, error_class, message, dry_run, as_json, steal_l
             tm.discard()
         else:
             tm.retry_tasks([task["priority"] for task in tasks], method=method, settings=settings)
-    looked_at = f"tasks with status {' or '.join(statuses or ('ERROR',)).upper()} that were not set aside"
+    looked_at = (
+        f"tasks with status {' or '.join(statuses or ('ERROR',)).upper()} that were not set aside"
+    )
     show(tasks, done="put back to do", dry_run=dry_run, as_json=as_json, looked_at=looked_at)
 
 

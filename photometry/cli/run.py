@@ -34,7 +34,13 @@ def _show_version(ctx, param, value):
 
 
 @click.command()
-@click.argument("where", metavar="[DIR or TODO-file]", required=False, envvar="TESSPHOT_INPUT", type=click.Path())
+@click.argument(
+    "where",
+    metavar="[DIR or TODO-file]",
+    required=False,
+    envvar="TESSPHOT_INPUT",
+    type=click.Path(),
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -78,9 +84,13 @@ def _show_version(ctx, param, value):
     help="Settings file [DIR/photometry.toml where there is one].",
 )
 @click.option(
-    "--summary", type=click.Path(path_type=Path), help="Where to tell the progress as JSON [OUTPUT/summary.json]."
+    "--summary",
+    type=click.Path(path_type=Path),
+    help="Where to tell the progress as JSON [OUTPUT/summary.json].",
 )
-@click.option("--no-in-memory", is_flag=True, help="Work on the TODO-file on disk: slower, less memory.")
+@click.option(
+    "--no-in-memory", is_flag=True, help="Work on the TODO-file on disk: slower, less memory."
+)
 @click.option(
     "--durability",
     type=click.Choice(["process", "second", "record"]),
@@ -98,10 +108,15 @@ def _show_version(ctx, param, value):
     help="Seconds that one task may take [3600]. With --workers 0, compiled code is not ended by it without --isolate.",
 )
 @click.option(
-    "--grace", type=float, metavar="S", help="Seconds that running tasks get to end after a signal to stop [60]."
+    "--grace",
+    type=float,
+    metavar="S",
+    help="Seconds that running tasks get to end after a signal to stop [60].",
 )
 @click.option(
-    "--max-attempts", type=click.IntRange(1), help="Set a task aside that took its worker down this often [3]."
+    "--max-attempts",
+    type=click.IntRange(1),
+    help="Set a task aside that took its worker down this often [3].",
 )
 @click.option(
     "--isolate",
@@ -110,13 +125,20 @@ def _show_version(ctx, param, value):
     help="Run each task in a child process: a crash costs one task, not the job.",
 )
 @click.option(
-    "--recycle", type=click.IntRange(1), metavar="N", help="Replace the process that does the tasks after N tasks."
+    "--recycle",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Replace the process that does the tasks after N tasks.",
 )
 @click.option(
-    "--steal-lock", is_flag=True, help="Take the TODO-file over from a process on another computer that is surely dead."
+    "--steal-lock",
+    is_flag=True,
+    help="Take the TODO-file over from a process on another computer that is surely dead.",
 )
 @click.option("--dry-run", is_flag=True, help="Tell what would be done; change nothing.")
-@click.option("--pdb", is_flag=True, help="Stop in the debugger where a target fails; implies --workers 0.")
+@click.option(
+    "--pdb", is_flag=True, help="Stop in the debugger where a target fails; implies --workers 0."
+)
 @logging_options
 def command(where, **options):
     """Make the light curves of the tasks in a TODO-file.
@@ -128,7 +150,7 @@ def command(where, **options):
     """
     if where is None:
         raise click.UsageError("say which folder or TODO-file to run on, or set TESSPHOT_INPUT")
-    from ..scheduler.threads import limit_threads
+    from ..processes import limit_threads
 
     limit_threads()
     _check_names(options["handler"], options["method"])
@@ -157,7 +179,9 @@ def _settings(todo_file, options):
     path = options["settings_file"]
     if path is None and (todo_file.parent / "photometry.toml").is_file():
         path = todo_file.parent / "photometry.toml"
-    run = {name: options[option] for option, name in RUN_OPTIONS.items() if options[option] is not None}
+    run = {
+        name: options[option] for option, name in RUN_OPTIONS.items() if options[option] is not None
+    }
     if options["no_in_memory"]:
         run["in_memory"] = False
     photometry = {}

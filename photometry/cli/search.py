@@ -20,12 +20,25 @@ COLUMNS = (("period", "{:.5f}"), ("t0", "{:.4f}"), ("duration", "{:.4f}"), ("dep
     help="Limb-darkened transits, or boxes.",
 )
 @click.option(
-    "--planets", type=click.IntRange(min=1), default=1, show_default=True, help="Look for so many, one after the other."
+    "--planets",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Look for so many, one after the other.",
 )
 @click.option(
-    "--threshold", type=float, default=7.0, show_default=True, help="Lowest detection efficiency (SDE) that counts."
+    "--threshold",
+    type=float,
+    default=7.0,
+    show_default=True,
+    help="Lowest detection efficiency (SDE) that counts.",
 )
-@click.option("--period-min", type=click.FloatRange(min=0, min_open=True), metavar="DAYS", help="Shortest period.")
+@click.option(
+    "--period-min",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="DAYS",
+    help="Shortest period.",
+)
 @click.option(
     "--period-max",
     type=click.FloatRange(min=0, min_open=True),
@@ -34,7 +47,11 @@ COLUMNS = (("period", "{:.5f}"), ("t0", "{:.4f}"), ("duration", "{:.4f}"), ("dep
 )
 @click.option("--detrend", type=click.FloatRange(min=0), default=1.5, show_default=True, metavar="DAYS",
               help="Window of the trend that is removed first; 0: the light curve has none.")  # fmt: skip
-@click.option("--flux", metavar="COLUMN", help="Column of a FITS file; by default the pipeline's corrected flux.")
+@click.option(
+    "--flux",
+    metavar="COLUMN",
+    help="Column of a FITS file; by default the pipeline's corrected flux.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="All cores by default.")
 @click.option(
     "--plot",
@@ -56,18 +73,27 @@ def command(files, plot, as_json, **options):
         except (TargetError, WrongUseError, ValueError) as error:
             failed += 1
             click.echo(
-                f"photometry: {path}: {error}" if str(path) not in str(error) else f"photometry: {error}", err=True
+                f"photometry: {path}: {error}"
+                if str(path) not in str(error)
+                else f"photometry: {error}",
+                err=True,
             )
             continue
         if as_json:
             for row in found:
-                click.echo(json.dumps({"path": str(path), **{key: _finite(value) for key, value in row.items()}}))
+                click.echo(
+                    json.dumps(
+                        {"path": str(path), **{key: _finite(value) for key, value in row.items()}}
+                    )
+                )
             continue
         if not headed:
             click.echo("  ".join(f"{name:>13}" for name, _ in COLUMNS) + "  file")
             headed = True
         for row in found:
-            click.echo("  ".join(f"{form.format(row[name]):>13}" for name, form in COLUMNS) + f"  {path}")
+            click.echo(
+                "  ".join(f"{form.format(row[name]):>13}" for name, form in COLUMNS) + f"  {path}"
+            )
         if not found:
             click.echo(f"no transits above SDE {options['threshold']:g}  {path}")
     return 1 if failed else 0
@@ -76,7 +102,9 @@ def command(files, plot, as_json, **options):
 def _check_periods(method, period_min, period_max):
     """Refuse limits that no file can satisfy, before the first one is read"""
     if period_min and period_max and period_min >= period_max:
-        raise click.UsageError(f"--period-min {period_min:g} is not shorter than --period-max {period_max:g}")
+        raise click.UsageError(
+            f"--period-min {period_min:g} is not shorter than --period-max {period_max:g}"
+        )
     if method == "bls":
         from ..transits.periods import DURATIONS
 
@@ -93,7 +121,9 @@ def _finite(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _search(path, plot, *, method, planets, threshold, period_min, period_max, detrend, flux, threads):
+def _search(
+    path, plot, *, method, planets, threshold, period_min, period_max, detrend, flux, threads
+):
     """What was found in one file: list of dicts"""
     from ..lightcurve import Lightcurve, flatten
     from ..transits import find_planets
@@ -101,7 +131,9 @@ def _search(path, plot, *, method, planets, threshold, period_min, period_max, d
     lc = Lightcurve.read(path, flux=flux)
     lc = flatten(lc, detrend) if detrend else lc
     limits = {"period_min": period_min, "period_max": period_max}
-    found = find_planets(lc, max_planets=planets, sde_threshold=threshold, method=method, threads=threads, **limits)
+    found = find_planets(
+        lc, max_planets=planets, sde_threshold=threshold, method=method, threads=threads, **limits
+    )
     if plot and found:
         _plot(plot, path, lc, found)
     return [{**signal.as_dict(), "depth_ppm": 1e6 * signal.depth} for signal, _ in found]

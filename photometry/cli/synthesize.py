@@ -19,7 +19,9 @@ KINDS = ("transits", "star", "psls")
     metavar="NAME=VALUE",
     help="A spec, e.g. -s orbital_period=10; repeat as needed.",
 )
-@click.option("--specs-file", type=click.Path(exists=True, dir_okay=False), help="JSON object of specs.")
+@click.option(
+    "--specs-file", type=click.Path(exists=True, dir_okay=False), help="JSON object of specs."
+)
 @click.option("--binary", is_flag=True, help="numpy's format rather than text.")
 @click.option("--gzip/--no-gzip", "gzipped", default=True, show_default=True, help="Of the text.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metadata as JSON.")
@@ -59,11 +61,15 @@ def _from_file(path):
         try:
             specs = json.load(file)
         except json.JSONDecodeError as error:
-            raise click.UsageError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from error
+            raise click.UsageError(
+                f"{path}, line {error.lineno}: not JSON ({error.msg})"
+            ) from error
         except UnicodeDecodeError as error:
             raise click.UsageError(f"{path}: not JSON, it is not even text") from error
     if not isinstance(specs, dict):
-        raise click.UsageError(f"{path}: a JSON {type(specs).__name__}; expected an object of specs by name")
+        raise click.UsageError(
+            f"{path}: a JSON {type(specs).__name__}; expected an object of specs by name"
+        )
     return specs
 
 

@@ -45,9 +45,15 @@ def command():
 @click.argument("template")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
-    "--table", type=click.Path(path_type=Path), help="Table of targets, instead of the one the template names."
+    "--table",
+    type=click.Path(path_type=Path),
+    help="Table of targets, instead of the one the template names.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an existing TODO-file, and with it the results it holds.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace an existing TODO-file, and with it the results it holds.",
+)
 @click.option("--dry-run", is_flag=True, help="Tell what would be written; write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
 @click.option("--quiet", is_flag=True, help="Only warnings and errors.")
@@ -57,7 +63,9 @@ def make(template, folder, as_json, quiet, **options):
 
     set_up_logging(logging.WARNING if quiet else logging.INFO)
     with Bars(quiet) as bars:
-        made = make_todo(template, folder, progress=partial(bars.track, name="looking into files"), **options)
+        made = make_todo(
+            template, folder, progress=partial(bars.track, name="looking into files"), **options
+        )
     if as_json:
         click.echo(json.dumps(made.summary(), indent=1))
     elif not quiet:
@@ -70,9 +78,14 @@ def make(template, folder, as_json, quiet, **options):
     "--by", type=click.Choice(["ccd", "count"]), default="ccd", show_default=True,
     help="A part for each sector, camera and CCD, or --parts parts of nearly the same size.",
 )  # fmt: skip
-@click.option("--parts", type=click.IntRange(1), metavar="N", help="How many parts, with --by count.")
 @click.option(
-    "--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder for the parts [beside the file]."
+    "--parts", type=click.IntRange(1), metavar="N", help="How many parts, with --by count."
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder for the parts [beside the file].",
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
 def split(todo_file, by, parts, output, as_json):
@@ -89,12 +102,20 @@ def split(todo_file, by, parts, output, as_json):
     from ..taskmanager import split_todo
 
     if (parts is None) == (by == "count"):
-        raise click.UsageError("--by count needs --parts N" if parts is None else "--parts goes with --by count only")
+        raise click.UsageError(
+            "--by count needs --parts N" if parts is None else "--parts goes with --by count only"
+        )
     if output is not None and not output.is_dir():
         raise click.UsageError(f"--output {output}: no such folder")
-    made = {str(path): count_rows(path) for path in split_todo(todo_file, output, by=by, parts=parts)}
+    made = {
+        str(path): count_rows(path) for path in split_todo(todo_file, output, by=by, parts=parts)
+    }
     if as_json:
-        click.echo(json.dumps({"parts": [{"todo_file": path, "targets": n} for path, n in made.items()]}, indent=1))
+        click.echo(
+            json.dumps(
+                {"parts": [{"todo_file": path, "targets": n} for path, n in made.items()]}, indent=1
+            )
+        )
         return
     for path, n in made.items():
         click.echo(f"{path}: {n} targets")
@@ -102,7 +123,9 @@ def split(todo_file, by, parts, output, as_json):
 
 @command.command(short_help="The parts of a TODO-file as one again, with all that was done.")
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
-@click.argument("parts", metavar="PART...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument(
+    "parts", metavar="PART...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
 def merge(output, parts, as_json):
     """Merge the TODO-files PART... (or their folders) into the new file OUT, with results, attempts and runs.
@@ -112,12 +135,16 @@ def merge(output, parts, as_json):
     from ..taskmanager import merge_todos
 
     if output.is_dir():
-        raise click.UsageError(f"{output} is a folder: say the name of the file to write, as in {output}/todo.sqlite")
+        raise click.UsageError(
+            f"{output} is a folder: say the name of the file to write, as in {output}/todo.sqlite"
+        )
     if not output.absolute().parent.is_dir():
         raise click.UsageError(f"{output}: there is no folder {output.absolute().parent}")
     n_rows = merge_todos(parts, output)
     if as_json:
-        click.echo(json.dumps({"todo_file": str(output), "targets": n_rows, "parts": len(parts)}, indent=1))
+        click.echo(
+            json.dumps({"todo_file": str(output), "targets": n_rows, "parts": len(parts)}, indent=1)
+        )
     else:
         click.echo(f"{output}: {n_rows} targets from {len(parts)} files")
 
@@ -130,7 +157,9 @@ def _report(summary, dry_run):
     ]
     lines += [f"  {number} {name}" for name, number in summary["other_files"].items()]
     if summary["damaged_files"]:
-        lines.append(f"  {len(summary['damaged_files'])} damaged files, whose targets will end as ERROR")
+        lines.append(
+            f"  {len(summary['damaged_files'])} damaged files, whose targets will end as ERROR"
+        )
     if summary["left_out_by_template"]:
         lines.append(f"  {summary['left_out_by_template']} targets left out by the template")
     if summary["without_magnitude"]:

@@ -20,7 +20,11 @@ _SHOWN = 10  # leftovers; all of them with --json
 @click.option("--reset", is_flag=True, help="Put the targets of bad light curves back to do.")
 @click.option("--workers", type=click.IntRange(1), help="Local processes [number of cores].")
 @click.option("--json", "as_json", is_flag=True, help="What was found, as JSON.")
-@click.option("--steal-lock", is_flag=True, help="Take the file from a process on another host that has ended.")
+@click.option(
+    "--steal-lock",
+    is_flag=True,
+    help="Take the file from a process on another host that has ended.",
+)
 @logging_options
 def command(where, output, reset, workers, as_json, steal_lock, quiet):
     """Open every light curve that the TODO-file of DIR claims, and list the bad ones.
@@ -38,7 +42,12 @@ def command(where, output, reset, workers, as_json, steal_lock, quiet):
     with Bars(quiet or as_json) as bars:
         progress = bars.stage("light curves")
         found = verify(
-            todo_path(where), output=output, reset=reset, steal_lock=steal_lock, workers=workers, progress=progress
+            todo_path(where),
+            output=output,
+            reset=reset,
+            steal_lock=steal_lock,
+            workers=workers,
+            progress=progress,
         )
     if as_json:
         _show_json(found, reset)
@@ -52,11 +61,15 @@ def _show_json(found, reset):
     import json
 
     bad = [{**problem, "reset": reset and problem["reset"]} for problem in found.bad]
-    click.echo(json.dumps({**dataclasses.asdict(found), "bad": bad, "kinds": found.kinds}, indent=1))
+    click.echo(
+        json.dumps({**dataclasses.asdict(found), "bad": bad, "kinds": found.kinds}, indent=1)
+    )
 
 
 def _show(found, reset):
-    click.echo(f"{found.output}: {found.checked} light curves checked, {len(found.bad)} of them bad{_kinds(found)}")
+    click.echo(
+        f"{found.output}: {found.checked} light curves checked, {len(found.bad)} of them bad{_kinds(found)}"
+    )
     for problem in found.bad:
         click.echo(
             f"  priority {problem['priority']}, star {problem['starid']}: {problem['lightcurve']} {problem['problem']}"
@@ -65,14 +78,20 @@ def _show(found, reset):
         click.echo(
             f"Targets that are OK or WARNING but claim no light curve (done by a handler of your own?): {found.without}"
         )
-    _show_leftovers(found.orphans, f"Light curves in {found.output} that no target of this TODO-file claims")
+    _show_leftovers(
+        found.orphans, f"Light curves in {found.output} that no target of this TODO-file claims"
+    )
     _show_leftovers(found.parts, "Half-written files of killed runs, which can be removed")
     if found.bad:
         _tell_what_next(found, reset)
 
 
 def _kinds(found):
-    return f" ({', '.join(f'{number} {kind}' for kind, number in found.kinds.items())})" if found.bad else ""
+    return (
+        f" ({', '.join(f'{number} {kind}' for kind, number in found.kinds.items())})"
+        if found.bad
+        else ""
+    )
 
 
 def _show_leftovers(paths, sentence):

@@ -10,14 +10,37 @@ PATTERNS = ("*.fits", "*.fits.gz", "*.fit")
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), help="Folder for light curves and pictures [DIR/quicklook].")
-@click.option("--pipeline", default="photometry.events.quicklook", show_default=True, help="Another pipeline to run.")
-@click.option("--config", type=click.Path(path_type=Path), help="Configuration file of the pipeline (INI).")
-@click.option("--pattern", "patterns", multiple=True, metavar="P", help=f"Which files; repeatable {list(PATTERNS)}.")
+@click.argument(
+    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for light curves and pictures [DIR/quicklook].",
+)
+@click.option(
+    "--pipeline",
+    default="photometry.events.quicklook",
+    show_default=True,
+    help="Another pipeline to run.",
+)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Configuration file of the pipeline (INI)."
+)
+@click.option(
+    "--pattern",
+    "patterns",
+    multiple=True,
+    metavar="P",
+    help=f"Which files; repeatable {list(PATTERNS)}.",
+)
 @click.option("--recursive", is_flag=True, default=None, help="Sub-directories too.")
 @click.option(
-    "--settle", "settle_time", type=click.FloatRange(0), metavar="S", help="Take a file unchanged for S s [2]."
+    "--settle",
+    "settle_time",
+    type=click.FloatRange(0),
+    metavar="S",
+    help="Take a file unchanged for S s [2].",
 )
 @click.option(
     "--method",
@@ -26,14 +49,22 @@ PATTERNS = ("*.fits", "*.fits.gz", "*.fit")
     help="How to watch; auto: polling on network disks [auto].",
 )
 @click.option(
-    "--interval", "monitor_interval", type=click.FloatRange(0.1), metavar="S", help="When polling, every S s [10]."
+    "--interval",
+    "monitor_interval",
+    type=click.FloatRange(0.1),
+    metavar="S",
+    help="When polling, every S s [10].",
 )
-@click.option("--ncpus", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
+@click.option(
+    "--ncpus", type=click.IntRange(1), default=1, show_default=True, help="Worker processes."
+)
 @click.option("--once", is_flag=True, help="Do what is there, and end.")
 @click.option("--clobber", is_flag=True, help="Also do again what was done in an earlier run.")
 @click.option("--retry-failed", is_flag=True, help="Also try again what failed in an earlier run.")
 @logging_options
-def command(folder, output, pipeline, config, patterns, ncpus, once, clobber, retry_failed, quiet, **keys):
+def command(
+    folder, output, pipeline, config, patterns, ncpus, once, clobber, retry_failed, quiet, **keys
+):
     """Turn target pixel files into light curves, and FITS images into pictures, as they arrive in DIR.
 
     OUTPUT/index.html shows all pictures. OUTPUT/events.sqlite remembers what was done: start again at any time; look at
@@ -47,9 +78,17 @@ def command(folder, output, pipeline, config, patterns, ncpus, once, clobber, re
     from ._events import log_level
 
     log_level()
-    defaults = {"name": "Quick look", "file_type": PATTERNS, "output_directory": str(output or folder / "quicklook")}
+    defaults = {
+        "name": "Quick look",
+        "file_type": PATTERNS,
+        "output_directory": str(output or folder / "quicklook"),
+    }
     settings = ConfigClass(config, **defaults)
-    given = {"file_type": patterns or None, "output_directory": str(output) if output else None, **keys}
+    given = {
+        "file_type": patterns or None,
+        "output_directory": str(output) if output else None,
+        **keys,
+    }
     for key, value in given.items():
         if value is not None:
             setattr(settings, key, value)
@@ -58,4 +97,6 @@ def command(folder, output, pipeline, config, patterns, ncpus, once, clobber, re
         queue = shared_queue(settings)
         queue.requeue("failed")
         queue.close()
-    return run(pipeline, settings, directory=str(folder), monitor=not once, ncpus=ncpus, clobber=clobber)
+    return run(
+        pipeline, settings, directory=str(folder), monitor=not once, ncpus=ncpus, clobber=clobber
+    )

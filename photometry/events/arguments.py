@@ -95,7 +95,9 @@ def _check(value, key):
     elif isinstance(value, dict) and all(isinstance(part, str) for part in value):
         for part, inner in value.items():
             _check(inner, f"{key}[{part!r}]")
-    elif not (value is None or (isinstance(value, (str, int, float)) and not _is_not_a_number(value))):
+    elif not (
+        value is None or (isinstance(value, (str, int, float)) and not _is_not_a_number(value))
+    ):
         raise WrongUseError(
             f"Arguments: {key}={value!r} ({type(value).__name__}) cannot go into a shared queue; accepted are text, finite"
             " numbers, True, False, None, and lists and dicts (with text keys) of those. Pass a file name instead"

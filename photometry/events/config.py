@@ -10,10 +10,22 @@ from .settings import KEYS
 
 log = logging.getLogger(__name__)
 
-EVENT_TABLE = "event_table"  # the section whose keys are names of events, with capitals where they have some
+# the section whose keys are names of events, with capitals where they have some
+EVENT_TABLE = "event_table"
 FRAMEWORK_DEFAULTS = {key.name: key.default for key in KEYS}
-_TEXTS = ("get", "getint", "getfloat", "getboolean", "items", "sections", "options", "has_section", "has_option")
-_CLOSE = 2  # edits between an unknown key and a known one below which it is taken for a typing error
+_TEXTS = (
+    "get",
+    "getint",
+    "getfloat",
+    "getboolean",
+    "items",
+    "sections",
+    "options",
+    "has_section",
+    "has_option",
+)
+# edits between an unknown key and a known one below which it is taken for a typing error
+_CLOSE = 2
 
 
 class ConfigClass:
@@ -37,7 +49,9 @@ class ConfigClass:
     def __init__(self, cgfile=None, default_section="DEFAULT", **defaults):
         properties = {key.lower(): value for key, value in (FRAMEWORK_DEFAULTS | defaults).items()}
         self.__dict__.update(properties=properties, default_section=default_section, path=cgfile)
-        texts = configparser.ConfigParser(default_section=default_section, interpolation=None, strict=False)
+        texts = configparser.ConfigParser(
+            default_section=default_section, interpolation=None, strict=False
+        )
         self.__dict__["_parser"] = texts
         if cgfile is not None:
             self.read(cgfile)
@@ -49,7 +63,9 @@ class ConfigClass:
         try:
             parser.read_string(Path(cgfile).read_text(encoding="utf-8"), source=str(cgfile))
         except OSError as error:
-            raise SettingsError(f"{cgfile}: cannot read this configuration file: {error.strerror}") from error
+            raise SettingsError(
+                f"{cgfile}: cannot read this configuration file: {error.strerror}"
+            ) from error
         except (configparser.Error, UnicodeDecodeError) as error:
             raise SettingsError(f"{cgfile}: not an INI file: {error}") from error
         self._parser.read_dict(parser)
@@ -57,12 +73,20 @@ class ConfigClass:
         _warn_of_typing_errors(cgfile, top, self.properties)
         self.properties.update(top)
         for section in parser.sections():
-            own = {key: literal(text) for key, text in parser[section].items() if key.lower() not in top}
+            own = {
+                key: literal(text)
+                for key, text in parser[section].items()
+                if key.lower() not in top
+            }
             keep = section.lower() == EVENT_TABLE
-            self.properties[section.lower()] = own if keep else {key.lower(): value for key, value in own.items()}
+            self.properties[section.lower()] = (
+                own if keep else {key.lower(): value for key, value in own.items()}
+            )
 
     def __getattr__(self, key):
-        if key.startswith("__"):  # Python's own protocols (copy, pickle) ask for these and must hear no
+        if key.startswith(
+            "__"
+        ):  # Python's own protocols (copy, pickle) ask for these and must hear no
             raise AttributeError(key)
         if key in _TEXTS and key not in self.properties:
             return getattr(self._parser, key)
@@ -88,7 +112,9 @@ class ConfigClass:
         for key in KEYS:
             value = getattr(self, key.name)
             if not key.accepts(value):
-                raise SettingsError(f"{self.path or 'configuration'}: {key.name}={value!r}; accepted: {key.accepted}")
+                raise SettingsError(
+                    f"{self.path or 'configuration'}: {key.name}={value!r}; accepted: {key.accepted}"
+                )
 
     def __getstate__(self):
         return self.__dict__
@@ -112,7 +138,10 @@ def edit_distance(one, other):
     for i, letter in enumerate(one, 1):
         above_left, row[0] = row[0], i
         for j, wanted in enumerate(other, 1):
-            above_left, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, above_left + (letter != wanted))
+            above_left, row[j] = (
+                row[j],
+                min(row[j] + 1, row[j - 1] + 1, above_left + (letter != wanted)),
+            )
     return row[-1]
 
 

@@ -48,7 +48,9 @@ class DataSet:
 
         try:
             return {
-                key: value for key, value in fits.getheader(filename).items() if key not in ("COMMENT", "HISTORY", "")
+                key: value
+                for key, value in fits.getheader(filename).items()
+                if key not in ("COMMENT", "HISTORY", "")
             }
         except (OSError, ValueError, IndexError, fits.VerifyError) as error:
             self.logger.warning("%s: no FITS header in it: %s", filename, error)
@@ -78,7 +80,9 @@ class DataSet:
     def update_data_set(self):
         """Look through the directory again, and add the files that are new and have settled."""
         patterns = patterns_of(self.config.file_type)
-        found = find_files(self.dirname, patterns, recursive=self.config.recursive, exclude=self._own_folders())
+        found = find_files(
+            self.dirname, patterns, recursive=self.config.recursive, exclude=self._own_folders()
+        )
         if not found:
             self.logger.warning(why_nothing(self.dirname, patterns))
         new = [path for path in found if self._signatures.get(path) != signature(path)]
@@ -130,7 +134,9 @@ class DataSet:
         import astropy.io.fits  # noqa: F401, now rather than when the first file has arrived and waits
 
         patterns = patterns_of(self.config.file_type)
-        if not find_files(self.dirname, patterns, recursive=self.config.recursive, exclude=self._own_folders()):
+        if not find_files(
+            self.dirname, patterns, recursive=self.config.recursive, exclude=self._own_folders()
+        ):
             self.logger.warning("%s yet; watching", why_nothing(self.dirname, patterns))
         self._watcher = Watcher(
             self.dirname,
@@ -151,7 +157,11 @@ class DataSet:
             self._watcher = None
 
     def _own_folders(self):
-        return [folder for folder in (self.config.output_directory, self.config.temp_directory) if folder]
+        return [
+            folder
+            for folder in (self.config.output_directory, self.config.temp_directory)
+            if folder
+        ]
 
     def _put_event(self, filename, found):
         name = self.config.default_ingestion_event
@@ -161,4 +171,7 @@ class DataSet:
         if self.clobber:
             self.event_queue.forget(event.key)
         if not self.event_queue.put(event):
-            self.logger.info("%s: taken in an earlier run already, see the queue; clobber to do it again", filename)
+            self.logger.info(
+                "%s: taken in an earlier run already, see the queue; clobber to do it again",
+                filename,
+            )

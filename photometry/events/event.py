@@ -47,7 +47,8 @@ class Event:
         self.repeats = 0  # how many times it recurred
         self.error = None  # why the last attempt ended
         self.queue = None  # the queue that handed it out
-        self.state = self.worker = self.lease_until = self.taken = None  # as a shared queue tells them
+        # as a shared queue reports them
+        self.state = self.worker = self.lease_until = self.taken = None
         self._recurrent = recurrent
         self._timestamp = datetime.now(timezone.utc)
 
@@ -64,7 +65,10 @@ class Event:
     def to_dict(self):
         """What a tool shows of the event of a shared queue, as a dict that JSON can hold."""
         shown = ("id", "name", "state", "attempt", "worker", "taken", "lease_until", "error")
-        return {key: getattr(self, key) for key in shown} | {"args": self.args.to_json(), "recurrent": self._recurrent}
+        return {key: getattr(self, key) for key in shown} | {
+            "args": self.args.to_json(),
+            "recurrent": self._recurrent,
+        }
 
     def __str__(self):
         return f"{self.name}, {self.args}"

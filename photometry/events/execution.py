@@ -15,9 +15,14 @@ def execute(framework, action, context):
         action.outcome = OUTCOME.SKIPPED if isinstance(error, NothingToDoError) else OUTCOME.RETRY
         action.error = str(error)
         framework.event_queue_hi.clear()  # the rest of the item is dropped with it
-    except (Exception, SystemExit) as error:  # what calls sys.exit in an action ends its item, not the run
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # what calls sys.exit in an action ends its item, not the run
         _failed(action, f"{type(error).__name__}: {error}", context)
-        framework.logger.error("Action %s failed: %s", action.name, action.error, exc_info=framework.config.print_trace)
+        framework.logger.error(
+            "Action %s failed: %s", action.name, action.error, exc_info=framework.config.print_trace
+        )
         if framework.testing:
             raise
         framework.on_error(action, context, error)
@@ -32,7 +37,9 @@ def _execute(framework, action, context):
     framework.store_arguments = action.args if action.output is None else action.output
     if action.failed_check == "pre":
         _pre_condition_failed(framework, action, context)
-    elif action.failed_check == "post" or not pipeline.get_post_action(action.name)(action, context):
+    elif action.failed_check == "post" or not pipeline.get_post_action(action.name)(
+        action, context
+    ):
         _failed(action, f"the post-condition of {action.name} is not met", context)
     else:
         _succeeded(framework, action, context)

@@ -6,6 +6,7 @@ import time
 from queue import Empty
 
 from ..errors import PipelineError, SettingsError, TryAgainError
+from ..processes import draining
 from .arguments import Arguments
 from .config import ConfigClass
 from .context import ProcessingContext
@@ -17,7 +18,6 @@ from .loop import Loop
 from .openqueue import open_event_queue
 from .queues import SimpleEventQueue
 from .resolve import find_pipeline
-from .stopping import draining
 from .tally import Tally
 
 EXIT_OK, EXIT_FAILED, EXIT_UNFINISHED = 0, 1, 3  # as everywhere in this package
@@ -57,8 +57,14 @@ class Framework:
         self.keep_going = True
         self.event_queue_hi = SimpleEventQueue()
         self.event_queue, self.queue_manager = open_event_queue(self.config)
-        self.on_exit, self.on_state, self.on_error = self.default_on_exit, self.default_on_state, self.default_on_error
-        self.context = ProcessingContext(self.event_queue, self.event_queue_hi, self.logger, self.config)
+        self.on_exit, self.on_state, self.on_error = (
+            self.default_on_exit,
+            self.default_on_state,
+            self.default_on_error,
+        )
+        self.context = ProcessingContext(
+            self.event_queue, self.event_queue_hi, self.logger, self.config
+        )
         self.pipeline = self._make_pipeline(pipeline_name)
         self.store_arguments = Arguments()
         self.tally = Tally()
@@ -83,7 +89,9 @@ class Framework:
 
     def append_event(self, event_name, args=None, recurrent=False):
         """Add an item to the end of the low-priority queue; ``args=None`` means the last output."""
-        self.event_queue.put(Event(event_name, self.store_arguments if args is None else args, recurrent))
+        self.event_queue.put(
+            Event(event_name, self.store_arguments if args is None else args, recurrent)
+        )
 
     def push_event(self, event_name, args):
         """Add a step to the end of the high-priority queue."""
@@ -107,7 +115,9 @@ class Framework:
             self.config.data_directory = os.path.abspath(path)
         data_set = self.context.data_set
         if data_set is None:
-            data_set = self.context.data_set = DataSet(path, self.logger, self.config, self.event_queue, scan=False)
+            data_set = self.context.data_set = DataSet(
+                path, self.logger, self.config, self.event_queue, scan=False
+            )
             data_set.clobber = clobber
             if path is not None and not monitor:
                 data_set.update_data_set()
@@ -202,7 +212,13 @@ class Framework:
     # starting and ending
 
     def start(
-        self, qm_only=False, ingest_data_only=False, wait_for_event=False, continuous=False, *, wait_for_events=False
+        self,
+        qm_only=False,
+        ingest_data_only=False,
+        wait_for_event=False,
+        continuous=False,
+        *,
+        wait_for_events=False,
     ):
         """Run the loop in this thread, call `on_exit` and return the exit status.
 

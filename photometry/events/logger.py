@@ -53,12 +53,19 @@ def read_logging(path):
     parser = configparser.ConfigParser(interpolation=None)
     try:
         parser.read_string(Path(path).read_text(encoding="utf-8"), source=str(path))
-        loggers = {_logger_name(parser, key): _logger(parser[f"logger_{key}"]) for key in _names(parser, "loggers")}
+        loggers = {
+            _logger_name(parser, key): _logger(parser[f"logger_{key}"])
+            for key in _names(parser, "loggers")
+        }
         return {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {key: _formatter(parser[f"formatter_{key}"]) for key in _names(parser, "formatters")},
-            "handlers": {key: _handler(parser[f"handler_{key}"]) for key in _names(parser, "handlers")},
+            "formatters": {
+                key: _formatter(parser[f"formatter_{key}"]) for key in _names(parser, "formatters")
+            },
+            "handlers": {
+                key: _handler(parser[f"handler_{key}"]) for key in _names(parser, "handlers")
+            },
             "root": loggers.pop("root", {}),
             "loggers": loggers,
         }
@@ -67,7 +74,11 @@ def read_logging(path):
 
 
 def _names(parser, section):
-    return [name.strip() for name in parser[section]["keys"].split(",") if name.strip()] if section in parser else []
+    return (
+        [name.strip() for name in parser[section]["keys"].split(",") if name.strip()]
+        if section in parser
+        else []
+    )
 
 
 def _logger_name(parser, key):
@@ -89,10 +100,15 @@ def _formatter(section):
 
 def _handler(section):
     name = section["class"]
-    kind = getattr(logging, name, None) or getattr(logging.handlers, name.removeprefix("handlers."), None)
+    kind = getattr(logging, name, None) or getattr(
+        logging.handlers, name.removeprefix("handlers."), None
+    )
     if not (inspect.isclass(kind) and issubclass(kind, logging.Handler)):
         raise ValueError(f"class={name!r} is not a handler of the standard library")
-    handler = {"class": f"{kind.__module__}.{kind.__name__}", **_arguments(kind, section.get("args", "()"))}
+    handler = {
+        "class": f"{kind.__module__}.{kind.__name__}",
+        **_arguments(kind, section.get("args", "()")),
+    }
     return handler | {key: section[key] for key in ("level", "formatter") if section.get(key)}
 
 

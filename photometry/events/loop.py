@@ -82,8 +82,17 @@ class Loop:
         if event.queue is None:
             return
         outcome = getattr(action, "outcome", None)
-        word = {OUTCOME.DONE: "completed", OUTCOME.SKIPPED: "skipped", OUTCOME.RETRY: "put back"}.get(outcome, "failed")
-        names = (event.name, getattr(action, "name", None), getattr(event.args, "name", None), event._recurrent)
+        word = {
+            OUTCOME.DONE: "completed",
+            OUTCOME.SKIPPED: "skipped",
+            OUTCOME.RETRY: "put back",
+        }.get(outcome, "failed")
+        names = (
+            event.name,
+            getattr(action, "name", None),
+            getattr(event.args, "name", None),
+            event._recurrent,
+        )
         self.log.info("Event %s: name %s, action %s, arg name %s, recurrent %s", word, *names)
         if outcome is not None:
             self._note(event, outcome, action.error)
@@ -101,7 +110,8 @@ class Loop:
         if self.item.steps >= self.config.max_chain_length and self.steps.qsize():
             following = self.steps.head().name
             self.item.add(
-                OUTCOME.FAILED, f"more than max_chain_length={self.item.steps} steps, the next one {following}"
+                OUTCOME.FAILED,
+                f"more than max_chain_length={self.item.steps} steps, the next one {following}",
             )
             self.steps.clear()
 
@@ -127,12 +137,16 @@ class Loop:
         event, reason = item.event, "; ".join(item.reasons) or None
         if outcome is OUTCOME.RETRY:
             delay = self.config.retry_delay * 2 ** (event.attempt - 1)
-            left = self._patiently(lambda: self.queue.re_append(event.id, delay, reason, event.worker))
+            left = self._patiently(
+                lambda: self.queue.re_append(event.id, delay, reason, event.worker)
+            )
         else:
             successor = self._successor(event)
             left = self._patiently(lambda: self.queue.finish(event.id, outcome, reason, successor))
         if left is None:
-            self.log.warning("%s: was taken from this worker, or put back by a hook; that counts", item.label)
+            self.log.warning(
+                "%s: was taken from this worker, or put back by a hook; that counts", item.label
+            )
 
     def _successor(self, event):
         limit = self.config.max_repeats
@@ -143,7 +157,9 @@ class Loop:
 
     def _stop_when_enough(self):
         limit = self.config.max_items_per_worker if self.queue.shared else None
-        if self._patiently(lambda: self.queue.stopping) or (limit and self.framework.tally.settled >= limit):
+        if self._patiently(lambda: self.queue.stopping) or (
+            limit and self.framework.tally.settled >= limit
+        ):
             self.framework.keep_going = False
 
     def _put_back(self):

@@ -8,9 +8,9 @@ import logging
 import os
 
 from ..errors import TryAgainError
+from ..files import is_network_disk
 from .queues import SimpleEventQueue
 from .sharedqueue import SharedEventQueue, open_queue
-from .watcher import is_network_disk
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ def queue_and_manager(config, linger=LINGER):
         queue = SharedEventQueue(queue_file_of(config), **_options(config))
         if is_network_disk(queue.path.parent):
             log.warning(
-                "%s: this queue is on a network disk, where its locks cannot be trusted; use a local one", queue.path
+                "%s: this queue is on a network disk, where its locks cannot be trusted; use a local one",
+                queue.path,
             )
         return queue, None
     queue, manager = find_queue(config), None
@@ -58,10 +59,14 @@ def queue_and_manager(config, linger=LINGER):
         from .queueserver import start_queue_manager
 
         file = queue_file_of(config)
-        manager = start_queue_manager(*_server(config), queue_file=file, linger=linger, **_options(config))
+        manager = start_queue_manager(
+            *_server(config), queue_file=file, linger=linger, **_options(config)
+        )
         queue = find_queue(config)
         if queue is None:
-            raise TryAgainError(f"queue {queue_name(config)}: its server ended as soon as it had started")
+            raise TryAgainError(
+                f"queue {queue_name(config)}: its server ended as soon as it had started"
+            )
     return queue, manager
 
 
@@ -77,4 +82,8 @@ def _options(config):
 
 
 def _server(config):
-    return config.queue_manager_hostname, config.queue_manager_portnr, config.queue_manager_auth_code
+    return (
+        config.queue_manager_hostname,
+        config.queue_manager_portnr,
+        config.queue_manager_auth_code,
+    )

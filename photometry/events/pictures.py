@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..atomic import atomic_write
 from ..errors import BadInputError
+from ..files import atomic_write
 
 LARGEST = 1024  # pixels; longer images are made smaller before they are drawn
 PICTURES = ("*.png", "*.jpg")
@@ -98,17 +98,27 @@ def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PI
     while True:  # another process may add a picture while the page is being written
         pictures = _pictures(folder, patterns)
         page = _PAGE.format(
-            title=html.escape(title), number=len(pictures), figures="\n".join(map(_figure_html, pictures))
+            title=html.escape(title),
+            number=len(pictures),
+            figures="\n".join(map(_figure_html, pictures)),
         )
         with atomic_write(folder / name, durable=False) as part:
-            part.write_text(page, encoding="utf-8", errors="replace")  # names of files need not be UTF-8
+            part.write_text(
+                page, encoding="utf-8", errors="replace"
+            )  # names of files need not be UTF-8
         if _pictures(folder, patterns) == pictures:
             return len(pictures)
 
 
 def _pictures(folder, patterns):
-    found = [(path.stat().st_mtime, path.relative_to(folder)) for pattern in patterns for path in folder.rglob(pattern)]
-    return [path.as_posix() for _, path in sorted(found, reverse=True) if not path.name.startswith(".")]
+    found = [
+        (path.stat().st_mtime, path.relative_to(folder))
+        for pattern in patterns
+        for path in folder.rglob(pattern)
+    ]
+    return [
+        path.as_posix() for _, path in sorted(found, reverse=True) if not path.name.startswith(".")
+    ]
 
 
 def _figure_html(name):

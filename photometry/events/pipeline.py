@@ -76,7 +76,9 @@ class BasePipeline:
         return self._condition("post_", name)
 
     def _condition(self, prefix, name):
-        code = None if "." in name or isinstance(self._code(name), type) else self._near(prefix + name)
+        code = (
+            None if "." in name or isinstance(self._code(name), type) else self._near(prefix + name)
+        )
         return code or _true
 
     def _code(self, name):
@@ -85,7 +87,10 @@ class BasePipeline:
     def _near(self, name):
         """A method, or a name in the module of the pipeline or of one of its base classes."""
         places = [self, *(sys.modules[module] for module in self._modules())]
-        return next((code for code in (getattr(place, name, None) for place in places) if callable(code)), None)
+        return next(
+            (code for code in (getattr(place, name, None) for place in places) if callable(code)),
+            None,
+        )
 
     def _modules(self):
         modules = [kind.__module__ for kind in type(self).__mro__ if issubclass(kind, BasePipeline)]
@@ -106,13 +111,21 @@ class BasePipeline:
     def problems(self):
         """What is wrong with the event table, as a list of sentences."""
         if not isinstance(self.event_table, dict):
-            return [f"event_table={self.event_table!r} is not a dict of event: (action, new state, next event)"]
+            return [
+                f"event_table={self.event_table!r} is not a dict of event: (action, new state, next event)"
+            ]
         known = self.event_table0 | self.event_table
-        return [problem for event, row in self.event_table.items() for problem in self._problems_of(event, row, known)]
+        return [
+            problem
+            for event, row in self.event_table.items()
+            for problem in self._problems_of(event, row, known)
+        ]
 
     def _problems_of(self, event, row, known):
         if not isinstance(row, (tuple, list)) or len(row) != 3:
-            return [f"event {event!r}: {row!r} is not (action, new state or None, next event or None)"]
+            return [
+                f"event {event!r}: {row!r} is not (action, new state or None, next event or None)"
+            ]
         action, state, following = row
         found = []
         if not isinstance(action, str):

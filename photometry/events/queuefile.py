@@ -86,7 +86,9 @@ class QueueFile:
             with self._telling():
                 self._connect()
         except OSError as error:
-            raise WrongUseError(f"{self.path}: cannot make the folder of the queue: {error.strerror}") from error
+            raise WrongUseError(
+                f"{self.path}: cannot make the folder of the queue: {error.strerror}"
+            ) from error
 
     def close(self):
         """Close the connection, if there is one."""
@@ -137,7 +139,10 @@ class QueueFile:
         with self.reading() as db:
             version = self._data_version()
             if version != self._stopping[0]:
-                self._stopping = version, bool(db.execute("SELECT stopping FROM control").fetchone()[0])
+                self._stopping = (
+                    version,
+                    bool(db.execute("SELECT stopping FROM control").fetchone()[0]),
+                )
             return self._stopping[1]
 
     def ask_to_stop(self, stopping):
@@ -151,10 +156,14 @@ class QueueFile:
         return self._db.execute("PRAGMA data_version").fetchone()[0]
 
     def _connect(self):
-        self._db = db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        self._db = db = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=NORMAL")  # a killed process loses nothing; the machine's death, the last moments
+        db.execute(
+            "PRAGMA synchronous=NORMAL"
+        )  # a killed process loses nothing; the machine's death, the last moments
         self._identity = (os.getpid(), *_inode(self.path))
         self._idle_version, self._stopping = None, (None, None)
         self._make_tables(db)
@@ -194,7 +203,9 @@ class QueueFile:
         except sqlite3.OperationalError as error:
             raise TryAgainError(f"{self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
-            raise WrongUseError(f"{self.path}: not a queue of events, or damaged: {error}") from error
+            raise WrongUseError(
+                f"{self.path}: not a queue of events, or damaged: {error}"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -211,7 +222,9 @@ class Identity:
         """A new identity of this process."""
         import psutil  # here, since most uses of a queue need it only once or never
 
-        return cls(platform.node(), os.getpid(), psutil.Process().create_time(), uuid.uuid4().hex[:6])
+        return cls(
+            platform.node(), os.getpid(), psutil.Process().create_time(), uuid.uuid4().hex[:6]
+        )
 
     @property
     def name(self):
@@ -233,7 +246,9 @@ def workers_of(db, host, pid):
 def lost_workers(db, host, me):
     """Names of the workers whose process is dead on this host, or that hold an item whose lease has run out."""
     rows = db.execute("SELECT * FROM workers WHERE id IS NOT ?", (me,)).fetchall()
-    lost = {row["id"] for row in rows if row["host"] == host and not _lives(row["pid"], row["started"])}
+    lost = {
+        row["id"] for row in rows if row["host"] == host and not _lives(row["pid"], row["started"])
+    }
     sql = "SELECT DISTINCT worker FROM items WHERE state='running' AND lease_until<? AND worker IS NOT ?"
     return sorted(lost | {row["worker"] for row in db.execute(sql, (time.time(), me))})
 

@@ -83,7 +83,10 @@ class SimpleEventQueue:
     def get_pending(self):
         """The pending events, as a list."""
         with self._changed:
-            return [*self._pending, *(event for _, _, event in sorted(self._later, key=lambda entry: entry[:2]))]
+            return [
+                *self._pending,
+                *(event for _, _, event in sorted(self._later, key=lambda entry: entry[:2])),
+            ]
 
     def get_in_progress(self):
         """The events in progress, as a dict: id -> event."""

@@ -14,17 +14,36 @@ import time
 from pathlib import Path
 
 from ..errors import PhotometryError, TryAgainError
+from ..processes import draining
 from .queuefile import Identity
 from .remotequeue import get_event_queue
 from .sharedqueue import SharedEventQueue
-from .stopping import draining
 from .wire import Wire, secret_of
 
 log = logging.getLogger(__name__)
 
 METHODS = {  # what a client may call of the queue, all without waiting
-    *("put", "take", "finish", "discard", "re_append", "release", "release_worker", "release_unheld", "renew"),
-    *("head", "qsize", "get_pending", "get_in_progress", "find", "counts", "workers", "waiting_for"),
+    *(
+        "put",
+        "take",
+        "finish",
+        "discard",
+        "re_append",
+        "release",
+        "release_worker",
+        "release_unheld",
+        "renew",
+    ),
+    *(
+        "head",
+        "qsize",
+        "get_pending",
+        "get_in_progress",
+        "find",
+        "counts",
+        "workers",
+        "waiting_for",
+    ),
     *("is_over", "is_stopping", "requeue", "forget", "resume"),
 }
 SILENCE = 600  # s after which a client is given up; one that holds an item renews its lease far more often
@@ -44,7 +63,9 @@ class QueueServer(socketserver.ThreadingTCPServer):
         self.ending = False
         self.idle_since = time.monotonic()
         self._lock = threading.Lock()
-        SharedEventQueue(path, **options).close()  # a wrong file is told here, not to the first client
+        SharedEventQueue(
+            path, **options
+        ).close()  # a wrong file is told here, not to the first client
         super().__init__(address, _Connection)
 
     def count(self, more):
@@ -55,12 +76,18 @@ class QueueServer(socketserver.ThreadingTCPServer):
 
     def run(self, linger=None):
         """Serve until a signal comes, a client says `terminate`, or, with ``linger``, nobody was connected for that many s."""
-        serving = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": TURN}, daemon=True)
+        serving = threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": TURN}, daemon=True
+        )
         serving.start()
         with draining(self._end):
             while not self.ending:
                 time.sleep(TURN)
-                if linger is not None and not self.clients and time.monotonic() - self.idle_since > linger:
+                if (
+                    linger is not None
+                    and not self.clients
+                    and time.monotonic() - self.idle_since > linger
+                ):
                     self.ending = True
         self.shutdown()
         self.server_close()
@@ -91,7 +118,9 @@ class _Connection(socketserver.BaseRequestHandler):
         hello = wire.receive()
         if hello is None:
             return
-        queue = SharedEventQueue(self.server.path, identity=Identity(**hello), **self.server.options)
+        queue = SharedEventQueue(
+            self.server.path, identity=Identity(**hello), **self.server.options
+        )
         wire.send("welcome")
         goodbye = False
         while not goodbye and (call := wire.receive()) is not None:
@@ -133,33 +162,51 @@ def start_queue_manager(
     ------
     TryAgainError : it does not answer, e.g. because the port is taken
     """
-    settings = {"address": [hostname, portnr], "secret": list(secret_of(auth_code)), "path": os.fspath(queue_file)}
+    settings = {
+        "address": [hostname, portnr],
+        "secret": list(secret_of(auth_code)),
+        "path": os.fspath(queue_file),
+    }
     settings |= {"linger": linger, "options": options}
-    command = [sys.executable, "-c", "from photometry.events.queueserver import serve_as_told; serve_as_told()"]
+    command = [
+        sys.executable,
+        "-c",
+        "from photometry.events.queueserver import serve_as_told; serve_as_told()",
+    ]
     record = Path(f"{queue_file}.log")  # not the caller's output, which it may outlive
     record.parent.mkdir(parents=True, exist_ok=True)
     with record.open("ab") as output:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
+        )
     with process.stdin as pipe:
-        pipe.write(json.dumps(settings).encode())  # not in the command line, where everybody could read the secret
+        pipe.write(
+            json.dumps(settings).encode()
+        )  # not in the command line, where everybody could read the secret
     end = time.monotonic() + START
     while process.poll() is None and time.monotonic() < end:
         queue = get_event_queue(hostname, portnr, auth_code)
         if queue is not None:
             queue.close()
-            (logger or log).info("Queue manager for %s listens at %s:%s", queue_file, hostname, portnr)
+            (logger or log).info(
+                "Queue manager for %s listens at %s:%s", queue_file, hostname, portnr
+            )
             return process
         time.sleep(TURN / 4)
     process.terminate()
     process.wait()
-    raise TryAgainError(f"the queue manager did not start at {hostname}:{portnr}; {record} says why")
+    raise TryAgainError(
+        f"the queue manager did not start at {hostname}:{portnr}; {record} says why"
+    )
 
 
 def serve_as_told():
     """Serve as standard input says, in JSON; what `start_queue_manager` starts."""
     told = json.load(sys.stdin)
     try:
-        server = QueueServer(tuple(told["address"]), bytes(told["secret"]), told["path"], **told["options"])
+        server = QueueServer(
+            tuple(told["address"]), bytes(told["secret"]), told["path"], **told["options"]
+        )
     except (OSError, PhotometryError) as error:
         sys.exit(f"photometry: no queue manager at {':'.join(map(str, told['address']))}: {error}")
     server.run(told["linger"])

@@ -28,7 +28,9 @@ class Quicklook(Fits2pngPipeline):
         """Say at once that something is missing."""
         super().bind(context)
         if not can_plot():
-            context.logger.warning("light curves get no pictures without matplotlib: pip install 'photometry[plots]'")
+            context.logger.warning(
+                "light curves get no pictures without matplotlib: pip install 'photometry[plots]'"
+            )
 
 
 def can_plot():
@@ -59,7 +61,10 @@ def kind_of_file(path):
         raise BadInputError(f"{path}: cannot read this file as FITS: {error}") from error
     if any(header.get("EXTNAME", "").strip() in ("PIXELS", "TARGETTABLES") for header in headers):
         return "target_pixels"
-    if any(header.get("XTENSION", "IMAGE").strip() == "IMAGE" and header.get("NAXIS", 0) >= 2 for header in headers):
+    if any(
+        header.get("XTENSION", "IMAGE").strip() == "IMAGE" and header.get("NAXIS", 0) >= 2
+        for header in headers
+    ):
         return "image"
     raise NothingToDoError(f"{path}: neither a target pixel file nor an image")
 
@@ -74,7 +79,9 @@ def measure(action, context):
     task = {key: found[key] for key in KEEP} | {"priority": 1, "datasource": "tpf", "method": None}
     output = context.config.output_directory
     settings = context.config.photometry  # the section [photometry] of the configuration, or None
-    result = photometry(task, input_folder=path.parent, output_folder=output, settings=settings, plot=can_plot())
+    result = photometry(
+        task, input_folder=path.parent, output_folder=output, settings=settings, plot=can_plot()
+    )
     _refuse_failure(path, result)
     lightcurve = str(Path(output, result["details"]["filepath_lightcurve"]))
     return Arguments(name=action.args.name, lightcurve=lightcurve, status=int(result["status"]))

@@ -128,7 +128,11 @@ class RemoteEventQueue(PolledQueue):
                 self._drop()
                 raise TryAgainError(f"queue {self.path}: its server has ended")
         if "error" in answer:
-            raise TryAgainError(answer["error"]) if answer["again"] else WrongUseError(answer["error"])
+            raise (
+                TryAgainError(answer["error"])
+                if answer["again"]
+                else WrongUseError(answer["error"])
+            )
         return answer["result"]
 
     def _connect(self):
@@ -152,7 +156,9 @@ class RemoteEventQueue(PolledQueue):
 
     def _keep_renewing(self):
         if self._heartbeat is None:
-            self._heartbeat = threading.Thread(target=self._renew, name="event_queue_heartbeat", daemon=True)
+            self._heartbeat = threading.Thread(
+                target=self._renew, name="event_queue_heartbeat", daemon=True
+            )
             self._heartbeat.start()
 
     def _renew(self):

@@ -23,9 +23,13 @@ def find_pipeline(pipeline_name, pipeline_path=("",), context=None, logger=None)
     else:
         kind = pipeline_name
     if kind is None:
-        raise PipelineError(f"no pipeline {pipeline_name!r}: {_looked_for(pipeline_name, _several(pipeline_path))}")
+        raise PipelineError(
+            f"no pipeline {pipeline_name!r}: {_looked_for(pipeline_name, _several(pipeline_path))}"
+        )
     if not callable(getattr(kind, "event_to_action", None)):
-        raise PipelineError(f"{pipeline_name!r} is not a pipeline: a subclass of BasePipeline is needed")
+        raise PipelineError(
+            f"{pipeline_name!r} is not a pipeline: a subclass of BasePipeline is needed"
+        )
     return kind(context) if isinstance(kind, type) else kind
 
 
@@ -52,7 +56,11 @@ def _class_in(module):
     name = camel_case(module.__name__.rpartition(".")[2])
     found = getattr(module, name, None)
     if found is None and isinstance(getattr(module, "event_table", None), dict):
-        return type(name, (BasePipeline,), {"event_table": module.event_table, "__module__": module.__name__})
+        return type(
+            name,
+            (BasePipeline,),
+            {"event_table": module.event_table, "__module__": module.__name__},
+        )
     return found
 
 

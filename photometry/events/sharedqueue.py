@@ -80,7 +80,10 @@ class SharedEventQueue(PolledQueue):
             if row is None:
                 return None
             self._register(db)
-            db.execute(queuefile.TAKE, (self.worker, time.time() + self.lease, time.time(), row["position"]))
+            db.execute(
+                queuefile.TAKE,
+                (self.worker, time.time() + self.lease, time.time(), row["position"]),
+            )
         self._file.taken = True
         event = _event(row)
         event.queue, event.worker = self, self.worker
@@ -138,13 +141,22 @@ class SharedEventQueue(PolledQueue):
         """Whether nothing is pending and nobody holds an item that might come back."""
         self._housekeep()
         with self._reading() as db:
-            return db.execute("SELECT 1 FROM items WHERE state IN ('pending', 'running') LIMIT 1").fetchone() is None
+            return (
+                db.execute(
+                    "SELECT 1 FROM items WHERE state IN ('pending', 'running') LIMIT 1"
+                ).fetchone()
+                is None
+            )
 
     def waiting_for(self):
         """What the queue waits for, in a few words."""
         with self._reading() as db:
-            pending = db.execute("SELECT COUNT(*), MIN(not_before) FROM items WHERE state='pending'").fetchone()
-            running = db.execute("SELECT name, worker FROM items WHERE state='running' LIMIT 3").fetchall()
+            pending = db.execute(
+                "SELECT COUNT(*), MIN(not_before) FROM items WHERE state='pending'"
+            ).fetchone()
+            running = db.execute(
+                "SELECT name, worker FROM items WHERE state='running' LIMIT 3"
+            ).fetchall()
         if pending[0]:
             delay = pending[1] - time.time()
             return (
@@ -153,7 +165,9 @@ class SharedEventQueue(PolledQueue):
                 else f"{pending[0]} retries, the first in {delay:.0f} s"
             )
         if running:
-            return "items in progress elsewhere: " + ", ".join(f"{row['name']} on {row['worker']}" for row in running)
+            return "items in progress elsewhere: " + ", ".join(
+                f"{row['name']} on {row['worker']}" for row in running
+            )
         return "the next event"
 
     # finishing
@@ -195,14 +209,18 @@ class SharedEventQueue(PolledQueue):
     def release_worker(self, pid, host=None):
         """Hand out again what a dead process (of this host) held; its items count the attempt. Returns how many there were."""
         with self._transaction() as db:
-            return self._give_back(db, [row["id"] for row in queuefile.workers_of(db, host or platform.node(), pid)])
+            return self._give_back(
+                db, [row["id"] for row in queuefile.workers_of(db, host or platform.node(), pid)]
+            )
 
     def release_unheld(self, held):
         """Put back what the file says that this worker holds, but for the ids in ``held``. Returns how many there were."""
         if self._identity is None:
             return 0
         with self._transaction() as db:
-            rows = db.execute("SELECT id FROM items WHERE worker=? AND state='running'", (self._identity.name,))
+            rows = db.execute(
+                "SELECT id FROM items WHERE worker=? AND state='running'", (self._identity.name,)
+            )
             lost = [row["id"] for row in rows if row["id"] not in held]
             return sum(db.execute(queuefile.RELEASE, (event_id,)).rowcount for event_id in lost)
 
@@ -231,7 +249,10 @@ class SharedEventQueue(PolledQueue):
         if self._heartbeat is not None and self._heartbeat is not threading.current_thread():
             self._heartbeat.join()
         if self.worker is not None:
-            with contextlib.suppress(TryAgainError), self._transaction() as db:  # the lease's end does it otherwise
+            with (
+                contextlib.suppress(TryAgainError),
+                self._transaction() as db,
+            ):  # the lease's end does it otherwise
                 db.execute(queuefile.RELEASE_WORKER, (self.worker,))
                 db.execute("DELETE FROM workers WHERE id=?", (self.worker,))
         self.worker = self._registered_by = None
@@ -271,10 +292,14 @@ class SharedEventQueue(PolledQueue):
             event = _running(db, event_id, worker)
             if event is None:
                 return None
-            if event._recurrent and outcome != OUTCOME.FAILED:  # each of its repeats would leave a row
+            if (
+                event._recurrent and outcome != OUTCOME.FAILED
+            ):  # each of its repeats would leave a row
                 db.execute("DELETE FROM items WHERE id=?", (event_id,))
             else:
-                db.execute(queuefile.FINISH, (str(outcome), _storable(error), time.time(), event_id))
+                db.execute(
+                    queuefile.FINISH, (str(outcome), _storable(error), time.time(), event_id)
+                )
             if successor is not None:
                 _insert(db, successor)
         return event
@@ -286,7 +311,9 @@ class SharedEventQueue(PolledQueue):
             queuefile.register_worker(db, identity)
             if self._identity is None:
                 self._closed.clear()
-                self._heartbeat = threading.Thread(target=self._keep_alive, name="event_queue_heartbeat", daemon=True)
+                self._heartbeat = threading.Thread(
+                    target=self._keep_alive, name="event_queue_heartbeat", daemon=True
+                )
                 self._heartbeat.start()
 
     def _keep_alive(self):
@@ -312,7 +339,13 @@ class SharedEventQueue(PolledQueue):
         for worker in workers:
             why = f"its worker {worker} was lost"
             db.execute(
-                queuefile.GIVE_UP, (f"{why}, for the {self.max_attempts}. time", time.time(), worker, self.max_attempts)
+                queuefile.GIVE_UP,
+                (
+                    f"{why}, for the {self.max_attempts}. time",
+                    time.time(),
+                    worker,
+                    self.max_attempts,
+                ),
             )
             given += db.execute(queuefile.GIVE_BACK, (why, worker)).rowcount
             db.execute("DELETE FROM workers WHERE id=?", (worker,))
@@ -323,7 +356,15 @@ class SharedEventQueue(PolledQueue):
 def _insert(db, event):
     arguments = (event.args if event.args is not None else Arguments()).to_json()
     name, key = _storable(event.name), _storable(event.key)
-    row = (event.id, name, json.dumps(arguments), key, int(event._recurrent), event.repeats, time.time())
+    row = (
+        event.id,
+        name,
+        json.dumps(arguments),
+        key,
+        int(event._recurrent),
+        event.repeats,
+        time.time(),
+    )
     return db.execute(queuefile.INSERT, row).rowcount == 1
 
 
@@ -342,8 +383,18 @@ def _event(row):
     """The event that a row of the table holds; None for None."""
     if row is None:
         return None
-    event = Event(row["name"], Arguments.from_json(json.loads(row["args"])), bool(row["recurrent"]), row["key"])
-    event.id, event.attempt, event.repeats, event.error = row["id"], row["attempt"], row["repeats"], row["error"]
+    event = Event(
+        row["name"],
+        Arguments.from_json(json.loads(row["args"])),
+        bool(row["recurrent"]),
+        row["key"],
+    )
+    event.id, event.attempt, event.repeats, event.error = (
+        row["id"],
+        row["attempt"],
+        row["repeats"],
+        row["error"],
+    )
     event.state, event.worker, event.lease_until = row["state"], row["worker"], row["lease_until"]
     event.taken = row["taken"]
     return event

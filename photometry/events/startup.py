@@ -49,7 +49,9 @@ def run(
         raise WrongUseError(f"{directory}: there is no such directory")
     if missing := [str(name) for name in files if not os.path.isfile(name)]:
         raise WrongUseError(f"no such file: {', '.join(missing)}")
-    config = ConfigClass(config) if config is None or isinstance(config, (str, os.PathLike)) else config
+    config = (
+        ConfigClass(config) if config is None or isinstance(config, (str, os.PathLike)) else config
+    )
     if ncpus > 1 or ingest_only or queue_only:
         config.want_multiprocessing = True
     framework = Framework(pipeline, config)
@@ -62,7 +64,9 @@ def run(
             _refuse_nothing(framework, directory)
         if ncpus == 1 or ingest_only or queue_only:
             return framework.start(queue_only, ingest_only, wait_for_event, continuous)
-        return WorkerPool(pipeline, config, ncpus, continuous=continuous, logger=framework.logger).run()
+        return WorkerPool(
+            pipeline, config, ncpus, continuous=continuous, logger=framework.logger
+        ).run()
     finally:
         if framework.context.data_set is not None:
             framework.context.data_set.stop_monitor()

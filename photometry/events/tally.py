@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from .event import OUTCOME
 
 _WORST_LAST = [None, OUTCOME.DONE, OUTCOME.SKIPPED, OUTCOME.FAILED, OUTCOME.RETRY]
-MOST_REASONS = 20  # told at the end of a run; all of them are in the log, and in the queue if that is on disk
+# told at the end of a run; all of them are in the log, and in the queue if that is on disk
+MOST_REASONS = 20
 
 
 @dataclass

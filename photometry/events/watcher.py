@@ -11,24 +11,10 @@ import threading
 import time
 
 from ..errors import SettingsError, TryAgainError
+from ..files import is_network_disk
 
 log = logging.getLogger(__name__)
 
-NETWORK_DISKS = (
-    "nfs",
-    "cifs",
-    "smb",
-    "sshfs",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "ceph",
-    "gluster",
-    "afs",
-    "9p",
-    "vboxsf",
-    "fuse",
-)
 RESCAN = 60  # s between looks at the whole directory, since notifications can be lost when too many come at once
 LATER = 1.0  # s until a file is tried again which could not be handed on
 
@@ -56,7 +42,9 @@ def find_files(directory, patterns, *, recursive=False, exclude=()):
     for folder, folders, names in os.walk(directory):
         below = [name for name in folders if not name.startswith(".")]
         folders[:] = [
-            name for name in below if recursive and os.path.realpath(os.path.join(folder, name)) not in excluded
+            name
+            for name in below
+            if recursive and os.path.realpath(os.path.join(folder, name)) not in excluded
         ]
         found += [os.path.join(folder, name) for name in names if _matches(name, patterns)]
     return sorted(found)
@@ -64,8 +52,14 @@ def find_files(directory, patterns, *, recursive=False, exclude=()):
 
 def why_nothing(directory, patterns):
     """A sentence that says which patterns match nothing in a directory, and what is there instead."""
-    names = sorted(entry.name for entry in os.scandir(directory) if entry.is_file() and not entry.name.startswith("."))
-    there = f"there are {len(names)} other files, e.g. {names[0]}" if names else "there are no files"
+    names = sorted(
+        entry.name
+        for entry in os.scandir(directory)
+        if entry.is_file() and not entry.name.startswith(".")
+    )
+    there = (
+        f"there are {len(names)} other files, e.g. {names[0]}" if names else "there are no files"
+    )
     return f"{directory}: nothing matches {' '.join(patterns)} (file_type); {there}"
 
 
@@ -192,7 +186,9 @@ class Watcher:
             from watchdog.observers import Observer
             from watchdog.observers.polling import PollingObserver
         except ImportError as error:
-            raise SettingsError("watching a directory needs watchdog: pip install 'photometry[events]'") from error
+            raise SettingsError(
+                "watching a directory needs watchdog: pip install 'photometry[events]'"
+            ) from error
 
         handler = FileSystemEventHandler()
         handler.on_any_event = self._on_event
@@ -201,7 +197,12 @@ class Watcher:
         return observer
 
     def _on_event(self, event):
-        if not event.is_directory and event.event_type in ("created", "modified", "moved", "closed"):
+        if not event.is_directory and event.event_type in (
+            "created",
+            "modified",
+            "moved",
+            "closed",
+        ):
             self._touch(os.fsdecode(event.dest_path or event.src_path))
 
     def _touch(self, path, wall=None):
@@ -211,10 +212,14 @@ class Watcher:
                 self._changed.notify()
 
     def _is_excluded(self, path):
-        return any(os.path.realpath(path).startswith(os.path.join(folder, "")) for folder in self.exclude)
+        return any(
+            os.path.realpath(path).startswith(os.path.join(folder, "")) for folder in self.exclude
+        )
 
     def _rescan(self):
-        found = find_files(self.directory, self.patterns, recursive=self.recursive, exclude=self.exclude)
+        found = find_files(
+            self.directory, self.patterns, recursive=self.recursive, exclude=self.exclude
+        )
         for path in found:
             if self._handed_on.get(path) != signature(path):
                 self._touch(path, time.time())
@@ -252,18 +257,6 @@ class Watcher:
                 self._settling.touch(path, time.monotonic() + LATER)
         except Exception:  # one file must not end the watch over all the others
             log.exception("%s: cannot be taken in", path)
-
-
-def is_network_disk(path):
-    """Whether a path lies on a disk that other hosts write to."""
-    import psutil
-
-    real = os.path.realpath(path)
-    disks = [
-        disk for disk in psutil.disk_partitions(all=True) if f"{real}/".startswith(f"{disk.mountpoint.rstrip('/')}/")
-    ]
-    kind = max(disks, key=lambda disk: len(disk.mountpoint)).fstype if disks else ""
-    return kind.lower().startswith(NETWORK_DISKS)
 
 
 def _matches(name, patterns):

@@ -33,7 +33,12 @@ class Wire:
     """
 
     def __init__(self, connection, secret, speaks, hears):
-        self._connection, self._secret, self._speaks, self._hears = connection, secret, speaks, hears
+        self._connection, self._secret, self._speaks, self._hears = (
+            connection,
+            secret,
+            speaks,
+            hears,
+        )
         self._lines = connection.makefile("rb")
         self._sent = self._received = 0
         self._session = None
@@ -102,7 +107,8 @@ _SHOWN = ("id", "attempt", "repeats", "error", "state", "worker", "lease_until",
 def _encode(value):
     if not isinstance(value, Event):
         raise TypeError(f"{type(value).__name__} cannot be sent to a queue")
-    args = None if value.args is None else json.dumps(value.args.to_json())  # as text: it may hold any key
+    # as text: it may hold any key
+    args = None if value.args is None else json.dumps(value.args.to_json())
     new = {"name": value.name, "key": value.key, "recurrent": value._recurrent, "args": args}
     return {_EVENT: new, **{name: getattr(value, name) for name in _SHOWN}}
 

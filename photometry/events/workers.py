@@ -16,11 +16,11 @@ import time
 from multiprocessing.connection import wait
 
 from ..errors import PhotometryError, TryAgainError
+from ..processes import draining
 from .event import OUTCOME
 from .framework import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED, Framework
 from .loop import STOPPING
 from .openqueue import shared_queue
-from .stopping import draining
 from .tally import MOST_REASONS
 
 EXIT_USAGE = 2
@@ -41,7 +41,12 @@ class WorkerPool:
     """
 
     def __init__(self, pipeline, config, ncpus, *, continuous=False, logger=None):
-        self.pipeline, self.config, self.ncpus, self.continuous = pipeline, config, ncpus, continuous
+        self.pipeline, self.config, self.ncpus, self.continuous = (
+            pipeline,
+            config,
+            ncpus,
+            continuous,
+        )
         self.log = logger or logging.getLogger("DRPF")
         self.queue = shared_queue(config)
         self.workers = {}  # process number -> process
@@ -81,7 +86,9 @@ class WorkerPool:
         self._reap()
         self._stop_overdue()
         if self._signals and self._kill_at is None:
-            self.log.warning("Stopping: the workers get %s s to finish their items", self.config.stop_grace)
+            self.log.warning(
+                "Stopping: the workers get %s s to finish their items", self.config.stop_grace
+            )
             self._kill_at = time.monotonic() + self.config.stop_grace
             self._kill(signal.SIGTERM)
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
@@ -90,7 +97,9 @@ class WorkerPool:
 
     def _fill(self):
         """Start workers where some are missing and there is something to do for them."""
-        ending = self._signals or self._wrong_use or self._deaths >= MOST_DEATHS or self.queue.stopping
+        ending = (
+            self._signals or self._wrong_use or self._deaths >= MOST_DEATHS or self.queue.stopping
+        )
         if ending or not (self.continuous or not self.queue.is_over()):
             return
         while len(self.workers) < self.ncpus:
@@ -126,7 +135,11 @@ class WorkerPool:
             return
         for event in self.queue.get_in_progress().values():
             host, pid, _ = event.worker.rsplit(":", 2)
-            if host == platform.node() and (pid := int(pid)) in self.workers and time.time() - event.taken > limit:
+            if (
+                host == platform.node()
+                and (pid := int(pid)) in self.workers
+                and time.time() - event.taken > limit
+            ):
                 reason = f"took longer than item_time_limit={limit} s"
                 self.queue.finish(event.id, OUTCOME.FAILED, reason, worker=event.worker)
                 self.log.error("%s, %s: %s", event.name, event.args.name, reason)
@@ -139,7 +152,9 @@ class WorkerPool:
 
     def _report(self, start):
         counts = self.queue.counts(since=start)
-        self.log.info("Items: %s", ", ".join(f"{number} {state}" for state, number in counts.items()))
+        self.log.info(
+            "Items: %s", ", ".join(f"{number} {state}" for state, number in counts.items())
+        )
         for event in self.queue.find("failed", MOST_REASONS, since=start):
             self.log.info("failed: %s, %s: %s", event.name, event.args.name, event.error)
         if self._wrong_use:
@@ -152,7 +167,9 @@ class WorkerPool:
 def _work(pipeline, config, continuous, level):
     """What a worker process runs. It ends with 0 when its loop has ended, with 2 for wrong use; else it has died."""
     os.setsid()  # a terminal's Ctrl-C goes to the parent alone, which asks the workers to drain
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
     logging.getLogger("DRPF").setLevel(level)
     try:
         framework = Framework(pipeline, config)

@@ -10,8 +10,8 @@ import io
 
 import numpy as np
 
-from ..atomic import atomic_write
 from ..errors import BadInputError
+from ..files import atomic_write
 from .lightcurve import DAY, LightcurveArbitraryRaster, plain_values
 from .texttable import check_samples, decode, parse_table, read_bytes
 
@@ -28,7 +28,11 @@ def write_archive(lc, path, *, binary=False, gzipped=True):
     else:
         np.savetxt(content, table)
     gzipped = bool(gzipped) and not binary
-    data = gzip.compress(content.getvalue(), compresslevel=6, mtime=0) if gzipped else content.getvalue()
+    data = (
+        gzip.compress(content.getvalue(), compresslevel=6, mtime=0)
+        if gzipped
+        else content.getvalue()
+    )
     with atomic_write(path) as part:
         part.write_bytes(data)
     return {"binary": bool(binary), "gzipped": gzipped}

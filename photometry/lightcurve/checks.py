@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from ..constants import DAY
 from .resample import LightcurveResampler, pixel_edges
 
-DAY = 86400  # s
 MIN_SAMPLES = 3  # fewer have no sampling interval
 
 
@@ -20,7 +20,10 @@ def verify(lc):
     for name, values in (("time", lc.get_times()), ("flux", lc.fluxes[np.isfinite(lc.fluxes)])):
         low, high = (values.min(), values.max()) if values.size else (np.nan, np.nan)
         ranges |= {f"verification_{name}_min": float(low), f"verification_{name}_max": float(high)}
-    return {**ranges, "verification": len(lc) >= MIN_SAMPLES and lc.check_fixed_step(verbose=False) == 0}
+    return {
+        **ranges,
+        "verification": len(lc) >= MIN_SAMPLES and lc.check_fixed_step(verbose=False) == 0,
+    }
 
 
 def cadence_raster(lc, cadence):

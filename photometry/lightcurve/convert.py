@@ -29,7 +29,9 @@ def to_lightkurve(lc):
         import lightkurve
     except ImportError as error:
         raise WrongUseError("lightkurve is not installed: pip install lightkurve") from error
-    converted = lightkurve.LightCurve(time=_absolute_time(lc), flux=lc.fluxes, flux_err=lc.uncertainties)
+    converted = lightkurve.LightCurve(
+        time=_absolute_time(lc), flux=lc.fluxes, flux_err=lc.uncertainties
+    )
     converted["flags"] = lc.flags
     converted.meta.update(lc.metadata)
     return converted
@@ -50,7 +52,9 @@ def from_timeseries(series, *, flux="flux"):
     LightcurveArbitraryRaster; masked and NaN fluxes are flagged, rows with masked times are left out
     """
     if flux not in series.colnames:
-        raise WrongUseError(f"the time series has no column {flux!r}; it has {', '.join(series.colnames)}")
+        raise WrongUseError(
+            f"the time series has no column {flux!r}; it has {', '.join(series.colnames)}"
+        )
     reference = series.meta.get("time_reference", _format_reference(series.time))
     times = _filled(series.time.tdb.jd1 - reference) + _filled(series.time.tdb.jd2)
     fluxes = _filled(series[flux])
@@ -62,7 +66,9 @@ def from_timeseries(series, *, flux="flux"):
     keep = np.isfinite(times)
     columns = (None if a is None else a[keep] for a in (fluxes, uncertainties, flags))
     metadata = {key: value for key, value in series.meta.items() if not key.startswith("__")}
-    return LightcurveArbitraryRaster(times[keep], *columns, metadata={**metadata, "time_reference": reference})
+    return LightcurveArbitraryRaster(
+        times[keep], *columns, metadata={**metadata, "time_reference": reference}
+    )
 
 
 def extraction_to_lightcurve(stamp, extraction):

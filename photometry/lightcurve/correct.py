@@ -9,8 +9,8 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
-from ..atomic import atomic_write
 from ..errors import BadInputError
+from ..files import atomic_write
 from ..flags import DEFAULT_BITMASK
 from . import detrend
 from .fitsfiles import _mission
@@ -66,12 +66,16 @@ def _opened(content, path):
     """The file with all of its data, which astropy would otherwise read, and find cut short, only later"""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)  # of a damaged file; it is reported below, in a sentence
+            warnings.simplefilter(
+                "ignore", AstropyWarning
+            )  # of a damaged file; it is reported below, in a sentence
             hdulist = fits.open(io.BytesIO(content))
             names = hdulist["LIGHTCURVE"].columns.names
             _ = [hdu.data for hdu in hdulist]
     except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise BadInputError(f"{path}: not a light curve in FITS, or a truncated one ({error})") from error
+        raise BadInputError(
+            f"{path}: not a light curve in FITS, or a truncated one ({error})"
+        ) from error
     missing = [name for name in COLUMNS if name not in names]
     if missing:
         raise BadInputError(
@@ -84,7 +88,9 @@ def _fill(table, primary, path, window):
     """Put corrected fluxes into the table and how they were made into its header; returns the noise, ppm"""
     times = np.asarray(table.data["TIME"], dtype=float)
     good = np.isfinite(times) & (table.data["QUALITY"] & DEFAULT_BITMASK[_mission(primary)] == 0)
-    columns = [np.asarray(table.data[name][good], dtype=float) for name in ("FLUX_RAW", "FLUX_RAW_ERR")]
+    columns = [
+        np.asarray(table.data[name][good], dtype=float) for name in ("FLUX_RAW", "FLUX_RAW_ERR")
+    ]
     lc = LightcurveArbitraryRaster(times[good], *columns)
     level = detrend.good_level(lc)
     if not level > 0:
@@ -92,11 +98,16 @@ def _fill(table, primary, path, window):
             f"{path}: the median of its good samples is {level:g}, so it cannot be divided by its trend"
         )
     flat = detrend.flatten(lc, window)
-    for name, values in (("FLUX_CORR", (flat.fluxes - 1) / PPM), ("FLUX_CORR_ERR", flat.uncertainties / PPM)):
+    for name, values in (
+        ("FLUX_CORR", (flat.fluxes - 1) / PPM),
+        ("FLUX_CORR_ERR", flat.uncertainties / PPM),
+    ):
         table.data[name] = np.nan
         table.data[name][good] = values
     noise = detrend.cdpp(flat, NOISE_HOURS)
-    for (key, comment), value in zip(CARDS, (METHOD, window, noise if np.isfinite(noise) else None), strict=True):
+    for (key, comment), value in zip(
+        CARDS, (METHOD, window, noise if np.isfinite(noise) else None), strict=True
+    ):
         table.header[key] = (value, comment)
     return noise if np.isfinite(noise) else None
 
@@ -109,9 +120,13 @@ def _write(hdulist, path):
     with open(path, "rb") as file:
         gzipped = file.read(2) == GZIP
     with atomic_write(path) as part:
-        part.write_bytes(gzip.compress(content.getbuffer(), mtime=0) if gzipped else content.getbuffer())
+        part.write_bytes(
+            gzip.compress(content.getbuffer(), mtime=0) if gzipped else content.getbuffer()
+        )
 
 
 def lightcurve_files(folder):
     """Paths of all our light-curve files at and below ``folder``, sorted."""
-    return sorted(path for pattern in ("*_lc.fits.gz", "*_lc.fits") for path in Path(folder).rglob(pattern))
+    return sorted(
+        path for pattern in ("*_lc.fits.gz", "*_lc.fits") for path in Path(folder).rglob(pattern)
+    )

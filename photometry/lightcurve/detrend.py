@@ -7,12 +7,14 @@ compared at keeping transits. The work is done by their library, wotan.
 import numpy as np
 from scipy.signal import savgol_filter
 
+from ..constants import MAD_TO_SIGMA
 from ..errors import WrongUseError
 
-DEFAULT_WINDOW = 1.5  # d; about 3 times the longest transit that shall be kept (Hippke et al. 2019, section 3)
-CDPP_WINDOW = 2.0  # d; trend removed before the noise is measured, as the window of Gilliland et al. 2011
+# d; about 3 times the longest transit that shall be kept (Hippke et al. 2019, section 3)
+DEFAULT_WINDOW = 1.5
+# d; trend removed before the noise is measured, as the window of Gilliland et al. 2011
+CDPP_WINDOW = 2.0
 OUTLIER = 5.0  # robust standard deviations
-MAD_TO_SIGMA = 1.4826
 
 
 def flatten(lc, window=DEFAULT_WINDOW, *, mask=None, edge_cutoff=0.0, return_trend=False):
@@ -50,7 +52,12 @@ def _trend(lc, window, mask, edge_cutoff):
             f"{lc!r}: the median of its good samples is {level:g}, so it cannot be divided by its trend"
         )
     excluded = ~lc.good() if mask is None else ~lc.good() | mask
-    options = {"window_length": window, "method": "biweight", "edge_cutoff": edge_cutoff, "mask": excluded}
+    options = {
+        "window_length": window,
+        "method": "biweight",
+        "edge_cutoff": edge_cutoff,
+        "mask": excluded,
+    }
     _, trend = _wotan_flatten()(lc.get_times(), lc.fluxes / level, return_trend=True, **options)
     return trend * level
 

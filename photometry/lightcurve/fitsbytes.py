@@ -18,14 +18,20 @@ _BITPIX = {">f4": -32, ">i4": 32}
 
 def primary_hdu(cards):
     """A primary HDU without data, with extensions to follow. ``cards`` are (keyword, value, comment) or (keyword, value)."""
-    return _hdu([("SIMPLE", True, "conforms to FITS standard"), *_size(8, ()), ("EXTEND", True), *cards], b"")
+    return _hdu(
+        [("SIMPLE", True, "conforms to FITS standard"), *_size(8, ()), ("EXTEND", True), *cards],
+        b"",
+    )
 
 
 def image_hdu(name, pixels, cards):
     """An image extension; ``pixels`` is a 2-D array of a type in `_BITPIX`."""
     size = _size(_BITPIX[pixels.dtype.str], pixels.shape)
     kind = ("XTENSION", "IMAGE", "Image extension")
-    return _hdu([kind, *size, *_extension(0), ("EXTNAME", name, "name of extension"), *cards], pixels.tobytes())
+    return _hdu(
+        [kind, *size, *_extension(0), ("EXTNAME", name, "name of extension"), *cards],
+        pixels.tobytes(),
+    )
 
 
 def table_hdu(name, rows, units, formats, cards):
@@ -46,24 +52,38 @@ def table_hdu(name, rows, units, formats, cards):
         columns.append((f"TDISP{i}", formats[column]))
     kind = ("XTENSION", "BINTABLE", "binary table extension")
     size = [*_size(8, (len(rows), rows.dtype.itemsize)), *_extension(len(rows.dtype.names))]
-    return _hdu([kind, *size, *columns, ("EXTNAME", name, "name of extension"), *cards], rows.tobytes())
+    return _hdu(
+        [kind, *size, *columns, ("EXTNAME", name, "name of extension"), *cards], rows.tobytes()
+    )
 
 
 def _size(bitpix, shape):
     axes = [(f"NAXIS{i}", length) for i, length in enumerate(reversed(shape), start=1)]
-    return [("BITPIX", bitpix, "array data type"), ("NAXIS", len(shape), "number of array dimensions"), *axes]
+    return [
+        ("BITPIX", bitpix, "array data type"),
+        ("NAXIS", len(shape), "number of array dimensions"),
+        *axes,
+    ]
 
 
 def _extension(n_fields):
     fields = [("TFIELDS", n_fields, "number of table fields")] if n_fields else []
-    return [("PCOUNT", 0, "group parameter count (not used)"), ("GCOUNT", 1, "group count (not used)"), *fields]
+    return [
+        ("PCOUNT", 0, "group parameter count (not used)"),
+        ("GCOUNT", 1, "group count (not used)"),
+        *fields,
+    ]
 
 
 def _hdu(cards, data):
     """Header and data, each padded to blocks, with CHECKSUM and DATASUM (FITS standard 4.0, section 4.4.2.7)."""
     data = data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
     datasum = ones_complement_sum(data)
-    cards = [*cards, ("CHECKSUM", _NO_CHECKSUM, "HDU checksum"), ("DATASUM", str(datasum), "data unit checksum")]
+    cards = [
+        *cards,
+        ("CHECKSUM", _NO_CHECKSUM, "HDU checksum"),
+        ("DATASUM", str(datasum), "data unit checksum"),
+    ]
     header = _header(cards)
     total = ones_complement_sum(header) + datasum
     total = (total & 0xFFFFFFFF) + (total >> 32)
@@ -80,10 +100,15 @@ def _images(keyword, value, comment=""):
     if keyword != "COMMENT":
         return [_image(keyword, value, comment)]
     text = value.encode("ascii", "replace").decode("ascii")
-    return [f"COMMENT {text[i : i + COMMENT_WIDTH]:{COMMENT_WIDTH}}" for i in range(0, len(text), COMMENT_WIDTH)]
+    return [
+        f"COMMENT {text[i : i + COMMENT_WIDTH]:{COMMENT_WIDTH}}"
+        for i in range(0, len(text), COMMENT_WIDTH)
+    ]
 
 
-@lru_cache(maxsize=4096, typed=True)  # typed: 1, 1.0 and True are equal, but not the same in a header
+@lru_cache(
+    maxsize=4096, typed=True
+)  # typed: 1, 1.0 and True are equal, but not the same in a header
 def _image(keyword, value, comment):
     return fits.Card(keyword, value, comment).image
 
@@ -102,7 +127,9 @@ def encode_checksum(value):
     for byte in value.to_bytes(4, "big"):
         quarter, rest = divmod(byte, 4)
         letters = [ord("0") + quarter + rest, *[ord("0") + quarter] * 3]
-        while not all(chr(letter).isalnum() for letter in letters):  # move away from punctuation; the sum stays
+        while not all(
+            chr(letter).isalnum() for letter in letters
+        ):  # move away from punctuation; the sum stays
             for i in (0, 2):
                 if not (chr(letters[i]).isalnum() and chr(letters[i + 1]).isalnum()):
                     letters[i] += 1

@@ -8,6 +8,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 
+from ..constants import DAY
 from ..errors import BadInputError
 from ..flags import DEFAULT_BITMASK
 from .lightcurve import LightcurveArbitraryRaster
@@ -27,7 +28,11 @@ class Kind(NamedTuple):
 
 KINDS = (
     Kind("TASOC", "LIGHTCURVE", (("FLUX_CORR", "FLUX_CORR_ERR"), ("FLUX_RAW", "FLUX_RAW_ERR"))),
-    Kind("QLP", "LIGHTCURVE", (("KSPSAP_FLUX", "KSPSAP_FLUX_ERR"), ("DET_FLUX", "DET_FLUX_ERR"), ("SAP_FLUX", None))),
+    Kind(
+        "QLP",
+        "LIGHTCURVE",
+        (("KSPSAP_FLUX", "KSPSAP_FLUX_ERR"), ("DET_FLUX", "DET_FLUX_ERR"), ("SAP_FLUX", None)),
+    ),
     Kind("SPOC", "LIGHTCURVE", (("PDCSAP_FLUX", "PDCSAP_FLUX_ERR"), ("SAP_FLUX", "SAP_FLUX_ERR"))),
     Kind("K2SC", "PDC", (("FLUX", "ERROR"),)),
     Kind("K2SFF", "BESTAPER", (("FCOR", None), ("FRAW", None)), time="T", quality=("MOVING",)),
@@ -57,7 +62,9 @@ def lightcurve_from_fits(content, path, *, flux=None):
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)  # of a damaged file; it is reported below, in a sentence
+            warnings.simplefilter(
+                "ignore", AstropyWarning
+            )  # of a damaged file; it is reported below, in a sentence
             with fits.open(io.BytesIO(content)) as hdulist:
                 kind, hdu = _find_kind(hdulist, path)
                 return _lightcurve(kind, hdulist[0].header, hdu, path, flux)
@@ -72,12 +79,18 @@ def _find_kind(hdulist, path):
             if hdu.name == kind.extension and kind.time in names and kind.flux[0][0] in names:
                 return kind, hdu
     found = ", ".join(hdu.name or type(hdu).__name__ for hdu in hdulist)
-    raise BadInputError(f"{path}: a FITS file with {found}, but no light curve of a kind that we know ({ACCEPTED})")
+    raise BadInputError(
+        f"{path}: a FITS file with {found}, but no light curve of a kind that we know ({ACCEPTED})"
+    )
 
 
 def _columns(hdu):
     """Names of a table's columns as they stand, by their name in capitals"""
-    return {name.upper(): name for name in hdu.columns.names} if isinstance(hdu, fits.BinTableHDU) else {}
+    return (
+        {name.upper(): name for name in hdu.columns.names}
+        if isinstance(hdu, fits.BinTableHDU)
+        else {}
+    )
 
 
 def _lightcurve(kind, primary, hdu, path, wanted):
@@ -97,19 +110,25 @@ def _lightcurve(kind, primary, hdu, path, wanted):
     if flux_name == "FLUX_CORR":
         flux, error = 1 + flux * PPM, error * PPM
     quality_name = next((name for name in kind.quality if name in names), None)
-    quality = column(quality_name, np.int64) if quality_name else np.zeros(len(flux), dtype=np.int64)
+    quality = (
+        column(quality_name, np.int64) if quality_name else np.zeros(len(flux), dtype=np.int64)
+    )
     bits = ~0 if quality_name == "MOVING" else DEFAULT_BITMASK[metadata["mission"]]
     flags = ((quality & bits != 0) | ~np.isfinite(flux)).astype(float)
     order = np.flatnonzero(has_time)
     order = order[np.argsort(times[order], kind="stable")]
-    return LightcurveArbitraryRaster(times[order], flux[order], error[order], flags[order], metadata)
+    return LightcurveArbitraryRaster(
+        times[order], flux[order], error[order], flags[order], metadata
+    )
 
 
 def _flux_columns(kind, names, column, path, wanted):
     """(flux, error) columns: the one asked for, else the first of the kind's that has a finite value"""
     if wanted is not None:
         if wanted.upper() not in names:
-            raise BadInputError(f"{path}: no column {wanted!r}; this file has {', '.join(names.values())}")
+            raise BadInputError(
+                f"{path}: no column {wanted!r}; this file has {', '.join(names.values())}"
+            )
         return wanted.upper(), f"{wanted.upper()}_ERR"
     present = [pair for pair in kind.flux if pair[0] in names]
     return next((pair for pair in present if np.isfinite(column(pair[0])).any()), present[0])
@@ -125,13 +144,20 @@ def _metadata(kind, primary, hdu, flux_name):
         "object": primary.get("OBJECT"),
         "starid": primary.get("TICID") or primary.get("KEPLERID"),
         "sector": next(
-            (primary[key] for key in ("SECTOR", "QUARTER", "CAMPAIGN") if primary.get(key) is not None), None
+            (
+                primary[key]
+                for key in ("SECTOR", "QUARTER", "CAMPAIGN")
+                if primary.get(key) is not None
+            ),
+            None,
         ),
         "magnitude": primary.get("TESSMAG") or primary.get("KEPMAG"),
         "flux_column": flux_name,
-        "flux_unit": "relative" if flux_name.upper() == "FLUX_CORR" else hdu.columns[flux_name].unit,
+        "flux_unit": "relative"
+        if flux_name.upper() == "FLUX_CORR"
+        else hdu.columns[flux_name].unit,
         "time_reference": (hdu.header.get("BJDREFI") or 0) + (hdu.header.get("BJDREFF") or 0),
-        "cadence": round(step * 86400) if step else None,
+        "cadence": round(step * DAY) if step else None,
     }
     return {key: value for key, value in values.items() if value is not None}
 

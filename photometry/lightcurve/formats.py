@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import atomic_write
 from ..errors import BadInputError
+from ..files import atomic_write
 from . import archive, fitsfiles, lcsg
 from .lightcurve import LightcurveArbitraryRaster
 from .texttable import check_samples, decode, parse_table, read_bytes
@@ -23,7 +23,9 @@ def read(path, *, flux=None, cut_off_time=None):
     if content.startswith(FITS):
         lc = fitsfiles.lightcurve_from_fits(content, path, flux=flux)
     elif flux is not None:
-        raise BadInputError(f"{path}: flux={flux!r} names a column of a FITS file, which this is not")
+        raise BadInputError(
+            f"{path}: flux={flux!r} names a column of a FITS file, which this is not"
+        )
     elif content.startswith(archive.NPY):
         lc = archive.read_archive(path, sibling_metadata(path))
     else:
@@ -55,7 +57,10 @@ def write_sibling_metadata(path, metadata):
 
 def _from_text(text, path):
     """Archive (four columns between blanks), LCSG (commas and flags), or a table of time [d], flux and perhaps error."""
-    first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")), "")
+    first = next(
+        (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")),
+        "",
+    )
     delimiter = "," if "," in first else None
     text = _without_column_names(text, first, delimiter)
     table = parse_table(text, path, delimiter=delimiter, columns={2, 3, 4})
@@ -73,7 +78,9 @@ def _from_text(text, path):
 def _without_column_names(text, first, delimiter):
     """``text`` with a first line such as ``time,flux`` made a comment"""
     words = [word.strip() for word in first.split(delimiter)]
-    is_header = words and all(word.replace("_", "").isalpha() and word.lower() not in ("nan", "inf") for word in words)
+    is_header = words and all(
+        word.replace("_", "").isalpha() and word.lower() not in ("nan", "inf") for word in words
+    )
     return text.replace(first, "#" + first, 1) if is_header else text
 
 

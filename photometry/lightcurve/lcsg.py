@@ -12,7 +12,9 @@ from ..errors import BadInputError
 from .lightcurve import LightcurveArbitraryRaster
 from .texttable import GZIP, check_samples, decode, parse_table, read_bytes
 
-METADATA_LINE = re.compile(r"^[ \t]*#[ \t]*#[ \t]*([^=\s]+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
+METADATA_LINE = re.compile(
+    r"^[ \t]*#[ \t]*#[ \t]*([^=\s]+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.MULTILINE
+)
 
 
 def read_lcsg_lightcurve(file_path, gzipped=None, cut_off_time=None):
@@ -45,13 +47,17 @@ def lightcurve_from_text(text, path, cut_off_time=None):
     check_samples(path, times, fluxes, flags)
     uncertainties = table[:, 3].copy() if table.shape[1] == 4 else None
     metadata = {**_metadata(text), "filename": Path(path).name}
-    lc = LightcurveArbitraryRaster(times.copy(), fluxes.copy(), uncertainties, flags.copy(), metadata)
+    lc = LightcurveArbitraryRaster(
+        times.copy(), fluxes.copy(), uncertainties, flags.copy(), metadata
+    )
     return lc if cut_off_time is None else lc.select(lc.times <= cut_off_time)
 
 
 def is_lcsg(text, table):
     """Whether a comma-separated text of at least three columns is of this kind: it has metadata lines, or a third column of flags."""
-    return bool(METADATA_LINE.search(text)) or (table.shape[1] > 2 and np.isin(table[:, 2], (0, 1)).all())
+    return bool(METADATA_LINE.search(text)) or (
+        table.shape[1] > 2 and np.isin(table[:, 2], (0, 1)).all()
+    )
 
 
 def _metadata(text):
@@ -72,4 +78,6 @@ def _check_gzipped(path, expected):
     with open(path, "rb") as file:
         found = file.read(2) == GZIP
     if found != bool(expected):
-        raise BadInputError(f"{path}: is {'' if found else 'not '}gzipped, but gzipped={expected!r} was given")
+        raise BadInputError(
+            f"{path}: is {'' if found else 'not '}gzipped, but gzipped={expected!r} was given"
+        )

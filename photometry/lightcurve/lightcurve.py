@@ -13,8 +13,6 @@ from . import arithmetic, sampling
 
 log = logging.getLogger(__name__)
 
-DAY = 86400  # s
-
 
 class Lightcurve:
     """What every light curve can do, whatever its raster.
@@ -234,12 +232,18 @@ class LightcurveArbitraryRaster(Lightcurve):
         if verbose:
             _log_missing(grid[missing], max_errors)
         filled = [np.where(missing, fill, values[index]) for values, fill in self._with_fills()]
-        return LightcurveFixedStep(self.times[0], self.estimate_sampling_interval(), *filled, metadata=self.metadata)
+        return LightcurveFixedStep(
+            self.times[0], self.estimate_sampling_interval(), *filled, metadata=self.metadata
+        )
 
     def _with_fills(self):
         """The columns, each with the value that a missing sample gets."""
         good = self.fluxes[self.good()]
-        return (self.fluxes, np.median(good) if good.size else 1.0), (self.uncertainties, 0), (self.flags, 1)
+        return (
+            (self.fluxes, np.median(good) if good.size else 1.0),
+            (self.uncertainties, 0),
+            (self.flags, 1),
+        )
 
     def truncate_to_length(self, maximum_time, minimum_time=0):
         """A new light curve of the samples with ``minimum_time`` <= t < ``maximum_time`` [d]"""
@@ -253,7 +257,9 @@ class LightcurveArbitraryRaster(Lightcurve):
     def with_fluxes(self, fluxes, uncertainties=None):
         """The same light curve with other fluxes (and uncertainties)"""
         uncertainties = self.uncertainties if uncertainties is None else uncertainties
-        return LightcurveArbitraryRaster(self.times, fluxes, uncertainties, self.flags, self.metadata)
+        return LightcurveArbitraryRaster(
+            self.times, fluxes, uncertainties, self.flags, self.metadata
+        )
 
 
 class LightcurveFixedStep(Lightcurve):
@@ -265,10 +271,14 @@ class LightcurveFixedStep(Lightcurve):
     fluxes, uncertainties, flags, metadata : as in `LightcurveArbitraryRaster`
     """
 
-    def __init__(self, time_start, time_step, fluxes, uncertainties=None, flags=None, metadata=None):
+    def __init__(
+        self, time_start, time_step, fluxes, uncertainties=None, flags=None, metadata=None
+    ):
         super().__init__(metadata)
         if not (np.isfinite(time_start) and np.isfinite(time_step) and time_step > 0):
-            raise ValueError(f"time_start={time_start!r}, time_step={time_step!r}: expected days, a step above zero")
+            raise ValueError(
+                f"time_start={time_start!r}, time_step={time_step!r}: expected days, a step above zero"
+            )
         _check_array("fluxes", fluxes, None)
         self.time_start = float(time_start)
         self.time_step = float(time_step)
@@ -301,7 +311,9 @@ class LightcurveFixedStep(Lightcurve):
 
     def to_arbitrary_raster(self):
         """The same samples as `LightcurveArbitraryRaster`"""
-        return LightcurveArbitraryRaster(self.times, self.fluxes, self.uncertainties, self.flags, self.metadata)
+        return LightcurveArbitraryRaster(
+            self.times, self.fluxes, self.uncertainties, self.flags, self.metadata
+        )
 
     def truncate_to_length(self, maximum_time, minimum_time=0):
         """A new light curve of the samples with ``minimum_time`` <= t < ``maximum_time`` [d]"""
@@ -309,26 +321,36 @@ class LightcurveFixedStep(Lightcurve):
         inside = np.flatnonzero((times >= minimum_time) & (times < maximum_time))
         first, end = (inside[0], inside[-1] + 1) if inside.size else (0, 0)
         columns = (a[first:end] for a in (self.fluxes, self.uncertainties, self.flags))
-        return LightcurveFixedStep(self.get_time_of_point(first), self.time_step, *columns, metadata=self.metadata)
+        return LightcurveFixedStep(
+            self.get_time_of_point(first), self.time_step, *columns, metadata=self.metadata
+        )
 
     def with_fluxes(self, fluxes, uncertainties=None):
         """The same light curve with other fluxes (and uncertainties)"""
         uncertainties = self.uncertainties if uncertainties is None else uncertainties
-        return LightcurveFixedStep(self.time_start, self.time_step, fluxes, uncertainties, self.flags, self.metadata)
+        return LightcurveFixedStep(
+            self.time_start, self.time_step, fluxes, uncertainties, self.flags, self.metadata
+        )
 
 
 def plain_values(metadata):
     """A copy of ``metadata`` with objects that carry their value in ``.value`` (metadata items) replaced by it."""
     if not isinstance(metadata, Mapping):
-        raise TypeError(f"metadata is a {type(metadata).__name__}; expected a dict of values by name")
+        raise TypeError(
+            f"metadata is a {type(metadata).__name__}; expected a dict of values by name"
+        )
     return {key: getattr(item, "value", item) for key, item in metadata.items()}
 
 
 def _check_array(name, array, length):
     if not isinstance(array, np.ndarray):
-        raise AssertionError(f"{name} is a {type(array).__name__}; a light curve takes numpy arrays")
+        raise AssertionError(
+            f"{name} is a {type(array).__name__}; a light curve takes numpy arrays"
+        )
     if array.ndim != 1 or (length is not None and len(array) != length):
-        raise ValueError(f"{name} has shape {array.shape}; expected one value per flux ({length} samples)")
+        raise ValueError(
+            f"{name} has shape {array.shape}; expected one value per flux ({length} samples)"
+        )
 
 
 def _log_missing(missing_times, max_errors):

@@ -4,7 +4,11 @@ import numpy as np
 
 from ..errors import WrongUseError
 
-TESS, BAD, MODEL = "#33658a", "#c9c9c9", "#d1495b"  # colours: good samples, flagged samples, trends and models
+TESS, BAD, MODEL = (
+    "#33658a",
+    "#c9c9c9",
+    "#d1495b",
+)  # colours: good samples, flagged samples, trends and models
 OUTLIERS = 5  # samples at either end of the flux that need not be in the picture
 
 
@@ -41,25 +45,51 @@ def plot_lightcurve(lc, axes=None, *, trend=None, transits=None):
     """
     axes = new_axes(axes, figsize=(10, 3.5))
     times, good = lc.get_times(), lc.good()
-    points = {"marker": ".", "linestyle": "none", "markersize": 3 if len(lc) < 20000 else 1.5, "rasterized": True}
+    points = {
+        "marker": ".",
+        "linestyle": "none",
+        "markersize": 3 if len(lc) < 20000 else 1.5,
+        "rasterized": True,
+    }
     low, high = _limits(lc.fluxes[good])
-    axes.plot(times[~good], np.clip(lc.fluxes[~good], low, high), color=BAD, label="flagged", zorder=1, **points)
+    axes.plot(
+        times[~good],
+        np.clip(lc.fluxes[~good], low, high),
+        color=BAD,
+        label="flagged",
+        zorder=1,
+        **points,
+    )
     axes.plot(times[good], lc.fluxes[good], color=TESS, label="good", zorder=2, **points)
     if trend is not None:
         order = np.argsort(times)
         axes.plot(times[order], trend[order], color=MODEL, linewidth=1.2, label="trend", zorder=3)
     if transits is not None:
         axes.plot(
-            transits, np.full(len(transits), low), "^", color=MODEL, markersize=5, label="transits", clip_on=False
+            transits,
+            np.full(len(transits), low),
+            "^",
+            color=MODEL,
+            markersize=5,
+            label="transits",
+            clip_on=False,
         )
     axes.set(
-        xlabel=time_label(lc), ylabel=flux_label(lc), title=lc.metadata.get("object", lc.metadata.get("filename", ""))
+        xlabel=time_label(lc),
+        ylabel=flux_label(lc),
+        title=lc.metadata.get("object", lc.metadata.get("filename", "")),
     )
     axes.set_ylim(low, high)
     axes.margins(x=0.01)
     axes.ticklabel_format(useOffset=False)
     axes.legend(
-        loc="lower right", bbox_to_anchor=(1, 1), frameon=False, ncols=4, markerscale=2, fontsize="small", borderpad=0
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        frameon=False,
+        ncols=4,
+        markerscale=2,
+        fontsize="small",
+        borderpad=0,
     )
     tidy(axes)
     return axes

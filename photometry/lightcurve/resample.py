@@ -47,7 +47,9 @@ class LightcurveResampler:
         times = np.asarray(output_raster, dtype=float)
         if np.array_equal(times, lc.get_times()):
             flags = lc.flags.copy() if resample_flags else None
-            return LightcurveArbitraryRaster(times, lc.fluxes.copy(), lc.uncertainties.copy(), flags, lc.metadata)
+            return LightcurveArbitraryRaster(
+                times, lc.fluxes.copy(), lc.uncertainties.copy(), flags, lc.metadata
+            )
         overlap, of_input, of_output = _overlaps(self.edges, pixel_edges(times))
         weight = overlap / np.diff(pixel_edges(times))[of_output]
 
@@ -56,16 +58,24 @@ class LightcurveResampler:
 
         flux = total(weight * lc.fluxes[of_input])
         variance = total((weight * lc.uncertainties[of_input]) ** 2)
-        flags = (total(weight * (lc.flags[of_input] == 0)) < 0.5 - 1e-9).astype(float) if resample_flags else None
+        flags = (
+            (total(weight * (lc.flags[of_input] == 0)) < 0.5 - 1e-9).astype(float)
+            if resample_flags
+            else None
+        )
         return LightcurveArbitraryRaster(times, flux, np.sqrt(variance), flags, lc.metadata)
 
 
 def pixel_edges(times):
     """(n+1,) array: midpoints between the n sorted ``times``; the outermost pixels are symmetric around their time."""
     if len(times) < 2 or not (np.diff(times) > 0).all():
-        raise ValueError("a raster for resampling needs at least 2 times, each later than the one before")
+        raise ValueError(
+            "a raster for resampling needs at least 2 times, each later than the one before"
+        )
     middle = 0.5 * (times[1:] + times[:-1])
-    return np.concatenate([[1.5 * times[0] - 0.5 * times[1]], middle, [1.5 * times[-1] - 0.5 * times[-2]]])
+    return np.concatenate(
+        [[1.5 * times[0] - 0.5 * times[1]], middle, [1.5 * times[-1] - 0.5 * times[-2]]]
+    )
 
 
 def _overlaps(input_edges, output_edges):
@@ -74,5 +84,10 @@ def _overlaps(input_edges, output_edges):
     middle, length = 0.5 * (cuts[1:] + cuts[:-1]), np.diff(cuts)
     of_input = np.searchsorted(input_edges, middle) - 1
     of_output = np.searchsorted(output_edges, middle) - 1
-    both = (of_input >= 0) & (of_input < len(input_edges) - 1) & (of_output >= 0) & (of_output < len(output_edges) - 1)
+    both = (
+        (of_input >= 0)
+        & (of_input < len(input_edges) - 1)
+        & (of_output >= 0)
+        & (of_output < len(output_edges) - 1)
+    )
     return length[both], of_input[both], of_output[both]

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-DAY = 86400  # s
+from ..constants import DAY
+
 MATCH = 1e-4  # d: a sample this near to a point of the raster belongs to it
 WHOLE_SECOND = 0.01  # s: an interval this near to a whole second is taken as whole
 
@@ -23,9 +24,15 @@ def estimate_interval(times):
     steps = np.sort(np.diff(times))
     middle = steps[int(0.25 * len(steps)) : int(0.75 * len(steps))]
     if middle.size == 0 or not middle.mean() > 0:
-        raise ValueError(f"{len(times)} samples are too few, or not sorted: no sampling interval can be told from them")
+        raise ValueError(
+            f"{len(times)} samples are too few, or not sorted: no sampling interval can be told from them"
+        )
     seconds = middle.mean() * DAY
-    return (round(seconds) if abs(seconds - round(seconds)) < WHOLE_SECOND and round(seconds) else seconds) / DAY
+    return (
+        round(seconds)
+        if abs(seconds - round(seconds)) < WHOLE_SECOND and round(seconds)
+        else seconds
+    ) / DAY
 
 
 def ideal_grid(times):

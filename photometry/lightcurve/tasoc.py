@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import atomic_write
-from ..gzipped import compress
+from ..files import atomic_write, gzip_compress
 from .fitsbytes import image_hdu, primary_hdu, table_hdu
 from .tasocheaders import image_header, primary_header, table_header
 
@@ -66,7 +65,7 @@ def write_lightcurve(folder, stamp, extraction, settings):
     path.parent.mkdir(parents=True, exist_ok=True)
     content = lightcurve_bytes(stamp, extraction, settings)
     with atomic_write(path) as part:
-        part.write_bytes(compress(content, settings.output.compress_level))
+        part.write_bytes(gzip_compress(content, settings.output.compress_level))
     return relative
 
 
@@ -77,8 +76,14 @@ def lightcurve_bytes(stamp, extraction, settings):
     return b"".join(
         [
             primary_hdu(primary_header(stamp, extraction, settings)),
-            table_hdu("LIGHTCURVE", _rows(stamp, extraction), _units(stamp), FORMATS, table_header(stamp)),
-            image_hdu("SUMIMAGE", stamp.sumimage.astype(">f4"), [("BUNIT", "e-/s", "unit of the pixels"), *image]),
+            table_hdu(
+                "LIGHTCURVE", _rows(stamp, extraction), _units(stamp), FORMATS, table_header(stamp)
+            ),
+            image_hdu(
+                "SUMIMAGE",
+                stamp.sumimage.astype(">f4"),
+                [("BUNIT", "e-/s", "unit of the pixels"), *image],
+            ),
             image_hdu("APERTURE", aperture, image),
         ]
     )
@@ -92,7 +97,9 @@ def _rows(stamp, extraction):
 
 
 def _units(stamp):
-    return {name: unit and unit.format(reference=stamp.time_reference) for name, _, unit, _ in COLUMNS}
+    return {
+        name: unit and unit.format(reference=stamp.time_reference) for name, _, unit, _ in COLUMNS
+    }
 
 
 def _series(stamp, extraction):
@@ -115,4 +122,8 @@ def _series(stamp, extraction):
 
 
 def _aperture_bits(stamp, extraction):
-    return BIT_COLLECTED * stamp.collected | BIT_FLUX * extraction.mask | BIT_POSITION * extraction.position_mask
+    return (
+        BIT_COLLECTED * stamp.collected
+        | BIT_FLUX * extraction.mask
+        | BIT_POSITION * extraction.position_mask
+    )

@@ -7,6 +7,7 @@ from importlib.metadata import version as version_of
 import numpy as np
 
 from .._version import __version__
+from ..constants import DAY
 
 # lightkurve knows a TASOC product by this ORIGIN, but takes its times for TESS times: the Kepler files have another one
 ORIGIN = {"TESS": "TASOC/Aarhus", "Kepler": "photometry", "K2": "photometry"}
@@ -18,7 +19,12 @@ STAR_KEYWORDS = {  # identity, sector, camera, ccd, magnitude
     "K2": ("KEPLERID", "CAMPAIGN", "MODULE", "OUTPUT", "KEPMAG"),
 }
 CATALOGUE = {"TESS": "TIC", "Kepler": "KIC", "K2": "EPIC"}
-_PACKAGES = {"VER_NUMP": "numpy", "VER_SCIP": "scipy", "VER_ASTR": "astropy", "VER_SKIM": "scikit-image"}
+_PACKAGES = {
+    "VER_NUMP": "numpy",
+    "VER_SCIP": "scipy",
+    "VER_ASTR": "astropy",
+    "VER_SKIM": "scikit-image",
+}
 _HANDED_ON = {  # keywords of the input file that hold for the light curve too
     "EXPOSURE": "[d] time on source",
     "TELAPSE": "[d] TSTOP - TSTART",
@@ -68,7 +74,10 @@ def _origin_cards(stamp, settings):
         ("DATA_REL", settings.output.data_release, "data release of this light curve"),
         ("SRC_DREL", source.get("DATA_REL"), "data release of the pixels"),
         ("SRC_PROC", source.get("PROCVER")),
-        *((keyword, _installed(package), f"version of {package}") for keyword, package in _PACKAGES.items()),
+        *(
+            (keyword, _installed(package), f"version of {package}")
+            for keyword, package in _PACKAGES.items()
+        ),
     ]
 
 
@@ -111,8 +120,10 @@ def _method_cards(stamp, extraction, settings):
 
 def table_header(stamp):
     """Cards of the table LIGHTCURVE besides those that describe its columns: how its times are to be read."""
-    timing = {"NUM_FRM": round(stamp.cadence / 2), **_TESS_TIMING} if stamp.mission == "TESS" else {}
-    known = {"TIMEDEL": stamp.cadence / 86400, "TIMEPIXR": 0.5, **timing, **stamp.headers}
+    timing = (
+        {"NUM_FRM": round(stamp.cadence / 2), **_TESS_TIMING} if stamp.mission == "TESS" else {}
+    )
+    known = {"TIMEDEL": stamp.cadence / DAY, "TIMEPIXR": 0.5, **timing, **stamp.headers}
     return [
         ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
         ("TASSIGN", "SPACECRAFT", "where time is assigned"),
@@ -120,7 +131,11 @@ def table_header(stamp):
         ("BJDREFI", stamp.time_reference, "integer part of BJD reference date"),
         ("BJDREFF", 0.0, "fraction of the day in BJD reference date"),
         ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
-        *((keyword, known[keyword], comment) for keyword, comment in _HANDED_ON.items() if keyword in known),
+        *(
+            (keyword, known[keyword], comment)
+            for keyword, comment in _HANDED_ON.items()
+            if keyword in known
+        ),
         ("BACKAPP", True, "background is subtracted"),
         ("DEADAPP", True, "deadtime applied"),
         ("VIGNAPP", True, "vignetting or collimator correction applied"),
@@ -148,10 +163,17 @@ def _celestial_cards(wcs):
         ("RADESYS", w.radesys or "ICRS", "reference frame of celestial coordinates"),
         *((f"CTYPE{i + 1}", w.ctype[i], "type of coordinate") for i in range(2)),
         *((f"CRPIX{i + 1}", float(w.crpix[i]), "[pixel] reference pixel") for i in range(2)),
-        *((f"CRVAL{i + 1}", float(w.crval[i]), "[deg] coordinate at reference pixel") for i in range(2)),
+        *(
+            (f"CRVAL{i + 1}", float(w.crval[i]), "[deg] coordinate at reference pixel")
+            for i in range(2)
+        ),
         *((f"CUNIT{i + 1}", "deg", "unit of coordinate") for i in range(2)),
         *((f"CDELT{i + 1}", float(w.get_cdelt()[i]), "[deg] pixel scale") for i in range(2)),
-        *((f"PC{i + 1}_{j + 1}", float(pc[i, j]), "linear transformation") for i in range(2) for j in range(2)),
+        *(
+            (f"PC{i + 1}_{j + 1}", float(pc[i, j]), "linear transformation")
+            for i in range(2)
+            for j in range(2)
+        ),
         *(_distortion_cards(wcs.sip) if wcs.sip is not None else ()),
     ]
 
@@ -161,9 +183,17 @@ def _distortion_cards(sip):
     for name in ("a", "b", "ap", "bp"):
         coefficients = getattr(sip, name)
         if coefficients is not None:
-            yield f"{name.upper()}_ORDER", len(coefficients) - 1, "order of the distortion polynomial"
+            yield (
+                f"{name.upper()}_ORDER",
+                len(coefficients) - 1,
+                "order of the distortion polynomial",
+            )
             for i, j in zip(*map(np.ndarray.tolist, np.nonzero(coefficients)), strict=True):
-                yield f"{name.upper()}_{i}_{j}", float(coefficients[i, j]), "coefficient of the distortion"
+                yield (
+                    f"{name.upper()}_{i}_{j}",
+                    float(coefficients[i, j]),
+                    "coefficient of the distortion",
+                )
 
 
 def _detector_cards(axis, name, what, first):

@@ -53,9 +53,13 @@ def parse_table(text, path, *, delimiter=None, columns):
     -------
     (n_lines, n_columns) float array
     """
-    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    lines = [
+        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
     if not lines:
-        raise BadInputError(f"{path}: no samples in this file; expected lines of {_one_of(columns)} numbers")
+        raise BadInputError(
+            f"{path}: no samples in this file; expected lines of {_one_of(columns)} numbers"
+        )
     try:
         table = np.loadtxt(lines, delimiter=delimiter, ndmin=2, comments=None)
     except ValueError:
@@ -70,7 +74,9 @@ def check_samples(path, times, fluxes, flags):
     if len(times) == 0:
         raise BadInputError(f"{path}: no samples in this file")
     if not np.isfinite(times).all():
-        raise BadInputError(f"{path}: the time of sample {np.argmin(np.isfinite(times)) + 1} is not a finite number")
+        raise BadInputError(
+            f"{path}: the time of sample {np.argmin(np.isfinite(times)) + 1} is not a finite number"
+        )
     backwards = np.flatnonzero(np.diff(times) < 0)
     if backwards.size:
         at = backwards[0] + 1
@@ -93,7 +99,9 @@ def _first_bad_line(text, path, delimiter, columns):
         words = line.split(delimiter)
         width = width or len(words)
         if len(words) != width:
-            return f"{path}, line {number}: {len(words)} columns where the lines before have {width}"
+            return (
+                f"{path}, line {number}: {len(words)} columns where the lines before have {width}"
+            )
         for word in words:
             try:
                 float(word)

@@ -13,11 +13,12 @@ from .extraction import Extraction
 from .pixelmask import in_mask, minimum_mask, pixel_masks, total_magnitude
 from .sums import NO_FLUX, flux_centroid, flux_error, inside, judge_pixels, pixel_sum
 
+# mag; Kepler: Instrument Handbook (KSCI-19033), section 6.10
 SATURATION_LIMIT = {
     "TESS": 7.0,
     "Kepler": 11.5,
     "K2": 11.5,
-}  # mag; Kepler: Instrument Handbook (KSCI-19033), section 6.10
+}
 
 
 def aperture(stamp, settings):
@@ -77,7 +78,9 @@ def pipeline_mask(stamp):
         )
     mask = (stamp.aperture & BIT_OPTIMAL) != 0
     if not mask.any():
-        raise BadInputError(f"{stamp.path}: APERTURE marks no pixel as the pipeline's aperture (bit 2); use mask='own'")
+        raise BadInputError(
+            f"{stamp.path}: APERTURE marks no pixel as the pipeline's aperture (bit 2); use mask='own'"
+        )
     return mask
 
 
@@ -118,7 +121,11 @@ def own_mask(stamp, settings):
 
 
 def _saturation_limit(stamp, settings):
-    return SATURATION_LIMIT[stamp.mission] if settings.saturation_limit is None else settings.saturation_limit
+    return (
+        SATURATION_LIMIT[stamp.mission]
+        if settings.saturation_limit is None
+        else settings.saturation_limit
+    )
 
 
 def contamination(stamp, mask):
@@ -127,7 +134,9 @@ def contamination(stamp, mask):
     NaN if the magnitude of the target is not known.
     """
     tmag = stamp.target.tmag
-    others = in_mask(stamp.catalog, mask) & (np.asarray(stamp.catalog["starid"]) != stamp.target.starid)
+    others = in_mask(stamp.catalog, mask) & (
+        np.asarray(stamp.catalog["starid"]) != stamp.target.starid
+    )
     total = total_magnitude([tmag, *np.asarray(stamp.catalog["tmag"])[others]])
     return float(max(1 - 10 ** (0.4 * (total - tmag)), 0.0))  # max: rounding errors; NaN stays NaN
 

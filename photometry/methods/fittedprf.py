@@ -61,12 +61,15 @@ def fit_prf(image, weight, row, column, rows, columns, smear=(0.0, 0.0), shares=
 
     def left(log_stretch):
         """What the stars do not explain of the weighted pixels"""
-        stars = StretchedPRF(np.exp(log_stretch), smear).evaluate(row, column, rows, columns)[:, used].T
-        response = np.column_stack(
-            [stars @ shares * scale[:, None], scale]
-        )  # and a constant: what the background was missed by
+        # and a constant: what the background was missed by
+        stars = (
+            StretchedPRF(np.exp(log_stretch), smear).evaluate(row, column, rows, columns)[:, used].T
+        )
+        response = np.column_stack([stars @ shares * scale[:, None], scale])
         flux = np.linalg.lstsq(response, image[used] * scale, rcond=None)[0]
         return image[used] * scale - response @ flux
 
-    found = least_squares(left, [0.0, 0.0], bounds=np.log(LIMITS), x_scale=0.1, diff_step=1e-4, max_nfev=ROUNDS)
+    found = least_squares(
+        left, [0.0, 0.0], bounds=np.log(LIMITS), x_scale=0.1, diff_step=1e-4, max_nfev=ROUNDS
+    )
     return StretchedPRF(np.exp(found.x))

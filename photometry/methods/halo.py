@@ -40,7 +40,11 @@ def halo(stamp, settings):
     BadInputError : too few times or pixels have values
     """
     good = good_times(stamp, settings.good_quality)
-    usable = np.isfinite(stamp.flux[good]).all(axis=0) & (stamp.sumimage > 0) & pixels_of_target(stamp, settings)
+    usable = (
+        np.isfinite(stamp.flux[good]).all(axis=0)
+        & (stamp.sumimage > 0)
+        & pixels_of_target(stamp, settings)
+    )
     if good.sum() < MIN_TIMES or not usable.any():
         raise BadInputError(
             f"{stamp.path}: halo photometry needs {MIN_TIMES} good times and pixels with values at all of them; "
@@ -75,7 +79,8 @@ def quietest_weights(pixels):
     from scipy.optimize import minimize
 
     mean = pixels.mean(axis=0)
-    relative = pixels / mean  # in units of each pixel's mean: all pixels start with a say by their flux
+    # in units of each pixel's mean: all pixels start with a say by their flux
+    relative = pixels / mean
     steps = np.diff(relative, axis=0)
     start = np.log(mean / mean.sum())
     found = minimize(
@@ -144,7 +149,8 @@ def _centroid(stamp):
     """The target's place by the catalogue and the pointing: charge that bleeds says nothing about it."""
     (index,) = np.flatnonzero(stamp.catalog["starid"] == stamp.target.starid)
     place = np.array(
-        [stamp.column + stamp.catalog["column"][index], stamp.row + stamp.catalog["row"][index]], dtype=float
+        [stamp.column + stamp.catalog["column"][index], stamp.row + stamp.catalog["row"][index]],
+        dtype=float,
     )
     return place + np.nan_to_num(stamp.pos_corr)
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-DEGENERATE = 1e-9  # of the largest eigenvalue of the scaled normal matrix; below, stars cannot be told apart
+# of the largest eigenvalue of the scaled normal matrix; below, stars cannot be told apart
+DEGENERATE = 1e-9
 
 
 def pixel_weights(pixels, errors):
@@ -69,10 +70,17 @@ def solver(response, weight, certainty=None):
     normal = weighted @ response
     if certainty is not None:
         normal += np.diag(certainty)
-    size = np.sqrt(np.einsum("tss->ts", normal))  # parameters may differ by powers of ten: fluxes, and shifts in pixels
+    size = np.sqrt(
+        np.einsum("tss->ts", normal)
+    )  # parameters may differ by powers of ten: fluxes, and shifts in pixels
     scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
     scaled = normal * scale[:, :, None] * scale[:, None, :]
-    return np.linalg.pinv(scaled, rcond=DEGENERATE, hermitian=True) * scale[:, None, :] * scale[:, :, None] @ weighted
+    return (
+        np.linalg.pinv(scaled, rcond=DEGENERATE, hermitian=True)
+        * scale[:, None, :]
+        * scale[:, :, None]
+        @ weighted
+    )
 
 
 def parameter_error(solve, errors, background_err):

@@ -62,7 +62,9 @@ def fit_fluxes(stamp, scene, shift):
     errors = inside(stamp.flux_err, scene.used)
     weight = pixel_weights(pixels, errors)
     flux, solve = fit_parameters(response, weight, pixels, *scene.known(1))
-    return flux[:, :-1], parameter_error(solve[:, 0], errors, inside(stamp.background_err, scene.used))
+    return flux[:, :-1], parameter_error(
+        solve[:, 0], errors, inside(stamp.background_err, scene.used)
+    )
 
 
 def describe(method, stamp, scene, shift, flux, flux_err, errors=(), status=STATUS.OK):

@@ -81,7 +81,9 @@ def variability(time, relative, relative_err):
     if usable.sum() <= 4:  # a cubic goes through four points
         return np.nan
     time, relative, relative_err = time[usable], relative[usable], relative_err[usable]
-    x = (time - time.mean()) / max(np.ptp(time), np.finfo(float).tiny)  # of order one, or its powers would lose digits
+    x = (time - time.mean()) / max(
+        np.ptp(time), np.finfo(float).tiny
+    )  # of order one, or its powers would lose digits
     powers = np.vander(x, 4)
     cubic, *_ = np.linalg.lstsq(powers / relative_err[:, None], relative / relative_err, rcond=None)
     return np.std(relative - powers @ cubic) / np.median(relative_err)

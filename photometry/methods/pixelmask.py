@@ -12,15 +12,17 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import watershed
 
+from ..constants import MAD_TO_SIGMA
+
 MODE_PERCENTILE = 85  # fluxes above are stars: left out where the mode is looked for
 MODE_FLUX_LIMIT = 7e4  # e-/s, likewise
-HALF_OF_NORMAL = 1.349  # length of the shortest interval with half of a normal distribution, in sigma
-MAD_TO_SIGMA = 1.4826
-CORE_NEIGHBOURS = (
-    4  # a pixel with so many pixels above the cut in its 3x3 surroundings, itself included, is a core pixel
-)
+# length of the shortest interval with half of a normal distribution, in sigma
+HALF_OF_NORMAL = 1.349
+CORE_NEIGHBOURS = 4  # a pixel with so many pixels above the cut in its 3x3 surroundings, itself included, is a core pixel
 SMOOTHING = 0.5  # pixels, sigma of the Gaussian before local maxima are looked for
-MARKER_DISTANCE_BRIGHT = 5 * np.sqrt(2)  # pixels from a star to its maximum; saturated stars are far from symmetric
+MARKER_DISTANCE_BRIGHT = 5 * np.sqrt(
+    2
+)  # pixels from a star to its maximum; saturated stars are far from symmetric
 MARKER_DISTANCE_FAINT = 2 * np.sqrt(2)
 SATURATED_STEP = 0.01  # a column is saturated if its median step is a smaller share of its maximum
 SURROUNDINGS = np.ones((3, 3), bool)  # pixels within sqrt(2)
@@ -51,7 +53,8 @@ def pixel_masks(image, stars, *, threshold=0.8, min_pixels=4, saturation_limit=7
     ]
     masks = [fill_holes(mask) & np.isfinite(image) for mask in masks]
     return [
-        follow_columns(image, mask, above) if _magnitude(stars, mask) < saturation_limit else mask for mask in masks
+        follow_columns(image, mask, above) if _magnitude(stars, mask) < saturation_limit else mask
+        for mask in masks
     ]
 
 
@@ -100,7 +103,9 @@ def clusters(above):
     lonely ones belong to none. That is DBSCAN with a distance of sqrt(2) pixels.
     """
     n_neighbours = ndimage.convolve(above.astype(int), SURROUNDINGS.astype(int), mode="constant")
-    labels, n_clusters = ndimage.label(above & (n_neighbours >= CORE_NEIGHBOURS), structure=SURROUNDINGS)
+    labels, n_clusters = ndimage.label(
+        above & (n_neighbours >= CORE_NEIGHBOURS), structure=SURROUNDINGS
+    )
     border = above & (labels == 0)
     labels[border] = ndimage.grey_dilation(labels, footprint=SURROUNDINGS)[border]
     return [labels == number for number in range(1, n_clusters + 1)]
@@ -120,14 +125,18 @@ def split_cluster(image, cluster, stars, saturation_limit):
 
 def star_maxima(smoothed, cluster, stars, saturation_limit):
     """Local maxima of a cluster that are the nearest one of some star and not too far from it: (n, 2) array of row, column."""
-    maxima = np.argwhere((ndimage.maximum_filter(smoothed, footprint=SURROUNDINGS) == smoothed) & cluster)
+    maxima = np.argwhere(
+        (ndimage.maximum_filter(smoothed, footprint=SURROUNDINGS) == smoothed) & cluster
+    )
     distance = np.hypot(
         maxima[:, :1] - np.asarray(stars["row"])[None, :],
         maxima[:, 1:] - np.asarray(stars["column"])[None, :],
     )
     if distance.size == 0:
         return maxima[:0]
-    limit = np.where(np.asarray(stars["tmag"]) > saturation_limit, MARKER_DISTANCE_FAINT, MARKER_DISTANCE_BRIGHT)
+    limit = np.where(
+        np.asarray(stars["tmag"]) > saturation_limit, MARKER_DISTANCE_FAINT, MARKER_DISTANCE_BRIGHT
+    )
     nearest = distance.argmin(axis=0)
     return maxima[np.unique(nearest[distance.min(axis=0) <= limit])]
 

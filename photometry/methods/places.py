@@ -76,7 +76,9 @@ def _step(scene, moving, place, shift, pixels, weight):
     response = np.where(moving, scene.response(value), scene.response(still))
     response = with_sky(response)
     flux = fit_parameters(response, weight, pixels, *scene.known(1))[0][0, :-1] * moving
-    slopes = np.stack([scene.response(weights)[0] @ flux for weights in (by_row, by_column)], axis=1)
+    slopes = np.stack(
+        [scene.response(weights)[0] @ flux for weights in (by_row, by_column)], axis=1
+    )
     parts = np.concatenate([response, slopes[None]], axis=2)
     found = fit_parameters(parts, weight, pixels, *scene.known(3))[0][0]
     return np.clip(found[[-1, -2]], -0.3, 0.3)

@@ -5,7 +5,7 @@ matplotlib is imported where it is used: most runs draw nothing.
 
 import numpy as np
 
-from ..atomic import atomic_write
+from ..files import atomic_write
 from ..lightcurve.tasocheaders import CATALOGUE
 
 STRETCH = 99.5  # percentile of the image that is drawn white
@@ -34,7 +34,9 @@ def plot_target(path, stamp, extraction, good):
     )
     figure.suptitle(_title(stamp, extraction), fontsize=11, color=INK)
     _draw_image(axes["image"], stamp, extraction)
-    _draw_series(axes["flux"], stamp.time, _relative(extraction.flux, good), good, "relative flux [ppt]")
+    _draw_series(
+        axes["flux"], stamp.time, _relative(extraction.flux, good), good, "relative flux [ppt]"
+    )
     _draw_series(axes["background"], stamp.time, extraction.background, good, "background\n[e-/s]")
     axes["flux"].tick_params(labelbottom=False)
     axes["background"].sharex(axes["flux"])
@@ -69,11 +71,23 @@ def _draw_image(axes, stamp, extraction):
     stars = stamp.catalog
     is_target = np.asarray(stars["starid"]) == stamp.target.starid
     columns, rows = np.asarray(stars["column"]) + stamp.column, np.asarray(stars["row"]) + stamp.row
-    sizes = np.clip(240 * 10 ** (-0.2 * (np.nan_to_num(np.asarray(stars["tmag"]), nan=10) - 6)), 6, 300)
-    axes.scatter(columns[~is_target], rows[~is_target], s=sizes[~is_target], edgecolors=STARS, facecolors="none")
-    axes.plot(columns[is_target], rows[is_target], "+", color=STARS, markersize=12, markeredgewidth=2)
+    sizes = np.clip(
+        240 * 10 ** (-0.2 * (np.nan_to_num(np.asarray(stars["tmag"]), nan=10) - 6)), 6, 300
+    )
+    axes.scatter(
+        columns[~is_target],
+        rows[~is_target],
+        s=sizes[~is_target],
+        edgecolors=STARS,
+        facecolors="none",
+    )
+    axes.plot(
+        columns[is_target], rows[is_target], "+", color=STARS, markersize=12, markeredgewidth=2
+    )
     axes.set(xlim=extent[:2], ylim=extent[2:], xlabel="column", ylabel="row")
-    axes.locator_params(axis="x", integer=True, nbins=2 if stamp.shape[0] > 3 * stamp.shape[1] else 6)
+    axes.locator_params(
+        axis="x", integer=True, nbins=2 if stamp.shape[0] > 3 * stamp.shape[1] else 6
+    )
 
 
 def _outline(axes, stamp, mask):
@@ -81,16 +95,26 @@ def _outline(axes, stamp, mask):
     padded = np.pad(mask, 1).astype(int)
     for row, column in np.argwhere(np.diff(padded, axis=0)):  # edges between a row and the next
         axes.plot(
-            stamp.column + column - np.array([1.5, 0.5]), [stamp.row + row - 0.5] * 2, color=MASK, lw=2, clip_on=False
+            stamp.column + column - np.array([1.5, 0.5]),
+            [stamp.row + row - 0.5] * 2,
+            color=MASK,
+            lw=2,
+            clip_on=False,
         )
     for row, column in np.argwhere(np.diff(padded, axis=1)):
         axes.plot(
-            [stamp.column + column - 0.5] * 2, stamp.row + row - np.array([1.5, 0.5]), color=MASK, lw=2, clip_on=False
+            [stamp.column + column - 0.5] * 2,
+            stamp.row + row - np.array([1.5, 0.5]),
+            color=MASK,
+            lw=2,
+            clip_on=False,
         )
 
 
 def _draw_series(axes, time, values, good, label):
-    axes.plot(time[~good], values[~good], ".", color=FAINT, markersize=2, rasterized=True, label="flagged")
+    axes.plot(
+        time[~good], values[~good], ".", color=FAINT, markersize=2, rasterized=True, label="flagged"
+    )
     axes.plot(time[good], values[good], ".", color=INK, markersize=2, rasterized=True)
     shown = values[good & np.isfinite(values)]
     if len(shown):

@@ -65,12 +65,18 @@ def fit(stamp, scene, shift):
         response, slopes = _linearised(scene, shift, flux)
         parts = with_sky(response)
         parts = parts if slopes is None else np.concatenate([parts, slopes], axis=2)
-        found, solve = fit_parameters(parts, weight, pixels, *scene.known(1 if slopes is None else 3))
+        found, solve = fit_parameters(
+            parts, weight, pixels, *scene.known(1 if slopes is None else 3)
+        )
         flux = found[:, : response.shape[2]]
         if slopes is not None:
             step = np.clip(found[:, -2:][:, ::-1], -0.2, 0.2)  # the fit has row, column
             shift = np.clip(shift + step, -1.5 * scene.step, 1.5 * scene.step)
-    return shift, flux, parameter_error(solve[:, 0], errors, inside(stamp.background_err, scene.used))
+    return (
+        shift,
+        flux,
+        parameter_error(solve[:, 0], errors, inside(stamp.background_err, scene.used)),
+    )
 
 
 def _linearised(scene, shift, flux):
@@ -80,7 +86,9 @@ def _linearised(scene, shift, flux):
     if flux is None:
         return response, None
     usual = np.broadcast_to(np.median(flux, axis=0), flux.shape)
-    changes = [np.einsum("tps,ts->tp", scene.response(weights), usual) for weights in (by_row, by_column)]
+    changes = [
+        np.einsum("tps,ts->tp", scene.response(weights), usual) for weights in (by_row, by_column)
+    ]
     return response, np.stack(changes, axis=2)
 
 

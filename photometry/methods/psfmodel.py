@@ -35,11 +35,14 @@ class Scene:
     row: np.ndarray  # (n_stars,) detector rows and columns at the mean pointing
     column: np.ndarray
     by_magnitude: np.ndarray  # (n_stars,) e-/s, flux that their magnitudes let expect
-    responses: np.ndarray  # (25, n_pixels, n_stars): at row and column offsets of `NODES` times step each
+    responses: (
+        np.ndarray
+    )  # (25, n_pixels, n_stars): at row and column offsets of `NODES` times step each
     step: float  # pixels
     used: np.ndarray  # (n_rows, n_columns) bool, the pixels that are fitted
     fixed: np.ndarray  # (n_pixels,) e-/s, of faint stars that are not fitted
-    usual: np.ndarray | None = None  # (n_stars,) e-/s, fluxes in the sum image; None: not fitted yet
+    # (n_stars,) e-/s, fluxes in the sum image; None: not fitted yet
+    usual: np.ndarray | None = None
 
     def weights(self, shift):
         """How much each of the responses counts at a movement.
@@ -111,16 +114,22 @@ def make_scene(stamp, prf, shift, *, min_step=0.1):
     fitted = _is_fitted(stars)
     used = usable_pixels(stamp)
     if not used.any():
-        raise BadInputError(f"{stamp.path}: no pixel of the stamp is below saturation; use method 'halo'")
+        raise BadInputError(
+            f"{stamp.path}: no pixel of the stamp is below saturation; use method 'halo'"
+        )
     step = max(min_step, 1.2 * float(np.nanpercentile(np.abs(shift), 99)))
     offsets = step * np.array([(dy, dx) for dy in NODES for dx in NODES])
     row, column = stars["row"] + stamp.row, stars["column"] + stamp.column
-    responses = np.array([_response(prf, stamp, used, row[fitted] + dy, column[fitted] + dx) for dy, dx in offsets])
+    responses = np.array(
+        [_response(prf, stamp, used, row[fitted] + dy, column[fitted] + dx) for dy, dx in offsets]
+    )
     faint = _response(prf, stamp, used, row[~fitted], column[~fitted])
     flux = 10 ** (-0.4 * stars["tmag"])
     together = responses[len(offsets) // 2] @ flux[fitted] + faint @ flux[~fitted]
     flux = flux * _scale(together, stamp.sumimage[used])
-    return Scene(row[fitted], column[fitted], flux[fitted], responses, step, used, faint @ flux[~fitted])
+    return Scene(
+        row[fitted], column[fitted], flux[fitted], responses, step, used, faint @ flux[~fitted]
+    )
 
 
 def pointing(stamp, bitmask=None):
@@ -152,7 +161,8 @@ def prf_for(stamp, folder, scatter=(0.0, 0.0)):
     error = np.nanmedian(stamp.flux_err, axis=0)
     weight = np.where(used & (error > 0), 1 / np.where(error > 0, error, 1) ** 2, 0)
     rows, columns = (
-        first + np.arange(size) for first, size in zip((stamp.row, stamp.column), stamp.shape, strict=True)
+        first + np.arange(size)
+        for first, size in zip((stamp.row, stamp.column), stamp.shape, strict=True)
     )
     row, column = stars["row"][bright] + stamp.row, stars["column"][bright] + stamp.column
     smear = scatter[1], scatter[0]
@@ -164,7 +174,11 @@ def _shares(tmag):
     """Which stars are one in a fit: (n_stars, n_free) array. The target's magnitude is the first; fainter stars go together."""
     free = tmag <= tmag[0] + FREE
     shares = np.eye(len(tmag))[:, free]
-    return shares if free.all() else np.column_stack([shares, np.where(free, 0, 10 ** (-0.4 * (tmag - tmag[0])))])
+    return (
+        shares
+        if free.all()
+        else np.column_stack([shares, np.where(free, 0, 10 ** (-0.4 * (tmag - tmag[0])))])
+    )
 
 
 @functools.lru_cache(maxsize=4)
@@ -184,10 +198,16 @@ def _stars(stamp):
     table = stamp.catalog
     is_target = np.asarray(table["starid"]) == stamp.target.starid
     order = np.lexsort([np.asarray(table["tmag"]), ~is_target])
-    row, column, tmag = (np.asarray(table[name], dtype=float)[order] for name in ("row", "column", "tmag"))
+    row, column, tmag = (
+        np.asarray(table[name], dtype=float)[order] for name in ("row", "column", "tmag")
+    )
     distance = np.hypot(row[:, None] - row, column[:, None] - column)
     hidden = np.tril(distance < MIN_SEPARATION, -1).any(axis=1)
-    return {"row": row[~hidden], "column": column[~hidden], "tmag": np.where(np.isfinite(tmag), tmag, 20.0)[~hidden]}
+    return {
+        "row": row[~hidden],
+        "column": column[~hidden],
+        "tmag": np.where(np.isfinite(tmag), tmag, 20.0)[~hidden],
+    }
 
 
 def _is_fitted(stars):
@@ -204,7 +224,9 @@ def _response(prf, stamp, used, row, column):
 
 def _scale(light, image):
     """Flux of a star of magnitude 0 on this stamp, e-/s: how strong the stars' light together is in the sum image."""
-    (scale, _), *_ = np.linalg.lstsq(np.column_stack([light, np.ones_like(light)]), image, rcond=None)
+    (scale, _), *_ = np.linalg.lstsq(
+        np.column_stack([light, np.ones_like(light)]), image, rcond=None
+    )
     return scale if scale > 0 else 10 ** (0.4 * 20.54)
 
 

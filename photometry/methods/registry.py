@@ -13,7 +13,9 @@ from importlib.metadata import entry_points
 from ..errors import SettingsError
 
 GROUP = "photometry.methods"
-BUILT_IN = {name: f"photometry.methods.{name}:{name}" for name in ("aperture", "halo", "linpsf", "psf")}
+BUILT_IN = {
+    name: f"photometry.methods.{name}:{name}" for name in ("aperture", "halo", "linpsf", "psf")
+}
 
 
 def get_method(name):
@@ -33,7 +35,9 @@ def get_method(name):
         return getattr(import_module(module), function)
     others = {point.name: point for point in entry_points(group=GROUP)}
     if name not in others:
-        raise SettingsError(f"method={name!r}: expected {' or '.join(repr(n) for n in sorted(BUILT_IN | others))}")
+        raise SettingsError(
+            f"method={name!r}: expected {' or '.join(repr(n) for n in sorted(BUILT_IN | others))}"
+        )
     return others[name].load()
 
 

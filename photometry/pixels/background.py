@@ -12,13 +12,16 @@ import numpy as np
 from scipy.interpolate import make_interp_spline
 from scipy.ndimage import median_filter, percentile_filter
 
-TILE = 64  # pixels; images smaller than 512 pixels have tiles of an eighth of them, but not below 32
+# pixels; images smaller than 512 pixels have tiles of an eighth of them, but not below 32
+TILE = 64
 FLUX_CUT = 8e4  # e-/s; pixels above it are near saturation and not used
-GLOW_FROM = 2400 / 2048  # in sides of the image, distance from the camera's centre where the glow begins
+# in sides of the image, distance from the camera's centre where the glow begins
+GLOW_FROM = 2400 / 2048
 GLOW_STEP = 15 / 2048  # same unit, width of a ring
 SMOOTHING = 3 / 24  # days, width of the moving median in time
 GRAIN = 1024  # the background is a multiple of 1/1024 e-/s, far below the noise: its zeros compress and add up exactly
-_FRAMES_AT_ONCE = 128  # bounds the memory; fixed, so that the rounding never depends on how work is cut up
+# bounds the memory; fixed, so that the rounding never depends on how work is cut up
+_FRAMES_AT_ONCE = 128
 
 
 class BackgroundModel:
@@ -33,7 +36,9 @@ class BackgroundModel:
     def __init__(self, shape, centre=None):
         self.shape = tuple(shape)
         self.tile = tuple(min(TILE, max(32, size // 8), size) for size in self.shape)
-        self.mesh_shape = tuple(-(-size // tile) for size, tile in zip(self.shape, self.tile, strict=True))
+        self.mesh_shape = tuple(
+            -(-size // tile) for size, tile in zip(self.shape, self.tile, strict=True)
+        )
         self._in_rows = interpolation_matrix(self.shape[0], self.tile[0])
         self._in_columns = interpolation_matrix(self.shape[1], self.tile[1])
         self._rings = _Rings(self.shape, centre)
@@ -79,7 +84,9 @@ class BackgroundModel:
     def _slopes(self, mesh, unusable):
         """The mesh without what single tiles have; tiles with few usable pixels continue the surface through the others."""
         usable_pixels = np.add.reduceat(
-            np.add.reduceat(~unusable, np.arange(0, self.shape[0], self.tile[0]), axis=0, dtype=int),
+            np.add.reduceat(
+                ~unusable, np.arange(0, self.shape[0], self.tile[0]), axis=0, dtype=int
+            ),
             np.arange(0, self.shape[1], self.tile[1]),
             axis=1,
         )
@@ -140,7 +147,9 @@ class _Rings:
         self.row, self.column = np.nonzero(position > 0)
         self.position = position[self.row, self.column]
         counts = np.bincount(self.position.astype(int)) if self.position.size else np.zeros(0)
-        self.n = int(np.argmin(np.append(counts >= self.MIN_PIXELS, False)))  # rings before the first poor one
+        self.n = int(
+            np.argmin(np.append(counts >= self.MIN_PIXELS, False))
+        )  # rings before the first poor one
         self._sort_into_rings()
 
     def _sort_into_rings(self):
@@ -181,7 +190,9 @@ class _Rings:
         if not self.n:
             return
         here = slice(*np.searchsorted(self.row, [start, stop]))  # np.nonzero sorts by row
-        with_zero = np.column_stack([np.zeros(len(glow)), glow])  # the glow begins at 0 at half a ring before the first
+        with_zero = np.column_stack(
+            [np.zeros(len(glow)), glow]
+        )  # the glow begins at 0 at half a ring before the first
         place = np.clip(self.position[here] + 0.5, 0, self.n)
         left = np.minimum(place.astype(int), self.n - 1)
         weight = place - left
@@ -232,7 +243,9 @@ def _without_outliers(mesh, limit=8):
         return mesh
     ring = np.ones((3, 3), dtype=bool)
     ring[1, 1] = False
-    low, around, high = (percentile_filter(mesh, share, footprint=ring, mode="nearest") for share in (0, 50, 100))
+    low, around, high = (
+        percentile_filter(mesh, share, footprint=ring, mode="nearest") for share in (0, 50, 100)
+    )
     excess = np.maximum(mesh - high, low - mesh)
     noise = np.median(np.abs(mesh - around))
     return np.where(excess > np.maximum(high - low, limit * noise + 1e-9), around, mesh)
@@ -252,8 +265,12 @@ def interpolation_matrix(n_pixels, tile):
         return np.ones((n_pixels, 1))
     values = np.eye(n)
     ends = np.array([-0.5, n_pixels - 0.5])
-    before = values[0] + (values[1] - values[0]) * (ends[0] - centres[0]) / (centres[1] - centres[0])
-    after = values[-1] + (values[-1] - values[-2]) * (ends[1] - centres[-1]) / (centres[-1] - centres[-2])
+    before = values[0] + (values[1] - values[0]) * (ends[0] - centres[0]) / (
+        centres[1] - centres[0]
+    )
+    after = values[-1] + (values[-1] - values[-2]) * (ends[1] - centres[-1]) / (
+        centres[-1] - centres[-2]
+    )
     knots = np.concatenate([ends[:1], centres, ends[1:]])
     spline = make_interp_spline(knots, np.vstack([before, values, after]), k=3)
     return spline(np.arange(n_pixels))

@@ -7,8 +7,7 @@ The missions give one barycentric correction per image, for its middle. A star 6
 
 import numpy as np
 
-DAY = 86400  # s
-SPEED_OF_LIGHT = 299792.458  # km/s
+from ..constants import DAY, SPEED_OF_LIGHT
 
 
 def earth_position(days, time_reference):
@@ -26,13 +25,10 @@ def earth_position(days, time_reference):
     from astropy.time import Time
 
     times = Time(time_reference, np.asarray(days, dtype=float), format="jd", scale="tdb")
-    return get_body_barycentric("earth", times, ephemeris="builtin").xyz.to_value("km").T / SPEED_OF_LIGHT
-
-
-def direction(ra, decl):
-    """Unit vector towards a place in the sky (deg)."""
-    ra, decl = np.radians(ra), np.radians(decl)
-    return np.array([np.cos(decl) * np.cos(ra), np.cos(decl) * np.sin(ra), np.sin(decl)])
+    return (
+        get_body_barycentric("earth", times, ephemeris="builtin").xyz.to_value("km").T
+        / SPEED_OF_LIGHT
+    )
 
 
 def correction(earth, target, reference=(0.0, 0.0, 0.0)):

@@ -15,10 +15,12 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from ..atomic import atomic_write
+from ..constants import J2000
 from ..errors import CatalogError
+from ..files import atomic_write
+from ..sky import in_polygon, polygon_centre, propagate, separation
 from .startable import COLUMNS as STAR_COLUMNS
-from .startable import READERS, propagate, read_stars, unit_vectors
+from .startable import READERS, read_stars
 
 COLUMNS = ("starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff")
 
@@ -62,7 +64,9 @@ class Catalog:
             raise CatalogError(
                 f"{path}: not a star catalogue ({error}); make it again with 'photometry catalog'"
             ) from error
-        self.settings = dict(zip([name for name, *_ in cursor.description], row or (), strict=False))
+        self.settings = dict(
+            zip([name for name, *_ in cursor.description], row or (), strict=False)
+        )
         with contextlib.suppress(
             TypeError, ValueError
         ):  # other tools write the footprint in other ways; it is only for information
@@ -98,13 +102,15 @@ class Catalog:
         astropy Table as from :meth:`cone`
         """
         corners = np.asarray(corners, dtype=float)
-        ra, decl = _middle(corners)
+        ra, decl = polygon_centre(corners)
         stars = self._box(ra, decl, separation(ra, decl, *corners.T).max(), tmag_max)
-        return stars[inside_polygon(corners, stars["ra"], stars["decl"])]
+        return stars[in_polygon(stars["ra"], stars["decl"], corners)]
 
     def star(self, starid):
         """One star as a dict with the columns of :meth:`cone`, or None."""
-        row = self._conn.execute(f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE starid=?", (int(starid),)).fetchone()
+        row = self._conn.execute(
+            f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE starid=?", (int(starid),)
+        ).fetchone()
         return None if row is None else dict(zip(COLUMNS, _no_nulls(row), strict=True))
 
     def stars(self, tmag_max=None):
@@ -123,13 +129,16 @@ class Catalog:
         ranges = _ra_ranges(ra, decl, radius)
         zones = f"{_ZONE} IN ({','.join(str(zone) for zone in range(low, high + 1))})"
         right_ascension = " OR ".join([f"({zones} AND ra BETWEEN ? AND ?)"] * len(ranges))
-        return self._select(right_ascension, [limit for limits in ranges for limit in limits], tmag_max)
+        return self._select(
+            right_ascension, [limit for limits in ranges for limit in limits], tmag_max
+        )
 
     def _select(self, condition, values, tmag_max):
         if tmag_max is not None:
             condition, values = f"({condition}) AND tmag <= ?", [*values, float(tmag_max)]
         rows = self._conn.execute(
-            f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE {condition} ORDER BY tmag, starid", values
+            f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE {condition} ORDER BY tmag, starid",
+            values,
         )
         return _as_table(rows.fetchall())
 
@@ -161,10 +170,14 @@ def open_catalog(folder, sector, camera, ccd, *, epoch=None):
     path = find_star_table(folder)
     if path is None:
         return None
-    return _open_table(path, path.stat().st_mtime_ns, sector_epoch(sector) if epoch is None else float(epoch))
+    return _open_table(
+        path, path.stat().st_mtime_ns, sector_epoch(sector) if epoch is None else float(epoch)
+    )
 
 
-def make_catalog(stars, folder, sector, camera, ccd, *, epoch=None, ticver=None, camera_centre=None, footprint=()):
+def make_catalog(
+    stars, folder, sector, camera, ccd, *, epoch=None, ticver=None, camera_centre=None, footprint=()
+):
     """Write the SQLite catalogue of one CCD, replacing an older one.
 
     Parameters
@@ -183,9 +196,19 @@ def make_catalog(stars, folder, sector, camera, ccd, *, epoch=None, ticver=None,
     path = catalog_path(folder, sector, camera, ccd)
     stars = read_stars(stars) if isinstance(stars, str | Path) else stars
     epoch = sector_epoch(sector) if epoch is None else float(epoch)
-    settings = (sector, camera, ccd, ticver, _julian_date(epoch), epoch, *(camera_centre or (None, None)))
+    settings = (
+        sector,
+        camera,
+        ccd,
+        ticver,
+        _julian_date(epoch),
+        epoch,
+        *(camera_centre or (None, None)),
+    )
     with atomic_write(path) as part, contextlib.closing(sqlite3.connect(part)) as conn:
-        conn.execute("PRAGMA journal_mode=OFF")  # the file appears whole or not at all: atomic_write sees to it
+        conn.execute(
+            "PRAGMA journal_mode=OFF"
+        )  # the file appears whole or not at all: atomic_write sees to it
         _fill(conn, stars, settings, np.asarray(footprint, dtype=float))
     return path
 
@@ -200,7 +223,9 @@ def find_star_table(folder):
     names = sorted(f"catalog{ending}{zipped}" for ending in READERS for zipped in ("", ".gz"))
     files = [path for name in names if (path := Path(folder) / name).is_file()]
     if len(files) > 1:
-        raise CatalogError(f"{folder}: several star catalogues ({', '.join(p.name for p in files)}); keep one of them")
+        raise CatalogError(
+            f"{folder}: several star catalogues ({', '.join(p.name for p in files)}); keep one of them"
+        )
     return files[0] if files else None
 
 
@@ -209,32 +234,14 @@ def sector_epoch(sector):
     return SECTOR_1_EPOCH + YEARS_PER_SECTOR * (sector - 1)
 
 
-def separation(ra1, decl1, ra2, decl2):
-    """Angle between directions, deg (haversine formula: exact for small angles as well)."""
-    ra1, decl1, ra2, decl2 = (np.radians(np.asarray(angle, dtype=float)) for angle in (ra1, decl1, ra2, decl2))
-    half = np.sin((decl2 - decl1) / 2) ** 2 + np.cos(decl1) * np.cos(decl2) * np.sin((ra2 - ra1) / 2) ** 2
-    return np.degrees(2 * np.arcsin(np.sqrt(np.clip(half, 0, 1))))
-
-
-def inside_polygon(corners, ra, decl):
-    """Which directions lie inside a convex polygon on the sky; see :meth:`Catalog.polygon`."""
-    vertices = unit_vectors(*np.asarray(corners, dtype=float).T)
-    # Inside is where, seen from each edge's great circle, one is on the same side as the middle of the corners.
-    edges = np.cross(vertices.T, np.roll(vertices.T, -1, axis=0))
-    edges *= np.sign(edges @ vertices.sum(axis=1))[:, None]
-    return np.all(edges @ unit_vectors(ra, decl) >= 0, axis=0)
-
-
-def _middle(corners):
-    x, y, z = unit_vectors(*corners.T).sum(axis=1)
-    return np.degrees(np.arctan2(y, x)) % 360, np.degrees(np.arctan2(z, np.hypot(x, y)))
-
-
 @functools.lru_cache(maxsize=8)
 def _open_file(path, _changed):
     try:
         return Catalog(
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False), path
+            sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
+            ),
+            path,
         )
     except sqlite3.OperationalError as error:
         raise CatalogError(f"{path}: cannot be opened ({error})") from error
@@ -243,7 +250,12 @@ def _open_file(path, _changed):
 @functools.lru_cache(maxsize=2)
 def _open_table(path, _changed, epoch):
     conn = sqlite3.connect(":memory:", check_same_thread=False)
-    _fill(conn, read_stars(path), (None, None, None, None, _julian_date(epoch), epoch, None, None), np.empty(0))
+    _fill(
+        conn,
+        read_stars(path),
+        (None, None, None, None, _julian_date(epoch), epoch, None, None),
+        np.empty(0),
+    )
     return Catalog(conn, path)
 
 
@@ -251,16 +263,22 @@ def _fill(conn, stars, settings, footprint):
     """Write settings and stars, moved to the epoch of the settings, into an empty database."""
     epoch = settings[5]
     columns = {name: np.asarray(stars[name]) for name in STAR_COLUMNS}
-    ra, decl = propagate(*(columns[name] for name in ("ra_J2000", "decl_J2000", "pm_ra", "pm_decl")), epoch - 2000.0)
+    ra, decl = propagate(
+        *(columns[name] for name in ("ra_J2000", "decl_J2000", "pm_ra", "pm_decl")), epoch - 2000.0
+    )
     columns = np.array([ra, decl, *(columns[name] for name in STAR_COLUMNS[1:])])
     starid = np.asarray(stars["starid"])
     if footprint.size:
-        inside = inside_polygon(footprint, ra, decl)
+        inside = in_polygon(ra, decl, footprint)
         columns, starid = columns[:, inside], starid[inside]
     conn.executescript(_SCHEMA)
-    conn.execute("INSERT INTO settings VALUES (?,?,?,?,?,?,?,?,?)", (*settings, json.dumps(footprint.tolist())))
+    conn.execute(
+        "INSERT INTO settings VALUES (?,?,?,?,?,?,?,?,?)",
+        (*settings, json.dumps(footprint.tolist())),
+    )
     conn.executemany(
-        "INSERT INTO catalog VALUES (?,?,?,?,?,?,?,?,?)", zip(starid.tolist(), *columns.tolist(), strict=True)
+        "INSERT INTO catalog VALUES (?,?,?,?,?,?,?,?,?)",
+        zip(starid.tolist(), *columns.tolist(), strict=True),
     )
     conn.commit()
 
@@ -278,7 +296,9 @@ def _as_table(rows):
     columns = zip(*rows, strict=True) if rows else [()] * len(COLUMNS)
     kinds = [np.int64] + [float] * (len(COLUMNS) - 1)
     return Table(
-        [np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)], names=COLUMNS, copy=False
+        [np.array(column, dtype=kind) for column, kind in zip(columns, kinds, strict=True)],
+        names=COLUMNS,
+        copy=False,
     )
 
 
@@ -288,4 +308,4 @@ def _no_nulls(row):
 
 def _julian_date(epoch):
     """Julian date of a Julian year."""
-    return 2451545.0 + 365.25 * (epoch - 2000.0)
+    return J2000 + 365.25 * (epoch - 2000.0)

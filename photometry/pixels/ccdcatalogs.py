@@ -8,12 +8,13 @@ import numpy as np
 from astropy.wcs import WCS
 
 from ..errors import BadInputError, CatalogError, WrongUseError
-from .catalog import find_star_table, inside_polygon, make_catalog, sector_epoch
+from ..sky import in_polygon, propagate
+from .catalog import find_star_table, make_catalog, sector_epoch
 from .ffi import headers_of, read_frames
 from .findtpf import identify
 from .imagecube import find_cubes
 from .imagelist import find_image_files
-from .startable import propagate, read_stars
+from .startable import read_stars
 from .tesscamera import FIRST_COLUMN, FIRST_ROW, optical_axis
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,15 @@ def make_catalogs(folder, *, stars=None, chosen=None, epoch=None, ticver=None):
         centre = (footprint or {}).get("camera_centre") or _centre_in_header(content)
         corners = footprint["corners"] if footprint else ()
         path = make_catalog(
-            here, folder, sector, camera, ccd, epoch=year, ticver=ticver, camera_centre=centre, footprint=corners
+            here,
+            folder,
+            sector,
+            camera,
+            ccd,
+            epoch=year,
+            ticver=ticver,
+            camera_centre=centre,
+            footprint=corners,
         )
         yield path, len(here)
 
@@ -87,7 +96,10 @@ def _wanted(folder, chosen):
 
 
 def _ccds_of_cubes(folder):
-    return {(cube.sector, cube.camera, cube.ccd): _footprint(cube.wcs, cube) for cube in find_cubes(folder)}
+    return {
+        (cube.sector, cube.camera, cube.ccd): _footprint(cube.wcs, cube)
+        for cube in find_cubes(folder)
+    }
 
 
 def _ccds_of_images(folder):
@@ -122,8 +134,11 @@ def _footprint(wcs, image):
 
 def _on(corners, stars, year):
     """Which stars are within the corners in that year."""
-    moved = propagate(*(np.asarray(stars[n]) for n in ("ra_J2000", "decl_J2000", "pm_ra", "pm_decl")), year - 2000.0)
-    return inside_polygon(corners, *moved)
+    moved = propagate(
+        *(np.asarray(stars[n]) for n in ("ra_J2000", "decl_J2000", "pm_ra", "pm_decl")),
+        year - 2000.0,
+    )
+    return in_polygon(*moved, corners)
 
 
 def _centre_in_header(stars):

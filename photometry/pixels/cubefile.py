@@ -17,7 +17,12 @@ import numpy as np
 FORMAT, VERSION = "photometry image cube", 1
 TILE = 8  # pixels, side of a chunk
 MAX_TIMES = 2048  # in a chunk
-QUANTITIES = {"flux": np.float32, "error": np.float32, "background": np.float32, "pixel_flags": np.uint8}
+QUANTITIES = {
+    "flux": np.float32,
+    "error": np.float32,
+    "background": np.float32,
+    "pixel_flags": np.uint8,
+}
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,20 @@ class Place:
         n_times, n_rows, n_columns = self.chunk
         padded = values
         width = self.n_chunks[2] * n_columns
-        if values.shape != (n_times, n_rows, width):  # at the far edges chunks reach beyond the data
+        if values.shape != (
+            n_times,
+            n_rows,
+            width,
+        ):  # at the far edges chunks reach beyond the data
             padded = np.zeros((n_times, n_rows, width), dtype=self.dtype)
             padded[: values.shape[0], : values.shape[1], : values.shape[2]] = values
         chunks = padded.reshape(n_times, n_rows, self.n_chunks[2], n_columns).transpose(2, 0, 1, 3)
         first = (block * self.n_chunks[1] + band) * self.n_chunks[2]
-        write_at(handle, self.offset + first * self.chunk_bytes, np.ascontiguousarray(chunks, dtype=self.dtype))
+        write_at(
+            handle,
+            self.offset + first * self.chunk_bytes,
+            np.ascontiguousarray(chunks, dtype=self.dtype),
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,10 @@ class Layout:
     def time_blocks(self):
         """Slices of the times of each chunk."""
         step = self.places["flux"].chunk[0]
-        return [slice(first, min(first + step, self.shape[0])) for first in range(0, self.shape[0], step)]
+        return [
+            slice(first, min(first + step, self.shape[0]))
+            for first in range(0, self.shape[0], step)
+        ]
 
     def band_rows(self, band):
         """(start, stop) of the rows of a band"""
@@ -95,7 +111,9 @@ def write_skeleton(path, shape, datasets, attributes):
             file.create_dataset(name, data=value)
         _set_aside(file, "sumimage", shape[1:], None, np.float32)
         for name, dtype in QUANTITIES.items():
-            chunk = tuple(min(limit, size) for limit, size in zip((MAX_TIMES, TILE, TILE), shape, strict=True))
+            chunk = tuple(
+                min(limit, size) for limit, size in zip((MAX_TIMES, TILE, TILE), shape, strict=True)
+            )
             _set_aside(file, name, shape, chunk, dtype)
 
 
@@ -117,10 +135,14 @@ def _place(dataset):
     chunk = dataset.chunks
     n_chunks = tuple(-(-size // side) for size, side in zip(dataset.shape, chunk, strict=True))
     last_corner = tuple((n - 1) * side for n, side in zip(n_chunks, chunk, strict=True))
-    first, last = (dataset.id.get_chunk_info_by_coord(corner) for corner in ((0, 0, 0), last_corner))
+    first, last = (
+        dataset.id.get_chunk_info_by_coord(corner) for corner in ((0, 0, 0), last_corner)
+    )
     place = Place(first.byte_offset, chunk, n_chunks, dataset.dtype.str)
     if last.byte_offset != place.offset + (int(np.prod(n_chunks)) - 1) * place.chunk_bytes:
-        raise OSError(f"{dataset.file.filename}: the chunks of {dataset.name} do not lie one after the other")
+        raise OSError(
+            f"{dataset.file.filename}: the chunks of {dataset.name} do not lie one after the other"
+        )
     return place
 
 

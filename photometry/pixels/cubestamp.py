@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import TargetNotFoundError
-from .barycentre import correction, direction
+from ..sky import propagate, unit_vectors
+from .barycentre import correction
 from .framequality import BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND, background_flags
 from .imagecube import cube_path, find_cube
 from .pointing import movement_at
 from .stamp import Stamp, Target
-from .startable import propagate
 
 # TESS magnitude, and how many columns and rows its stamp has; between them the logarithms are interpolated
 STAMP_SIZES = ((1.0, 100, 344), (3.2, 38, 68), (4.7, 28, 28), (8.0, 15, 15))
@@ -46,14 +46,21 @@ class Area:
 
     def within(self, shape):
         """The part of it that lies on the detector."""
-        return Area(max(self.row1, 0), min(self.row2, shape[0]), max(self.column1, 0), min(self.column2, shape[1]))
+        return Area(
+            max(self.row1, 0),
+            min(self.row2, shape[0]),
+            max(self.column1, 0),
+            min(self.column2, shape[1]),
+        )
 
 
 def stamp_size(tmag):
     """(n_rows, n_columns) of the stamp of a star of TESS magnitude ``tmag``; 15x15 where that is not known."""
     magnitudes, columns, rows = np.array(STAMP_SIZES).T
     tmag = 8.0 if not np.isfinite(tmag) else tmag
-    return tuple(round(float(np.exp(np.interp(tmag, magnitudes, np.log(size))))) for size in (rows, columns))
+    return tuple(
+        round(float(np.exp(np.interp(tmag, magnitudes, np.log(size))))) for size in (rows, columns)
+    )
 
 
 def default_area(shape, row, column, tmag):
@@ -108,9 +115,16 @@ def target_of(task, catalog, folder):
     """
     star = catalog.star(task["starid"]) if catalog else None
     if star is None:
-        where = f"not in the catalogue {catalog.path}" if catalog else f"{folder} has no star catalogue"
+        where = (
+            f"not in the catalogue {catalog.path}" if catalog else f"{folder} has no star catalogue"
+        )
         raise TargetNotFoundError(f"star {task['starid']}: its position is not known, {where}")
-    return Target(**{name: star[name] for name in ("starid", "ra", "decl", "tmag", "teff", "pm_ra", "pm_decl")})
+    return Target(
+        **{
+            name: star[name]
+            for name in ("starid", "ra", "decl", "tmag", "teff", "pm_ra", "pm_decl")
+        }
+    )
 
 
 @functools.lru_cache(maxsize=2)
@@ -196,19 +210,23 @@ def area_of(stamp, cube):
 def local_flags(background):
     """Flags of times at which the background of a stamp jumps or is far above its usual level, (n_times,) int array."""
     level = np.median(background, axis=(1, 2)).astype(float)
-    return background_flags(level, high=HIGH_LOCAL_BACKGROUND, jump=BACKGROUND_JUMP).astype(np.int32)
+    return background_flags(level, high=HIGH_LOCAL_BACKGROUND, jump=BACKGROUND_JUMP).astype(
+        np.int32
+    )
 
 
 def _position(target, cube, epoch):
     if epoch is None:
         return target.ra, target.decl
     motion = np.nan_to_num([target.pm_ra, target.pm_decl])
-    return tuple(float(angle) for angle in propagate(target.ra, target.decl, *motion, cube.epoch - epoch))
+    return tuple(
+        float(angle) for angle in propagate(target.ra, target.decl, *motion, cube.epoch - epoch)
+    )
 
 
 def _times(cube, ra, decl):
     """Times barycentric for the star instead of for the middle of the image, and the correction contained in them."""
     if np.isnan(cube.earth).any():
         return cube.time, cube.timecorr
-    more = correction(cube.earth, direction(ra, decl), direction(*cube.time_direction))
+    more = correction(cube.earth, unit_vectors(ra, decl), unit_vectors(*cube.time_direction))
     return cube.time + more, cube.timecorr + more

@@ -19,7 +19,11 @@ from .frame import DAY, Frame, Plane, nominal_cadence
 
 ACCEPTED = "a TESS (SPOC, TICA), TessCut or Kepler full-frame image"
 KEPLER_CADENCE = 1800  # s, nominal, as for long-cadence target pixel files
-TESS_SCIENCE = ((0, 2048), (44, 2092))  # rows, columns that see the sky in an image of 2078 x 2136 pixels
+# rows, columns that see the sky in an image of 2078 x 2136 pixels
+TESS_SCIENCE = (
+    (0, 2048),
+    (44, 2092),
+)
 KEPLER_SCIENCE = ((20, 1044), (12, 1112))  # the same for 1070 x 1132 pixels
 _SECTOR_IN_NAME = re.compile(r"[-_]s(\d{4})-")
 
@@ -39,14 +43,23 @@ def read_frames(path):
 
     try:
         with fits.open(path, memmap=True) as hdulist:
-            for recognise, read in ((_is_tica, _tica), (_is_cutout, _cutout), (_is_spoc, _spoc), (_is_kepler, _kepler)):
+            for recognise, read in (
+                (_is_tica, _tica),
+                (_is_cutout, _cutout),
+                (_is_spoc, _spoc),
+                (_is_kepler, _kepler),
+            ):
                 if recognise(hdulist):
                     _refuse_truncated(path, hdulist)
                     return read(str(path), hdulist)
     except (OSError, TypeError) as error:
-        raise BadInputError(f"{path}: cannot be read as FITS ({error}); it is truncated or of another kind") from error
+        raise BadInputError(
+            f"{path}: cannot be read as FITS ({error}); it is truncated or of another kind"
+        ) from error
     except KeyError as error:
-        raise BadInputError(f"{path}: lacks {error.args[0]}; it is not {ACCEPTED} as published") from error
+        raise BadInputError(
+            f"{path}: lacks {error.args[0]}; it is not {ACCEPTED} as published"
+        ) from error
     return []
 
 
@@ -92,7 +105,7 @@ def unpack(path, folder):
     """
     from astropy.io import fits
 
-    from ..atomic import atomic_write
+    from ..files import atomic_write
 
     copy = Path(folder) / Path(path).name.removesuffix(".gz").removesuffix(".fz")
     if copy.suffix != ".fits":
@@ -102,7 +115,9 @@ def unpack(path, folder):
             with fits.open(path) as packed, atomic_write(copy, durable=False) as part:
                 fits.HDUList([_plain(hdu) for hdu in packed]).writeto(part, overwrite=True)
         except (OSError, EOFError, TypeError) as error:
-            raise BadInputError(f"{path}: cannot be decompressed ({error}); it is truncated, get it again") from error
+            raise BadInputError(
+                f"{path}: cannot be decompressed ({error}); it is truncated, get it again"
+            ) from error
     return copy
 
 
@@ -120,15 +135,21 @@ def _is_tica(hdulist):
 
 
 def _is_cutout(hdulist):
-    return len(hdulist) > 2 and hdulist[1].name == "PIXELS" and "FFI_FILE" in hdulist[1].columns.names
+    return (
+        len(hdulist) > 2 and hdulist[1].name == "PIXELS" and "FFI_FILE" in hdulist[1].columns.names
+    )
 
 
 def _is_spoc(hdulist):
-    return hdulist[0].header.get("TELESCOP") == "TESS" and len(hdulist) > 1 and _is_image(hdulist[1])
+    return (
+        hdulist[0].header.get("TELESCOP") == "TESS" and len(hdulist) > 1 and _is_image(hdulist[1])
+    )
 
 
 def _is_kepler(hdulist):
-    return hdulist[0].header.get("TELESCOP") == "Kepler" and len(hdulist) > 1 and _is_image(hdulist[1])
+    return (
+        hdulist[0].header.get("TELESCOP") == "Kepler" and len(hdulist) > 1 and _is_image(hdulist[1])
+    )
 
 
 def _is_image(hdu):
@@ -170,7 +191,9 @@ def _spoc(path, hdulist):
 def _tica(path, hdulist):
     """TICA: electrons per exposure in the primary HDU, times of the spacecraft, no errors."""
     header = hdulist[0].header
-    (first_column, last_column), (first_row, last_row) = _fits_section(path, header.get("SCIPIXS", "[45:2092,1:2048]"))
+    (first_column, last_column), (first_row, last_row) = _fits_section(
+        path, header.get("SCIPIXS", "[45:2092,1:2048]")
+    )
     rows, columns = (first_row - 1, last_row), (first_column - 1, last_column)
     camera = header.get("CAMNUM", header.get("CAM"))
     if camera is None:
@@ -264,7 +287,9 @@ def _cutout_cadence(path, header, times):
     if "TIMEDEL" in header:
         return nominal_cadence(header["TIMEDEL"])
     if len(times) < 2:
-        raise BadInputError(f"{path}: one image and no TIMEDEL: the time between exposures is not known")
+        raise BadInputError(
+            f"{path}: one image and no TIMEDEL: the time between exposures is not known"
+        )
     return nominal_cadence(float(np.nanmedian(np.diff(times))))
 
 
@@ -314,7 +339,9 @@ def _sector(path, header):
         return int(header["SECTOR"])
     match = _SECTOR_IN_NAME.search(Path(path).name)
     if not match:
-        raise BadInputError(f"{path}: no SECTOR in the header, and no -sNNNN- in the name: its sector is not known")
+        raise BadInputError(
+            f"{path}: no SECTOR in the header, and no -sNNNN- in the name: its sector is not known"
+        )
     return int(match[1])
 
 
@@ -328,7 +355,9 @@ def _science(header, full):
             (header["SCCSA"] - 1, header.get("SCCED", n_columns)),
         )
     rows, columns = full
-    has_collateral = header.get("TELESCOP") == "Kepler" or (n_rows >= rows[1] and n_columns >= columns[1])
+    has_collateral = header.get("TELESCOP") == "Kepler" or (
+        n_rows >= rows[1] and n_columns >= columns[1]
+    )
     if not has_collateral:
         return (0, n_rows), (0, n_columns)
     return (rows[0], min(rows[1], n_rows)), (columns[0], min(columns[1], n_columns))
@@ -338,7 +367,9 @@ def _fits_section(path, text):
     """``[45:2092,1:2048]`` -> ((45, 2092), (1, 2048))"""
     numbers = re.fullmatch(r"\[(\d+):(\d+),(\d+):(\d+)\]", text.replace(" ", ""))
     if not numbers:
-        raise BadInputError(f"{path}: SCIPIXS is {text!r}: expected a section like [45:2092,1:2048]")
+        raise BadInputError(
+            f"{path}: SCIPIXS is {text!r}: expected a section like [45:2092,1:2048]"
+        )
     a, b, c, d = map(int, numbers.groups())
     return (a, b), (c, d)
 

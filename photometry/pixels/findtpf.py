@@ -24,10 +24,26 @@ CHECKED = ("sector", "camera", "ccd", "cadence")  # keys of a task that a file m
 # kplr008462852-2009131105131_lpd-targ.fits, ktwo221312395-c91_lpd-targ.fits.gz
 _NAMES = (
     (re.compile(r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_tp\.fits(\.gz)?"), 120),
-    (re.compile(r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_fast-tp\.fits(\.gz)?"), 20),
-    (re.compile(r"hlsp_tess-spoc_tess_phot_(?P<starid>\d{16})-s(?P<sector>\d{4})_tess_v\d+_tp\.fits(\.gz)?"), None),
-    (re.compile(r"(kplr|ktwo)(?P<starid>\d{9})-(c(?P<sector>\d+)|\d{13})_lpd-targ\.fits(\.gz)?"), 1800),
-    (re.compile(r"(kplr|ktwo)(?P<starid>\d{9})-(c(?P<sector>\d+)|\d{13})_spd-targ\.fits(\.gz)?"), 60),
+    (
+        re.compile(
+            r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_fast-tp\.fits(\.gz)?"
+        ),
+        20,
+    ),
+    (
+        re.compile(
+            r"hlsp_tess-spoc_tess_phot_(?P<starid>\d{16})-s(?P<sector>\d{4})_tess_v\d+_tp\.fits(\.gz)?"
+        ),
+        None,
+    ),
+    (
+        re.compile(r"(kplr|ktwo)(?P<starid>\d{9})-(c(?P<sector>\d+)|\d{13})_lpd-targ\.fits(\.gz)?"),
+        1800,
+    ),
+    (
+        re.compile(r"(kplr|ktwo)(?P<starid>\d{9})-(c(?P<sector>\d+)|\d{13})_spd-targ\.fits(\.gz)?"),
+        60,
+    ),
 )
 
 
@@ -103,7 +119,11 @@ def refuse_other_target(path, task, found):
     found : dict with what the file's header says: starid, sector, camera, ccd, cadence
     """
     wanted = {"starid": primary_starid(task)} | {key: task.get(key) for key in CHECKED}
-    wrong = [key for key, value in wanted.items() if None not in (value, found[key]) and value != found[key]]
+    wrong = [
+        key
+        for key, value in wanted.items()
+        if None not in (value, found[key]) and value != found[key]
+    ]
     if wrong:
         said = ", ".join(f"{key} {found[key]} (expected {wanted[key]})" for key in wrong)
         raise BadInputError(f"{path}: its header says that it is of another target: {said}")
@@ -112,7 +132,9 @@ def refuse_other_target(path, task, found):
 def _search(listing, starid, task):
     """Files of a listing that are of a star and of the sector and cadence of a task, by name, else by header."""
     found = [file for file in listing.named.get(starid, []) if _agrees(file, task)]
-    return found or [file for file in _read_headers(listing.others).get(starid, []) if _agrees(file, task)]
+    return found or [
+        file for file in _read_headers(listing.others).get(starid, []) if _agrees(file, task)
+    ]
 
 
 @functools.lru_cache(maxsize=4)
@@ -122,7 +144,12 @@ def _list_files(folder):
         mtime_ns, start = os.stat(folder).st_mtime_ns, time.monotonic()
     except FileNotFoundError as error:
         raise TargetNotFoundError(f"{folder}: the input folder does not exist") from error
-    paths = (os.path.join(where, name) for where, _, names in os.walk(folder) for name in names if _may_be_pixels(name))
+    paths = (
+        os.path.join(where, name)
+        for where, _, names in os.walk(folder)
+        for name in names
+        if _may_be_pixels(name)
+    )
     named, others = {}, []
     for path in sorted(paths, key=os.path.basename):
         starid, file = _parse_name(path)
@@ -148,7 +175,9 @@ def _may_be_pixels(name):
 def _parse_name(path):
     for pattern, cadence in _NAMES:
         if match := pattern.fullmatch(os.path.basename(path)):
-            return int(match["starid"]), _File(path, match["sector"] and int(match["sector"]), cadence)
+            return int(match["starid"]), _File(
+                path, match["sector"] and int(match["sector"]), cadence
+            )
     return None, None
 
 
@@ -181,7 +210,9 @@ def identify(path):
         primary = stream.next_header()
         try:
             table = stream.next_header()
-        except BadInputError:  # cut within the second header: which star it is of is known all the same
+        except (
+            BadInputError
+        ):  # cut within the second header: which star it is of is known all the same
             table = None
         else:
             refuse_other_files(path, primary, table)
@@ -194,6 +225,7 @@ def _agrees(file, task):
         try:
             what = identify(file.path)
         except BadInputError:
-            return True  # the name is right and the content is not: reading it will tell the user why
+            # the name is right and the content is not: reading it will tell the user why
+            return True
         file = _File(file.path, what["sector"], what["cadence"])
     return file.sector == task["sector"] and file.cadence in (None, task["cadence"])

@@ -11,8 +11,8 @@ import re
 import numpy as np
 from astropy.io import fits
 
-from .. import gzipped
 from ..errors import BadInputError
+from ..files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
 
 BLOCK = 2880  # bytes: FITS standard 4.0, section 3.1
 BUFFER = 2**20  # bytes; a megabyte was as fast as any other size between 0.5 and 10
@@ -50,10 +50,14 @@ class FitsStream:
         while not _has_end(blocks[-1]):
             blocks.append(self._file.read(BLOCK))
             if len(blocks[-1]) < BLOCK:
-                raise BadInputError(f"{self.path}: truncated, it ends within a header; get the file again")
+                raise BadInputError(
+                    f"{self.path}: truncated, it ends within a header; get the file again"
+                )
         content = b"".join(blocks)
         if not content.isascii():
-            raise BadInputError(f"{self.path}: damaged, a header holds bytes that are no text; get the file again")
+            raise BadInputError(
+                f"{self.path}: damaged, a header holds bytes that are no text; get the file again"
+            )
         header = fits.Header.fromstring(content)
         self._left = -(-_data_size(header) // BLOCK) * BLOCK
         return header
@@ -72,7 +76,9 @@ class FitsStream:
         """
         dtype = _row_type(header)
         columns = {
-            name: np.empty(header["NAXIS2"], dtype[name].newbyteorder("=")) for name in names if name in dtype.names
+            name: np.empty(header["NAXIS2"], dtype[name].newbyteorder("="))
+            for name in names
+            if name in dtype.names
         }
         buffer = np.empty(max(BUFFER // dtype.itemsize, 1), dtype)
         for start in range(0, header["NAXIS2"], len(buffer)):
@@ -128,17 +134,21 @@ def open_stream(path):
         if not start:
             raise BadInputError(f"{path}: the file is empty (0 bytes); get it again")
         try:
-            with gzipped.reader(raw) if start == gzipped.MAGIC else contextlib.nullcontext(raw) as file:
+            with gzip_reader(raw) if start == GZIP_MAGIC else contextlib.nullcontext(raw) as file:
                 if file.read(9) != b"SIMPLE  =":
-                    raise BadInputError(f"{path}: not a FITS file (plain or gzipped): it does not begin with SIMPLE")
+                    raise BadInputError(
+                        f"{path}: not a FITS file (plain or gzipped): it does not begin with SIMPLE"
+                    )
                 file.seek(0)
                 yield FitsStream(path, file)
         except (KeyError, fits.VerifyError) as error:
             raise BadInputError(
                 f"{path}: damaged, a header lacks a keyword or has one without sense: {error}"
             ) from error
-        except gzipped.ERRORS as error:
-            raise BadInputError(f"{path}: damaged, it cannot be decompressed ({error}); get the file again") from error
+        except GZIP_ERRORS as error:
+            raise BadInputError(
+                f"{path}: damaged, it cannot be decompressed ({error}); get the file again"
+            ) from error
 
 
 def _has_end(block):
@@ -150,7 +160,12 @@ def _data_size(header):
     if header["NAXIS"] == 0:
         return 0
     n_elements = np.prod([header[f"NAXIS{i + 1}"] for i in range(header["NAXIS"])], dtype=int)
-    return int(abs(header["BITPIX"]) // 8 * header.get("GCOUNT", 1) * (header.get("PCOUNT", 0) + n_elements))
+    return int(
+        abs(header["BITPIX"])
+        // 8
+        * header.get("GCOUNT", 1)
+        * (header.get("PCOUNT", 0) + n_elements)
+    )
 
 
 def _row_type(header):
@@ -159,7 +174,10 @@ def _row_type(header):
     for i in range(1, header["TFIELDS"] + 1):
         repeat, letter = re.match(r"(\d*)([A-Z])", header[f"TFORM{i}"]).groups()
         fields.append(
-            (header.get(f"TTYPE{i}", f"col{i}"), *_field_type(int(repeat or 1), letter, header.get(f"TDIM{i}")))
+            (
+                header.get(f"TTYPE{i}", f"col{i}"),
+                *_field_type(int(repeat or 1), letter, header.get(f"TDIM{i}")),
+            )
         )
     return np.dtype(fields)
 

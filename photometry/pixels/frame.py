@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..constants import DAY
 from ..errors import BadInputError
 
-DAY = 86400  # s
 TESS_CADENCES = (20, 120, 200, 600, 1800)  # s, nominal times between exposures
 _DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}  # BITPIX of the FITS standard
 
@@ -37,7 +37,9 @@ class Plane:
             file.seek(self.offset + (first + start) * self.shape[1] * dtype.itemsize)
             raw = file.read(n_bytes)
         if len(raw) < n_bytes:
-            raise BadInputError(f"{self.path}: ends within its pixels; it is truncated, get it again")
+            raise BadInputError(
+                f"{self.path}: ends within its pixels; it is truncated, get it again"
+            )
         pixels = np.frombuffer(raw, dtype).reshape(-1, self.shape[1])[:, slice(*self.columns)]
         if (self.bscale, self.bzero) != (1, 0):
             pixels = pixels * float(self.bscale) + float(self.bzero)
@@ -67,7 +69,8 @@ class Frame:
     read_noise: float  # e- per pixel and exposure, for files without errors
     first_row: int  # the mission's number of the first row and column that see the sky
     first_column: int
-    header_units: tuple  # numbers of the HDUs that describe this image: primary, and the one with the WCS
+    # numbers of the HDUs that describe this image: primary, and the one with the WCS
+    header_units: tuple
     barycentric: bool = True  # False: the times are those of the spacecraft
 
     @property

@@ -6,12 +6,17 @@ user of the default bit mask leaves out.
 
 import numpy as np
 
+from ..constants import MAD_TO_SIGMA
 from ..flags import FOUND
 
 BAD_FRAME, HIGH_BACKGROUND, BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND = FOUND
 
 MIN_FINITE = 0.5  # share of the pixels that need a value
-FLUX_RANGE = (0.7, 1.3)  # flux of the reference stars over their usual flux: outside, the image is smeared or veiled
+# flux of the reference stars over their usual flux: outside, the image is smeared or veiled
+FLUX_RANGE = (
+    0.7,
+    1.3,
+)
 MAX_MOVEMENT = 1.0  # pixels away from the usual place
 JUMP = 8  # standard deviations
 HIGH = 1.25  # background over its median
@@ -59,12 +64,12 @@ def background_flags(level, *, high=None, jump=None):
         return flags
     usual = np.median(level[known])
     if high is not None:
-        spread = 1.4826 * np.median(np.abs(level[known] - usual))
+        spread = MAD_TO_SIGMA * np.median(np.abs(level[known] - usual))
         flags[known & (level > usual + max((HIGH - 1) * abs(usual), JUMP * spread))] |= high.bit
     if jump is not None:
         from scipy.ndimage import median_filter
 
         difference = level[known] - median_filter(level[known], 5, mode="nearest")
-        spread = 1.4826 * np.median(np.abs(difference)) + 1e-3 * abs(usual)
+        spread = MAD_TO_SIGMA * np.median(np.abs(difference)) + 1e-3 * abs(usual)
         flags[np.flatnonzero(known)[np.abs(difference) > JUMP * spread]] |= jump.bit
     return flags

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..constants import J2000
 from ..errors import BadInputError, TargetNotFoundError
 from .cubefile import FORMAT, QUANTITIES, VERSION
 
@@ -52,14 +53,34 @@ class ImageCube:
         attributes = self._file.attrs
         if attributes.get("format") != FORMAT:
             self.close()
-            raise BadInputError(f"{path}: not an image cube of this program; make it with 'photometry prepare'")
+            raise BadInputError(
+                f"{path}: not an image cube of this program; make it with 'photometry prepare'"
+            )
         if attributes["version"] > VERSION:
             self.close()
-            raise BadInputError(f"{path}: version {attributes['version']} is newer than this program ({VERSION})")
+            raise BadInputError(
+                f"{path}: version {attributes['version']} is newer than this program ({VERSION})"
+            )
         self.mission = attributes["mission"]
-        self.sector, self.camera, self.ccd, self.cadence, self.time_reference, self.first_row, self.first_column = (
+        (
+            self.sector,
+            self.camera,
+            self.ccd,
+            self.cadence,
+            self.time_reference,
+            self.first_row,
+            self.first_column,
+        ) = (
             int(attributes[name])
-            for name in ("sector", "camera", "ccd", "cadence", "time_reference", "first_row", "first_column")
+            for name in (
+                "sector",
+                "camera",
+                "ccd",
+                "cadence",
+                "time_reference",
+                "first_row",
+                "first_column",
+            )
         )
         self.n_times, *shape = self._file["flux"].shape
         self.shape = tuple(shape)
@@ -123,7 +144,7 @@ class ImageCube:
     @property
     def epoch(self):
         """`reference_time` as a Julian year"""
-        return 2000.0 + (self.reference_time + self.time_reference - 2451545.0) / 365.25
+        return 2000.0 + (self.reference_time + self.time_reference - J2000) / 365.25
 
     @functools.cached_property
     def movement(self):
@@ -218,5 +239,7 @@ def find_cube(folder, sector, camera, ccd, cadence=None):
     if cadence is not None and cube.cadence != cadence:
         found = cube.cadence
         cube.close()
-        raise TargetNotFoundError(f"{cube.path}: its images are {found} s apart, the task asks for {cadence} s")
+        raise TargetNotFoundError(
+            f"{cube.path}: its images are {found} s apart, the task asks for {cadence} s"
+        )
     return cube

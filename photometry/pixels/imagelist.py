@@ -24,9 +24,17 @@ def find_image_files(folder):
     if folder.is_file():
         return [folder]
     if not folder.is_dir():
-        raise WrongUseError(f"{folder}: there is no such folder; expected a folder with {ACCEPTED}s")
-    paths = (path for path in folder.rglob("*.fit*") if path.name.endswith(ENDINGS) and path.is_file())
-    return sorted(path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+        raise WrongUseError(
+            f"{folder}: there is no such folder; expected a folder with {ACCEPTED}s"
+        )
+    paths = (
+        path for path in folder.rglob("*.fit*") if path.name.endswith(ENDINGS) and path.is_file()
+    )
+    return sorted(
+        path
+        for path in paths
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def read_file(path, scratch):
@@ -65,7 +73,10 @@ def group_frames(frames, *, sector=None, camera=None, ccd=None):
     groups = defaultdict(list)
     wanted = (sector, camera, ccd)
     for frame in frames:
-        if all(want is None or want == have for want, have in zip(wanted, frame.group[1:4], strict=True)):
+        if all(
+            want is None or want == have
+            for want, have in zip(wanted, frame.group[1:4], strict=True)
+        ):
             groups[frame.group].append(frame)
     _refuse_same_cube(groups)
     return {group: _in_order(groups[group]) for group in sorted(groups)}
@@ -75,7 +86,11 @@ def _in_order(frames):
     frames = sorted(frames, key=lambda frame: (frame.time, frame.flux.path))
     first = frames[0]
     for frame in frames:
-        if (frame.shape, frame.first_row, frame.first_column) != (first.shape, first.first_row, first.first_column):
+        if (frame.shape, frame.first_row, frame.first_column) != (
+            first.shape,
+            first.first_row,
+            first.first_column,
+        ):
             raise WrongUseError(
                 f"{frame.flux.path}: {frame.shape} pixels from row {frame.first_row}, column {frame.first_column}, but "
                 f"{first.flux.path} has {first.shape} from {first.first_row}, {first.first_column}; images of different parts of "
@@ -84,7 +99,9 @@ def _in_order(frames):
     repeated = np.flatnonzero(np.diff([frame.time for frame in frames]) == 0)
     if repeated.size:
         a, b = frames[repeated[0]], frames[repeated[0] + 1]
-        raise WrongUseError(f"{a.flux.path} and {b.flux.path} are of the same time; keep one of them")
+        raise WrongUseError(
+            f"{a.flux.path} and {b.flux.path} are of the same time; keep one of them"
+        )
     return frames
 
 

@@ -19,7 +19,9 @@ class Reference:
     """The frame that the others are compared with."""
 
     index: int
-    image: np.ndarray  # (n_rows, n_columns) e-/s, as in the file; zeros where no frame has a background
+    image: (
+        np.ndarray
+    )  # (n_rows, n_columns) e-/s, as in the file; zeros where no frame has a background
     mesh: np.ndarray  # its background, e-/s
     glow: np.ndarray
     pixels: np.ndarray  # (n_stars, 2) int: row, column of the reference stars
@@ -53,14 +55,18 @@ class Measured:
 def background_model(frame):
     """The model of the background for images like ``frame``; cut-outs are too small for the glow."""
     whole = min(frame.shape) >= 200
-    return BackgroundModel(frame.shape, camera_centre(frame.mission, frame.ccd, frame.shape) if whole else None)
+    return BackgroundModel(
+        frame.shape, camera_centre(frame.mission, frame.ccd, frame.shape) if whole else None
+    )
 
 
 def choose_reference(frames, model):
     """The frame nearest to the middle that the mission calls good, and that has a background; with its stars."""
     middle = len(frames) // 2
     bitmask = DEFAULT_BITMASK[frames[0].mission]
-    good = [i for i, frame in enumerate(frames) if not frame.quality & bitmask] or list(range(len(frames)))
+    good = [i for i, frame in enumerate(frames) if not frame.quality & bitmask] or list(
+        range(len(frames))
+    )
     good.sort(key=lambda i: abs(i - middle))
     for index in good[:20]:
         image = frames[index].read_flux()
@@ -69,7 +75,11 @@ def choose_reference(frames, model):
             clean = image - model.image(mesh, glow)
             pixels = find_reference_stars(clean)
             return Reference(index, image, mesh, glow, pixels, centroids(clean, pixels)[0])
-    nothing = np.zeros(model.shape, dtype=np.float32), np.zeros(model.mesh_shape), np.zeros(model.n_rings)
+    nothing = (
+        np.zeros(model.shape, dtype=np.float32),
+        np.zeros(model.mesh_shape),
+        np.zeros(model.n_rings),
+    )
     return Reference(good[0], *nothing, np.zeros((0, 2), dtype=int), np.zeros((0, 2)))
 
 

@@ -59,7 +59,9 @@ def centroids(image, pixels, rounds=8):
     flux : (n_stars,) array, e-/s, in the box
     """
     offsets = np.arange(-BOX, BOX + 1)
-    boxes = image[pixels[:, 0, None, None] + offsets[:, None], pixels[:, 1, None, None] + offsets].astype(float)
+    boxes = image[
+        pixels[:, 0, None, None] + offsets[:, None], pixels[:, 1, None, None] + offsets
+    ].astype(float)
     shift = np.zeros((len(pixels), 2))
     for _ in range(rounds):
         in_row = np.exp(-0.5 * ((offsets - shift[:, :1]) / WINDOW) ** 2)

@@ -20,9 +20,12 @@ from pathlib import Path
 import numpy as np
 
 from .._version import __version__
-from ..atomic import atomic_write
+from ..constants import MAD_TO_SIGMA
 from ..errors import WrongUseError
+from ..files import atomic_write
 from ..flags import DEFAULT_BITMASK, bitmask
+from ..processes import Pool
+from ..sky import unit_vectors
 from . import barycentre, cubefile, cubepixels, pointing
 from .background import smooth_in_time
 from .ffi import headers_of
@@ -30,7 +33,6 @@ from .framequality import BAD_FRAME, HIGH_BACKGROUND, background_flags, find_bad
 from .imagecube import ImageCube, cube_path
 from .imagelist import find_image_files, group_frames, read_file
 from .measureframes import Measured, background_model, choose_reference, measure
-from .workers import Workers
 from .workfolder import GIB, WorkFolder
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,16 @@ class Report:
 
 
 def prepare(
-    folder, output=None, *, sector=None, camera=None, ccd=None, workers=1, memory=MEMORY, overwrite=False, progress=None
+    folder,
+    output=None,
+    *,
+    sector=None,
+    camera=None,
+    ccd=None,
+    workers=1,
+    memory=MEMORY,
+    overwrite=False,
+    progress=None,
 ):
     """Make the image cubes of all full-frame images in a folder.
 
@@ -95,7 +106,10 @@ def prepare(
     groups = group_frames(frames, sector=sector, camera=camera, ccd=ccd)
     if not groups:
         raise WrongUseError(_nothing_found(folder, frames, skipped))
-    cubes = [_prepare_cube(group, output, workers, memory, overwrite, progress) for group in groups.values()]
+    cubes = [
+        _prepare_cube(group, output, workers, memory, overwrite, progress)
+        for group in groups.values()
+    ]
     with contextlib.suppress(OSError):
         shutil.rmtree(output / ".unpacked")
     return Report(cubes, skipped)
@@ -106,7 +120,7 @@ def _list_frames(paths, output, workers, progress):
     if any(path.suffix in (".gz", ".fz") for path in paths):
         scratch.mkdir(exist_ok=True)
     frames, skipped = [], []
-    with Workers(workers, _read_one, (scratch,)) as pool:
+    with Pool(workers, _read_one, (scratch,)) as pool:
         for done, (found, problem) in enumerate(pool.in_order(paths), start=1):
             frames += found
             if problem:
@@ -140,7 +154,12 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
         model = background_model(frames[0])
         reference = choose_reference(frames, model)
         measured = _first_pass(
-            work, frames, model, reference, affordable(workers, _measure_memory(frames), memory), progress
+            work,
+            frames,
+            model,
+            reference,
+            affordable(workers, _measure_memory(frames), memory),
+            progress,
         )
         sky, good, datasets = _between(frames, measured, model, reference)
         work.make_skeleton(frames, datasets, _attributes(frames, reference))
@@ -148,7 +167,11 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
         _second_pass(work, frames, sky, good, affordable(workers, needed, memory), progress)
         work.finish()
     return Prepared(
-        path, len(frames), int(np.count_nonzero(datasets["quality"] & BAD_FRAME.bit)), True, time.monotonic() - began
+        path,
+        len(frames),
+        int(np.count_nonzero(datasets["quality"] & BAD_FRAME.bit)),
+        True,
+        time.monotonic() - began,
     )
 
 
@@ -175,11 +198,19 @@ def _measure_memory(frames):
 def _first_pass(work, frames, model, reference, workers, progress):
     batches = [slice(first, first + BATCH) for first in range(0, len(frames), BATCH)]
     missing = [i for i in range(len(batches)) if not work.measured(i).exists()]
-    progress("measuring frames", len(frames) - sum(len(frames[batches[i]]) for i in missing), len(frames))
-    with Workers(min(workers, len(missing)), _measure_batch, (work, frames, model, reference, batches)) as pool:
+    progress(
+        "measuring frames", len(frames) - sum(len(frames[batches[i]]) for i in missing), len(frames)
+    )
+    with Pool(
+        min(workers, len(missing)), _measure_batch, (work, frames, model, reference, batches)
+    ) as pool:
         for done in pool.as_done(missing):
             missing.remove(done)
-            progress("measuring frames", len(frames) - sum(len(frames[batches[i]]) for i in missing), len(frames))
+            progress(
+                "measuring frames",
+                len(frames) - sum(len(frames[batches[i]]) for i in missing),
+                len(frames),
+            )
     return Measured.load([work.measured(i) for i in range(len(batches))])
 
 
@@ -196,7 +227,7 @@ def _second_pass(work, frames, sky, good, workers, progress):
     finished = work.finished_bands()
     missing = [band for band in range(layout.n_bands) if band not in finished]
     progress("writing pixels", layout.n_bands - len(missing), layout.n_bands)
-    with Workers(min(workers, len(missing)), _write_one, (work, layout, frames, sky, good)) as pool:
+    with Pool(min(workers, len(missing)), _write_one, (work, layout, frames, sky, good)) as pool:
         for done, band in enumerate(pool.as_done(missing), start=1):
             work.note_band(band)
             progress("writing pixels", layout.n_bands - len(missing) + done, layout.n_bands)
@@ -217,15 +248,23 @@ def _between(frames, measured, model, reference):
     level = np.where(bad, np.nan, np.median(measured.mesh, axis=(1, 2)))
     mission = frames[0].mission
     excluded = BAD_FRAME.bit | bitmask(["ManualExclude"], mission)
-    quality = mission_quality | np.where(bad, excluded, 0) | background_flags(level, high=HIGH_BACKGROUND)
+    quality = (
+        mission_quality | np.where(bad, excluded, 0) | background_flags(level, high=HIGH_BACKGROUND)
+    )
     times = _times(frames)
     usable = ~bad
     movement = pointing.against_usual(movement, np.isfinite(scatter), usable)
     sky = cubepixels.Sky(
         model,
         smooth_in_time(times["time"], measured.mesh, usable),
-        smooth_in_time(times["time"], measured.glow[:, None, :], usable)[:, 0] if model.n_rings else measured.glow,
-        _jumped(measured.mesh, smooth_in_time(times["time"], measured.mesh, usable), measured.background_err),
+        smooth_in_time(times["time"], measured.glow[:, None, :], usable)[:, 0]
+        if model.n_rings
+        else measured.glow,
+        _jumped(
+            measured.mesh,
+            smooth_in_time(times["time"], measured.mesh, usable),
+            measured.background_err,
+        ),
     )
     good = (quality & DEFAULT_BITMASK[mission]) == 0
     if not good.any():
@@ -247,7 +286,7 @@ def _between(frames, measured, model, reference):
 def _jumped(mesh, smooth, error, limit=5):
     """Where a tile as measured is far from what it is between the frames around it."""
     difference = mesh - smooth
-    spread = 1.4826 * np.nanmedian(np.abs(difference), axis=0) + 3 * np.nanmedian(error)
+    spread = MAD_TO_SIGMA * np.nanmedian(np.abs(difference), axis=0) + 3 * np.nanmedian(error)
     return np.abs(difference) > limit * spread
 
 
@@ -262,7 +301,7 @@ def _times(frames):
         return times | {"earth": np.full((len(frames), 3), np.nan)}
     earth = barycentre.earth_position(times["time"], first.time_reference)
     if not first.barycentric:
-        times["timecorr"] = barycentre.correction(earth, barycentre.direction(*_middle_of_image(first)))
+        times["timecorr"] = barycentre.correction(earth, unit_vectors(*_middle_of_image(first)))
         for name in ("time", "time_start", "time_stop"):
             times[name] += times["timecorr"]
     return times | {"earth": earth}
@@ -283,7 +322,10 @@ def _attributes(frames, reference):
     primary, image = headers_of(frame)
     middle_ra, middle_decl = _middle_of_image(frame)
     headers = {
-        k: h[k] for h in (primary, image) for k in _KEPT.split() if k in h and isinstance(h[k], int | float | str)
+        k: h[k]
+        for h in (primary, image)
+        for k in _KEPT.split()
+        if k in h and isinstance(h[k], int | float | str)
     }
     return {
         "format": cubefile.FORMAT,
@@ -311,7 +353,9 @@ def default_workers():
     """Processors that this process may use."""
     import os
 
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    )
 
 
 def refuse_bad_numbers(workers, memory):

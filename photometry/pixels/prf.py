@@ -24,7 +24,9 @@ TESS_LIKE = ((0.72, 0.56), (0.22, 1.28), (0.06, 3.0))
 
 # The PRF files dated 2018 were fitted to sectors 1-3, those dated 2019 serve all later ones (MAST, models/prf_fitsfiles).
 FIRST_SECTOR_OF_SECOND_SET = 4
-_TESS_FILE = re.compile(r"tess(?P<year>\d{4})\d+-prf-(?P<camera>\d)-(?P<ccd>\d)-row\d+-col\d+\.fits(\.gz)?$")
+_TESS_FILE = re.compile(
+    r"tess(?P<year>\d{4})\d+-prf-(?P<camera>\d)-(?P<ccd>\d)-row\d+-col\d+\.fits(\.gz)?$"
+)
 
 
 class PRF(ABC):
@@ -130,7 +132,9 @@ class TessPRF(PRF):
                 f"samples of shape {samples.shape}: expected {(self.rows.size, self.columns.size)} + (size, size)"
             )
         self.centre = (samples.shape[-1] - 1) / 2
-        self._splines = np.array([[spline_filter(place, order=3) for place in line] for line in samples])
+        self._splines = np.array(
+            [[spline_filter(place, order=3) for place in line] for line in samples]
+        )
 
     @classmethod
     def read(cls, folder, camera, ccd, sector=FIRST_SECTOR_OF_SECOND_SET):
@@ -146,7 +150,9 @@ class TessPRF(PRF):
         for path in _tess_files(folder, camera, ccd, sector):
             with fits.open(path) as hdulist:
                 header = hdulist[0].header
-                places[header["CCD_RREF"], header["CCD_CREF"]] = np.array(hdulist[0].data, dtype=float)
+                places[header["CCD_RREF"], header["CCD_CREF"]] = np.array(
+                    hdulist[0].data, dtype=float
+                )
         rows, columns = (np.unique([place[axis] for place in places]) for axis in (0, 1))
         if len(places) != rows.size * columns.size:
             raise WrongUseError(
@@ -156,17 +162,24 @@ class TessPRF(PRF):
         return cls(rows, columns, [[places[row, column] for column in columns] for row in rows])
 
     def evaluate(self, row, column, rows, columns):
-        row, column = np.broadcast_arrays(np.asarray(row, dtype=float), np.asarray(column, dtype=float))
+        row, column = np.broadcast_arrays(
+            np.asarray(row, dtype=float), np.asarray(column, dtype=float)
+        )
         in_row = (np.asarray(rows) - row[..., None]) * self.OVERSAMPLING + self.centre
         in_column = (np.asarray(columns) - column[..., None]) * self.OVERSAMPLING + self.centre
         shape = (*row.shape, in_row.shape[-1], in_column.shape[-1])
         samples = np.array(
-            [np.broadcast_to(in_row[..., :, None], shape), np.broadcast_to(in_column[..., None, :], shape)]
+            [
+                np.broadcast_to(in_row[..., :, None], shape),
+                np.broadcast_to(in_column[..., None, :], shape),
+            ]
         )
         fraction = np.zeros(shape)
         for place, weight in self._places(row, column):
             used = weight > 0
-            values = map_coordinates(self._splines[place], samples[:, used], order=3, prefilter=False, mode="constant")
+            values = map_coordinates(
+                self._splines[place], samples[:, used], order=3, prefilter=False, mode="constant"
+            )
             fraction[used] += weight[used][..., None, None] * values
         return fraction
 

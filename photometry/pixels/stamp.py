@@ -40,24 +40,37 @@ class Stamp:
     ccd: int  # TESS CCD; Kepler and K2: the CCD output
     cadence: int  # s, nominal time between exposures
     datasource: str  # 'ffi', 'tpf' or 'tpf:STARID', as in the task
-    time: np.ndarray  # (n_times,) days, barycentric, minus time_reference; NaN where no exposure was made
+    time: (
+        np.ndarray
+    )  # (n_times,) days, barycentric, minus time_reference; NaN where no exposure was made
     time_reference: int  # BJDREFI: 2457000 for TESS (BTJD), 2454833 for Kepler (BKJD)
     timecorr: np.ndarray  # (n_times,) days, barycentric correction contained in time
     cadenceno: np.ndarray  # (n_times,) int
     quality: np.ndarray  # (n_times,) int, bits of the mission's quality flags
-    flux: np.ndarray  # (n_times, n_rows, n_columns) e-/s, background already removed; NaN outside collected pixels
+    flux: (
+        np.ndarray
+    )  # (n_times, n_rows, n_columns) e-/s, background already removed; NaN outside collected pixels
     flux_err: np.ndarray  # same shape, e-/s
     background: np.ndarray  # same shape, e-/s, what was removed
     background_err: np.ndarray  # same shape, e-/s
-    aperture: np.ndarray  # (n_rows, n_columns) int, bits: 1 collected, 2 in the mission's optimal aperture
+    aperture: (
+        np.ndarray
+    )  # (n_rows, n_columns) int, bits: 1 collected, 2 in the mission's optimal aperture
     row: int  # detector row of the stamp's first row, as the mission counts it
     column: int  # detector column of the stamp's first column
     wcs: WCS  # celestial coordinates <-> 0-based stamp (column, row)
-    pos_corr: np.ndarray  # (n_times, 2) pixels: column, row; motion of the target by pointing and aberration
-    catalog: Table = field(default_factory=Table)  # stars on and near the stamp: starid, ra, decl, tmag, row, column
-    headers: dict = field(default_factory=dict)  # keywords of the source worth handing on: OBJECT, DATA_REL, INT_TIME…
+    pos_corr: (
+        np.ndarray
+    )  # (n_times, 2) pixels: column, row; motion of the target by pointing and aberration
+    catalog: Table = field(
+        default_factory=Table
+    )  # stars on and near the stamp: starid, ra, decl, tmag, row, column
+    headers: dict = field(
+        default_factory=dict
+    )  # keywords of the source worth handing on: OBJECT, DATA_REL, INT_TIME…
     path: str = ""  # where it was read from
-    sumimage: np.ndarray | None = None  # (n_rows, n_columns) e-/s, mean of the good frames; None: not made yet
+    # (n_rows, n_columns) e-/s, mean of the good frames; None: not made yet
+    sumimage: np.ndarray | None = None
 
     @property
     def shape(self):

@@ -6,14 +6,13 @@ import os
 import numpy as np
 from astropy.table import Table
 
+from ..constants import J2000, YEAR
 from ..errors import TargetNotFoundError
-from .catalog import open_catalog, separation
+from ..sky import propagate, separation
+from .catalog import open_catalog
 from .stamp import Target
-from .startable import propagate
 
 MARGIN = 5  # pixels around the stamp from which a star still gives flux to it
-J2000 = 2451545.0  # JD
-YEAR = 365.25  # d
 
 
 _catalogs = {}  # those of this process; SQLite needs no closing, and a run has few
@@ -41,9 +40,20 @@ def with_target(stamp, starid, catalog):
     """
     star = catalog.star(starid) if catalog else None
     if star is None:
-        where = f"it is not in the catalogue {catalog.path}" if catalog else "the input folder has no star catalogue"
-        raise TargetNotFoundError(f"star {starid}, {stamp.datasource}: its position is not known, {where}")
-    target = Target(**{name: star[name] for name in ("starid", "ra", "decl", "tmag", "teff", "pm_ra", "pm_decl")})
+        where = (
+            f"it is not in the catalogue {catalog.path}"
+            if catalog
+            else "the input folder has no star catalogue"
+        )
+        raise TargetNotFoundError(
+            f"star {starid}, {stamp.datasource}: its position is not known, {where}"
+        )
+    target = Target(
+        **{
+            name: star[name]
+            for name in ("starid", "ra", "decl", "tmag", "teff", "pm_ra", "pm_decl")
+        }
+    )
     return dataclasses.replace(stamp, target=target)
 
 
@@ -66,7 +76,9 @@ def with_stars(stamp, catalog=None, tmag_max=None):
         stars = _join(stars, {name: np.asarray(found[name]) for name in stars})
     stars["column"], stars["row"] = _positions(stamp, stars["ra"], stars["decl"])
     near = _is_near(stamp, stars["row"], stars["column"]) | (stars["starid"] == stamp.target.starid)
-    return dataclasses.replace(stamp, catalog=Table({name: values[near] for name, values in stars.items()}))
+    return dataclasses.replace(
+        stamp, catalog=Table({name: values[near] for name, values in stars.items()})
+    )
 
 
 def target_position(stamp):
@@ -85,7 +97,12 @@ def _target_star(stamp):
     target = stamp.target
     motion = np.nan_to_num([target.pm_ra, target.pm_decl])
     ra, decl = propagate(target.ra, target.decl, *motion, mid_epoch(stamp) - 2000)
-    return {"starid": target.starid, "ra": float(ra), "decl": float(decl), "tmag": float(target.tmag)}
+    return {
+        "starid": target.starid,
+        "ra": float(ra),
+        "decl": float(decl),
+        "tmag": float(target.tmag),
+    }
 
 
 def _join(target, stars):

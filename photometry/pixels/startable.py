@@ -11,6 +11,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..errors import CatalogError
+from ..sky import propagate
 
 # What each of our columns may be called, in the order of preference; compared in lower case.
 NAMES = {
@@ -30,7 +31,18 @@ NAMES = {
     "ra_J2000": ("ra_j2000",),
     "decl_J2000": ("decl_j2000",),
     "ra": ("ra", "raj2000", "ra_icrs", "ra_deg", "ra_obj", "_ra"),
-    "decl": ("decl", "dec", "dej2000", "decj2000", "de_icrs", "dec_icrs", "dec_deg", "dec_obj", "declination", "_de"),
+    "decl": (
+        "decl",
+        "dec",
+        "dej2000",
+        "decj2000",
+        "de_icrs",
+        "dec_icrs",
+        "dec_deg",
+        "dec_obj",
+        "declination",
+        "_de",
+    ),
     "pm_ra": ("pm_ra", "pmra"),
     "pm_decl": ("pm_decl", "pmdec", "pmde", "pm_dec"),
     "tmag": ("tmag", "tessmag", "tess_mag", "kepmag", "kpmag", "kic_kepmag"),
@@ -44,7 +56,13 @@ NAMES = {
 }
 COLUMNS = ("starid", "ra_J2000", "decl_J2000", "pm_ra", "pm_decl", "tmag", "teff")
 EPOCH_OF_GAIA_DR3 = 2016.0  # for tables with Gaia's source_id that do not say their epoch
-READERS = {".ecsv": "ascii.ecsv", ".csv": "ascii.csv", ".fits": "fits", ".vot": "votable", ".parquet": None}
+READERS = {
+    ".ecsv": "ascii.ecsv",
+    ".csv": "ascii.csv",
+    ".fits": "fits",
+    ".vot": "votable",
+    ".parquet": None,
+}
 OTHER_ENDINGS = {".votable": ".vot", ".xml": ".vot", ".fit": ".fits", ".pq": ".parquet"}
 
 _MAS_PER_DEGREE = 3.6e6
@@ -75,7 +93,9 @@ def read_stars(path):
     table = read_table(path)
     names = {column.lower(): column for column in reversed(table.colnames)}
     found = {ours: _first(names, theirs) for ours, theirs in NAMES.items()}
-    columns = {ours: _numbers(table, name, path, ours) for ours, name in found.items() if name is not None}
+    columns = {
+        ours: _numbers(table, name, path, ours) for ours, name in found.items() if name is not None
+    }
     stars = Table(meta=dict(table.meta))
     stars["starid"] = _required(columns, "starid", path, table)
     stars["ra_J2000"], stars["decl_J2000"] = _positions(columns, found, table, path)
@@ -83,7 +103,11 @@ def read_stars(path):
         stars[name] = np.nan_to_num(columns.get(name, np.zeros(len(table))))
     stars["tmag"] = _magnitudes(columns, path, table)
     stars["teff"] = columns.get("teff", np.full(len(table), np.nan))
-    usable = np.isfinite(stars["ra_J2000"]) & np.isfinite(stars["decl_J2000"]) & np.isfinite(stars["tmag"])
+    usable = (
+        np.isfinite(stars["ra_J2000"])
+        & np.isfinite(stars["decl_J2000"])
+        & np.isfinite(stars["tmag"])
+    )
     stars = stars[usable]
     return stars[np.sort(np.unique(stars["starid"], return_index=True)[1])]
 
@@ -94,43 +118,26 @@ def read_table(path, error=CatalogError):
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
     ending = OTHER_ENDINGS.get(ending, ending)
     if ending not in READERS:
-        raise error(f"{path}: not a table that is understood; accepted endings are {', '.join(READERS)}")
+        raise error(
+            f"{path}: not a table that is understood; accepted endings are {', '.join(READERS)}"
+        )
     try:
-        return _read_parquet(path) if ending == ".parquet" else Table.read(path, format=READERS[ending])
+        return (
+            _read_parquet(path)
+            if ending == ".parquet"
+            else Table.read(path, format=READERS[ending])
+        )
     except FileNotFoundError:
         raise error(f"{path}: no such file") from None
     except ImportError:
-        raise error(f"{path}: reading Parquet needs the package pyarrow; pip install pyarrow") from None
-    except Exception as cause:  # the readers of five formats raise dozens of classes, all meaning "not readable"
+        raise error(
+            f"{path}: reading Parquet needs the package pyarrow; pip install pyarrow"
+        ) from None
+    except (
+        Exception
+    ) as cause:  # the readers of five formats raise dozens of classes, all meaning "not readable"
         reason = str(cause).strip().split("\n")[0] or type(cause).__name__
         raise error(f"{path}: cannot be read as a table ({reason})") from cause
-
-
-def propagate(ra, decl, pm_ra, pm_decl, years):
-    """Move stars in a straight line at their proper motion (the radial motion is left out); right at the poles as well.
-
-    Parameters
-    ----------
-    ra, decl : arrays, deg
-    pm_ra, pm_decl : arrays, mas/yr, ra including cos(decl)
-    years : float or array, Julian years to move
-
-    Returns
-    -------
-    ra, decl : arrays, deg, ra in [0, 360)
-    """
-    lon, lat = np.radians(ra), np.radians(decl)
-    east = np.array([-np.sin(lon), np.cos(lon), np.zeros_like(lon)])
-    north = np.array([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)])
-    step = np.radians(np.asarray(years) / _MAS_PER_DEGREE)
-    x, y, z = unit_vectors(ra, decl) + step * (np.asarray(pm_ra) * east + np.asarray(pm_decl) * north)
-    return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
-
-
-def unit_vectors(ra, decl):
-    """Directions on the sky, shape (3,) + shape of ``ra``; ``ra`` and ``decl`` in degrees."""
-    lon, lat = np.radians(ra), np.radians(decl)
-    return np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
 
 def tmag_from_gaia(g, bp, rp):
@@ -145,7 +152,9 @@ def tmag_from_2mass(j, k):
     colour = j - k
     blue = j + 1.22163 * colour**3 - 1.74299 * colour**2 + 1.89115 * colour + 0.0563
     middle = j - 269.372 * colour**3 + 668.453 * colour**2 - 545.64 * colour + 147.811
-    return np.select([colour <= 0.7, colour <= 1.0, colour > 1.0], [blue, middle, j + 1.75], default=j + 0.5)
+    return np.select(
+        [colour <= 0.7, colour <= 1.0, colour > 1.0], [blue, middle, j + 1.75], default=j + 0.5
+    )
 
 
 def _read_parquet(path):
@@ -177,7 +186,10 @@ def _numbers(table, name, path, ours):
 def _identifiers(column, name, path):
     if column.dtype.kind in "iu":
         return np.ma.getdata(column).astype(np.int64)
-    matches = [re.fullmatch(r"\s*(?:TIC|KIC|EPIC)?\s*(\d+)(?:\.0*)?\s*", str(value), re.IGNORECASE) for value in column]
+    matches = [
+        re.fullmatch(r"\s*(?:TIC|KIC|EPIC)?\s*(\d+)(?:\.0*)?\s*", str(value), re.IGNORECASE)
+        for value in column
+    ]
     for value, match in zip(column, matches, strict=True):
         if match is None:
             raise CatalogError(
@@ -213,7 +225,9 @@ def _positions(columns, found, table, path):
             f"{path}: column {found['decl']} holds {decl[np.abs(decl) > 90][0]}, expected degrees from -90 to 90"
         )
     epoch = columns.get("epoch", _epoch(table, found))
-    motion = [np.nan_to_num(columns.get(name, np.zeros(len(table)))) for name in ("pm_ra", "pm_decl")]
+    motion = [
+        np.nan_to_num(columns.get(name, np.zeros(len(table)))) for name in ("pm_ra", "pm_decl")
+    ]
     return propagate(ra, decl, *motion, 2000.0 - epoch)
 
 
@@ -229,7 +243,9 @@ def _magnitudes(columns, path, table):
         return columns["tmag"]
     missing = np.full(len(table), np.nan)
     if "gaia_g" in columns:
-        return tmag_from_gaia(columns["gaia_g"], columns.get("gaia_bp", missing), columns.get("gaia_rp", missing))
+        return tmag_from_gaia(
+            columns["gaia_g"], columns.get("gaia_bp", missing), columns.get("gaia_rp", missing)
+        )
     if "j" in columns:
         return tmag_from_2mass(columns["j"], columns.get("k", missing))
     return _required(columns, "tmag", path, table)

@@ -43,7 +43,9 @@ def mean_image(images, good):
 
 def _mean(images):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # no images, or pixels without any value: NaN
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # no images, or pixels without any value: NaN
         image = images.mean(axis=0, dtype=float)
         holes = np.isnan(
             image

@@ -8,13 +8,13 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from ..constants import DAY
 from ..errors import BadInputError
 from .fitsstream import open_stream
 from .stamp import Stamp, Target
 
 ACCEPTED = "a TESS, Kepler or K2 target pixel file (…_tp.fits, …-targ.fits, plain or gzipped)"
 BIT_COLLECTED, BIT_OPTIMAL = 1, 2
-DAY = 86400  # s
 KEPLER_CADENCES = {"long cadence": 1800, "short cadence": 60}  # s, nominal
 _COLUMNS = [
     "TIME",
@@ -84,7 +84,11 @@ def identity(path, primary, table=None):
     if mission == "TESS":
         where = {"sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
     else:
-        where = {"sector": "QUARTER" if mission == "Kepler" else "CAMPAIGN", "camera": "MODULE", "ccd": "OUTPUT"}
+        where = {
+            "sector": "QUARTER" if mission == "Kepler" else "CAMPAIGN",
+            "camera": "MODULE",
+            "ccd": "OUTPUT",
+        }
     numbers = {name: number(primary, keyword, 0) for name, keyword in where.items()}
     return {"mission": mission, **numbers, "cadence": _cadence(path, primary, table)}
 
@@ -117,7 +121,9 @@ def _cadence(path, primary, table):
         return None
     timedel = number(table, "TIMEDEL")
     if timedel is None:
-        raise BadInputError(f"{path}: no TIMEDEL in the table's header: the time between its exposures is not known")
+        raise BadInputError(
+            f"{path}: no TIMEDEL in the table's header: the time between its exposures is not known"
+        )
     return round(timedel * DAY)
 
 
@@ -128,10 +134,14 @@ def refuse_other_files(path, primary, table):
             f"{path}: TELESCOP in the primary header is {primary.get('TELESCOP')!r}; accepted is {ACCEPTED}"
         )
     if table is None:
-        raise BadInputError(f"{path}: holds a primary header and nothing else; accepted is {ACCEPTED}")
+        raise BadInputError(
+            f"{path}: holds a primary header and nothing else; accepted is {ACCEPTED}"
+        )
     kind, name = str(table.get("XTENSION", "")).strip(), table.get("EXTNAME")
     if kind != "BINTABLE":
-        raise BadInputError(f"{path}: its first extension {name!r} is a {kind!r}, not a table; accepted is {ACCEPTED}")
+        raise BadInputError(
+            f"{path}: its first extension {name!r} is a {kind!r}, not a table; accepted is {ACCEPTED}"
+        )
     if name == "LIGHTCURVE":
         raise BadInputError(
             f"{path}: this is a light curve (table LIGHTCURVE), it has no pixels; accepted is {ACCEPTED}"
@@ -143,7 +153,9 @@ def refuse_other_files(path, primary, table):
             f"{path}: table {name!r} lacks {', '.join(missing)} (it has {', '.join(map(str, found))}); accepted is {ACCEPTED}"
         )
     if not _is_image_column(table, found.index("FLUX") + 1):
-        raise BadInputError(f"{path}: column FLUX of table {name!r} holds no images (no TDIM); accepted is {ACCEPTED}")
+        raise BadInputError(
+            f"{path}: column FLUX of table {name!r} holds no images (no TDIM); accepted is {ACCEPTED}"
+        )
 
 
 def _is_image_column(table, number):
@@ -165,8 +177,12 @@ def _refuse_useless(path, columns, aperture):
     if len(flux) == 0:
         raise BadInputError(f"{path}: the table has no rows: there is no exposure to measure")
     if aperture.shape != flux.shape[1:]:
-        raise BadInputError(f"{path}: APERTURE is {aperture.shape} pixels, the images in FLUX are {flux.shape[1:]}")
-    if not any(np.isfinite(image).any() for image in flux):  # one image at a time: the first nearly always answers
+        raise BadInputError(
+            f"{path}: APERTURE is {aperture.shape} pixels, the images in FLUX are {flux.shape[1:]}"
+        )
+    if not any(
+        np.isfinite(image).any() for image in flux
+    ):  # one image at a time: the first nearly always answers
         raise BadInputError(f"{path}: no pixel of FLUX has a value at any time (all are NaN)")
     if not np.isfinite(time).any():
         raise BadInputError(f"{path}: no row has a TIME (all are NaN)")
@@ -227,4 +243,8 @@ def number(header, keyword, default=None):
 
 
 def _kept(header, keywords):
-    return {k: header[k] for k in keywords.split() if k in header and not isinstance(header[k], fits.card.Undefined)}
+    return {
+        k: header[k]
+        for k in keywords.split()
+        if k in header and not isinstance(header[k], fits.card.Undefined)
+    }

@@ -16,10 +16,14 @@ HALF_GAP = 52  # pixels, 0.78 mm
 
 def optical_axis(ccd):
     """Row and column of the camera's optical axis, continued from the pixels of one of its CCDs."""
-    return LAST_ROW + HALF_GAP, (LAST_COLUMN + HALF_GAP if ccd in (1, 3) else FIRST_COLUMN - HALF_GAP)
+    return LAST_ROW + HALF_GAP, (
+        LAST_COLUMN + HALF_GAP if ccd in (1, 3) else FIRST_COLUMN - HALF_GAP
+    )
 
 
 def distance_from_axis(ccd, row, column):
     """Angle between the optical axis and a place on a CCD, deg; without the lens's distortion, good to some tenths of a degree."""
     axis_row, axis_column = optical_axis(ccd)
-    return np.degrees(np.arctan(np.hypot(row - axis_row, column - axis_column) * PIXEL / FOCAL_LENGTH))
+    return np.degrees(
+        np.arctan(np.hypot(row - axis_row, column - axis_column) * PIXEL / FOCAL_LENGTH)
+    )

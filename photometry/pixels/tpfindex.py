@@ -8,8 +8,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
-from ..atomic import atomic_write
 from ..errors import TodoFileError
+from ..files import atomic_write
 
 INDEX_NAME = "tpf_files.sqlite"
 
@@ -41,12 +41,23 @@ def write_index(folder, rows):
     """
     folder = Path(folder)
     index = folder / INDEX_NAME
-    rows = ((int(starid), int(sector), int(cadence), _relative(path, folder)) for starid, sector, cadence, path in rows)
-    with atomic_write(index) as part, contextlib.closing(sqlite3.connect(part, isolation_level=None)) as conn:
-        conn.execute("PRAGMA journal_mode=OFF")  # the file appears whole or not at all: atomic_write sees to it
+    rows = (
+        (int(starid), int(sector), int(cadence), _relative(path, folder))
+        for starid, sector, cadence, path in rows
+    )
+    with (
+        atomic_write(index) as part,
+        contextlib.closing(sqlite3.connect(part, isolation_level=None)) as conn,
+    ):
+        conn.execute(
+            "PRAGMA journal_mode=OFF"
+        )  # the file appears whole or not at all: atomic_write sees to it
         conn.execute("BEGIN")
         conn.execute(_SCHEMA)
-        conn.executemany("INSERT OR REPLACE INTO tpf_files VALUES (?,?,?,?)", sorted(rows, key=lambda row: row[3]))
+        conn.executemany(
+            "INSERT OR REPLACE INTO tpf_files VALUES (?,?,?,?)",
+            sorted(rows, key=lambda row: row[3]),
+        )
         conn.execute("COMMIT")
     return index
 
@@ -71,7 +82,9 @@ def lookup(folder, starid, sector, cadence):
     if not index.is_file():
         return None
     try:
-        with contextlib.closing(sqlite3.connect(f"{index.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as conn:
+        with contextlib.closing(
+            sqlite3.connect(f"{index.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as conn:
             row = conn.execute(
                 "SELECT path FROM tpf_files WHERE starid=? AND sector=? AND cadence=?",
                 (int(starid), int(sector), int(cadence)),

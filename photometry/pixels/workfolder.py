@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import atomic_write, write_json
 from ..errors import TryAgainError
+from ..files import atomic_write, write_json
 from . import cubefile
 
 log = logging.getLogger(__name__)
 GIB = 2**30
-PLAN_VERSION = 1  # to be counted up when results change: cubes begun by an older version are begun anew
+# to be counted up when results change: cubes begun by an older version are begun anew
+PLAN_VERSION = 1
 
 
 class WorkFolder:
@@ -38,7 +39,9 @@ class WorkFolder:
             fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            raise TryAgainError(f"{self.path}: another process is preparing it; wait for it, or stop it") from error
+            raise TryAgainError(
+                f"{self.path}: another process is preparing it; wait for it, or stop it"
+            ) from error
         return self
 
     def __exit__(self, *_):
@@ -65,7 +68,9 @@ class WorkFolder:
         if self.cube.exists():
             return
         shape = (len(frames), *frames[0].shape)
-        needed = np.prod(shape) * sum(np.dtype(kind).itemsize for kind in cubefile.QUANTITIES.values())
+        needed = np.prod(shape) * sum(
+            np.dtype(kind).itemsize for kind in cubefile.QUANTITIES.values()
+        )
         free = shutil.disk_usage(self.folder).free
         if free < 1.02 * needed:
             raise TryAgainError(

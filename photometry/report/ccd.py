@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import atomic_write
+from ..files import atomic_write
 from ..pixels.prf import GaussianPRF
 from ..simulate.detector import READ_NOISE, frames
 from ..status import STATUS
@@ -61,7 +61,9 @@ def photon_limit(tmag, *, sky=100.0, cadence=1800, integration=HOUR, prf=None):
     _, light = frames(cadence)
     seconds = light / cadence * integration
     pixels = np.arange(-HALF, HALF + 1)
-    response = (prf or GaussianPRF()).evaluate(0.25, 0.25, pixels, pixels)  # neither on a pixel's middle nor its edge
+    response = (prf or GaussianPRF()).evaluate(
+        0.25, 0.25, pixels, pixels
+    )  # neither on a pixel's middle nor its edge
     share = np.cumsum(np.sort(response.ravel())[::-1])
     n = np.arange(1, share.size + 1)
     floor = n * (sky + np.mean(READ_NOISE) ** 2 / INT_TIME) / seconds
@@ -79,7 +81,9 @@ def measured_noise(folder):
     astropy Table : starid, tmag, rms_hour, contamination, method_used, mask_size; finished stars alone
     """
     table = read_results(Path(folder) / "todo.sqlite")
-    made = np.isin(np.ma.filled(table["status"], -1), (STATUS.OK, STATUS.WARNING)) & np.isfinite(table["rms_hour"])
+    made = np.isin(np.ma.filled(table["status"], -1), (STATUS.OK, STATUS.WARNING)) & np.isfinite(
+        table["rms_hour"]
+    )
     return table[made]["starid", "tmag", "rms_hour", "contamination", "method_used", "mask_size"]
 
 
@@ -109,7 +113,9 @@ def noise_plot(folder, output, path, *, sky=100.0, cadence=1800):
     axes = figure.subplots()
     _draw_stars(axes, stars, quiet, clean)
     _draw_limit(axes, stars["tmag"], sky, cadence)
-    axes.set_title(f"{len(stars)} light curves of {Path(output)}", loc="left", fontsize=11, color=INK)
+    axes.set_title(
+        f"{len(stars)} light curves of {Path(output)}", loc="left", fontsize=11, color=INK
+    )
     with atomic_write(path, durable=False) as part:
         FigureCanvasAgg(figure).print_png(part)
     return {"stars": len(stars), "over_limit": over_limit(stars[clean], sky, cadence)}
@@ -147,7 +153,9 @@ def _draw_stars(axes, stars, quiet, clean):
 def _draw_limit(axes, tmag, sky, cadence):
     grid = np.linspace(np.min(tmag) - 0.3, np.max(tmag) + 0.3, 200)
     limit, of_star, of_sky = photon_limit(grid, sky=sky, cadence=cadence)
-    axes.fill_between(grid, 1e6 * limit, 1.3e6 * limit, color=LIMIT, alpha=0.15, lw=0, label="within 30 % of it")
+    axes.fill_between(
+        grid, 1e6 * limit, 1.3e6 * limit, color=LIMIT, alpha=0.15, lw=0, label="within 30 % of it"
+    )
     axes.plot(grid, 1e6 * limit, color=LIMIT, lw=2, label="photon limit")
     axes.plot(grid, 1e6 * of_star, "--", color=LIMIT, lw=1, label="star's photons")
     axes.plot(grid, 1e6 * of_sky, ":", color=SKY, lw=1.2, label="sky and reads")

@@ -40,12 +40,18 @@ def recover(folder, output):
     -------
     list of Recovered, by magnitude; those stars whose light curve was made
     """
-    results = {row["starid"]: row for row in read_results(Path(folder) / "todo.sqlite") if row["datasource"] == "tpf"}
+    results = {
+        row["starid"]: row
+        for row in read_results(Path(folder) / "todo.sqlite")
+        if row["datasource"] == "tpf"
+    }
     planets = []
     for star in Table.read(Path(folder) / "truth.ecsv"):
         row = results.get(star["starid"])
         if np.isfinite(star["transit_period"]) and row is not None and row["lightcurve"]:
-            planets.append(_recover_one(star, Path(output) / row["lightcurve"], row["contamination"]))
+            planets.append(
+                _recover_one(star, Path(output) / row["lightcurve"], row["contamination"])
+            )
     return sorted(planets, key=lambda planet: planet.tmag)
 
 
@@ -73,8 +79,13 @@ def read_flux(path):
     """(time, flux, error) of the good times of one of our light curves."""
     with fits.open(path) as hdus:
         table = hdus["LIGHTCURVE"].data
-        good = np.isfinite(table["TIME"] + table["FLUX_RAW"]) & (table["QUALITY"] & DEFAULT_BITMASK["TESS"] == 0)
-        return tuple(np.array(table[name][good], dtype=float) for name in ("TIME", "FLUX_RAW", "FLUX_RAW_ERR"))
+        good = np.isfinite(table["TIME"] + table["FLUX_RAW"]) & (
+            table["QUALITY"] & DEFAULT_BITMASK["TESS"] == 0
+        )
+        return tuple(
+            np.array(table[name][good], dtype=float)
+            for name in ("TIME", "FLUX_RAW", "FLUX_RAW_ERR")
+        )
 
 
 def _line(template, flux, error):
@@ -98,10 +109,15 @@ def poster(planets, path):
     import matplotlib.pyplot as plt
 
     chosen = sorted(
-        sorted(planets, key=lambda planet: -planet.measured / planet.error)[:3], key=lambda planet: planet.tmag
+        sorted(planets, key=lambda planet: -planet.measured / planet.error)[:3],
+        key=lambda planet: planet.tmag,
     )
-    figure, axes = plt.subplots(len(chosen), 2, figsize=(13, 3.2 * len(chosen)), width_ratios=(2, 1), squeeze=False)
-    for (left, right), planet, colour in zip(axes, chosen, ("#1f6f8b", "#c8553d", "#588b3a"), strict=False):
+    figure, axes = plt.subplots(
+        len(chosen), 2, figsize=(13, 3.2 * len(chosen)), width_ratios=(2, 1), squeeze=False
+    )
+    for (left, right), planet, colour in zip(
+        axes, chosen, ("#1f6f8b", "#c8553d", "#588b3a"), strict=False
+    ):
         _draw_whole(left, planet, colour)
         _draw_folded(right, planet, colour)
     axes[-1, 0].set_xlabel("Time [BTJD]")
@@ -127,7 +143,13 @@ def _draw_folded(axes, planet, colour):
     axes.plot(24 * centres, binned, "o", ms=4.5, color=colour, mec="white", mew=0.6, label="binned")
     grid = np.linspace(-width, width, 500)
     period, _, duration = planet.truth["shape"]
-    axes.plot(24 * grid, transit(grid, period, 0.0, duration, planet.truth["depth"]), color="k", lw=1.2, label="put in")
+    axes.plot(
+        24 * grid,
+        transit(grid, period, 0.0, duration, planet.truth["depth"]),
+        color="k",
+        lw=1.2,
+        label="put in",
+    )
     axes.set_title(
         f"P = {planet.period:.4f} d, depth {1e6 * planet.measured:.0f} ± {1e6 * planet.error:.0f} ppm (put in {1e6 * planet.depth:.0f})",
         loc="left",
@@ -140,4 +162,6 @@ def _binned(x, y, bins):
     edges = np.linspace(x.min(), x.max(), bins + 1)
     which = np.clip(np.digitize(x, edges) - 1, 0, bins - 1)
     filled = [i for i in range(bins) if (which == i).any()]
-    return np.array([x[which == i].mean() for i in filled]), np.array([np.median(y[which == i]) for i in filled])
+    return np.array([x[which == i].mean() for i in filled]), np.array(
+        [np.median(y[which == i]) for i in filled]
+    )

@@ -5,15 +5,17 @@ import re
 import shlex
 import sys
 
+from ..constants import DAY
 from ..errors import ArgumentError
+from ..processes import THREAD_VARIABLES
 from ..scheduler.limits import parse_duration
-from ..scheduler.threads import THREAD_VARIABLES
 from ..taskmanager.check import find_todo_file
 from .status import SUMMARY_NAME
 
-DAY = 86400  # s
 RESERVED = ("--output", "--summary", "--time-limit")  # options of run that the script sets itself
-_NAME = re.compile(r"[\w.:,+@/=-]+")  # of accounts, partitions and the like: what needs no quotes in a directive
+_NAME = re.compile(
+    r"[\w.:,+@/=-]+"
+)  # of accounts, partitions and the like: what needs no quotes in a directive
 _MEMORY = re.compile(r"\d+[KMGT]?")
 
 _HEAD = """\
@@ -150,7 +152,18 @@ def job_script(
         "partition": partition and _name("partition", partition),
         "qos": qos and _name("qos", qos),
     }
-    run = [*words, python, "-m", "photometry", "run", todo_file, "--output", output, "--time-limit", "auto"]
+    run = [
+        *words,
+        python,
+        "-m",
+        "photometry",
+        "run",
+        todo_file,
+        "--output",
+        output,
+        "--time-limit",
+        "auto",
+    ]
     summary = os.path.join(output, SUMMARY_NAME)
     return "".join(
         [
@@ -186,26 +199,38 @@ def _directives(asked, with_srun, warning, more):
 
 
 def _set_up(python, modules, command):
-    path = f'export PATH={shlex.quote(os.path.dirname(python))}:"$PATH"\n' if os.path.dirname(python) else ""
+    path = (
+        f'export PATH={shlex.quote(os.path.dirname(python))}:"$PATH"\n'
+        if os.path.dirname(python)
+        else ""
+    )
     loads = "".join(f"module load {shlex.quote(module)}\n" for module in modules)
     threads = " ".join(f"{name}=1" for name in THREAD_VARIABLES)
-    return _SET_UP.format(threads=threads, modules=loads + path + "\n", command=shlex.join(map(str, command)))
+    return _SET_UP.format(
+        threads=threads, modules=loads + path + "\n", command=shlex.join(map(str, command))
+    )
 
 
 def _launch(launcher, ranks):
     words = shlex.split(launcher)
     kind = os.path.basename(words[0]) if words else ""
     if kind not in ("srun", "mpiexec", "mpirun"):
-        raise ArgumentError(f"mpiexec={launcher!r}: expected srun, mpiexec or mpirun, with options if need be")
+        raise ArgumentError(
+            f"mpiexec={launcher!r}: expected srun, mpiexec or mpirun, with options if need be"
+        )
     if ranks < 2:
-        raise ArgumentError(f"ranks={ranks!r}: expected at least 2, as rank 0 only hands out targets")
+        raise ArgumentError(
+            f"ranks={ranks!r}: expected at least 2, as rank 0 only hands out targets"
+        )
     return words if kind == "srun" else [*words, "-n", str(ranks)]
 
 
 def _slurm_time(text, warning):
     """D-HH:MM:SS"""
     if str(text).strip().isdigit():
-        raise ArgumentError(f"time={text!r}: expected a duration with its unit, like 90m, 12h, 12:00:00 or 1-12:00:00")
+        raise ArgumentError(
+            f"time={text!r}: expected a duration with its unit, like 90m, 12h, 12:00:00 or 1-12:00:00"
+        )
     seconds = int(parse_duration(text))
     if seconds <= 2 * warning:
         raise ArgumentError(
@@ -227,7 +252,9 @@ def _check_paths(**paths):
 def _check_run_options(options):
     for word in options:
         if word.split("=")[0] in RESERVED:
-            raise ArgumentError(f"{word!r}: the script sets this itself; expected other options of 'photometry run'")
+            raise ArgumentError(
+                f"{word!r}: the script sets this itself; expected other options of 'photometry run'"
+            )
         _check_paths(run_options=word)
 
 
@@ -243,5 +270,7 @@ def _matching(what, value, pattern, expected):
 
 def _directive(text):
     if not (text.startswith("-") and text.isprintable()):
-        raise ArgumentError(f"sbatch={text!r}: expected an option of sbatch, like --constraint=fast")
+        raise ArgumentError(
+            f"sbatch={text!r}: expected an option of sbatch, like --constraint=fast"
+        )
     return text

@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 
-from .. import gzipped
+from ..constants import DAY
 from ..errors import BadInputError
+from ..files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
 from ..lightcurve.fitsbytes import BLOCK, ones_complement_sum
 from ..lightcurve.tasocheaders import STAR_KEYWORDS
 from ..pixels.fitsstream import FitsStream
 
 EXTENSIONS = ("LIGHTCURVE", "SUMIMAGE", "APERTURE")
-DAY = 86400  # s
 CADENCE_TOLERANCE = 0.03  # Kepler's nominal 1800 s and 60 s are 1765.5 s and 58.8 s
 _SUM_IS_RIGHT = (0, 0xFFFFFFFF)  # of all words of an HDU: FITS standard 4.0, section 4.4.2.7
 
@@ -66,7 +66,10 @@ def check_lightcurve(folder, claim):
         headers = {header.get("EXTNAME", "PRIMARY"): (header, whole) for header, _, whole in hdus}
         missing = [name for name in EXTENSIONS if name not in headers]
         if missing:
-            raise _Bad("foreign", f"has no extension {' and no '.join(missing)}: it is no light curve of photometry")
+            raise _Bad(
+                "foreign",
+                f"has no extension {' and no '.join(missing)}: it is no light curve of photometry",
+            )
         _check_identity(hdus[0][0], headers["LIGHTCURVE"][0], claim)
         _check_length(*headers["LIGHTCURVE"])
     except _Bad as bad:
@@ -80,18 +83,18 @@ def _read(path):
     """The whole content, decompressed: gzip's checksum and length are checked on the way."""
     try:
         with open(path, "rb") as file:
-            is_gzipped = file.read(2) == gzipped.MAGIC
+            is_gzipped = file.read(2) == GZIP_MAGIC
             file.seek(0)
             if not is_gzipped:
                 content = file.read()
             else:
-                with gzipped.reader(file) as unzipped:
+                with gzip_reader(file) as unzipped:
                     content = unzipped.read()
     except (FileNotFoundError, NotADirectoryError):
         raise _Bad("missing", "is not there") from None
     except EOFError:
         raise _Bad("truncated", "ends too early to be decompressed") from None
-    except gzipped.ERRORS as error:
+    except GZIP_ERRORS as error:
         raise _Bad("damaged", f"cannot be decompressed ({error})") from None
     except OSError as error:
         raise _Bad("unreadable", f"cannot be read ({error.strerror or error})") from None
@@ -112,7 +115,10 @@ def _split(content):
         header = fits.Header.fromstring(bytes(content[start:data]))
         end = data + -(-_data_size(header) // BLOCK) * BLOCK
         if end > len(content):
-            raise _Bad("truncated", f"ends {end - len(content)} bytes too early, in {header.get('EXTNAME', 'PRIMARY')}")
+            raise _Bad(
+                "truncated",
+                f"ends {end - len(content)} bytes too early, in {header.get('EXTNAME', 'PRIMARY')}",
+            )
         hdus.append((header, content[data:end], content[start:end]))
         start = end
     return hdus
@@ -148,14 +154,18 @@ def _check_identity(primary, table, claim):
     mission = primary.get("MISSION")
     if mission not in STAR_KEYWORDS:
         raise _Bad("foreign", f"MISSION is {mission!r}; expected one of {', '.join(STAR_KEYWORDS)}")
-    keywords = dict(zip(("starid", "sector", "camera", "ccd"), STAR_KEYWORDS[mission], strict=False))
+    keywords = dict(
+        zip(("starid", "sector", "camera", "ccd"), STAR_KEYWORDS[mission], strict=False)
+    )
     found = {name: primary.get(keyword) for name, keyword in keywords.items()}
     found |= {"datasource": primary.get("DATASRC"), "method_used": primary.get("PHOTMET")}
     found["cadence"] = _nominal(table["TIMEDEL"] * DAY, claim.cadence)
     wrong = [name for name in found if None not in (getattr(claim, name), found[name])]
     wrong = [name for name in wrong if getattr(claim, name) != found[name]]
     if wrong:
-        said = ", ".join(f"{name} {found[name]} (expected {getattr(claim, name)})" for name in wrong)
+        said = ", ".join(
+            f"{name} {found[name]} (expected {getattr(claim, name)})" for name in wrong
+        )
         raise _Bad("identity", f"is of another target or made in another way: {said}")
 
 

@@ -25,9 +25,13 @@ def preview(todo_file, constraints, limit=None):
     check_todo_file(todo_file)
     where = f"WHERE {TO_DO}{build_constraints(**constraints)}"
     kinds = f"SELECT datasource, camera, ccd, cadence, method, COUNT(*) FROM (SELECT *, SUBSTR(datasource, 1, 3) AS source FROM todolist {where}) GROUP BY source, camera, ccd, cadence, method"
-    first = f"SELECT priority, starid, datasource, tmag FROM todolist {where} ORDER BY priority LIMIT 5"
+    first = (
+        f"SELECT priority, starid, datasource, tmag FROM todolist {where} ORDER BY priority LIMIT 5"
+    )
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{Path(todo_file).resolve()}?mode=ro", uri=True)) as conn:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{Path(todo_file).resolve()}?mode=ro", uri=True)
+        ) as conn:
             kinds, first = conn.execute(kinds).fetchall(), conn.execute(first).fetchall()
     except sqlite3.DatabaseError as error:
         raise TodoFileError(f"{todo_file}: cannot be read: {error}") from None

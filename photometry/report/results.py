@@ -21,8 +21,12 @@ def read_results(todo_file):
     """
     from astropy.table import Table
 
-    with contextlib.closing(sqlite3.connect(f"file:{Path(todo_file).resolve()}?mode=ro", uri=True)) as conn:
-        cursor = conn.execute("SELECT * FROM todolist LEFT JOIN diagnostics USING (priority) ORDER BY priority")
+    with contextlib.closing(
+        sqlite3.connect(f"file:{Path(todo_file).resolve()}?mode=ro", uri=True)
+    ) as conn:
+        cursor = conn.execute(
+            "SELECT * FROM todolist LEFT JOIN diagnostics USING (priority) ORDER BY priority"
+        )
         names = [column[0] for column in cursor.description]
         columns = list(zip(*cursor, strict=True)) or [()] * len(names)
     return Table([_column(values) for values in columns], names=names)
@@ -34,4 +38,7 @@ def _column(values):
     if float in kinds or not kinds:
         return np.array([np.nan if value is None else value for value in values], dtype=float)
     fill = "" if str in kinds else 0
-    return np.ma.array([fill if value is None else value for value in values], mask=[value is None for value in values])
+    return np.ma.array(
+        [fill if value is None else value for value in values],
+        mask=[value is None for value in values],
+    )

@@ -45,7 +45,9 @@ def snapshot(todo_file):
         try:
             replay(conn, journals, todo_id, generation)
         except sqlite3.IntegrityError as error:
-            raise JournalError(f"{todo_file}: its journal does not fit the file ({error})") from None
+            raise JournalError(
+                f"{todo_file}: its journal does not fit the file ({error})"
+            ) from None
         yield conn, sum(journal.n_changes for journal in journals)
 
 
@@ -76,7 +78,9 @@ def output_folder(todo_file, output=None):
     """
     if output is not None:
         if not Path(output).is_dir():
-            raise WrongUseError(f"--output {output}: there is no such folder; expected the folder of the light curves")
+            raise WrongUseError(
+                f"--output {output}: there is no such folder; expected the folder of the light curves"
+            )
         return Path(output)
     told = _told_output(todo_file)
     return told if told is not None and told.is_dir() else todo_file.parent / "lightcurves"
@@ -87,7 +91,11 @@ def _told_output(todo_file):
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         summary = json.loads((todo_file.parent / SUMMARY_NAME).read_text(encoding="utf-8"))
         output, folder = Path(summary["output"]), Path(summary["todo_file"]).parent
-        return todo_file.parent / output.relative_to(folder) if output.is_relative_to(folder) else output
+        return (
+            todo_file.parent / output.relative_to(folder)
+            if output.is_relative_to(folder)
+            else output
+        )
     return None
 
 

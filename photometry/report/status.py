@@ -82,7 +82,10 @@ def _has_died(summary):
 
     try:
         process = psutil.Process(summary["pid"])
-        return process.status() == psutil.STATUS_ZOMBIE or process.create_time() > _seconds(summary["started"]) + 1
+        return (
+            process.status() == psutil.STATUS_ZOMBIE
+            or process.create_time() > _seconds(summary["started"]) + 1
+        )
     except psutil.NoSuchProcess:
         return True
 
@@ -104,7 +107,9 @@ def print_status(summary):
     console.print(table)
     left = counts(summary).get("to do", 0) + summary.get("STARTED", 0)
     if console.is_terminal and summary["numtasks"]:
-        console.print(ProgressBar(total=summary["numtasks"], completed=summary["numtasks"] - left, width=60))
+        console.print(
+            ProgressBar(total=summary["numtasks"], completed=summary["numtasks"] - left, width=60)
+        )
         console.print()
     _print_failures(console, summary.get("failures") or [])
 
@@ -120,7 +125,8 @@ def _lines(summary):
             yield {"todo_file": "TODO-file", "output": "output"}[name], summary[name]
     yield (
         "tasks",
-        ", ".join(f"{number} {name}" for name, number in counts(summary).items()) + f" of {summary['numtasks']}",
+        ", ".join(f"{number} {name}" for name, number in counts(summary).items())
+        + f" of {summary['numtasks']}",
     )
     if summary.get("rate"):
         yield "speed", _speed(summary)
@@ -144,7 +150,11 @@ def _print_failures(console, failures):
 
     console.print("[bold]failures by cause")
     for group in failures[:20]:
-        cause = f"{group['error_class']}: {group['message']}" if group["error_class"] else group["message"]
+        cause = (
+            f"{group['error_class']}: {group['message']}"
+            if group["error_class"]
+            else group["message"]
+        )
         where = f" ({group['where']})" if group["where"] else ""
         console.print(
             f"{group['count']:>7} × {escape(cause)}{escape(where)}, e.g. star {group['example']}: {escape(_first_line(group['example_text']))}"

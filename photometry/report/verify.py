@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..errors import TodoFileError, WrongUseError
-from ..pixels.workers import Workers
+from ..processes import Pool
 from ..status import STATUS
 from ..taskmanager import TaskManager
 from ..taskmanager.check import find_todo_file
@@ -15,10 +15,16 @@ from ..taskmanager.journal import JournalError
 from .lightcurvefile import Claim, check_lightcurve
 from .snapshot import locked, output_folder, snapshot
 
-WITH_LIGHT_CURVE = (STATUS.OK, STATUS.WARNING)  # as target.MADE, which takes half a second to import
+# as target.MADE, which takes half a second to import
+WITH_LIGHT_CURVE = (
+    STATUS.OK,
+    STATUS.WARNING,
+)
 FILES_PER_JOB = 100
 FEW_FILES = 500  # that one process checks faster than two are started
-OUR_NAME = re.compile(r"(tess|kplr|ktwo)\d{11}-s\d{3}-\d+-\d+-c\d{4}-dr\d\d-v\d\d-tasoc_lc\.fits\.gz")
+OUR_NAME = re.compile(
+    r"(tess|kplr|ktwo)\d{11}-s\d{3}-\d+-\d+-c\d{4}-dr\d\d-v\d\d-tasoc_lc\.fits\.gz"
+)
 PART_NAME = re.compile(r"\..+\.part(\..+)?")  # see `atomic.atomic_write`
 
 _CLAIMS = f"""SELECT {", ".join(Claim._fields)} FROM todolist JOIN diagnostics USING (priority)
@@ -34,10 +40,16 @@ class Verified:
     todo_file: str
     output: str
     checked: int  # light curves that the TODO-file claims
-    bad: list = field(default_factory=list)  # of dict: priority, starid, lightcurve, status, kind, problem, reset
+    bad: list = field(
+        default_factory=list
+    )  # of dict: priority, starid, lightcurve, status, kind, problem, reset
     without: int = 0  # tasks that are OK or WARNING and claim no light curve
-    orphans: list = field(default_factory=list)  # light curves, relative to output, that no row claims
-    parts: list = field(default_factory=list)  # of files that were being written when a run was killed
+    orphans: list = field(
+        default_factory=list
+    )  # light curves, relative to output, that no row claims
+    parts: list = field(
+        default_factory=list
+    )  # of files that were being written when a run was killed
 
     @property
     def kinds(self):
@@ -73,7 +85,9 @@ def verify(todo_file, *, output=None, reset=False, steal_lock=False, workers=Non
     with _open(todo_file, reset, steal_lock) as (conn, manager):
         claims = [Claim(*row) for row in conn.execute(_CLAIMS)]
         (without,) = conn.execute(_WITHOUT).fetchone()
-        bad = sorted(_check_all(output, claims, workers, progress), key=lambda problem: problem["priority"])
+        bad = sorted(
+            _check_all(output, claims, workers, progress), key=lambda problem: problem["priority"]
+        )
         found = Verified(str(todo_file), str(output), len(claims), bad, without)
         _refuse_other_folder(found)
         found.orphans, found.parts = find_leftovers(output, todo_file.parent, claims)
@@ -111,7 +125,7 @@ def _check_all(output, claims, workers, progress):
     workers = (os.cpu_count() or 1) if workers is None else workers
     jobs = [claims[i : i + FILES_PER_JOB] for i in range(0, len(claims), FILES_PER_JOB)]
     done = 0
-    with Workers(workers if len(claims) > FEW_FILES else 1, check_some, str(output)) as pool:
+    with Pool(workers if len(claims) > FEW_FILES else 1, check_some, str(output)) as pool:
         for number, problems in pool.as_done(jobs):
             done += number
             if progress is not None:
@@ -121,7 +135,9 @@ def _check_all(output, claims, workers, progress):
 
 def check_some(output, claims):
     """A worker's job: how many were checked, and the problems among them, as dicts."""
-    problems = [(claim, problem) for claim in claims if (problem := check_lightcurve(output, claim))]
+    problems = [
+        (claim, problem) for claim in claims if (problem := check_lightcurve(output, claim))
+    ]
     return len(claims), [_as_dict(claim, problem) for claim, problem in problems]
 
 

@@ -25,10 +25,9 @@ log = logging.getLogger(__name__)
 
 MESSAGE_SECONDS = 0.05  # work in one message: 1000 times the latency of MPI between nodes (~50 us), unnoticed by people
 ANSWER_SECONDS = 1e-4  # work in one message for each worker there is: twice what the master needs to answer a message
-LARGEST_BATCH = 2000  # tasks in one message, so that one message keeps the master busy for 20 ms at most
-AHEAD_BELOW = (
-    1.0  # s; tasks longer than this are handed out one at a time, as waiting for one costs nothing to speak of
-)
+# tasks in one message, so that one message keeps the master busy for 20 ms at most
+LARGEST_BATCH = 2000
+AHEAD_BELOW = 1.0  # s; tasks longer than this are handed out one at a time, as waiting for one costs nothing to speak of
 LEARN_FROM = 1e-3  # s; quicker tasks matter to no time limit, so nothing is learned about them
 MEMORY = 0.9  # of the running mean of task times, per task
 COMMIT_SECONDS = 0.1  # results are saved together when the oldest has waited this long
@@ -82,7 +81,15 @@ class Dispatch:
     """
 
     def __init__(
-        self, source, *, constraints=None, randomly=False, limit=None, task_limits=None, isolate=False, deadline=None
+        self,
+        source,
+        *,
+        constraints=None,
+        randomly=False,
+        limit=None,
+        task_limits=None,
+        isolate=False,
+        deadline=None,
     ):
         self.source = source
         self.durations = Durations()
@@ -92,7 +99,9 @@ class Dispatch:
         self.trouble = None  # what outside kept tasks from being done (disk full)
         self.counts = Counter(saved=0, failed=0, lost=0, released=0)
         self._constraints = dict(constraints or {})
-        self._fetch = source.get_random_tasks if randomly else partial(source.get_tasks, suspects_last=True)
+        self._fetch = (
+            source.get_random_tasks if randomly else partial(source.get_tasks, suspects_last=True)
+        )
         self._left = math.inf if limit is None else limit  # how many more may be handed out
         self._task_limits = task_limits or TaskLimits()
         self._isolate = isolate
@@ -212,8 +221,16 @@ class Dispatch:
             try:
                 self.source.save_results([result])
             except ArgumentError as error:
-                task = {key: value for key, value in result.items() if key not in ("status", "details", "method_used")}
-                failure = {"status": STATUS.ERROR, "method_used": "none", "details": {"errors": [str(error)]}}
+                task = {
+                    key: value
+                    for key, value in result.items()
+                    if key not in ("status", "details", "method_used")
+                }
+                failure = {
+                    "status": STATUS.ERROR,
+                    "method_used": "none",
+                    "details": {"errors": [str(error)]},
+                }
                 self.source.save_results([task | failure])
                 self.counts["failed"] += 1
                 self.failures.add(task | failure)
@@ -262,7 +279,11 @@ class Dispatch:
     def _take_no_result(self, state, task, result):
         """News of a task that took its child process down, could not be done now, or was not given to this worker."""
         if task is None:
-            log.warning("%s reports task %s, which it was not given; dropped", state.name, result["priority"])
+            log.warning(
+                "%s reports task %s, which it was not given; dropped",
+                state.name,
+                result["priority"],
+            )
             return
         self._out -= 1
         if DIED in result:
@@ -318,7 +339,9 @@ class Dispatch:
         return [action for worker in list(self._hungry) for action in self._feed(worker, now)]
 
     def _finish_all(self):
-        waiting = [(worker, state) for worker, state in self._workers.items() if not state.finishing]
+        waiting = [
+            (worker, state) for worker, state in self._workers.items() if not state.finishing
+        ]
         for _, state in waiting:
             state.finishing = True
         return [Finish(worker) for worker, _ in waiting]
@@ -335,7 +358,9 @@ class Dispatch:
         if self._mean_time is None:
             return 1
         work = max(MESSAGE_SECONDS, ANSWER_SECONDS * len(self._workers))
-        return int(min(max(work / max(self._mean_time, 1e-9), 1), LARGEST_BATCH, max(self._left, 0)))
+        return int(
+            min(max(work / max(self._mean_time, 1e-9), 1), LARGEST_BATCH, max(self._left, 0))
+        )
 
     def _next(self, worker, now):
         """The next message for a worker, its tasks marked as started; None where there is nothing to hand out."""
@@ -371,10 +396,16 @@ class Dispatch:
 
     def _in_time(self, tasks, now):
         """Those of ``tasks`` that will be done by the deadline; where none will, others that may, from further down."""
-        fitting = [task for task in tasks if now + (self.durations.upper(task) or 0.0) <= self._deadline]
+        fitting = [
+            task for task in tasks if now + (self.durations.upper(task) or 0.0) <= self._deadline
+        ]
         if not fitting:
             further = self._fetch(LARGEST_BATCH, **self._constraints)
-            fitting = [task for task in further if now + (self.durations.upper(task) or 0.0) <= self._deadline][:1]
+            fitting = [
+                task
+                for task in further
+                if now + (self.durations.upper(task) or 0.0) <= self._deadline
+            ][:1]
         self._too_late = self._drained = not fitting
         return fitting
 
@@ -389,5 +420,7 @@ class Dispatch:
                 continue
             limit = max(map(self._task_limits.hard, state.tasks.values()), default=math.inf)
             if silence > limit:
-                actions.append(Kill(worker, f"silent for {silence:.0f} s, longer than its task may take"))
+                actions.append(
+                    Kill(worker, f"silent for {silence:.0f} s, longer than its task may take")
+                )
         return actions

@@ -3,7 +3,8 @@
 import re
 from dataclasses import dataclass
 
-MOST_GROUPS = 200  # kept; what comes after goes into one last group, so that a summary stays a summary
+# kept; what comes after goes into one last group, so that a summary stays a summary
+MOST_GROUPS = 200
 
 
 @dataclass
@@ -33,18 +34,27 @@ class FailureGroups:
         if why is None:
             errors = result.get("details", {}).get("errors") or [""]
             text = attempt.get("error_text") or errors[-1]
-            key = attempt.get("error_class") or "", without_numbers(text), attempt.get("where") or ""
+            key = (
+                attempt.get("error_class") or "",
+                without_numbers(text),
+                attempt.get("where") or "",
+            )
         else:
             text, key = why, ("ProcessDied", without_numbers(why), "")
         if key not in self._groups and len(self._groups) >= MOST_GROUPS:
             key = "", "other causes", ""
         if key not in self._groups:
-            self._groups[key] = FailureGroup(*key, 0, result.get("starid") or result["priority"], text)
+            self._groups[key] = FailureGroup(
+                *key, 0, result.get("starid") or result["priority"], text
+            )
         self._groups[key].count += 1
 
     def as_list(self):
         """Groups as dicts, the most frequent first."""
-        return [group.as_dict() for group in sorted(self._groups.values(), key=lambda group: -group.count)]
+        return [
+            group.as_dict()
+            for group in sorted(self._groups.values(), key=lambda group: -group.count)
+        ]
 
 
 def without_numbers(text):

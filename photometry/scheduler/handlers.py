@@ -57,7 +57,9 @@ def _place(name):
     module, _, function = where.partition(":")
     if not module or not function:
         known = ", ".join(sorted({*BUILT_IN, *_installed()}))
-        raise SettingsError(f"handler {name!r}: expected one of {known}, or 'package.module:function'")
+        raise SettingsError(
+            f"handler {name!r}: expected one of {known}, or 'package.module:function'"
+        )
     return module, function
 
 

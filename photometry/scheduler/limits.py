@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from ..errors import SettingsError
 
-DEFAULT_TASK_TIMEOUT = 3600.0  # s; no target of a survey should need an hour, a hanging one needs for ever
+# s; no target of a survey should need an hour, a hanging one needs for ever
+DEFAULT_TASK_TIMEOUT = 3600.0
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def parse_duration(text):
         if match[4] is None and match[1] is None:
             return hours * 60 + minutes  # SLURM reads A:B as minutes:seconds
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    raise SettingsError(f"duration {text!r}: expected seconds, or a form like 90s, 15m, 1.5h, 2d, 12:00:00, 1-12:00:00")
+    raise SettingsError(
+        f"duration {text!r}: expected seconds, or a form like 90s, 15m, 1.5h, 2d, 12:00:00, 1-12:00:00"
+    )
 
 
 def end_of_run(time_limit, *, environ=None, now=None):

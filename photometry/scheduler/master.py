@@ -4,9 +4,9 @@ import logging
 import time
 from collections import Counter
 
+from ..processes import StopNow, StopRequests
 from .dispatch import Finish, Kill, Send
 from .protocol import BYE, FINISH, LOST, READY, RESULTS, SIGNAL, TASKS
-from .signals import StopNow, StopRequests
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,9 @@ class Master:
     progress : `progress.Progress` or None
     """
 
-    def __init__(self, dispatch, engine, *, grace=60.0, last_call=None, observers=(), progress=None):
+    def __init__(
+        self, dispatch, engine, *, grace=60.0, last_call=None, observers=(), progress=None
+    ):
         self._dispatch = dispatch
         self._engine = engine
         self._grace = grace
@@ -71,7 +73,9 @@ class Master:
                 observe(message[1])
             return actions
         if kind == READY:
-            return self._dispatch.joined(worker, now, name=f"worker {worker} on {message[1]}, process {message[2]}")
+            return self._dispatch.joined(
+                worker, now, name=f"worker {worker} on {message[1]}, process {message[2]}"
+            )
         if kind == LOST:
             return self._dispatch.lost(worker, now, message[1], running=message[2])
         if kind == BYE:
@@ -106,7 +110,9 @@ class Master:
             return True
         if now > self._give_up_at:
             log.warning(
-                "tasks still running after a grace of %g s are given back: %d", self._grace, self._dispatch.running
+                "tasks still running after a grace of %g s are given back: %d",
+                self._grace,
+                self._dispatch.running,
             )
             return True
         return False

@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 SHORTEST_SLEEP = 20e-6  # s; a message between two nodes takes about this long
 LAST_WORDS = 0.3  # s; what a rank wrote takes a while to reach the launcher, which drops it when the job is ended
-LONGEST_SLEEP = 5e-3  # s; adds at most this to the answer after a long wait, and costs about 1 % of a core
+# s; adds at most this to the answer after a long wait, and costs about 1 % of a core
+LONGEST_SLEEP = 5e-3
 
 
 def world():
@@ -144,7 +145,9 @@ class MpiEngine:
         self._working = set(range(1, comm.size))
         self._given_up = []
         self.abandoned = set()  # ranks that hang: MPI cannot end them one by one
-        self._dismissed = set()  # a second FINISH would find nobody: MPI ends badly when a message is never received
+        self._dismissed = (
+            set()
+        )  # a second FINISH would find nobody: MPI ends badly when a message is never received
 
     def send(self, worker, message):
         """Send a message to a rank."""
@@ -189,7 +192,9 @@ class MpiEngine:
     def end_job(self, code):
         """After everything is safe: where ranks hang, the only way to end is to end them all, with ``code``."""
         if self.abandoned:
-            log.warning("ranks %s did not end by themselves; the MPI job is ended", sorted(self.abandoned))
+            log.warning(
+                "ranks %s did not end by themselves; the MPI job is ended", sorted(self.abandoned)
+            )
             self.abort(code)
 
     def abort(self, code):

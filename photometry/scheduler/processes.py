@@ -8,11 +8,11 @@ import contextlib
 import multiprocessing
 from multiprocessing.connection import wait
 
+from ..processes import describe_exit, die_with_parent, threads_limited
 from .handlers import load_handler
 from .protocol import BYE, FINISH, LOST
 from .tasklog import collect_from_here
-from .threads import threads_limited
-from .work import TaskRunner, describe_exit, die_with_parent
+from .work import TaskRunner
 from .worker import Worker
 
 UNBORN = 3  # workers that may die one after the other before they are ready; then starting them is given up

@@ -13,7 +13,11 @@ SUMMARY_SECONDS = 5.0
 
 def timestamp(seconds=None):
     """``'2026-11-21T02:03:04Z'``: a Unix time, or now, as people and programs read it."""
-    moment = datetime.now(timezone.utc) if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
+    moment = (
+        datetime.now(timezone.utc)
+        if seconds is None
+        else datetime.fromtimestamp(seconds, timezone.utc)
+    )
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -43,7 +47,11 @@ class Progress:
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             log.info(
-                "%d of %d tasks, %d failed, %s", done, self._total, dispatch.counts["failed"], self._forecast(done, now)
+                "%d of %d tasks, %d failed, %s",
+                done,
+                self._total,
+                dispatch.counts["failed"],
+                self._forecast(done, now),
             )
         if now - self._summarised >= SUMMARY_SECONDS or dispatch.workers != self._workers:
             self._summarised, self._workers = now, dispatch.workers
@@ -70,7 +78,9 @@ class Progress:
         if not done:
             return "none finished yet"
         rate = done / (now - self._start)
-        return f"{rate:.3g} tasks/s, done in {timedelta(seconds=round((self._total - done) / rate))}"
+        return (
+            f"{rate:.3g} tasks/s, done in {timedelta(seconds=round((self._total - done) / rate))}"
+        )
 
     def __enter__(self):
         if self._bar:
@@ -84,7 +94,13 @@ class Progress:
 
 def _bar(total):
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     from rich.progress import Progress as RichProgress
 
     bar = RichProgress(

@@ -37,7 +37,8 @@ class Plan:
     handler: Handler
     output_folder: Path
     settings: Settings = field(default_factory=Settings)
-    workers: int | None = None  # local processes; 0: all in this process; None: one per core; no meaning under mpiexec
+    # local processes; 0: all in this process; None: one per core; no meaning under mpiexec
+    workers: int | None = None
     constraints: dict = field(default_factory=dict)
     randomly: bool = False
     limit: int | None = None
@@ -113,7 +114,9 @@ def _serial_engine(plan):
 
     collect_from_here()
     handler = load_handler(plan.handler)
-    return SerialEngine(TaskRunner(with_pdb(handler) if plan.pdb else handler, **worker_limits(plan.settings.run)))
+    return SerialEngine(
+        TaskRunner(with_pdb(handler) if plan.pdb else handler, **worker_limits(plan.settings.run))
+    )
 
 
 def worker_limits(settings):
@@ -207,14 +210,18 @@ def _defects_on_record(source):
         raise
     except Exception as error:
         reason = f"ended by an error in photometry itself: {type(error).__name__}: {error}"
-        source.run_info.update(ended=timestamp(), exit_code=EXIT_DEFECT, reason=reason, expected_end=None)
+        source.run_info.update(
+            ended=timestamp(), exit_code=EXIT_DEFECT, reason=reason, expected_end=None
+        )
         source.end_run(exit_code=EXIT_DEFECT, reason=reason)
         raise
 
 
 def _dispatch(plan, source, end):
     settings = plan.settings.run
-    deadline = None if end is None else time.monotonic() + end - time.time() - closing_time(settings, end)
+    deadline = (
+        None if end is None else time.monotonic() + end - time.time() - closing_time(settings, end)
+    )
     return Dispatch(
         source,
         constraints=plan.constraints,
@@ -243,7 +250,14 @@ def _work(plan, dispatch, start_engine, total, end):
         ):
             observers = (task_log.write,)
             grace = plan.settings.run.grace
-            Master(dispatch, engine, grace=grace, last_call=last_call, observers=observers, progress=progress).run()
+            Master(
+                dispatch,
+                engine,
+                grace=grace,
+                last_call=last_call,
+                observers=observers,
+                progress=progress,
+            ).run()
             progress.note(dispatch, time.monotonic())
     finally:
         engine.close()

@@ -5,8 +5,8 @@ import signal
 import socket
 from collections import deque
 
+from ..processes import StopNow
 from .protocol import BYE, FINISH, READY, RESULTS, TASKS
-from .signals import StopNow
 
 
 class SerialEngine:

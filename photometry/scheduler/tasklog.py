@@ -18,7 +18,9 @@ class _Collector(logging.Handler):
         self.lines = []
 
     def emit(self, record):
-        self.lines.append((round(record.created, 3), record.levelname, record.name, record.getMessage()))
+        self.lines.append(
+            (round(record.created, 3), record.levelname, record.name, record.getMessage())
+        )
 
 
 _collector = _Collector()
@@ -64,9 +66,14 @@ class TaskLog:
 
     @staticmethod
     def _lines(result):
-        head = {"starid": result.get("starid"), "priority": result["priority"], "rank": result["attempt"].get("rank")}
+        head = {
+            "starid": result.get("starid"),
+            "priority": result["priority"],
+            "rank": result["attempt"].get("rank"),
+        }
         return "".join(
-            json.dumps({"time": time, "level": level, **head, "logger": logger, "message": message}) + "\n"
+            json.dumps({"time": time, "level": level, **head, "logger": logger, "message": message})
+            + "\n"
             for time, level, logger, message in result.pop("log")
         )
 

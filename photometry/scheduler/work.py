@@ -5,7 +5,6 @@ all memory without taking anything else along.
 """
 
 import contextlib
-import ctypes
 import errno
 import logging
 import math
@@ -18,6 +17,7 @@ import time
 import traceback
 
 from ..errors import NothingToDoError, PhotometryError, TryAgainError
+from ..processes import describe_exit, die_with_parent
 from ..status import STATUS
 from .limits import TaskLimits
 from .protocol import DIED, TRY_AGAIN
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 _STATUSES = frozenset(STATUS)
 _soft_limit = SoftLimit()  # one per process, as there is one timer
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
 PEAK_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
 
 
@@ -64,10 +63,15 @@ def run_task(handler, task, *, timeout=None, waited=0.0, rank=0):
         result = _failure(task, STATUS.SKIPPED, str(error), attempt, error)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the worker's edge: a failure is a result
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return {"priority": task["priority"], TRY_AGAIN: f"{error.strerror}: {error.filename or 'while writing'}"}
+            return {
+                "priority": task["priority"],
+                TRY_AGAIN: f"{error.strerror}: {error.filename or 'while writing'}",
+            }
         result = _failure(task, STATUS.ERROR, _describe(error), attempt, error)
     if "error_text" in attempt:
-        lines.append((round(time.time(), 3), "ERROR", __name__, "; ".join(result["details"]["errors"])))
+        lines.append(
+            (round(time.time(), 3), "ERROR", __name__, "; ".join(result["details"]["errors"]))
+        )
     seconds = time.perf_counter() - tick
     result["time"] = seconds
     result["worker_wait_time"] = waited
@@ -87,7 +91,9 @@ def _checked(result, task):
         or result.get("priority") != task["priority"]
         or result.get("status") not in _STATUSES
     ):
-        raise TypeError(f"the work returned {result!r:.200}, expected the task as a dict with a status of STATUS")
+        raise TypeError(
+            f"the work returned {result!r:.200}, expected the task as a dict with a status of STATUS"
+        )
     return result
 
 
@@ -95,7 +101,12 @@ def _failure(task, status, text, attempt, error):
     attempt["error_class"] = type(error).__name__
     attempt["error_text"] = str(error)
     attempt["where"] = _deepest_line_of_ours(error)
-    return {**task, "status": status, "method_used": task.get("method") or "none", "details": {"errors": [text]}}
+    return {
+        **task,
+        "status": status,
+        "method_used": task.get("method") or "none",
+        "details": {"errors": [text]},
+    }
 
 
 def _describe(error):
@@ -108,7 +119,9 @@ def _describe(error):
 def _deepest_line_of_ours(error):
     """``'methods/aperture.py:112 in aperture_flux'``: where in this package the exception passed through last."""
     ours = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if "photometry" in frame.filename.split(os.sep)
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "photometry" in frame.filename.split(os.sep)
     ]
     frame = (ours or traceback.extract_tb(error.__traceback__) or [None])[-1]
     if frame is None:
@@ -182,7 +195,9 @@ class TaskRunner:
     def run(self, task, *, isolated=False, waited=0.0):
         """The result of ``task``; ``isolated``: in a child process that does nothing else."""
         if not isolated and not self._recycle:
-            return run_task(self._handler, task, timeout=self._limits.soft(task), waited=waited, rank=self._rank)
+            return run_task(
+                self._handler, task, timeout=self._limits.soft(task), waited=waited, rank=self._rank
+            )
         if self._child is None:
             self._child = Child(self._handler, rank=self._rank)
         limits = {"soft": self._limits.soft(task), "hard": self._limits.hard(task)}
@@ -198,24 +213,11 @@ class TaskRunner:
             self._child = None
 
 
-def describe_exit(code):
-    """``'killed by SIGSEGV'`` or ``'exited with code 7'``."""
-    if code is not None and code < 0:
-        with contextlib.suppress(ValueError):
-            name = signal.Signals(-code).name
-            return f"killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
-    return f"exited with code {code}"
-
-
-def die_with_parent():
-    """Have the kernel end this process when its parent dies, even in the midst of compiled code. Linux only."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _death(task, why, attempt):
     end = time.time()
-    attempt.update(end=end, seconds=end - attempt["start"], error_class="ProcessDied", error_text=why)
+    attempt.update(
+        end=end, seconds=end - attempt["start"], error_class="ProcessDied", error_text=why
+    )
     return {"priority": task["priority"], DIED: why, "attempt": attempt}
 
 

@@ -6,12 +6,13 @@ import socket
 import time
 from collections import deque
 
+from ..processes import StopRequests
 from .protocol import BYE, FINISH, READY, RESULTS, SIGNAL, TASKS
-from .signals import StopRequests
 
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 1.0  # results of one message's tasks travel together, but wait no longer for the next than this
+# results of one message's tasks travel together, but wait no longer for the next than this
+FLUSH_SECONDS = 1.0
 LISTEN_SECONDS = 0.002  # between quick tasks, messages are looked for no more often than this
 
 

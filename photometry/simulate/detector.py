@@ -12,7 +12,8 @@ READ_NOISE = (10.05, 7.72, 7.54, 9.88)  # electrons per read, outputs A to D
 COLUMNS_PER_OUTPUT = 512
 
 INT_TIME, READ_TIME = 1.98, 0.02  # s
-COSMIC_RAY_REJECTION = 0.8  # share of the exposures that the on-board rejection of cosmic rays keeps
+# share of the exposures that the on-board rejection of cosmic rays keeps
+COSMIC_RAY_REJECTION = 0.8
 
 
 def ccd_wcs(ccd, ra, decl, position_angle=25.0):

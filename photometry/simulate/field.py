@@ -5,7 +5,7 @@ from astropy.table import Table, vstack
 
 from ..pixels import tesscamera
 from ..pixels.catalog import sector_epoch
-from ..pixels.startable import propagate
+from ..sky import propagate
 
 ZERO_POINT = 20.54  # magnitude that gives 1 e-/s (TESS)
 MAGNITUDE_SLOPE = 0.3  # log10 of the number of stars per magnitude
@@ -44,11 +44,16 @@ def draw_neighbours(targets, settings, wcs, rng):
     n = len(crowded)
     angle, distance = rng.uniform(0, 2 * np.pi, n), rng.uniform(1.5, 5.0, n)
     companions = Table(
-        {"row": crowded["row"] + distance * np.sin(angle), "column": crowded["column"] + distance * np.cos(angle)}
+        {
+            "row": crowded["row"] + distance * np.sin(angle),
+            "column": crowded["column"] + distance * np.cos(angle),
+        }
     )
     companions["tmag"] = np.clip(crowded["tmag"] + rng.uniform(0.5, 4.0, n), None, FAINTEST)
     reach = settings.stamp / 2 + 3
-    near = np.repeat(np.arange(n), rng.poisson(settings.neighbours * (2 * reach / settings.stamp) ** 2, n))
+    near = np.repeat(
+        np.arange(n), rng.poisson(settings.neighbours * (2 * reach / settings.stamp) ** 2, n)
+    )
     field = Table({"row": crowded["row"][near] + rng.uniform(-reach, reach, near.size)})
     field["column"] = crowded["column"][near] + rng.uniform(-reach, reach, near.size)
     field["tmag"] = _field_magnitudes(near.size, settings.tmag_min, rng)
@@ -65,7 +70,9 @@ def draw_signals(targets, span, start, settings, rng):
     n = len(targets)
     quiet = np.flatnonzero(~targets["saturated"])
     chosen = rng.permutation(quiet)
-    n_transits, n_variables = (round(share * n) for share in (settings.transits, settings.variables))
+    n_transits, n_variables = (
+        round(share * n) for share in (settings.transits, settings.variables)
+    )
     transiting, variable = chosen[:n_transits], chosen[n_transits : n_transits + n_variables]
     period = rng.uniform(0.2, 0.6, n) * min(span, 27.0)
     signals = {
@@ -89,7 +96,11 @@ def _on_the_sky(table, first_starid, wcs, settings, rng):
     table["pm_ra"], table["pm_decl"] = rng.normal(0, 20, (2, n))  # mas/yr
     since_2000 = sector_epoch(settings.sector) - 2000
     table["ra_J2000"], table["decl_J2000"] = propagate(
-        table["ra"].data, table["decl"].data, table["pm_ra"].data, table["pm_decl"].data, -since_2000
+        table["ra"].data,
+        table["decl"].data,
+        table["pm_ra"].data,
+        table["pm_decl"].data,
+        -since_2000,
     )
     table["teff"] = rng.uniform(3500, 7500, n)
     return table

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import vstack
 
-from ..atomic import atomic_write
+from ..constants import DAY
+from ..files import atomic_write
 from ..pixels.catalog import sector_epoch
 from ..pixels.prf import PRF, GaussianPRF
 from . import detector, fullframe_fits
@@ -23,9 +24,9 @@ from .fullframe_scene import (
 from .saturation import bleed
 from .spacecraft import simulate_pointing, start_time
 
-DAY = 86400.0  # s
 CATALOG_COLUMNS = ["starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff"]
-CATALOG_DEPTH = 3.0  # mag below the faintest targets that the catalogue goes, as the TESS Input Catalog does
+# mag below the faintest targets that the catalogue goes, as the TESS Input Catalog does
+CATALOG_DEPTH = 3.0
 # Side of the square that gets a star's light, in pixels to each side of it: the flux beyond is below 0.01 e-/s per pixel.
 PATCHES = ((4.0, 60), (8.0, 20), (99.0, 10))  # (down to this magnitude, pixels)
 COSMIC_RAYS = 1e-6  # per pixel and second, that survive on board
@@ -82,24 +83,40 @@ class FullFrameSimulation:
         self.shape = (self.size, self.size)
         self.wcs = image_wcs(self.shape, self.ra, self.decl)
         self.epoch = sector_epoch(self.sector)
-        self.pointing = simulate_pointing(self.n_frames, self.cadence, self.sector, rng, jitter=self.jitter)
+        self.pointing = simulate_pointing(
+            self.n_frames, self.cadence, self.sector, rng, jitter=self.jitter
+        )
         self.exposures = np.flatnonzero(self.pointing.exposed)  # the frames that exist
         n_faint = 0
         if isinstance(self.stars, int):
             n_faint = round(self.stars * (10 ** (BRIGHTER_PER_MAG * self.fainter) - 1))
             self.stars = draw_stars(
-                self.stars, self.wcs, self.shape, rng, bright=self.bright, faint=self.faint, epoch=self.epoch
+                self.stars,
+                self.wcs,
+                self.shape,
+                rng,
+                bright=self.bright,
+                faint=self.faint,
+                epoch=self.epoch,
             )
         elif "kind" not in self.stars.colnames:
             self.stars = place_on_image(self.stars, self.wcs, self.epoch, self.shape)
         self.flux = electrons(self.stars["tmag"])
         if self.prf is None:
             centre = self.size - 0.5, (self.size - 0.5 if self.ccd in (1, 3) else -0.5)
-            self.prf = GaussianPRF(widening=0.3 * (GaussianPRF.DETECTOR_SIZE / self.size) ** 2, axis=centre)
+            self.prf = GaussianPRF(
+                widening=0.3 * (GaussianPRF.DETECTOR_SIZE / self.size) ** 2, axis=centre
+            )
         self._asteroids = self._draw_asteroids(rng)
         self._patches = self._sort_into_patches()
         self.faint_stars = draw_faint_stars(
-            n_faint, self.wcs, self.shape, rng, bright=self.faint, faint=self.faint + self.fainter, epoch=self.epoch
+            n_faint,
+            self.wcs,
+            self.shape,
+            rng,
+            bright=self.faint,
+            faint=self.faint + self.fainter,
+            epoch=self.epoch,
         )
         self._floor = self._render_faint_stars()
 
@@ -107,7 +124,10 @@ class FullFrameSimulation:
         """Light of the stars alone in exposure ``i``, (n_rows, n_columns) array, e-/s, before saturation."""
         flux = self.flux * relative_flux(self.stars, self._since_start(i))
         motion = self.pointing.motion[i]
-        row, column = np.asarray(self.stars["row"]) + motion[0], np.asarray(self.stars["column"]) + motion[1]
+        row, column = (
+            np.asarray(self.stars["row"]) + motion[0],
+            np.asarray(self.stars["column"]) + motion[1],
+        )
         image = self._floor[0] + motion @ self._floor[1:]
         for some, half in self._patches:
             image += self._render(flux[some], row[some], column[some], half)
@@ -163,7 +183,9 @@ class FullFrameSimulation:
         """Table of the stars as a catalogue, J2000."""
         deep = self.faint_stars[self.faint_stars["tmag"] <= self.faint + CATALOG_DEPTH]
         return (
-            vstack([self.stars[CATALOG_COLUMNS], deep[CATALOG_COLUMNS]]) if len(deep) else self.stars[CATALOG_COLUMNS]
+            vstack([self.stars[CATALOG_COLUMNS], deep[CATALOG_COLUMNS]])
+            if len(deep)
+            else self.stars[CATALOG_COLUMNS]
         )
 
     def _since_start(self, i):
@@ -187,13 +209,17 @@ class FullFrameSimulation:
         offsets = np.arange(-half, half + 1)
         rows, columns = (np.rint(place).astype(int)[:, None] + offsets for place in (row, column))
         light = flux[:, None, None] * self.prf.evaluate(row, column, rows, columns)
-        inside = ((rows >= 0) & (rows < self.size))[:, :, None] & ((columns >= 0) & (columns < self.size))[:, None, :]
+        inside = ((rows >= 0) & (rows < self.size))[:, :, None] & (
+            (columns >= 0) & (columns < self.size)
+        )[:, None, :]
         pixel = rows[:, :, None] * self.size + columns[:, None, :]
         return np.bincount(pixel[inside], light[inside], minlength=self.size * self.size)
 
     def _render_faint_stars(self):
         """Flattened image of the faint stars and how it changes per pixel of motion in row and column, (3, n_pixels) array."""
-        flux, row, column = (np.asarray(self.faint_stars[name]) for name in ("flux", "row", "column"))
+        flux, row, column = (
+            np.asarray(self.faint_stars[name]) for name in ("flux", "row", "column")
+        )
         floor = np.zeros((3, self.size * self.size))
         for i in range(0, len(flux), STARS_AT_ONCE):
             some = slice(i, i + STARS_AT_ONCE)
@@ -209,14 +235,19 @@ class FullFrameSimulation:
         path = rng.uniform(0.3, 0.9, n) * self.size
         return {
             "flux": electrons(rng.uniform(11, 15, n)),
-            "start": rng.uniform(0.2, 0.8, (n, 2)) * self.size - 0.5 * (path * [np.sin(angle), np.cos(angle)]).T,
+            "start": rng.uniform(0.2, 0.8, (n, 2)) * self.size
+            - 0.5 * (path * [np.sin(angle), np.cos(angle)]).T,
             "speed": (path / days * [np.sin(angle), np.cos(angle)]).T,  # pixels per day
         }
 
     def _add_cosmic_rays(self, flux, rng):
-        n = rng.poisson(COSMIC_RAYS * flux.size * self.cadence * (1 - detector.COSMIC_RAY_REJECTION))
+        n = rng.poisson(
+            COSMIC_RAYS * flux.size * self.cadence * (1 - detector.COSMIC_RAY_REJECTION)
+        )
         rows, columns = (rng.integers(0, size, n) for size in self.shape)
-        np.add.at(flux, (rows, columns), rng.exponential(MEAN_HIT, n) / detector.frames(self.cadence)[1])
+        np.add.at(
+            flux, (rows, columns), rng.exponential(MEAN_HIT, n) / detector.frames(self.cadence)[1]
+        )
 
 
 def simulate_full_frames(folder, *, progress=None, **parameters):

@@ -8,10 +8,10 @@ from astropy.io import fits
 from astropy.time import Time
 
 from .._version import __version__
-from ..atomic import atomic_write
+from ..constants import DAY
+from ..files import atomic_write
 from . import detector
 
-DAY = 86400.0  # s
 LEADING_COLUMNS, TRAILING_COLUMNS, TRAILING_ROWS = 44, 44, 30  # that see no sky
 
 
@@ -21,7 +21,10 @@ class Writer:
     def __init__(self, simulation):
         self.simulation = simulation
         self._primary = fits.Header()
-        self._primary.update(self._common() | {"SIMDATA": True, "CREATOR": f"photometry {__version__}", "DATA_REL": 1})
+        self._primary.update(
+            self._common()
+            | {"SIMDATA": True, "CREATOR": f"photometry {__version__}", "DATA_REL": 1}
+        )
         self._image = fits.Header()
         self._image.update(self._common() | self._electronics() | self._science_pixels())
         self._image.update(simulation.wcs.to_header(relax=True))
@@ -34,7 +37,10 @@ class Writer:
         half = 0.5 * simulation.cadence / DAY
         time, correction = simulation.pointing.time[i], simulation.pointing.timecorr[i]
         moments = {"TSTART": time - half, "TSTOP": time + half}
-        utc = {key: Time(t - correction + 2457000, format="jd", scale="tdb").utc for key, t in moments.items()}
+        utc = {
+            key: Time(t - correction + 2457000, format="jd", scale="tdb").utc
+            for key, t in moments.items()
+        }
         dates = {"DATE-OBS": utc["TSTART"].isot + "Z", "DATE-END": utc["TSTOP"].isot + "Z"}
         self._primary.update(moments | dates | {"FFIINDEX": number})
         quality = int(simulation.pointing.quality[i])
@@ -75,7 +81,10 @@ class Writer:
     def _electronics(self):
         n_frames, exposure = detector.frames(self.simulation.cadence)
         gains = {f"GAIN{output}": gain for output, gain in zip("ABCD", detector.GAINS, strict=True)}
-        noise = {f"READNOI{output}": value for output, value in zip("ABCD", detector.READ_NOISE, strict=True)}
+        noise = {
+            f"READNOI{output}": value
+            for output, value in zip("ABCD", detector.READ_NOISE, strict=True)
+        }
         return {
             "EXPOSURE": exposure / DAY,
             "TIMEREF": "SOLARSYSTEM",
@@ -100,8 +109,19 @@ class Writer:
         first_row, first_column = detector.FIRST_ROW, detector.FIRST_COLUMN
         if self.simulation.collateral:
             last_row, last_column = first_row + size - 1, first_column + size - 1
-            return {"SCIROWS": first_row, "SCIROWE": last_row, "SCCSA": first_column, "SCCED": last_column}
-        physical = {"WCSNAMEP": "PHYSICAL", "CRPIX1P": 1, "CRPIX2P": 1, "CDELT1P": 1.0, "CDELT2P": 1.0}
+            return {
+                "SCIROWS": first_row,
+                "SCIROWE": last_row,
+                "SCCSA": first_column,
+                "SCCED": last_column,
+            }
+        physical = {
+            "WCSNAMEP": "PHYSICAL",
+            "CRPIX1P": 1,
+            "CRPIX2P": 1,
+            "CDELT1P": 1.0,
+            "CDELT2P": 1.0,
+        }
         return physical | {"CRVAL1P": first_column, "CRVAL2P": first_row}
 
     def _shift_wcs(self):

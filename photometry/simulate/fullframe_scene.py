@@ -25,7 +25,8 @@ class Sky:
     level: float = 100.0  # zodiacal light, at the middle of the image
     gradient: tuple = (10.0, -5.0)  # change from the first to the last row, and column
     glow: float = 20.0  # in the corner farthest from the camera's centre
-    scattered: float = 60.0  # largest scattered light, at the end of the series, at the bright side of the image
+    # largest scattered light, at the end of the series, at the bright side of the image
+    scattered: float = 60.0
     scattered_days: float = 1.0  # how long it takes to rise, relative to a series of ten days
 
     def image(self, shape, ccd, phase):
@@ -42,9 +43,18 @@ class Sky:
         (n_rows, n_columns) array, e-/s
         """
         y, x = np.ogrid[-0.5 : 0.5 : shape[0] * 1j, -0.5 : 0.5 : shape[1] * 1j]
-        zodiacal = self.level * (1 + 0.05 * np.sin(2 * np.pi * phase)) + self.gradient[0] * y + self.gradient[1] * x
-        scattered = self.scattered * np.exp(-0.5 * ((1 - phase) / (0.1 * self.scattered_days)) ** 2) * (0.75 + 0.5 * x)
-        from_centre = np.hypot(0.5 - y, (0.5 - x) if ccd in (1, 3) else (0.5 + x))  # in sides of the image
+        # in sides of the image
+        zodiacal = (
+            self.level * (1 + 0.05 * np.sin(2 * np.pi * phase))
+            + self.gradient[0] * y
+            + self.gradient[1] * x
+        )
+        scattered = (
+            self.scattered
+            * np.exp(-0.5 * ((1 - phase) / (0.1 * self.scattered_days)) ** 2)
+            * (0.75 + 0.5 * x)
+        )
+        from_centre = np.hypot(0.5 - y, (0.5 - x) if ccd in (1, 3) else (0.5 + x))
         beyond = np.clip((from_centre - GLOW_BEGINS) / (np.sqrt(2) - GLOW_BEGINS), 0, None)
         return zodiacal + scattered + self.glow * beyond**1.5
 
@@ -69,7 +79,9 @@ def draw_stars(n, wcs, shape, rng, *, bright=6.0, faint=15.0, epoch=2018.6):
     """
     tmag = np.sort(draw_magnitudes(n, bright, faint, rng))
     row, column = (rng.uniform(-0.5, size - 0.5, n) for size in shape)
-    stars = Table({"starid": np.arange(1, n + 1), "tmag": np.round(tmag, 4), "row": row, "column": column})
+    stars = Table(
+        {"starid": np.arange(1, n + 1), "tmag": np.round(tmag, 4), "row": row, "column": column}
+    )
     stars["teff"] = np.round(rng.normal(5500, 800, n).clip(3000, 12000))
     for name in ("pm_ra", "pm_decl"):
         stars[name] = np.round(rng.normal(0, 20, n), 3)
@@ -83,7 +95,12 @@ def draw_faint_stars(n, wcs, shape, rng, *, bright, faint, epoch):
     tmag = np.sort(draw_magnitudes(n, bright, faint, rng))
     row, column = (rng.uniform(-0.5, size - 0.5, n) for size in shape)
     stars = Table(
-        {"starid": FIRST_FAINT_STARID + np.arange(n), "tmag": np.round(tmag, 4), "row": row, "column": column}
+        {
+            "starid": FIRST_FAINT_STARID + np.arange(n),
+            "tmag": np.round(tmag, 4),
+            "row": row,
+            "column": column,
+        }
     )
     stars["pm_ra"], stars["pm_decl"], stars["teff"] = np.zeros(n), np.zeros(n), np.full(n, 5500.0)
     stars["flux"] = electrons(stars["tmag"])
@@ -152,14 +169,17 @@ def relative_flux(stars, time):
     for kind in KINDS[1:]:
         some = np.asarray(stars["kind"] == kind)
         period, t0, duration, amplitude = (
-            np.asarray(stars[name][some], dtype=float) for name in ("period", "t0", "duration", "amplitude")
+            np.asarray(stars[name][some], dtype=float)
+            for name in ("period", "t0", "duration", "amplitude")
         )
         if kind == "pulsation":
             flux[some] = signals.sinusoid(time - t0, period, amplitude)
         else:
             flux[some] = signals.transit(time, period, t0, duration, amplitude)
         if kind == "eclipse":  # the secondary is a third as deep
-            flux[some] += signals.transit(time, period, t0 + period / 2, duration, amplitude / 3) - 1
+            flux[some] += (
+                signals.transit(time, period, t0 + period / 2, duration, amplitude / 3) - 1
+            )
     return flux
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-FULL_WELL = 200_000 / 1.98  # e-/s: electrons that a TESS pixel holds (Instrument Handbook), in one exposure of 1.98 s
+# e-/s: electrons that a TESS pixel holds (Instrument Handbook), in one exposure of 1.98 s
+FULL_WELL = 200_000 / 1.98
 
 
 def bleed(images, full_well=FULL_WELL):

@@ -2,9 +2,7 @@
 
 import numpy as np
 
-INGRESS = (
-    0.15  # share of the duration in ingress, and as much in egress: a planet of a tenth of the star's radius, central
-)
+INGRESS = 0.15  # share of the duration in ingress, and as much in egress: a planet of a tenth of the star's radius, central
 
 
 def transit(time, period, epoch, duration, depth):

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DAY = 86400.0  # s
+from ..constants import DAY
+
 SECTOR_1_START, DAYS_PER_SECTOR = 1325.2939, 27.3  # BTJD; the mean distance of sectors
 FIRST_CADENCENO = 70444  # of 2-minute cadences in sector 1
 
@@ -54,11 +55,15 @@ def simulate_pointing(n_times, cadence, sector, rng, *, jitter=0.01, drift=0.05,
     quality, exposed = _quality(time, cadence, rng)
     motion = _motion(time, quality, rng, jitter, drift)
     phase = (time - time[0]) / DAYS_PER_SECTOR
-    glow = background * (1 + 0.1 * np.sin(2 * np.pi * phase) + 3 * ((quality & SCATTERED_LIGHT) > 0))
+    glow = background * (
+        1 + 0.1 * np.sin(2 * np.pi * phase) + 3 * ((quality & SCATTERED_LIGHT) > 0)
+    )
     return Pointing(
         time=np.where(exposed, time, np.nan),
         timecorr=8.98e-4 + 1.2e-5 * phase,
-        cadenceno=FIRST_CADENCENO + round((start_time(sector) - SECTOR_1_START) * DAY / cadence) + index,
+        cadenceno=FIRST_CADENCENO
+        + round((start_time(sector) - SECTOR_1_START) * DAY / cadence)
+        + index,
         quality=quality,
         motion=motion,
         background=glow,
@@ -91,7 +96,9 @@ def _motion(time, quality, rng, jitter, drift):
     from scipy.signal import lfilter
 
     memory = 0.7
-    motion = lfilter([jitter * np.sqrt(1 - memory**2)], [1, -memory], rng.standard_normal((time.size, 2)), axis=0)
+    motion = lfilter(
+        [jitter * np.sqrt(1 - memory**2)], [1, -memory], rng.standard_normal((time.size, 2)), axis=0
+    )
     motion += np.outer((time - time[0]) / DAYS_PER_SECTOR - 0.5, [drift, -drift / 2])
     jumps = (quality & (REACTION_WHEEL | COARSE_POINT)) > 0
     motion[jumps] += 0.3 * rng.standard_normal((jumps.sum(), 2))

@@ -82,8 +82,16 @@ def _primary_header(target, stamp, n_times):
             ("DATE", f"{_utc(stop):%Y-%m-%d}", "file creation date."),
             ("TSTART", start, "observation start time in BTJD"),
             ("TSTOP", stop, "observation stop time in BTJD"),
-            ("DATE-OBS", f"{_utc(start).isoformat(timespec='milliseconds')}Z", "TSTART as UTC calendar date"),
-            ("DATE-END", f"{_utc(stop).isoformat(timespec='milliseconds')}Z", "TSTOP as UTC calendar date"),
+            (
+                "DATE-OBS",
+                f"{_utc(start).isoformat(timespec='milliseconds')}Z",
+                "TSTART as UTC calendar date",
+            ),
+            (
+                "DATE-END",
+                f"{_utc(stop).isoformat(timespec='milliseconds')}Z",
+                "TSTOP as UTC calendar date",
+            ),
             (
                 "CREATOR",
                 "photometry TargetPixelSimulation",
@@ -101,7 +109,11 @@ def _primary_header(target, stamp, n_times):
             *_position(target["ra"], target["decl"]),
             ("PMRA", target["pm_ra"], "[mas/yr] RA proper motion"),
             ("PMDEC", target["pm_decl"], "[mas/yr] Dec proper motion"),
-            ("PMTOTAL", float(np.hypot(target["pm_ra"], target["pm_decl"])), "[mas/yr] total proper motion"),
+            (
+                "PMTOTAL",
+                float(np.hypot(target["pm_ra"], target["pm_decl"])),
+                "[mas/yr] total proper motion",
+            ),
             ("TESSMAG", target["tmag"], "[mag] TESS magnitude"),
             ("TEFF", target["teff"], "[K] Effective temperature"),
             ("LOGG", target["logg"], "[cm/s2] log10 surface gravity"),
@@ -123,7 +135,12 @@ def _table_header(target, stamp, n_times):
     for name in ("RAW_CNTS", "FLUX", "FLUX_ERR", "FLUX_BKG", "FLUX_BKG_ERR"):
         header.extend(_column_wcs(columns.names.index(name) + 1, stamp))
     ra, decl = stamp["wcs"].wcs.crval
-    shown = [*_instrument(target), *_position(ra, decl), *_times(stamp, n_times), *_electronics(stamp)]
+    shown = [
+        *_instrument(target),
+        *_position(ra, decl),
+        *_times(stamp, n_times),
+        *_electronics(stamp),
+    ]
     header.extend(_extension_header("PIXELS", shown))
     return header
 
@@ -210,10 +227,17 @@ def _aperture_header(target, stamp):
         ("CRPIX2P", 1, "reference CCD row"),
         ("CRVAL2P", stamp["row"], "value at reference CCD row"),
         ("CDELT2P", 1.0, "physical WCS axis 2 step"),
-        ("NPIXSAP", int(np.sum((stamp["aperture"] & 2) > 0)), "Number of pixels in optimal aperture"),
+        (
+            "NPIXSAP",
+            int(np.sum((stamp["aperture"] & 2) > 0)),
+            "Number of pixels in optimal aperture",
+        ),
         ("NPIXMISS", 0, "Number of op. aperture pixels not collected"),
     ]
-    hdu = fits.ImageHDU(np.zeros(stamp["aperture"].shape, dtype=np.int32), header=_extension_header("APERTURE", shown))
+    hdu = fits.ImageHDU(
+        np.zeros(stamp["aperture"].shape, dtype=np.int32),
+        header=_extension_header("APERTURE", shown),
+    )
     return hdu.header
 
 
@@ -263,14 +287,26 @@ def _times(stamp, n_times):
         ("LIVETIME", (stop - start) * live, "[d] TELAPSE multiplied by DEADC"),
         ("TSTART", start, "observation start time in BTJD"),
         ("TSTOP", stop, "observation stop time in BTJD"),
-        ("DATE-OBS", f"{_utc(start).isoformat(timespec='milliseconds')}Z", "TSTART as UTC calendar date"),
-        ("DATE-END", f"{_utc(stop).isoformat(timespec='milliseconds')}Z", "TSTOP as UTC calendar date"),
+        (
+            "DATE-OBS",
+            f"{_utc(start).isoformat(timespec='milliseconds')}Z",
+            "TSTART as UTC calendar date",
+        ),
+        (
+            "DATE-END",
+            f"{_utc(stop).isoformat(timespec='milliseconds')}Z",
+            "TSTOP as UTC calendar date",
+        ),
         ("DEADC", live, "deadtime correction"),
         ("TIMEPIXR", 0.5, "bin time beginning=0 middle=0.5 end=1"),
         ("TIERRELA", 1.16e-5, "[d] relative time error"),
         ("INT_TIME", detector.INT_TIME, "[s] photon accumulation time per frame"),
         ("READTIME", detector.READ_TIME, "[s] readout time per frame"),
-        ("FRAMETIM", detector.INT_TIME + detector.READ_TIME, "[s] frame time (INT_TIME + READTIME)"),
+        (
+            "FRAMETIM",
+            detector.INT_TIME + detector.READ_TIME,
+            "[s] frame time (INT_TIME + READTIME)",
+        ),
         ("NUM_FRM", number, "number of frames per time stamp"),
         ("TIMEDEL", stamp["cadence"] / DAY, "[d] time resolution of data"),
         ("BACKAPP", True, "background is subtracted"),
@@ -302,7 +338,12 @@ def _linear_wcs(wcs):
     """Reference pixel and position, scale (deg), and the rotation that is left when the scale is taken out."""
     matrix = wcs.pixel_scale_matrix
     scale = float(np.sqrt(np.abs(np.linalg.det(matrix))))
-    return wcs.wcs.crpix.tolist(), wcs.wcs.crval.tolist(), scale, matrix / np.array([[-scale], [scale]])
+    return (
+        wcs.wcs.crpix.tolist(),
+        wcs.wcs.crval.tolist(),
+        scale,
+        matrix / np.array([[-scale], [scale]]),
+    )
 
 
 def _time_span(stamp, n_times):

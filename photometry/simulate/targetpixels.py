@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from ..atomic import atomic_write
 from ..errors import SettingsError, WrongUseError
+from ..files import atomic_write
 from ..pixels.prf import GaussianPRF
 from . import detector, field, signals, spacecraft
 from .saturation import FULL_WELL, bleed
@@ -42,9 +42,7 @@ class TargetPixelSettings:
     tmag_min: float = 7.5
     tmag_max: float = 12.5
     isolated: float = 0.5  # share of the targets without any other star in the stamp
-    neighbours: float = (
-        3.0  # faint stars in the stamp of each of the other targets, on average, besides a brighter companion
-    )
+    neighbours: float = 3.0  # faint stars in the stamp of each of the other targets, on average, besides a brighter companion
     transits: float = 0.3  # share of the targets
     variables: float = 0.2  # share of the targets
     saturated: int = 0  # number of targets of magnitude 4 to 5
@@ -99,14 +97,23 @@ def simulate_target_pixel_files(folder, settings=None, *, prf=None, overwrite=Fa
     wcs = detector.ccd_wcs(settings.ccd, settings.ra, settings.decl)
     targets = field.draw_targets(settings, wcs, rng)
     neighbours = field.draw_neighbours(targets, settings, wcs, rng)
-    span, start = settings.times * settings.cadence / spacecraft.DAY, spacecraft.start_time(settings.sector)
+    span, start = (
+        settings.times * settings.cadence / spacecraft.DAY,
+        spacecraft.start_time(settings.sector),
+    )
     targets = field.draw_signals(targets, span, start, settings, rng)
     pointing = spacecraft.simulate_pointing(
-        settings.times, settings.cadence, settings.sector, rng, jitter=settings.jitter, background=settings.background
+        settings.times,
+        settings.cadence,
+        settings.sector,
+        rng,
+        jitter=settings.jitter,
+        background=settings.background,
     )
     stars = _Stars(targets, neighbours)
     rows = [
-        _write_target(folder, k, targets[k], stars, wcs, pointing, settings, prf) for k in progress(range(len(targets)))
+        _write_target(folder, k, targets[k], stars, wcs, pointing, settings, prf)
+        for k in progress(range(len(targets)))
     ]
     truth = _truth(targets, rows, settings)
     _write_table(truth, folder / "truth.ecsv")
@@ -134,7 +141,11 @@ class _Stars:
         """The table that an astronomer would have: no detector positions, no signals."""
         catalog = self.table["starid", "ra_J2000", "decl_J2000", "pm_ra", "pm_decl", "tmag", "teff"]
         catalog.sort(["tmag", "starid"])
-        catalog.meta = {"camera_centre_ra": settings.ra, "camera_centre_dec": settings.decl, "simulated": True}
+        catalog.meta = {
+            "camera_centre_ra": settings.ra,
+            "camera_centre_dec": settings.decl,
+            "simulated": True,
+        }
         return catalog
 
 
@@ -155,23 +166,31 @@ class _Scene:
         flux = np.broadcast_to(self.flux, (*motion.shape[:-1], self.flux.size)).copy()
         flux[..., 0] *= signal
         row, column = self.row + motion[..., :1], self.column + motion[..., 1:]
-        return prf.render(flux[..., stars], row[..., stars], column[..., stars], self.rows, self.columns)
+        return prf.render(
+            flux[..., stars], row[..., stars], column[..., stars], self.rows, self.columns
+        )
 
 
 def _scene(target, stars, wcs, settings):
     """The stamp of a target and the stars that shine on it, placed by the stamp's own WCS."""
     shape = _stamp_shape(target["tmag"], settings.stamp)
-    corner = [round(float(target[axis])) - size // 2 for axis, size in zip(("row", "column"), shape, strict=True)]
+    corner = [
+        round(float(target[axis])) - size // 2
+        for axis, size in zip(("row", "column"), shape, strict=True)
+    ]
     rows, columns = (start + np.arange(size) for start, size in zip(corner, shape, strict=True))
     stamp_wcs = detector.local_wcs(wcs, target["column"], target["row"], (columns[0], rows[0]))
     near = stars.table[stars.near(target["row"], target["column"], max(shape) / 2 + 8)]
     column, row = stamp_wcs.wcs_world2pix(near["ra"], near["decl"], 0)
-    return _Scene(rows, columns, stamp_wcs, row + rows[0], column + columns[0], field.flux_of(near["tmag"]))
+    return _Scene(
+        rows, columns, stamp_wcs, row + rows[0], column + columns[0], field.flux_of(near["tmag"])
+    )
 
 
 def _stamp_shape(tmag, size):
     """Rows and columns of a stamp: taller for stars that bleed along the columns, with room to spare."""
-    filled = 0.7 * field.flux_of(tmag) / FULL_WELL  # pixels that the light in the star's two main columns fills
+    # pixels that the light in the star's two main columns fills
+    filled = 0.7 * field.flux_of(tmag) / FULL_WELL
     return size + 2 * int(np.ceil(filled)) * (filled > 1), size
 
 
@@ -181,9 +200,19 @@ def _write_target(folder, number, target, stars, wcs, pointing, settings, prf):
     aperture, measures = _optimal_aperture(scene, prf, settings)
     name = file_name(target["starid"], settings.sector, settings.cadence)
     star = {key: target[key].item() for key in ("starid", "pm_ra", "pm_decl", "tmag", "teff")}
-    star |= {"ra": target["ra_J2000"].item(), "decl": target["decl_J2000"].item(), "logg": SUN_GRAVITY, "radius": 1.0}
+    star |= {
+        "ra": target["ra_J2000"].item(),
+        "decl": target["decl_J2000"].item(),
+        "logg": SUN_GRAVITY,
+        "radius": 1.0,
+    }
     stamp = {key: getattr(settings, key) for key in ("sector", "camera", "ccd", "cadence")}
-    stamp |= {"wcs": scene.wcs, "column": int(scene.columns[0]), "row": int(scene.rows[0]), "aperture": aperture}
+    stamp |= {
+        "wcs": scene.wcs,
+        "column": int(scene.columns[0]),
+        "row": int(scene.rows[0]),
+        "aperture": aperture,
+    }
     stamp |= {"crowding": measures["crowding"], "captured": measures["aperture_fraction"]}
     pieces = _pieces(scene, target, pointing, prf, settings, number)
     with atomic_write(folder / name, durable=False) as part:
@@ -202,7 +231,16 @@ def _pieces(scene, target, pointing, prf, settings, number):
     step = max(1, PIECE // n_pixels)
     signal = _signal(target, pointing)
     for start in range(0, len(pointing), step):
-        yield _piece(scene, signal, pointing, slice(start, start + step), prf, settings, wrong_background, for_pixels)
+        yield _piece(
+            scene,
+            signal,
+            pointing,
+            slice(start, start + step),
+            prf,
+            settings,
+            wrong_background,
+            for_pixels,
+        )
 
 
 def _piece(scene, signal, pointing, part, prf, settings, wrong_background, rng):
@@ -214,7 +252,9 @@ def _piece(scene, signal, pointing, part, prf, settings, wrong_background, rng):
     table["TIME"], table["TIMECORR"] = pointing.time[part], pointing.timecorr[part]
     table["CADENCENO"], table["QUALITY"] = pointing.cadenceno[part], pointing.quality[part]
     _, exposure = detector.frames(settings.cadence)
-    table["RAW_CNTS"] = measured * (exposure / np.array(detector.GAINS)[detector.output_of(scene.columns)])
+    table["RAW_CNTS"] = measured * (
+        exposure / np.array(detector.GAINS)[detector.output_of(scene.columns)]
+    )
     table["FLUX"] = measured - background - wrong_background[part]
     table["FLUX_ERR"] = error
     table["FLUX_BKG"] = background + wrong_background[part]
@@ -266,7 +306,11 @@ def _optimal_aperture(scene, prf, settings):
 
 def _inside(scene):
     in_rows = (scene.row >= scene.rows[0] - 0.5) & (scene.row <= scene.rows[-1] + 0.5)
-    return in_rows & (scene.column >= scene.columns[0] - 0.5) & (scene.column <= scene.columns[-1] + 0.5)
+    return (
+        in_rows
+        & (scene.column >= scene.columns[0] - 0.5)
+        & (scene.column <= scene.columns[-1] + 0.5)
+    )
 
 
 def _truth(targets, rows, settings):
@@ -292,7 +336,9 @@ def _make_room(folder, settings, overwrite):
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "truth.ecsv").exists():
         if (folder / "catalog.ecsv").exists():
-            raise WrongUseError(f"{folder}: holds a catalog.ecsv that is not simulated; choose another folder")
+            raise WrongUseError(
+                f"{folder}: holds a catalog.ecsv that is not simulated; choose another folder"
+            )
         return
     earlier = Table.read(folder / "truth.ecsv", format="ascii.ecsv")
     if earlier.meta.get("settings") == asdict(settings):

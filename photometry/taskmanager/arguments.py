@@ -30,4 +30,6 @@ def _priority(taskid):
     try:
         return operator.index(taskid)
     except TypeError:
-        raise ArgumentError(f"taskid={taskid!r}: expected a whole number, the priority of a task") from None
+        raise ArgumentError(
+            f"taskid={taskid!r}: expected a whole number, the priority of a task"
+        ) from None

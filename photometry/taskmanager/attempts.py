@@ -36,7 +36,9 @@ class Deaths:
         """Something unknown has changed: count again. Few tasks die, and they have an index."""
         cursor = self._conn.cursor()
         cursor.row_factory = None
-        rows = cursor.execute("SELECT priority, COUNT(*) FROM attempts WHERE died = 1 GROUP BY priority")
+        rows = cursor.execute(
+            "SELECT priority, COUNT(*) FROM attempts WHERE died = 1 GROUP BY priority"
+        )
         self._counts = Counter(dict(rows.fetchall()))
 
 
@@ -51,5 +53,13 @@ def set_aside_changes(priority, n_deaths, why, seconds=None):
     times = "once" if n_deaths == 1 else f"{n_deaths} times"
     message = f"took its worker down {times}; left alone until `photometry reset` ({why})"
     diagnostics = dict.fromkeys(schema.DIAGNOSTICS_COLUMNS)
-    diagnostics |= {"priority": priority, "method_used": "none", "elaptime": seconds or 0.0, "errors": message}
-    return [("status", [(int(STATUS.ERROR), priority)]), ("diagnostics", [tuple(diagnostics.values())])]
+    diagnostics |= {
+        "priority": priority,
+        "method_used": "none",
+        "elaptime": seconds or 0.0,
+        "errors": message,
+    }
+    return [
+        ("status", [(int(STATUS.ERROR), priority)]),
+        ("diagnostics", [tuple(diagnostics.values())]),
+    ]

@@ -67,4 +67,6 @@ def apply(cursor, changes):
 def _set_statuses(cursor, rows):
     """As the statement "status" for each row, but those with the same status in one go, which takes half the time."""
     for status, group in groupby(rows, itemgetter(0)):
-        cursor.execute(_SAME_STATUS, (status, _to_json([priority for _, priority in group]).decode()))
+        cursor.execute(
+            _SAME_STATUS, (status, _to_json([priority for _, priority in group]).decode())
+        )

@@ -45,7 +45,9 @@ def check_header(path):
     if not header:
         raise TodoFileError(f"{path}: empty; expected a TODO-file (SQLite) with the table todolist")
     if header != _MAGIC:
-        raise TodoFileError(f"{path}: not a SQLite file; expected a TODO-file with the table todolist")
+        raise TodoFileError(
+            f"{path}: not a SQLite file; expected a TODO-file with the table todolist"
+        )
 
 
 def check_todo_file(path):
@@ -98,14 +100,17 @@ def _check_size(path):
         header = file.read(_HEADER_SIZE)
     size = path.stat().st_size
     if len(header) < _HEADER_SIZE or size < _expected_size(header):
-        raise TodoFileError(f"{path}: truncated, {size} bytes of {_expected_size(header) or 'more'}; take another copy")
+        raise TodoFileError(
+            f"{path}: truncated, {size} bytes of {_expected_size(header) or 'more'}; take another copy"
+        )
 
 
 def _expected_size(header):
     """Bytes that the header promises; 0 where an old program did not say."""
     page_size = int.from_bytes(header[16:18], "big")
     page_size = 65536 if page_size == 1 else page_size
-    is_known = header[24:28] == header[92:96]  # else the page count was not updated with the last change
+    # else the page count was not updated with the last change
+    is_known = header[24:28] == header[92:96]
     return page_size * int.from_bytes(header[28:32], "big") if is_known else 0
 
 
@@ -115,7 +120,9 @@ def _check_tables(conn, path):
         raise TodoFileError(f"{path}: has no table todolist; is it a TODO-file?")
     for name in _NEEDED:
         if name not in columns:
-            raise TodoFileError(f"{path}: table todolist has no column {name!r}; the file must be made anew")
+            raise TodoFileError(
+                f"{path}: table todolist has no column {name!r}; the file must be made anew"
+            )
     if conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'todo_settings'").fetchone():
         row = conn.execute("SELECT value FROM todo_settings WHERE key = 'format'").fetchone()
         if row and int(row[0]) > schema.FORMAT:

@@ -16,7 +16,13 @@ _WHY_DEAD = "was running when its process died"
 
 def everything_to_do():
     """Changes that discard all results. The history of attempts and runs stays."""
-    names = ("all to do", "all diagnostics gone", "all skips gone", "all deaths forgiven", "all overrides gone")
+    names = (
+        "all to do",
+        "all diagnostics gone",
+        "all skips gone",
+        "all deaths forgiven",
+        "all overrides gone",
+    )
     return [(name, ONCE) for name in names]
 
 
@@ -47,7 +53,9 @@ def cleanup_conditions(constraints):
             constraints = build_constraints(**constraints, return_list=True)
         except TypeError as error:
             raise ArgumentError(f"cleanup_constraints={constraints!r}: {error}") from None
-    if not isinstance(constraints, list) or not all(isinstance(condition, str) for condition in constraints):
+    if not isinstance(constraints, list) or not all(
+        isinstance(condition, str) for condition in constraints
+    ):
         raise ArgumentError(
             f"cleanup_constraints={constraints!r}: expected a dict of constraints or a list of SQL conditions"
         )
@@ -125,9 +133,13 @@ def cleanup(cursor, conditions, deaths, *, max_attempts, suspects, run):
     changes : list, as in `changes.apply`
     """
     sql = f"SELECT priority, status FROM todolist WHERE status IN {_UNFINISHED}{conditions}"
-    left_alone = f"status = {STATUS.ERROR:d} AND priority IN ({SET_ASIDE.format(max_attempts=max_attempts)})"
+    left_alone = (
+        f"status = {STATUS.ERROR:d} AND priority IN ({SET_ASIDE.format(max_attempts=max_attempts)})"
+    )
     rows = cursor.execute(f"{sql} AND NOT ({left_alone})").fetchall()
-    dead = [priority for priority, status in rows if status == STATUS.STARTED and priority in suspects]
+    dead = [
+        priority for priority, status in rows if status == STATUS.STARTED and priority in suspects
+    ]
     set_aside = [priority for priority in dead if deaths[priority] + 1 >= max_attempts]
     again = sorted({priority for priority, _ in rows} - set(set_aside))
     changes = [("attempt", [death(priority, time.time(), _WHY_DEAD, run=run) for priority in dead])]

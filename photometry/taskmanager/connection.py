@@ -20,7 +20,9 @@ class Connection(sqlite3.Connection):
         self._cursors.add(cursor)
         return cursor
 
-    def execute(self, *args):  # the method of sqlite3.Connection does not pass through `cursor`; nor does the next
+    def execute(
+        self, *args
+    ):  # the method of sqlite3.Connection does not pass through `cursor`; nor does the next
         return self.cursor().execute(*args)
 
     def executemany(self, *args):

@@ -62,7 +62,9 @@ def build_constraints(
     datasources = [] if datasource is None else [datasource]
     if isinstance(cadence, str) and cadence.strip().lower() == "ffi":
         cadence, datasources = None, ["ffi", *datasources]
-    values = dict(zip(_COLUMNS, (priority, starid, sector, cadence, camera, ccd, cbv_area), strict=True))
+    values = dict(
+        zip(_COLUMNS, (priority, starid, sector, cadence, camera, ccd, cbv_area), strict=True)
+    )
     conditions = [_any_of(name, value) for name, value in values.items() if value is not None]
     conditions += dict.fromkeys(map(_datasource, datasources))  # each once
     if tmag_min is not None:
@@ -86,7 +88,9 @@ class LastConstraints:
         if not self._is_last(constraints):
             self._sql = build_constraints(**constraints)
             self._constraints = constraints
-            self._lengths = [(value, len(value)) for value in constraints.values() if hasattr(value, "__len__")]
+            self._lengths = [
+                (value, len(value)) for value in constraints.values() if hasattr(value, "__len__")
+            ]
         return self._sql
 
     def _is_last(self, constraints):
@@ -100,10 +104,14 @@ class LastConstraints:
 
 
 def _any_of(name, value):
-    several = (not isinstance(value, (str, bytes)) and np.ndim(value) != 0) or isinstance(value, (set, frozenset))
+    several = (not isinstance(value, (str, bytes)) and np.ndim(value) != 0) or isinstance(
+        value, (set, frozenset)
+    )
     integers = sorted({_int(name, one) for one in (value if several else [value])})
     if not integers:
-        raise ArgumentError(f"{name}={value!r}: no value at all; leave {name} out to select everything")
+        raise ArgumentError(
+            f"{name}={value!r}: no value at all; leave {name} out to select everything"
+        )
     if len(integers) == 1:
         return f"todolist.{name} = {integers[0]}"
     return f"todolist.{name} IN ({', '.join(map(str, integers))})"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic import atomic_write
 from ..errors import TodoFileError
+from ..files import atomic_write
 from . import schema
 
 _REQUIRED = ("starid", "sector", "camera", "ccd", "cadence", "tmag")
@@ -39,7 +39,10 @@ def create_todo(path, rows):
     """
     path = Path(path)
     names, chunks = _chunks(rows, path)
-    with atomic_write(path) as part, contextlib.closing(sqlite3.connect(part, isolation_level=None)) as conn:
+    with (
+        atomic_write(path) as part,
+        contextlib.closing(sqlite3.connect(part, isolation_level=None)) as conn,
+    ):
         return _write(conn, names, chunks, path)
 
 
@@ -48,7 +51,8 @@ def create_tables(conn):
     for sql in (schema.TODOLIST, *schema.PROGRESS_TABLES, *schema.OUR_TABLES):
         conn.execute(sql)
     conn.execute(
-        "INSERT OR IGNORE INTO todo_settings (key, value) VALUES ('id', ?), ('generation', '1')", [uuid.uuid4().hex]
+        "INSERT OR IGNORE INTO todo_settings (key, value) VALUES ('id', ?), ('generation', '1')",
+        [uuid.uuid4().hex],
     )
 
 
@@ -104,10 +108,14 @@ def _check_names(names, path):
     names = tuple(names)
     for name in names:
         if name not in schema.TODOLIST_COLUMNS:
-            raise TodoFileError(f"{path}: unknown column {name!r}; expected {', '.join(schema.TODOLIST_COLUMNS)}")
+            raise TodoFileError(
+                f"{path}: unknown column {name!r}; expected {', '.join(schema.TODOLIST_COLUMNS)}"
+            )
     for name in _REQUIRED:
         if name not in names:
-            raise TodoFileError(f"{path}: column {name!r} is missing; required are {', '.join(_REQUIRED)}")
+            raise TodoFileError(
+                f"{path}: column {name!r} is missing; required are {', '.join(_REQUIRED)}"
+            )
     return names
 
 
@@ -135,7 +143,10 @@ def _column(values, name):
     elif values.dtype.kind == "O":
         listed = [_scalar(v, name) for v in listed]
     if np.ma.is_masked(values):
-        listed = [_empty(name) if masked else v for v, masked in zip(listed, np.ma.getmaskarray(values), strict=True)]
+        listed = [
+            _empty(name) if masked else v
+            for v, masked in zip(listed, np.ma.getmaskarray(values), strict=True)
+        ]
     return listed
 
 
@@ -144,7 +155,9 @@ def _dict_chunks(rows, names, path):
         try:
             yield [tuple(_scalar(row[name], name) for name in names) for row in chunk]
         except KeyError as error:
-            raise TodoFileError(f"{path}: a row lacks {error}; every row must have {', '.join(names)}") from None
+            raise TodoFileError(
+                f"{path}: a row lacks {error}; every row must have {', '.join(names)}"
+            ) from None
 
 
 def _scalar(value, name):

@@ -13,7 +13,17 @@ from itertools import islice
 
 from .schema import TODO_INDEX_NAME
 
-TASK_KEYS = ("priority", "starid", "method", "sector", "camera", "ccd", "cadence", "datasource", "tmag")
+TASK_KEYS = (
+    "priority",
+    "starid",
+    "method",
+    "sector",
+    "camera",
+    "ccd",
+    "cadence",
+    "datasource",
+    "tmag",
+)
 _COLUMNS = f"SELECT {', '.join('todolist.' + key for key in TASK_KEYS)}"
 _SELECT = f"{_COLUMNS} FROM todolist"
 
@@ -94,7 +104,9 @@ class Queue:
     """The tasks that match one set of conditions, in the order of priority."""
 
     def __init__(self, conditions):
-        self.ahead = OrderedDict()  # priority -> row, ascending: all that is to do up to self._looked
+        self.ahead = (
+            OrderedDict()
+        )  # priority -> row, ascending: all that is to do up to self._looked
         self._looked = _BEFORE_ALL
         self._at_end = False
         self._conditions = conditions
@@ -116,7 +128,11 @@ class Queue:
     def next_but(self, cursor, n, last):
         """As `next`, but with the tasks in ``last`` after all others. Each call walks past those; they are few."""
         while True:
-            found = list(islice((_task(row) for priority, row in self.ahead.items() if priority not in last), n))
+            found = list(
+                islice(
+                    (_task(row) for priority, row in self.ahead.items() if priority not in last), n
+                )
+            )
             if len(found) == n or self._at_end:
                 return found or self.next(cursor, n)
             self._look(cursor, n)
@@ -180,7 +196,9 @@ def _is_listed(conditions):
 
 
 def _from(conditions):
-    return "FROM todolist" if _is_listed(conditions) else f"FROM todolist INDEXED BY {TODO_INDEX_NAME}"
+    return (
+        "FROM todolist" if _is_listed(conditions) else f"FROM todolist INDEXED BY {TODO_INDEX_NAME}"
+    )
 
 
 def _task(row):

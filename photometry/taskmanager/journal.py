@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ..errors import PhotometryError, TryAgainError
-from .syncer import sync
+from ..files import sync
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,9 @@ class Journal:
         self._crc = self._size = 0
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         try:
-            self._append({"journal": 1, "id": todo_id, "generation": generation, "follows": follows})
+            self._append(
+                {"journal": 1, "id": todo_id, "generation": generation, "follows": follows}
+            )
         except BaseException:
             self.close()
             self.path.unlink(missing_ok=True)
@@ -93,7 +95,11 @@ class Journal:
     def next(self):
         """Close this one and begin the journal of the next generation."""
         after = Journal(
-            self.todo_file, self.todo_id, self.generation + 1, follows=self._crc, durability=self.durability
+            self.todo_file,
+            self.todo_id,
+            self.generation + 1,
+            follows=self._crc,
+            durability=self.durability,
         )
         if self.durability != "process":
             self.sync()
@@ -168,8 +174,12 @@ def check_segments(todo_file, todo_id, generation, before=None):
             continue
         expected = generation + len(segments)
         if number != expected:
-            raise JournalError(f"{path.name} belongs to another version of the file, number {expected} is missing")
-        segments.append(_check_segment(path, todo_id, number, segments[-1].crc if segments else None))
+            raise JournalError(
+                f"{path.name} belongs to another version of the file, number {expected} is missing"
+            )
+        segments.append(
+            _check_segment(path, todo_id, number, segments[-1].crc if segments else None)
+        )
     return segments
 
 
@@ -187,7 +197,9 @@ def set_aside(todo_file, why):
     for path in find_segments(todo_file).values():
         aside = path.with_name(f"{path.name}.set-aside-{stamp}")
         path.rename(aside)
-        log.error("%s: its journal cannot be replayed (%s); set aside as %s", todo_file, why, aside.name)
+        log.error(
+            "%s: its journal cannot be replayed (%s); set aside as %s", todo_file, why, aside.name
+        )
 
 
 def _check_segment(path, todo_id, generation, follows):
@@ -195,7 +207,11 @@ def _check_segment(path, todo_id, generation, follows):
     crc, header = next(lines, (0, None))
     if header is None:  # killed before its first line was whole: nothing was acknowledged
         return Segment(path, generation, 0, 0)
-    if not isinstance(header, dict) or header.get("id") != todo_id or header.get("generation") != generation:
+    if (
+        not isinstance(header, dict)
+        or header.get("id") != todo_id
+        or header.get("generation") != generation
+    ):
         raise JournalError(f"{path.name} belongs to another file")
     if follows is not None and header.get("follows") != follows:
         raise JournalError(f"{path.name} does not follow the one before it, which has lost its end")
@@ -232,5 +248,9 @@ def _read_line(line, crc):
 
 def _disk_error(path, error):
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return TryAgainError(f"{path}: the disk is full; make room and run again, everything saved so far is kept")
-    return TryAgainError(f"{path}: cannot be written ({error.strerror}); everything saved so far is kept")
+        return TryAgainError(
+            f"{path}: the disk is full; make room and run again, everything saved so far is kept"
+        )
+    return TryAgainError(
+        f"{path}: cannot be written ({error.strerror}); everything saved so far is kept"
+    )

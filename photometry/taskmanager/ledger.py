@@ -38,7 +38,11 @@ class Ledger:
 
     def __init__(self, store):
         self.store = store
-        self.handout, self.tally, self.deaths = Handout(store.conn), Tally(store.conn), Deaths(store.conn)
+        self.handout, self.tally, self.deaths = (
+            Handout(store.conn),
+            Tally(store.conn),
+            Deaths(store.conn),
+        )
         self.running, self.unjudged = set(), set()
         self.overtaken = set()
         self.has_overrides = False
@@ -71,7 +75,9 @@ class Ledger:
             return _STARTED
         if self.handout.knows(priority):
             return None
-        row = self.store.cursor.execute("SELECT status FROM todolist WHERE priority = ?", (priority,)).fetchone()
+        row = self.store.cursor.execute(
+            "SELECT status FROM todolist WHERE priority = ?", (priority,)
+        ).fetchone()
         if row is None:
             raise ArgumentError(f"priority={priority!r}: {self.store.path} has no such task")
         return row[0]

@@ -53,7 +53,9 @@ class Lock:
         owner = _read(self.path)
         if owner is None or owner.get("token") != self._token:
             by = f"taken over by {_describe(owner)}" if owner else "removed"
-            raise TodoFileError(f"{self.todo_file}: its lock was {by}; this run may not write to it any more")
+            raise TodoFileError(
+                f"{self.todo_file}: its lock was {by}; this run may not write to it any more"
+            )
 
     def release(self):
         """Give the file free. Does nothing to the lock of somebody else."""
@@ -65,11 +67,15 @@ class Lock:
         """Make the lock file, with its content in it from the first moment; False if there is one already."""
         part = self.path.with_name(f".{self.path.name}-{self._token}")
         try:
-            part.write_text(json.dumps(_ourselves() | {"token": self._token}, indent=1) + "\n", encoding="utf-8")
+            part.write_text(
+                json.dumps(_ourselves() | {"token": self._token}, indent=1) + "\n", encoding="utf-8"
+            )
             return self._link(part)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise TryAgainError(f"{self.path}: the disk is full; make room and run again") from error
+                raise TryAgainError(
+                    f"{self.path}: the disk is full; make room and run again"
+                ) from error
             raise TodoFileError(f"{self.path}: cannot be written ({error.strerror})") from error
         finally:
             part.unlink(missing_ok=True)
@@ -171,14 +177,18 @@ def _is_dead(owner):
         return True
     try:
         process = psutil.Process(owner["pid"])
-        if process.status() == psutil.STATUS_ZOMBIE:  # dead, but nobody has asked for its exit code yet
+        if (
+            process.status() == psutil.STATUS_ZOMBIE
+        ):  # dead, but nobody has asked for its exit code yet
             return True
         started = process.create_time()
     except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
         return True
     except psutil.AccessDenied:
         return False
-    return abs(started - owner.get("process_start", started)) > 1.0  # s; the number belongs to another process by now
+    return (
+        abs(started - owner.get("process_start", started)) > 1.0
+    )  # s; the number belongs to another process by now
 
 
 def _describe(owner):
@@ -200,4 +210,6 @@ def owner_of(todo_file):
     if owner is None:
         return None
     here = owner.get("host") == socket.gethostname()
-    return Owner(_describe(owner), "elsewhere" if not here else "dead" if _is_dead(owner) else "alive")
+    return Owner(
+        _describe(owner), "elsewhere" if not here else "dead" if _is_dead(owner) else "alive"
+    )

@@ -97,10 +97,14 @@ class TaskManager:
         self.conn, self._pid = None, os.getpid()
         conditions = cleanup_conditions(cleanup_constraints)
         self.summary_interval = whole_number("summary_interval", summary_interval)
-        self.backup_interval = None if backup_interval is None else whole_number("backup_interval", backup_interval)
+        self.backup_interval = (
+            None if backup_interval is None else whole_number("backup_interval", backup_interval)
+        )
         self.max_attempts = whole_number("max_attempts", max_attempts)
         if durability not in DURABILITIES:
-            raise ArgumentError(f"durability={durability!r}: expected one of {', '.join(DURABILITIES)}")
+            raise ArgumentError(
+                f"durability={durability!r}: expected one of {', '.join(DURABILITIES)}"
+            )
         self.logger = logging.getLogger(__name__)
         self.todo_file, self.summary_file = find_todo_file(todo_file), summary_path(summary)
         self.run_info = {}
@@ -147,7 +151,9 @@ class TaskManager:
         """
         self._ledger.notice()
         return self._ledger.handout.next(
-            n, self._constraints.sql(constraints), self._ledger.deaths.suspects if suspects_last else ()
+            n,
+            self._constraints.sql(constraints),
+            self._ledger.deaths.suspects if suspects_last else (),
         )
 
     def get_random_task(self, **constraints):
@@ -198,7 +204,9 @@ class TaskManager:
     def release_tasks(self, taskids, why):
         """Take tasks back that were STARTED but not done, through no fault of theirs. No attempt is used up."""
         self._ledger.notice()
-        released = [taskid for taskid in priorities(taskids) if self._ledger.status(taskid) == _STARTED]
+        released = [
+            taskid for taskid in priorities(taskids) if self._ledger.status(taskid) == _STARTED
+        ]
         if released:
             self.logger.info("%d tasks are to do again: %s", len(released), why)
             self._ledger.write([("status", [(None, taskid) for taskid in released])])
@@ -221,7 +229,10 @@ class TaskManager:
         (taskid,) = priorities((taskid,))
         status = self._ledger.status(taskid)
         row = death(
-            taskid, info.pop("start", None) or time.time(), why, **{"run": self._run and self._run.number} | info
+            taskid,
+            info.pop("start", None) or time.time(),
+            why,
+            **{"run": self._run and self._run.number} | info,
         )
         changes = [("attempt", [row])]
         n_deaths = self._ledger.deaths[taskid] + 1
@@ -231,7 +242,9 @@ class TaskManager:
             changes.append(("status", [(None, taskid)]))
         elif is_unfinished:
             changes += set_aside_changes(taskid, n_deaths, why, info.get("seconds"))
-            self.logger.error("Task %d took its worker down %d times and is set aside", taskid, n_deaths)
+            self.logger.error(
+                "Task %d took its worker down %d times and is set aside", taskid, n_deaths
+            )
         self._ledger.write(changes)
         self._ledger.deaths.add(taskid)
         return again
@@ -291,7 +304,9 @@ class TaskManager:
         try:
             self._summary.write(self._ledger.tally, self.run_info)
         except OSError as error:
-            raise TryAgainError(f"{self.summary_file}: cannot be written ({error.strerror})") from error
+            raise TryAgainError(
+                f"{self.summary_file}: cannot be written ({error.strerror})"
+            ) from error
         self.summary_counter = 0
 
     def backup(self):
@@ -364,7 +379,11 @@ class TaskManager:
         self.logger.error("Task %d: %s", result.priority, message)
         diagnostics, errors = (None, *rest), (*result.errors, message)
         self._save(
-            [msgspec.structs.replace(result, status=_ERROR, diagnostics=diagnostics, errors=errors, skip_targets=())]
+            [
+                msgspec.structs.replace(
+                    result, status=_ERROR, diagnostics=diagnostics, errors=errors, skip_targets=()
+                )
+            ]
         )
 
     def _shut(self):

@@ -14,8 +14,8 @@ import sqlite3
 import threading
 import time
 
-from ..atomic import atomic_write
 from ..errors import PhotometryError, TryAgainError
+from ..files import atomic_write
 from .journal import Journal, check_segments, find_segments
 from .opening import bring_up_to_date, find_journals, identity, load, replay, stamp
 from .store import Store
@@ -24,11 +24,14 @@ from .syncer import Syncer
 log = logging.getLogger(__name__)
 
 _PATIENCE = 0.005  # s that the run waits for a backup before it goes on beside it
-_SMALL = (1000, 4_000_000)  # changes and bytes; a backup of less than that is waited for, it takes some milliseconds
-_PIECE = 4_000_000  # bytes that are copied and flushed at once; one big flush would hold up the journal
-_REST = (
-    20  # a backup that takes longer is followed by a pause this many times as long: it takes 5 % of the time at most
+# changes and bytes; a backup of less than that is waited for, it takes some milliseconds
+_SMALL = (
+    1000,
+    4_000_000,
 )
+# bytes that are copied and flushed at once; one big flush would hold up the journal
+_PIECE = 4_000_000
+_REST = 20  # a backup that takes longer is followed by a pause this many times as long: it takes 5 % of the time at most
 
 
 class MemoryStore(Store):
@@ -65,7 +68,9 @@ class MemoryStore(Store):
 
     def backup_soon(self):
         """Bring the TODO-file up to date without holding up the run."""
-        if self._thread is None or (not self._thread.is_alive() and time.monotonic() >= self._rest_until):
+        if self._thread is None or (
+            not self._thread.is_alive() and time.monotonic() >= self._rest_until
+        ):
             is_small = self.journal.n_changes < _SMALL[0] and self.path.stat().st_size < _SMALL[1]
             generation = self._next_journal()
             self._thread = threading.Thread(
@@ -99,8 +104,12 @@ class MemoryStore(Store):
     def _begin(self):
         self._todo_id, generation = identity(self.conn, self.path)
         journals = find_journals(self.path, self._todo_id, generation)
-        generation, crc = bring_up_to_date(self.conn, self.path, journals, self._todo_id, generation)
-        self.journal = Journal(self.path, self._todo_id, generation, follows=crc, durability=self.durability)
+        generation, crc = bring_up_to_date(
+            self.conn, self.path, journals, self._todo_id, generation
+        )
+        self.journal = Journal(
+            self.path, self._todo_id, generation, follows=crc, durability=self.durability
+        )
         if self.durability == "second":
             self._syncer = Syncer(lambda: self.journal.path)
 
@@ -125,13 +134,20 @@ class MemoryStore(Store):
                     copy.execute("PRAGMA journal_mode = OFF")
                     copy.execute("PRAGMA synchronous = OFF")
                     todo_id, base = identity(copy, self.path)
-                    replay(copy, check_segments(self.path, todo_id, base, before=generation), todo_id, base)
+                    replay(
+                        copy,
+                        check_segments(self.path, todo_id, base, before=generation),
+                        todo_id,
+                        base,
+                    )
                 self.lock.check()
             self._remove_journals(before=generation)
         except (OSError, sqlite3.Error, PhotometryError) as error:
             log.error("%s: backup failed (%s); everything is kept in its journal", self.path, error)
         seconds = time.monotonic() - begin
-        self._rest_until = 0.0 if seconds < _PATIENCE or is_small else time.monotonic() + _REST * seconds
+        self._rest_until = (
+            0.0 if seconds < _PATIENCE or is_small else time.monotonic() + _REST * seconds
+        )
 
     def _wait(self):
         if self._thread is not None:

@@ -40,10 +40,17 @@ def migrate(conn):
     """Apply what is missing, inside the transaction of the caller, and record it in the table ``migrations``."""
     for sql in (*schema.PROGRESS_TABLES, *schema.OUR_TABLES):
         conn.execute(sql)
-    for migration in (add_todolist_columns, drop_diagnostics_starid, add_diagnostics_columns, add_indices):
+    for migration in (
+        add_todolist_columns,
+        drop_diagnostics_starid,
+        add_diagnostics_columns,
+        add_indices,
+    ):
         if migration(conn):
             now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-            conn.execute("INSERT OR REPLACE INTO migrations VALUES (?, ?)", (migration.__name__, now))
+            conn.execute(
+                "INSERT OR REPLACE INTO migrations VALUES (?, ?)", (migration.__name__, now)
+            )
             log.info("TODO-file brought up to date: %s", migration.__name__)
 
 
@@ -78,7 +85,9 @@ def drop_diagnostics_starid(conn):
     )
     (n_kept,) = conn.execute("SELECT COUNT(*) FROM kept").fetchone()
     if rows.rowcount < n_kept:
-        log.warning("%d rows of diagnostics belong to no task and are left out", n_kept - rows.rowcount)
+        log.warning(
+            "%d rows of diagnostics belong to no task and are left out", n_kept - rows.rowcount
+        )
     conn.execute("DROP TABLE kept")
     for sql in statements:
         conn.execute(sql)
@@ -88,8 +97,14 @@ def drop_diagnostics_starid(conn):
 def _definitions_without_starid(conn):
     """``{column: type and constraints}`` of the table diagnostics."""
     definitions = {}
-    for _, name, kind, is_not_null, default, _ in conn.execute("PRAGMA table_info(diagnostics)").fetchall():
-        definitions[name] = kind + " NOT NULL" * is_not_null + (f" DEFAULT {default}" if default is not None else "")
+    for _, name, kind, is_not_null, default, _ in conn.execute(
+        "PRAGMA table_info(diagnostics)"
+    ).fetchall():
+        definitions[name] = (
+            kind
+            + " NOT NULL" * is_not_null
+            + (f" DEFAULT {default}" if default is not None else "")
+        )
     del definitions["starid"]
     return definitions | {"priority": schema.DIAGNOSTICS_COLUMNS["priority"]}
 
@@ -100,7 +115,10 @@ def _unique_without_starid(conn):
     for _, index, _, origin, _ in conn.execute("PRAGMA index_list(diagnostics)").fetchall():
         columns = [row[2] for row in conn.execute(f'PRAGMA index_info("{index}")')]
         if origin == "u" and "starid" not in columns:
-            name, listed = "_".join(["diagnostics_unique", *columns]), ", ".join(f'"{column}"' for column in columns)
+            name, listed = (
+                "_".join(["diagnostics_unique", *columns]),
+                ", ".join(f'"{column}"' for column in columns),
+            )
             statements.append(f'CREATE UNIQUE INDEX "{name}" ON diagnostics ({listed})')
     return statements
 
@@ -114,7 +132,9 @@ def _indices_and_triggers_without_starid(conn):
 
 def add_diagnostics_columns(conn):
     """``edge_flux``, ``worker_wait_time``, ``method_used`` and what else an older ``diagnostics`` lacks."""
-    missing = [name for name in schema.DIAGNOSTICS_COLUMNS if name not in _columns(conn, "diagnostics")]
+    missing = [
+        name for name in schema.DIAGNOSTICS_COLUMNS if name not in _columns(conn, "diagnostics")
+    ]
     for name in missing:
         kind = schema.DIAGNOSTICS_COLUMNS[name].replace(" UNIQUE", "")
         default = {"method_used": " DEFAULT 'aperture'", "elaptime": " DEFAULT 0"}.get(name, "")

@@ -13,7 +13,8 @@ from .connection import Connection
 from .journal import JournalError, check_segments, read_changes, set_aside
 from .migrations import migrate
 
-_SQLITE_ERROR = 1  # wrong SQL, not the disk: https://www.sqlite.org/rescode.html; Python 3.10 does not tell
+# wrong SQL, not the disk: https://www.sqlite.org/rescode.html; Python 3.10 does not tell
+_SQLITE_ERROR = 1
 
 
 def connect(path):
@@ -24,14 +25,18 @@ def connect(path):
     TodoFileError : another program has it open, or it cannot be written
     """
     options = "mode=rw" if _can_lock(path) else "mode=rw&nolock=1"
-    conn = sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, check_same_thread=False, factory=Connection)
+    conn = sqlite3.connect(
+        f"{path.as_uri()}?{options}", uri=True, check_same_thread=False, factory=Connection
+    )
     try:
         conn.execute("PRAGMA locking_mode = EXCLUSIVE")
         conn.execute("BEGIN IMMEDIATE")
         conn.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         conn.close()
-        raise TodoFileError(f"{path}: another program has it open, or it cannot be written ({error})") from None
+        raise TodoFileError(
+            f"{path}: another program has it open, or it cannot be written ({error})"
+        ) from None
     return conn
 
 
@@ -44,7 +49,9 @@ def recover(path):
             with contextlib.closing(connect(path)) as conn:
                 conn.execute("PRAGMA journal_mode = DELETE")
         except sqlite3.DatabaseError as error:
-            raise TodoFileError(f"{path}: damaged, what a killed run left cannot be folded in ({error})") from None
+            raise TodoFileError(
+                f"{path}: damaged, what a killed run left cannot be folded in ({error})"
+            ) from None
 
 
 def load(path):
@@ -106,7 +113,9 @@ def bring_up_to_date(conn, path, journals, todo_id, generation):
 
 
 def _cannot_migrate(path, error):
-    return TodoFileError(f"{path}: the tables of an older tool cannot be brought up to date ({error}); make it anew")
+    return TodoFileError(
+        f"{path}: the tables of an older tool cannot be brought up to date ({error}); make it anew"
+    )
 
 
 def replay(conn, journals, todo_id, generation):
@@ -117,7 +126,9 @@ def replay(conn, journals, todo_id, generation):
     for journal in journals:
         for changes in read_changes(journal):
             apply(cursor, changes)
-    generation, crc = (journals[-1].generation + 1, journals[-1].crc) if journals else (generation, 0)
+    generation, crc = (
+        (journals[-1].generation + 1, journals[-1].crc) if journals else (generation, 0)
+    )
     stamp(cursor, todo_id, generation)
     cursor.execute("COMMIT")
     return generation, crc
@@ -126,7 +137,9 @@ def replay(conn, journals, todo_id, generation):
 def stamp(cursor, todo_id, generation):
     """Write into the database which file it is, and which journals it has in it."""
     settings = {"id": todo_id, "generation": str(generation), "format": str(schema.FORMAT)}
-    cursor.executemany("INSERT OR REPLACE INTO todo_settings (key, value) VALUES (?, ?)", settings.items())
+    cursor.executemany(
+        "INSERT OR REPLACE INTO todo_settings (key, value) VALUES (?, ?)", settings.items()
+    )
 
 
 def _can_lock(path):

@@ -50,12 +50,20 @@ class Result(msgspec.Struct, frozen=True, gc=False):
         ArgumentError : a key is missing, or its value is not what it has to be
         """
         try:
-            priority, status, seconds = result["priority"], _STATUS[result["status"]], result["time"]
+            priority, status, seconds = (
+                result["priority"],
+                _STATUS[result["status"]],
+                result["time"],
+            )
         except KeyError as error:
             raise _bad_key(result, error) from None
         method = str(result.get("method_used") or result.get("method") or "none")
         elapsed = 0.0 if seconds is None else _real("time", seconds)
-        head = method, elapsed if elapsed == elapsed else 0.0, _real("worker_wait_time", result.get("worker_wait_time"))
+        head = (
+            method,
+            elapsed if elapsed == elapsed else 0.0,
+            _real("worker_wait_time", result.get("worker_wait_time")),
+        )
         priority = _integer("priority", priority)
         attempt = result.get("attempt")
         attempt = _attempt(attempt, run, status) if attempt else ()
@@ -63,8 +71,13 @@ class Result(msgspec.Struct, frozen=True, gc=False):
         if not details:
             return cls(priority, status, (NULL, *head, *_NO_NUMBERS), (), (), attempt)
         lightcurve = _text(details.get("filepath_lightcurve"))
-        errors, skip_targets = _messages(details.get("errors")), _starids(details.get("skip_targets"))
-        return cls(priority, status, (lightcurve, *head, *_numbers(details)), errors, skip_targets, attempt)
+        errors, skip_targets = (
+            _messages(details.get("errors")),
+            _starids(details.get("skip_targets")),
+        )
+        return cls(
+            priority, status, (lightcurve, *head, *_numbers(details)), errors, skip_targets, attempt
+        )
 
 
 def _numbers(details):
@@ -109,7 +122,9 @@ def _attempt(attempt, run, status):
 def _bad_key(result, error):
     (key,) = error.args
     if key in ("priority", "status", "time") and key not in result:
-        return ArgumentError(f"result lacks {key!r}; it has {', '.join(map(str, result)) or 'nothing'}")
+        return ArgumentError(
+            f"result lacks {key!r}; it has {', '.join(map(str, result)) or 'nothing'}"
+        )
     accepted = ", ".join(f"{status.name} {int(status)}" for status in STATUS)
     return ArgumentError(f"result['status']={key!r}: expected a STATUS ({accepted})")
 
@@ -173,7 +188,9 @@ def _text(value):
     if value is None:
         return NULL
     text = str(value)
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # half a surrogate cannot be stored
+    return (
+        text if text.isascii() else text.encode("utf-8", "replace").decode()
+    )  # half a surrogate cannot be stored
 
 
 def _messages(errors):

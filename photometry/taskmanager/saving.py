@@ -47,7 +47,9 @@ def saving(cursor, results):
     for result in results:
         status, errors = result.status, result.errors
         if result.skip_targets:
-            of_others, others, is_skipped, error = skip(cursor, result.priority, result.skip_targets)
+            of_others, others, is_skipped, error = skip(
+                cursor, result.priority, result.skip_targets
+            )
             statuses += of_others
             skips += others
             status = _SKIPPED if is_skipped else status

@@ -96,7 +96,8 @@ PROGRESS_TABLES = (
 )
 
 OUR_TABLES = (
-    table_sql("attempts", ATTEMPTS_COLUMNS).removesuffix(")") + ", PRIMARY KEY (priority, start)) WITHOUT ROWID",
+    table_sql("attempts", ATTEMPTS_COLUMNS).removesuffix(")")
+    + ", PRIMARY KEY (priority, start)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS attempts_died ON attempts (priority) WHERE died = 1",
     table_sql("runs", RUNS_COLUMNS),
     "CREATE TABLE IF NOT EXISTS overrides (priority INTEGER PRIMARY KEY, settings TEXT NOT NULL)",
@@ -104,11 +105,23 @@ OUR_TABLES = (
     "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL) WITHOUT ROWID",
 )
 
-IDENTITY = ("starid", "sector", "camera", "ccd", "cadence", "datasource")  # no two rows may share all of these
-IDENTITY_INDEX = f"CREATE UNIQUE INDEX IF NOT EXISTS todolist_identity ON todolist ({', '.join(IDENTITY)})"
+# no two rows may share all of these
+IDENTITY = (
+    "starid",
+    "sector",
+    "camera",
+    "ccd",
+    "cadence",
+    "datasource",
+)
+IDENTITY_INDEX = (
+    f"CREATE UNIQUE INDEX IF NOT EXISTS todolist_identity ON todolist ({', '.join(IDENTITY)})"
+)
 
 # Only rows that are still to do are in this index, so that finding the next one never walks past finished rows.
 TODO_INDEX_NAME = "todolist_todo"
-TODO_INDEX = f"CREATE INDEX IF NOT EXISTS {TODO_INDEX_NAME} ON todolist (priority) WHERE status IS NULL"
+TODO_INDEX = (
+    f"CREATE INDEX IF NOT EXISTS {TODO_INDEX_NAME} ON todolist (priority) WHERE status IS NULL"
+)
 
 FORMAT = 1  # of the tables in OUR_TABLES; a program refuses files of a higher one

@@ -11,7 +11,9 @@ _ERROR_CLASS = """COALESCE(
     substr(diagnostics.errors, 1, instr(diagnostics.errors, ':') - 1))"""
 
 
-def select_tasks(conn, *, statuses=(), error_class=None, message=None, set_aside_after=None, **constraints):
+def select_tasks(
+    conn, *, statuses=(), error_class=None, message=None, set_aside_after=None, **constraints
+):
     """Tasks of a TODO-file that match all that is asked.
 
     Parameters
@@ -39,7 +41,9 @@ def select_tasks(conn, *, statuses=(), error_class=None, message=None, set_aside
         conditions.append("instr(lower(diagnostics.errors), lower(?)) > 0")
         parameters.append(message)
     if set_aside_after is not None:
-        conditions.append(f"todolist.priority NOT IN ({SET_ASIDE.format(max_attempts=set_aside_after)})")
+        conditions.append(
+            f"todolist.priority NOT IN ({SET_ASIDE.format(max_attempts=set_aside_after)})"
+        )
     sql = f"""SELECT todolist.priority, todolist.starid, todolist.status, diagnostics.errors
         FROM todolist LEFT JOIN diagnostics USING (priority)
         WHERE todolist.status IS NOT NULL{"".join(f" AND {condition}" for condition in conditions)}
@@ -60,4 +64,6 @@ def parse_status(status):
     try:
         return STATUS[status.upper()] if isinstance(status, str) else STATUS(status)
     except (KeyError, ValueError):
-        raise ArgumentError(f"status={status!r}: expected one of {', '.join(STATUS.__members__)}") from None
+        raise ArgumentError(
+            f"status={status!r}: expected one of {', '.join(STATUS.__members__)}"
+        ) from None

@@ -10,7 +10,9 @@ import math
 from ..errors import ArgumentError
 from ..status import STATUS
 
-_TARGET = "SELECT starid, sector, camera, ccd, cadence, datasource, tmag FROM todolist WHERE priority = ?"
+_TARGET = (
+    "SELECT starid, sector, camera, ccd, cadence, datasource, tmag FROM todolist WHERE priority = ?"
+)
 _SKIPPED_ONLY_BY = f"""SELECT priority FROM photometry_skipped JOIN todolist USING (priority)
     WHERE skipped_by = ?1 AND status = {STATUS.SKIPPED:d} AND NOT EXISTS (
         SELECT 1 FROM photometry_skipped other WHERE other.priority = todolist.priority AND other.skipped_by != ?1)"""
@@ -63,7 +65,9 @@ def withdraw(cursor, losers):
     changes : list, as in `changes.apply`
     """
     freed = [
-        (None, priority) for loser in losers for (priority,) in cursor.execute(_SKIPPED_ONLY_BY, (loser,)).fetchall()
+        (None, priority)
+        for loser in losers
+        for (priority,) in cursor.execute(_SKIPPED_ONLY_BY, (loser,)).fetchall()
     ]
     rows = [(loser,) for loser in losers]
     return freed, [("no diagnostics", rows), ("skips nobody", rows)]

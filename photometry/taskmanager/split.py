@@ -5,8 +5,8 @@ import sqlite3
 from collections import Counter
 from pathlib import Path
 
-from ..atomic import atomic_write
 from ..errors import ArgumentError, TodoFileError
+from ..files import atomic_write
 from . import schema
 from .check import check_header, check_todo_file, find_todo_file
 from .create import create_indices, create_tables
@@ -15,7 +15,9 @@ from .opening import bring_up_to_date, find_journals, identity, load, recover
 
 # A secondary target belongs to the star in whose target pixel file it lies; they are never separated, because whether
 # one of them is skipped depends on the others.
-_FAMILY = "CASE WHEN datasource LIKE 'tpf:%' THEN CAST(substr(datasource, 5) AS INTEGER) ELSE starid END"
+_FAMILY = (
+    "CASE WHEN datasource LIKE 'tpf:%' THEN CAST(substr(datasource, 5) AS INTEGER) ELSE starid END"
+)
 _TABLES = {
     "todolist": tuple(schema.TODOLIST_COLUMNS),
     "diagnostics": tuple(schema.DIAGNOSTICS_COLUMNS),
@@ -56,7 +58,9 @@ def split_todo(todo_file, folder=None, *, by="ccd", parts=None):
         targets = [folder / f"{path.stem}-{name}.sqlite" for name in names]
         for target in targets:
             if target.exists():
-                raise TodoFileError(f"{target}: exists already; move it away or name another folder")
+                raise TodoFileError(
+                    f"{target}: exists already; move it away or name another folder"
+                )
         for name, target in zip(names, targets, strict=True):
             with atomic_write(target) as file, contextlib.closing(_create(file)) as conn:
                 _copy_runs(source, conn, {})
@@ -110,7 +114,9 @@ def _snapshot(path):
         check_todo_file(path)
         with contextlib.closing(load(path)) as conn:
             todo_id, generation = identity(conn, path)
-            bring_up_to_date(conn, path, find_journals(path, todo_id, generation), todo_id, generation)
+            bring_up_to_date(
+                conn, path, find_journals(path, todo_id, generation), todo_id, generation
+            )
             yield conn
     finally:
         lock.release()
@@ -163,17 +169,26 @@ def _copy(source, conn, path, *, part=None, number=None, runs=None):
         rows = source.execute(_select(table, columns, part), [] if part is None else [part])
         changes = [_renumber(name, number, runs) for name in columns]
         if any(changes):
-            rows = (tuple(c(v) if c else v for c, v in zip(changes, row, strict=True)) for row in rows)
+            rows = (
+                tuple(c(v) if c else v for c, v in zip(changes, row, strict=True)) for row in rows
+            )
         try:
-            conn.executemany(f"INSERT INTO {table} ({_quoted(columns)}) VALUES ({', '.join('?' * len(columns))})", rows)
+            conn.executemany(
+                f"INSERT INTO {table} ({_quoted(columns)}) VALUES ({', '.join('?' * len(columns))})",
+                rows,
+            )
         except sqlite3.IntegrityError as error:
-            raise TodoFileError(f"{path}: two tasks have the same light-curve file ({error})") from None
+            raise TodoFileError(
+                f"{path}: two tasks have the same light-curve file ({error})"
+            ) from None
 
 
 def _copy_runs(source, conn, known):
     """Copy the runs that are not there yet; returns the new number of each. ``known`` is kept from file to file."""
     numbers = {}
-    for number, *run in source.execute(f"SELECT {_quoted(schema.RUNS_COLUMNS)} FROM runs ORDER BY run").fetchall():
+    for number, *run in source.execute(
+        f"SELECT {_quoted(schema.RUNS_COLUMNS)} FROM runs ORDER BY run"
+    ).fetchall():
         run = tuple(run)
         if run not in known:
             known[run] = len(known) + 1
@@ -188,7 +203,9 @@ def _select(table, columns, part):
     if part is None:
         return sql
     keys = ("priority", "skipped_by") if table == "photometry_skipped" else ("priority",)
-    return f"{sql} WHERE " + " AND ".join(f"{key} IN (SELECT priority FROM split WHERE part = ?1)" for key in keys)
+    return f"{sql} WHERE " + " AND ".join(
+        f"{key} IN (SELECT priority FROM split WHERE part = ?1)" for key in keys
+    )
 
 
 def _quoted(columns):

@@ -57,7 +57,9 @@ class Store:
         if self.conn.in_transaction:
             self.conn.commit()  # SQL of the user
         if self._syncer and self._syncer.error:
-            raise TryAgainError(f"{self.path}: cannot be flushed to the disk ({self._syncer.error})")
+            raise TryAgainError(
+                f"{self.path}: cannot be flushed to the disk ({self._syncer.error})"
+            )
         try:
             self.cursor.execute("BEGIN")
             apply(self.cursor, changes)
@@ -76,7 +78,9 @@ class Store:
 
     def setting(self, key):
         """Value of the table ``todo_settings``; None where there is none."""
-        row = self.cursor.execute("SELECT value FROM todo_settings WHERE key = ?", (key,)).fetchone()
+        row = self.cursor.execute(
+            "SELECT value FROM todo_settings WHERE key = ?", (key,)
+        ).fetchone()
         return row and row[0]
 
     def vacuum(self):
@@ -117,7 +121,9 @@ class Store:
         for path in find_segments(self.path).values():
             path.unlink()
         self.conn.execute("PRAGMA journal_mode = WAL")
-        self.conn.execute(f"PRAGMA synchronous = {'FULL' if self.durability == 'record' else 'NORMAL'}")
+        self.conn.execute(
+            f"PRAGMA synchronous = {'FULL' if self.durability == 'record' else 'NORMAL'}"
+        )
         if self.durability == "second":
             log = self.path.with_name(self.path.name + "-wal")
             self._syncer = Syncer(lambda: log)

@@ -2,7 +2,7 @@
 
 import os
 
-from ..atomic import write_json
+from ..files import write_json
 from ..status import STATUS
 
 _WEIGHT = 0.1  # of the newest result in the running means

@@ -1,8 +1,9 @@
 """`Syncer`: flushes a growing file to the disk once a second, for durability 'second'."""
 
 import contextlib
-import os
 import threading
+
+from ..files import sync
 
 _INTERVAL = 1.0  # s
 
@@ -39,12 +40,3 @@ class Syncer:
                     sync(self._path())
             except OSError as error:
                 self.error = error
-
-
-def sync(path):
-    """Flush a file, or a folder's list of files, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-RING_WIDTH = np.hypot(12, 12) / 4  # deg: a quarter of the way from the camera's centre to its corner
+# deg: a quarter of the way from the camera's centre to its corner
+RING_WIDTH = np.hypot(12, 12) / 4
 RINGS = 4
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CatalogError, WrongUseError
-from ..pixels.catalog import open_catalog, separation
+from ..pixels.catalog import open_catalog
 from ..pixels.imagecube import find_cubes
 from ..pixels.tesscamera import distance_from_axis
+from ..sky import separation
 from .area import cbv_area
 from .targets import Found
 
@@ -45,7 +46,11 @@ def targets_of_cubes(folder, template, *, progress=iter):
 def _stars_on_detector(folder, cube, faint_limit):
     """Rows of the stars with -0.5 <= x <= n - 0.5 in both axes."""
     catalog = open_catalog(
-        folder, cube.sector, cube.camera, cube.ccd, epoch=None if cube.mission == "TESS" else round(cube.epoch, 1)
+        folder,
+        cube.sector,
+        cube.camera,
+        cube.ccd,
+        epoch=None if cube.mission == "TESS" else round(cube.epoch, 1),
     )
     if catalog is None:
         raise CatalogError(
@@ -57,7 +62,9 @@ def _stars_on_detector(folder, cube, faint_limit):
     reach = separation(*middle, *corners.T).max() + CORNER_MARGIN
     stars = catalog.cone(*middle, reach, tmag_max=faint_limit)
     if len(stars) == 0:
-        raise CatalogError(f"{catalog.path}: no star brighter than {faint_limit} near {cube.path.name}")
+        raise CatalogError(
+            f"{catalog.path}: no star brighter than {faint_limit} near {cube.path.name}"
+        )
     row, column = cube.pixel_position(stars["ra"], stars["decl"])
     n_rows, n_columns = cube.shape
     inside = (row >= -0.5) & (row <= n_rows - 0.5) & (column >= -0.5) & (column <= n_columns - 0.5)
@@ -90,5 +97,9 @@ def _distance(cube, catalog, stars, row, column):
 def _mean_direction(corners):
     """ra, decl (rad) of the middle of some directions (deg)."""
     ra, decl = np.radians(corners).T
-    x, y, z = (np.cos(decl) * np.cos(ra)).sum(), (np.cos(decl) * np.sin(ra)).sum(), np.sin(decl).sum()
+    x, y, z = (
+        (np.cos(decl) * np.cos(ra)).sum(),
+        (np.cos(decl) * np.sin(ra)).sum(),
+        np.sin(decl).sum(),
+    )
     return np.arctan2(y, x) % (2 * np.pi), np.arctan2(z, np.hypot(x, y))

@@ -34,12 +34,19 @@ class Made:
 
     def summary(self):
         """The same as numbers, for people and for JSON."""
-        kinds = Counter("secondary" if row["datasource"].startswith("tpf:") else row["datasource"] for row in self.rows)
+        kinds = Counter(
+            "secondary" if row["datasource"].startswith("tpf:") else row["datasource"]
+            for row in self.rows
+        )
         return {
             "todo_file": str(self.path),
             "targets": len(self.rows),
             "by_datasource": dict(sorted(kinds.items())),
-            "by_method": dict(sorted(Counter(row["method"] or "chosen by the program" for row in self.rows).items())),
+            "by_method": dict(
+                sorted(
+                    Counter(row["method"] or "chosen by the program" for row in self.rows).items()
+                )
+            ),
             "sectors": sorted({row["sector"] for row in self.rows}),
             "cadences": sorted({row["cadence"] for row in self.rows}),
             "without_magnitude": sum(row["tmag"] is None for row in self.rows),
@@ -76,7 +83,9 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
     if not folder.is_dir():
         raise WrongUseError(f"{folder}: no such folder; expected the folder with the data")
     if path.exists() and not (overwrite or dry_run):
-        raise WrongUseError(f"{path}: exists already; --overwrite replaces it, and with it the results it holds")
+        raise WrongUseError(
+            f"{path}: exists already; --overwrite replaces it, and with it the results it holds"
+        )
     if template.source == "tpf":
         found = targets_of_folder(folder, template, progress=progress)
     elif template.source == "ffi":
@@ -91,7 +100,9 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
     if not dry_run:
         create_todo(path, rows)
         if found.files:
-            write_index(folder, [(f.starid, f.sector, f.cadence, f.path.absolute()) for f in found.files])
+            write_index(
+                folder, [(f.starid, f.sector, f.cadence, f.path.absolute()) for f in found.files]
+            )
     return Made(path, rows, found.damaged, dict(found.passed_over), left_out, duplicates)
 
 
@@ -105,12 +116,20 @@ def arrange(rows, template):
     """
     wanted = [row for row in rows if template.keeps(row)]
     unique = list({tuple(row[name] for name in IDENTITY): row for row in reversed(wanted)}.values())
-    unique.sort(key=lambda row: (math.inf if row["tmag"] is None else row["tmag"], *(row[name] for name in IDENTITY)))
+    unique.sort(
+        key=lambda row: (
+            math.inf if row["tmag"] is None else row["tmag"],
+            *(row[name] for name in IDENTITY),
+        )
+    )
     for row in unique:
         row["method"] = template.method_for(row) or row.get("method") or _usual_method(row)
     unknown = sum(row["tmag"] is None for row in unique)
     if unknown:
-        log.warning("%d targets have no magnitude, neither in their file nor in the catalogue; they come last", unknown)
+        log.warning(
+            "%d targets have no magnitude, neither in their file nor in the catalogue; they come last",
+            unknown,
+        )
     return unique, len(rows) - len(wanted), len(wanted) - len(unique)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..constants import J2000, YEAR
 from ..errors import BadInputError
 from ..pixels.findtpf import FITS_ENDINGS
 from ..pixels.fitsstream import open_stream
@@ -15,7 +16,6 @@ from ..pixels.targetpixelfile import celestial_wcs, identity, number, starid_of
 log = logging.getLogger(__name__)
 
 OUR_LIGHT_CURVES = "-tasoc_lc.fits.gz"  # the end of the names of this program's own products
-YEAR, J2000 = 365.25, 2451545.0  # days, JD
 TMAG_KEYWORDS = {"TESS": "TESSMAG", "Kepler": "KEPMAG", "K2": "KEPMAG"}
 
 
@@ -46,7 +46,9 @@ def find_fits_files(folder):
     found = []
     for where, _, names in os.walk(folder):
         found += [
-            Path(where) / n for n in names if n.lower().endswith(FITS_ENDINGS) and not n.endswith(OUR_LIGHT_CURVES)
+            Path(where) / n
+            for n in names
+            if n.lower().endswith(FITS_ENDINGS) and not n.endswith(OUR_LIGHT_CURVES)
         ]
     return sorted(found, key=lambda path: (path.name, str(path)))
 
@@ -85,7 +87,9 @@ def _inspect(path, stream, primary, starid):
         while aperture is not None and aperture.get("EXTNAME") != "APERTURE":
             aperture = stream.next_header()
         if aperture is None:
-            raise BadInputError(f"{path}: no APERTURE extension; truncated, or not a target pixel file")
+            raise BadInputError(
+                f"{path}: no APERTURE extension; truncated, or not a target pixel file"
+            )
         bits = stream.read_image(aperture)
     except BadInputError as error:
         return _damaged(path, primary, table, starid, str(error))
@@ -108,7 +112,11 @@ def _light_curve(path, stream, primary, table, starid):
         extensions += 1
     if extensions < primary.get("NEXTEND", 0):
         return _damaged(
-            path, primary, table, starid, f"{path}: a light curve that is truncated, and no target pixel file"
+            path,
+            primary,
+            table,
+            starid,
+            f"{path}: a light curve that is truncated, and no target pixel file",
         )
     return "a light curve"
 
@@ -126,8 +134,18 @@ def _known(path, primary, table, starid):
         known["cadence"] = 20 if "fast" in path.name else 120
         untold.append("cadence")
     if untold:
-        log.warning("%s: its headers do not tell %s; taken as %s", path, untold, [known[name] for name in untold])
-    return {**known, "path": path, "starid": starid, "tmag": number(primary, TMAG_KEYWORDS[known["mission"]])}
+        log.warning(
+            "%s: its headers do not tell %s; taken as %s",
+            path,
+            untold,
+            [known[name] for name in untold],
+        )
+    return {
+        **known,
+        "path": path,
+        "starid": starid,
+        "tmag": number(primary, TMAG_KEYWORDS[known["mission"]]),
+    }
 
 
 def _epoch(table):

@@ -11,7 +11,17 @@ from .area import cbv_area
 from .targets import Found
 from .template import DATASOURCE
 
-COLUMNS = ("starid", "sector", "camera", "ccd", "cadence", "datasource", "tmag", "method", "cbv_area")
+COLUMNS = (
+    "starid",
+    "sector",
+    "camera",
+    "ccd",
+    "cadence",
+    "datasource",
+    "tmag",
+    "method",
+    "cbv_area",
+)
 WHOLE = ("starid", "sector", "camera", "ccd", "cadence", "cbv_area")
 REQUIRED = ("starid", "sector", "camera", "ccd", "tmag")
 OTHER_NAMES = {
@@ -50,8 +60,12 @@ def targets_of_table(folder, template, *, table=None):
             f"{path}: no column {', '.join(missing)} (it has {', '.join(content.colnames)}); name the columns in [table.columns] of the "
             "template, or give a value for all rows in [table.defaults]"
         )
-    columns = {name: columns.get(name, [source.defaults.get(name)] * len(content)) for name in COLUMNS}
-    rows = [dict(zip(COLUMNS, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    columns = {
+        name: columns.get(name, [source.defaults.get(name)] * len(content)) for name in COLUMNS
+    }
+    rows = [
+        dict(zip(COLUMNS, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
     return Found(rows=[_completed(row, number, path) for number, row in enumerate(rows, 1)])
 
 
@@ -69,14 +83,20 @@ def _names(found, source, path):
     """Which column of the table is which of ours: as the template says, else by name."""
     for ours in (*source.columns, *source.defaults):
         if ours not in COLUMNS:
-            raise TemplateError(f"[table]: {ours!r} is no column of a TODO-file; accepted are {', '.join(COLUMNS)}")
+            raise TemplateError(
+                f"[table]: {ours!r} is no column of a TODO-file; accepted are {', '.join(COLUMNS)}"
+            )
     for ours, theirs in source.columns.items():
         if theirs not in found:
-            raise TemplateError(f"[table.columns]: {ours} = {theirs!r}, but {path} has {', '.join(found)}")
+            raise TemplateError(
+                f"[table.columns]: {ours} = {theirs!r}, but {path} has {', '.join(found)}"
+            )
     lower = {name.lower(): name for name in reversed(found)}
     by_name = {}
     for ours in COLUMNS:
-        known = next((lower[name] for name in (ours, *OTHER_NAMES.get(ours, ())) if name in lower), None)
+        known = next(
+            (lower[name] for name in (ours, *OTHER_NAMES.get(ours, ())) if name in lower), None
+        )
         if known is not None:
             by_name[ours] = known
     return by_name | source.columns
@@ -92,7 +112,9 @@ def _column(column, ours, path):
             converted.append(None if value is None or value != value else convert(value))
         except ValueError:
             kind = "a whole number" if ours in WHOLE else "a number"
-            raise WrongUseError(f"{path}: row {number}, column {column.name}: {str(value)!r} is not {kind}") from None
+            raise WrongUseError(
+                f"{path}: row {number}, column {column.name}: {str(value)!r} is not {kind}"
+            ) from None
     return converted
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import WrongUseError
-from ..pixels.catalog import open_catalog, separation
+from ..pixels.catalog import open_catalog
 from ..pixels.tesscamera import distance_from_axis
+from ..sky import separation
 from .area import cbv_area
 from .pixelfiles import PixelFile, find_fits_files, inspect_file
 
@@ -50,8 +51,13 @@ def targets_of_folder(folder, template, *, progress=iter):
         else:
             found.passed_over[what] += 1
     if not found.files:
-        others = "; ".join(f"{number} x {what}" for what, number in found.passed_over.items()) or "no FITS file at all"
-        raise WrongUseError(f"{folder}: no target pixel file here or in the folders below ({others})")
+        others = (
+            "; ".join(f"{number} x {what}" for what, number in found.passed_over.items())
+            or "no FITS file at all"
+        )
+        raise WrongUseError(
+            f"{folder}: no target pixel file here or in the folders below ({others})"
+        )
     found.files = _one_per_target(found.files)
     found.damaged = [file.damage for file in found.files if file.damage]
     found.rows = [_primary(file, _catalog(folder, file)) for file in found.files]
@@ -66,7 +72,12 @@ def _one_per_target(files):
     for file in files:
         key = (file.starid, file.sector, file.cadence)
         if key in best:
-            log.info("two files of star %d, sector %d, cadence %d s: %s and %s", *key, best[key].path, file.path)
+            log.info(
+                "two files of star %d, sector %d, cadence %d s: %s and %s",
+                *key,
+                best[key].path,
+                file.path,
+            )
         if key not in best or best[key].damage or not file.damage:
             best[key] = file
     return list(best.values())
@@ -91,7 +102,13 @@ def _primary(file, catalog):
 def _row(file, starid, datasource, tmag, sky, place, catalog):
     where = {name: getattr(file, name) for name in ("sector", "camera", "ccd", "cadence")}
     area = cbv_area(file.camera, file.ccd, _distance(file, sky, place, catalog))
-    return {"starid": int(starid), **where, "datasource": datasource, "tmag": tmag, "cbv_area": area}
+    return {
+        "starid": int(starid),
+        **where,
+        "datasource": datasource,
+        "tmag": tmag,
+        "cbv_area": area,
+    }
 
 
 def _distance(file, sky, place, catalog):
@@ -118,7 +135,13 @@ def _secondaries(folder, files, faint_limit):
             margin = _from_edge(place, file.collected.shape)
             if key not in primaries and (key not in best or margin > best[key][0]):
                 row = _row(
-                    file, key[0], f"tpf:{file.starid}", float(star["tmag"]), (star["ra"], star["decl"]), place, catalog
+                    file,
+                    key[0],
+                    f"tpf:{file.starid}",
+                    float(star["tmag"]),
+                    (star["ra"], star["decl"]),
+                    place,
+                    catalog,
                 )
                 best[key] = (margin, row)
     return [row for _, row in best.values()]
@@ -131,7 +154,9 @@ def _stars_on(file, catalog, faint_limit):
     n_rows, n_columns = file.collected.shape
     ra, decl = file.wcs.wcs_pix2world((n_columns - 1) / 2, (n_rows - 1) / 2, 0)
     scale = np.sqrt(np.abs(np.linalg.det(file.wcs.pixel_scale_matrix)))
-    stars = catalog.cone(float(ra), float(decl), (np.hypot(n_rows, n_columns) / 2 + 1) * scale, tmag_max=faint_limit)
+    stars = catalog.cone(
+        float(ra), float(decl), (np.hypot(n_rows, n_columns) / 2 + 1) * scale, tmag_max=faint_limit
+    )
     if len(stars) == 0:
         return
     column, row = file.wcs.all_world2pix(stars["ra"], stars["decl"], 0)

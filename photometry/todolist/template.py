@@ -19,7 +19,9 @@ DATASOURCE = r"^(ffi|tpf(:\d+)?)$"
 class _Strict(BaseModel):
     """Unknown keys and values of the wrong kind are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=False
+    )
 
 
 class Condition(_Strict):
@@ -27,7 +29,9 @@ class Condition(_Strict):
 
     starid: list[int] | None = Field(None, description="only these stars")
     datasource: str | None = Field(
-        None, pattern="^(ffi|tpf|secondary)$", description="only 'ffi', 'tpf' or 'secondary' targets"
+        None,
+        pattern="^(ffi|tpf|secondary)$",
+        description="only 'ffi', 'tpf' or 'secondary' targets",
     )
     sector: list[int] | None = Field(None, description="only these sectors")
     camera: list[int] | None = Field(None, description="only these cameras")
@@ -84,13 +88,15 @@ class Template(_Strict):
     """All that a template can say."""
 
     source: str = Field(
-        pattern="^(tpf|ffi|table)$", description="'tpf': target pixel files; 'ffi': image cubes; 'table': a table"
+        pattern="^(tpf|ffi|table)$",
+        description="'tpf': target pixel files; 'ffi': image cubes; 'table': a table",
     )
     description: str = ""
     tmag_min: float | None = Field(None, description="leave brighter stars out")
     tmag_max: float | None = Field(None, description="leave fainter stars out")
     secondaries: bool = Field(
-        True, description="tpf: also take catalogue stars that fall on a stamp made for another star"
+        True,
+        description="tpf: also take catalogue stars that fall on a stamp made for another star",
     )
     faint_limit: float = Field(15.0, description="faintest magnitude of stars from the catalogue")
     exclude: list[Condition] = Field(default_factory=list, description="leave these targets out")
@@ -101,8 +107,14 @@ class Template(_Strict):
 
     @model_validator(mode="after")
     def _limits(self):
-        if self.tmag_min is not None and self.tmag_max is not None and self.tmag_min > self.tmag_max:
-            raise ValueError(f"tmag_min={self.tmag_min} is above tmag_max={self.tmag_max}: no star would be left")
+        if (
+            self.tmag_min is not None
+            and self.tmag_max is not None
+            and self.tmag_min > self.tmag_max
+        ):
+            raise ValueError(
+                f"tmag_min={self.tmag_min} is above tmag_max={self.tmag_max}: no star would be left"
+            )
         return self
 
     def method_for(self, row):

@@ -46,4 +46,6 @@ def __getattr__(name):
             raise
         from ..errors import WrongUseError
 
-        raise WrongUseError("transit searches need numba: pip install 'photometry[search]'") from error
+        raise WrongUseError(
+            "transit searches need numba: pip install 'photometry[search]'"
+        ) from error

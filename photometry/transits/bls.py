@@ -20,7 +20,8 @@ OVERSAMPLE = 10  # bins per shortest duration
 
 # First pass of a search that need not be exact everywhere
 COARSE_OVERSAMPLE = 4
-COARSE_DRIFT = 1 / 3  # of the shortest duration: how far a transit at the end may shift between two periods
+# of the shortest duration: how far a transit at the end may shift between two periods
+COARSE_DRIFT = 1 / 3
 COARSE_TIME = 1 / 6  # of the shortest duration: bins of time
 KEEP = 0.6  # of the highest power of the first pass: such periods, and those between them, are looked at exactly
 
@@ -51,7 +52,14 @@ class BoxPeriodogram:
 
 
 def box_periodogram(
-    times, flux, errors=None, periods=None, durations=DURATIONS, *, oversample=OVERSAMPLE, threads=None
+    times,
+    flux,
+    errors=None,
+    periods=None,
+    durations=DURATIONS,
+    *,
+    oversample=OVERSAMPLE,
+    threads=None,
 ):
     """Best box at every period.
 
@@ -73,7 +81,16 @@ def box_periodogram(
     return _periodogram(prepare(times, flux, errors), periods, durations, oversample, threads)
 
 
-def search_boxes(times, flux, errors=None, periods=None, durations=DURATIONS, *, oversample=OVERSAMPLE, threads=None):
+def search_boxes(
+    times,
+    flux,
+    errors=None,
+    periods=None,
+    durations=DURATIONS,
+    *,
+    oversample=OVERSAMPLE,
+    threads=None,
+):
     """Best box of the same grid as `box_periodogram`, found from coarse to fine.
 
     A first pass steps over periods between which transits hardly move, with wider bins. Where its power is at least 0.6
@@ -84,7 +101,9 @@ def search_boxes(times, flux, errors=None, periods=None, durations=DURATIONS, *,
     samples = prepare(times, flux, errors)
     coarse_samples = bin_in_time(samples, COARSE_TIME * durations.min())
     chosen = _coarse_steps(periods, COARSE_DRIFT * durations.min() / np.ptp(times))
-    coarse = _periodogram(coarse_samples, periods[chosen], durations, min(oversample, COARSE_OVERSAMPLE), threads)
+    coarse = _periodogram(
+        coarse_samples, periods[chosen], durations, min(oversample, COARSE_OVERSAMPLE), threads
+    )
     high = np.flatnonzero(coarse.power >= KEEP * coarse.power.max())
     fine = np.zeros(len(periods), dtype=bool)
     for k in high:
@@ -151,7 +170,19 @@ def _periodogram(samples, periods, durations, oversample, threads):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _best_boxes(
-    times, flux, weight, packed, unit, periods, lengths, width, power, box_flux, box_weight, box_start, box_length
+    times,
+    flux,
+    weight,
+    packed,
+    unit,
+    periods,
+    lengths,
+    width,
+    power,
+    box_flux,
+    box_weight,
+    box_start,
+    box_length,
 ):
     """For each period the box of highest power, its sums of flux and weight, and its first bin and length in bins."""
     pad = lengths.max() + 3
@@ -161,14 +192,35 @@ def _best_boxes(
     total = weight.sum()
     for p in range(len(periods)):
         end = int(np.ceil(periods[p] / width)) + pad
-        n = fold(times, flux, weight, packed, unit, periods[p], width, index, sums, flux_sum[:end], weight_sum[:end])
+        n = fold(
+            times,
+            flux,
+            weight,
+            packed,
+            unit,
+            periods[p],
+            width,
+            index,
+            sums,
+            flux_sum[:end],
+            weight_sum[:end],
+        )
         _best_at_each_start(flux_sum, weight_sum, n, total, lengths, best)
         i = np.argmax(best[:n])
         for length in lengths:
-            in_flux, in_weight = flux_sum[i + length] - flux_sum[i], weight_sum[i + length] - weight_sum[i]
+            in_flux, in_weight = (
+                flux_sum[i + length] - flux_sum[i],
+                weight_sum[i + length] - weight_sum[i],
+            )
             here = _objective(in_flux, in_weight, total)
             if here > power[p]:
-                power[p], box_flux[p], box_weight[p], box_start[p], box_length[p] = here, in_flux, in_weight, i, length
+                power[p], box_flux[p], box_weight[p], box_start[p], box_length[p] = (
+                    here,
+                    in_flux,
+                    in_weight,
+                    i,
+                    length,
+                )
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)

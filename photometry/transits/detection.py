@@ -33,7 +33,11 @@ def sde_spectrum(chi2, kernel=KERNEL):
 
 def sde_of_power(power):
     """(maximum - mean) / standard deviation: Kovács et al. (2002, A&A 391, 369), equation 6; NaN for a flat periodogram"""
-    return float((power.max() - power.mean()) / power.std()) if len(power) and power.std() > 0 else float("nan")
+    return (
+        float((power.max() - power.mean()) / power.std())
+        if len(power) and power.std() > 0
+        else float("nan")
+    )
 
 
 def half_width(periods, power):
@@ -41,5 +45,8 @@ def half_width(periods, power):
     top = int(np.argmax(power))
     low = np.flatnonzero(power < 0.5 * power[top])
     left, right = low[low < top], low[low > top]
-    ends = [periods[left[-1]] if left.size else periods[0], periods[right[0]] if right.size else periods[-1]]
+    ends = [
+        periods[left[-1]] if left.size else periods[0],
+        periods[right[0]] if right.size else periods[-1],
+    ]
     return float(0.5 * abs(ends[0] - ends[1]))

@@ -32,10 +32,18 @@ def edge_effect_periodogram(times, flux, periods, *, q_min, q_max, n_bins=N_BINS
     check_samples(times, flux)
     samples = prepare(times, flux)
     periods = np.ascontiguousarray(periods, dtype=float)
-    limits = [np.broadcast_to(np.asarray(x, dtype=float), periods.shape) for x in (q_min, q_max, n_bins)]
-    if not (limits[0].min() > 0 and (limits[0] <= limits[1]).all() and limits[1].max() < 1 and limits[2].min() >= 2):
+    # in: the limits, out: the results
+    limits = [
+        np.broadcast_to(np.asarray(x, dtype=float), periods.shape) for x in (q_min, q_max, n_bins)
+    ]
+    if not (
+        limits[0].min() > 0
+        and (limits[0] <= limits[1]).all()
+        and limits[1].max() < 1
+        and limits[2].min() >= 2
+    ):
         raise ValueError("expected 0 < q_min <= q_max < 1, and at least 2 bins")
-    power, depth, fraction = outputs = [x.copy() for x in limits]  # in: the limits, out: the results
+    power, depth, fraction = outputs = [x.copy() for x in limits]
 
     def work(periods, *outputs):
         _signal_residue(*samples[:5], periods, MIN_SAMPLES, *outputs)
@@ -45,7 +53,9 @@ def edge_effect_periodogram(times, flux, periods, *, q_min, q_max, n_bins=N_BINS
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _signal_residue(times, flux, weight, packed, unit, periods, min_samples, power, depth, fraction):
+def _signal_residue(
+    times, flux, weight, packed, unit, periods, min_samples, power, depth, fraction
+):
     """``power, depth, fraction`` hold q_min, q_max and n_bins when it begins."""
     most = 2 * int(fraction.max()) + 4
     index, sums = np.empty(len(times), np.int32), np.empty(most, np.int64)

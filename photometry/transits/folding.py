@@ -31,7 +31,9 @@ class Samples(NamedTuple):
 def check_samples(times, flux):
     """Refuse what cannot be searched."""
     if len(times) < MIN_SAMPLES or not np.ptp(times) > 0 or not np.isfinite(flux).all():
-        raise ValueError(f"{len(times)} samples: a search needs at least {MIN_SAMPLES} at different times, all finite")
+        raise ValueError(
+            f"{len(times)} samples: a search needs at least {MIN_SAMPLES} at different times, all finite"
+        )
 
 
 def prepare(times, flux, errors=None, *, level=None):
@@ -63,13 +65,25 @@ def bin_in_time(samples, width):
     _, first, bins = np.unique(bins, return_index=True, return_inverse=True)
     if len(first) > 0.5 * len(bins):
         return samples
-    flux, weight, times = (np.bincount(bins, x) for x in (samples.flux, samples.weight, samples.weight * samples.times))
-    return _samples(times / weight + samples.start, flux, weight, samples.start, samples.weight_unit)
+    flux, weight, times = (
+        np.bincount(bins, x) for x in (samples.flux, samples.weight, samples.weight * samples.times)
+    )
+    return _samples(
+        times / weight + samples.start, flux, weight, samples.start, samples.weight_unit
+    )
 
 
 def _samples(times, flux, weight, start, weight_unit):
     packed, unit = pack(flux, weight)
-    return Samples(np.ascontiguousarray(times - start), flux, weight, packed, unit, float(start), float(weight_unit))
+    return Samples(
+        np.ascontiguousarray(times - start),
+        flux,
+        weight,
+        packed,
+        unit,
+        float(start),
+        float(weight_unit),
+    )
 
 
 def pack(flux, weight):

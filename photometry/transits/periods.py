@@ -2,17 +2,18 @@
 
 import numpy as np
 
+from ..constants import DAY
 from ..errors import ArgumentError
 
 # SI; the values of the IAU (2015, resolution B3) and CODATA
 GM_SUN = 1.3271244e20
 R_SUN = 6.957e8
 R_JUPITER = 7.1492e7
-DAY = 86400.0
 
 DURATIONS = np.linspace(0.05, 0.2, 10)  # d, of boxes
 PERIOD_MIN = 0.5  # d, of boxes, where none is given
-MAX_FRACTION = 0.12  # of the period; longer transits were never seen (Hippke & Heller 2019, section 2.2)
+# of the period; longer transits were never seen (Hippke & Heller 2019, section 2.2)
+MAX_FRACTION = 0.12
 
 
 def uniform_frequencies(baseline, min_duration, period_min, period_max, *, frequency_factor=2.0):
@@ -34,7 +35,10 @@ def uniform_frequencies(baseline, min_duration, period_min, period_max, *, frequ
             f"period_min={period_min!r}, period_max={period_max!r}: expected 0 < period_min < period_max (days)"
         )
     step = frequency_factor * min_duration / baseline**2
-    lowest, highest = max(1.0 / period_max, step), 1.0 / period_min  # not 0, however long the period
+    lowest, highest = (
+        max(1.0 / period_max, step),
+        1.0 / period_min,
+    )  # not 0, however long the period
     return 1.0 / (highest - step * np.arange(1 + int(np.round((highest - lowest) / step))))
 
 
@@ -62,7 +66,14 @@ def box_periods(times, period_min=None, period_max=None):
 
 
 def optimal_periods(
-    baseline, *, period_min=0.0, period_max=np.inf, mass=1.0, radius=1.0, oversampling=3, transits_min=2
+    baseline,
+    *,
+    period_min=0.0,
+    period_max=np.inf,
+    mass=1.0,
+    radius=1.0,
+    oversampling=3,
+    transits_min=2,
 ):
     """Periods uniform in the cube root of frequency: equally fine for all, because transits of long periods last longer.
 
@@ -82,8 +93,17 @@ def optimal_periods(
     """
     seconds = baseline * DAY
     lowest = transits_min / seconds
-    highest = np.sqrt(GM_SUN * mass / (3 * radius * R_SUN) ** 3) / (2 * np.pi)  # orbit of 3 stellar radii
-    a = (2 * np.pi) ** (2 / 3) / np.pi * radius * R_SUN / (GM_SUN * mass) ** (1 / 3) / (seconds * oversampling)
+    highest = np.sqrt(GM_SUN * mass / (3 * radius * R_SUN) ** 3) / (
+        2 * np.pi
+    )  # orbit of 3 stellar radii
+    a = (
+        (2 * np.pi) ** (2 / 3)
+        / np.pi
+        * radius
+        * R_SUN
+        / (GM_SUN * mass) ** (1 / 3)
+        / (seconds * oversampling)
+    )
     count = int(np.ceil((highest ** (1 / 3) - lowest ** (1 / 3) + a / 3) * 3 / a))
     periods = 1.0 / (a / 3 * np.arange(1, count + 1) + lowest ** (1 / 3) - a / 3) ** 3 / DAY
     return periods[(periods > period_min) & (periods <= period_max)]

@@ -27,16 +27,22 @@ def good_samples(lc):
     """
     good = lc.good() & np.isfinite(lc.fluxes)
     if good.sum() < MIN_SAMPLES:
-        raise WrongUseError(f"{lc!r}: {good.sum()} good samples; a search needs at least {MIN_SAMPLES}")
+        raise WrongUseError(
+            f"{lc!r}: {good.sum()} good samples; a search needs at least {MIN_SAMPLES}"
+        )
     level = np.median(lc.fluxes[good])
     if not level > 0:
-        raise WrongUseError(f"{lc!r}: the median of its good samples is {level:g}; a search needs flux above zero")
+        raise WrongUseError(
+            f"{lc!r}: the median of its good samples is {level:g}; a search needs flux above zero"
+        )
     errors = lc.uncertainties[good] / level
     usable = np.isfinite(errors).all() and (errors > 0).all()
     return lc.get_times()[good], lc.fluxes[good] / level, errors if usable else None
 
 
-def find_transits(lc, *, method="tls", period_min=None, period_max=None, use_errors=False, threads=None):
+def find_transits(
+    lc, *, method="tls", period_min=None, period_max=None, use_errors=False, threads=None
+):
     """The strongest periodic transit of a light curve.
 
     Parameters
@@ -57,11 +63,20 @@ def find_transits(lc, *, method="tls", period_min=None, period_max=None, use_err
     if method not in METHODS:
         raise WrongUseError(f"method={method!r}: expected {' or '.join(METHODS)}")
     times, flux, errors = good_samples(lc)
-    return _find(times, flux, errors if use_errors else None, method, period_min, period_max, threads)
+    return _find(
+        times, flux, errors if use_errors else None, method, period_min, period_max, threads
+    )
 
 
 def find_planets(
-    lc, *, max_planets=5, sde_threshold=SDE_THRESHOLD, method="tls", period_min=None, period_max=None, threads=None
+    lc,
+    *,
+    max_planets=5,
+    sde_threshold=SDE_THRESHOLD,
+    method="tls",
+    period_min=None,
+    period_max=None,
+    threads=None,
 ):
     """All transits of a light curve, the strongest first: each is taken out before the next is searched.
 
@@ -102,7 +117,9 @@ def _find(times, flux, errors, method, period_min, period_max, threads):
     if not (np.isfinite(sde) and guess["duration"] > 0):
         return NOTHING, periodogram
     uncertainty = half_width(periodogram.period, periodogram.power)
-    return fit_transit(times, flux, errors, **guess, period_uncertainty=uncertainty, sde=sde), periodogram
+    return fit_transit(
+        times, flux, errors, **guess, period_uncertainty=uncertainty, sde=sde
+    ), periodogram
 
 
 def _search_tls(times, flux, errors, period_min, period_max, threads):
@@ -112,5 +129,7 @@ def _search_tls(times, flux, errors, period_min, period_max, threads):
 
 
 def _search_bls(times, flux, errors, period_min, period_max, threads):
-    periodogram = search_boxes(times, flux, errors, box_periods(times, period_min, period_max), threads=threads)
+    periodogram = search_boxes(
+        times, flux, errors, box_periods(times, period_min, period_max), threads=threads
+    )
     return periodogram, sde_of_power(periodogram.power)

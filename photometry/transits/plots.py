@@ -31,7 +31,14 @@ def plot_periodogram(periodogram, axes=None, *, signal=None):
         axes.axvline(signal.period, color=MODEL, alpha=0.3, linewidth=6, zorder=0)
         for ratio in HARMONICS:
             if period[0] < ratio * signal.period < period[-1]:
-                axes.axvline(ratio * signal.period, color=MODEL, alpha=0.5, linewidth=1, linestyle=":", zorder=0)
+                axes.axvline(
+                    ratio * signal.period,
+                    color=MODEL,
+                    alpha=0.5,
+                    linewidth=1,
+                    linestyle=":",
+                    zorder=0,
+                )
         axes.set_title(f"period {signal.period:.5g} d, SDE {signal.sde:.1f}, S/N {signal.snr:.1f}")
     axes.plot(period, power, color=TESS, linewidth=0.7, rasterized=True)
     axes.set(
@@ -66,16 +73,42 @@ def plot_folded(lc, signal, axes=None):
     shown = 24 * min(SHOWN * signal.duration, 0.5 * signal.period)
     near = np.abs(hours) <= shown
     centre, mean, error = _bins(hours[near], flux[near], shown)
-    axes.plot(hours[near], 1e3 * (flux[near] - 1), ".", color=BAD, markersize=2, rasterized=True, label="samples")
-    axes.errorbar(centre, 1e3 * (mean - 1), 1e3 * error, fmt="o", color=TESS, markersize=4, linewidth=1, label="means")
+    axes.plot(
+        hours[near],
+        1e3 * (flux[near] - 1),
+        ".",
+        color=BAD,
+        markersize=2,
+        rasterized=True,
+        label="samples",
+    )
+    axes.errorbar(
+        centre,
+        1e3 * (mean - 1),
+        1e3 * error,
+        fmt="o",
+        color=TESS,
+        markersize=4,
+        linewidth=1,
+        label="means",
+    )
     phase = np.linspace(-shown, shown, 601)
     axes.plot(
-        phase, 1e3 * (signal.model(signal.t0 + phase / 24) - 1), color=MODEL, linewidth=1.8, label="model", zorder=5
+        phase,
+        1e3 * (signal.model(signal.t0 + phase / 24) - 1),
+        color=MODEL,
+        linewidth=1.8,
+        label="model",
+        zorder=5,
     )
     depth = 1e3 * signal.depth
     scatter = 1e3 * np.percentile(np.abs(flux[near] - np.median(flux[near])), 90)
     axes.set_ylim(-depth - max(scatter, 0.3 * depth), max(scatter, 0.3 * depth) * 1.3)
-    axes.set(xlabel="time from mid-transit (hours)", ylabel="relative flux - 1 (1e-3)", xlim=(-shown, shown))
+    axes.set(
+        xlabel="time from mid-transit (hours)",
+        ylabel="relative flux - 1 (1e-3)",
+        xlim=(-shown, shown),
+    )
     axes.set_title(
         f"{1e6 * signal.depth:.0f} ± {1e6 * signal.depth_err:.0f} ppm, {24 * signal.duration:.2f} h, {signal.transit_count} transits"
     )
@@ -93,7 +126,9 @@ def plot_search(lc, signal, periodogram):
     """
     figure = new_axes(figsize=(11, 7)).figure
     figure.clear()
-    above, left, right = figure.subplot_mosaic([["lc", "lc"], ["power", "folded"]], width_ratios=[1.6, 1]).values()
+    above, left, right = figure.subplot_mosaic(
+        [["lc", "lc"], ["power", "folded"]], width_ratios=[1.6, 1]
+    ).values()
     times = lc.get_times()
     found = np.isfinite(signal.period)
     plot_lightcurve(lc, above, transits=signal.times(times.min(), times.max()) if found else None)
@@ -101,7 +136,9 @@ def plot_search(lc, signal, periodogram):
     if found:
         plot_folded(lc, signal, right)
     else:
-        right.text(0.5, 0.5, "no transit found", ha="center", va="center", transform=right.transAxes)
+        right.text(
+            0.5, 0.5, "no transit found", ha="center", va="center", transform=right.transAxes
+        )
         right.set_axis_off()
     return figure
 
@@ -112,6 +149,8 @@ def _bins(x, y, shown):
     count = np.bincount(number, minlength=BINS)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.bincount(number, y, BINS) / count
-        scatter = np.sqrt(np.maximum(np.bincount(number, y**2, BINS) / count - mean**2, 0) / (count - 1))
+        scatter = np.sqrt(
+            np.maximum(np.bincount(number, y**2, BINS) / count - mean**2, 0) / (count - 1)
+        )
     keep = count > 1
     return ((np.arange(BINS) + 0.5) / BINS * 2 * shown - shown)[keep], mean[keep], scatter[keep]

@@ -18,12 +18,19 @@ from pathlib import Path
 
 import numpy as np
 
+from ..constants import DAY
 from ..errors import BadInputError, TargetError, WrongUseError
 from ..lightcurve.lightcurve import LightcurveArbitraryRaster
-from .stars import MODES, Oscillations, check_star_specs, transit_specs_of, white_noise, with_transits
+from .stars import (
+    MODES,
+    Oscillations,
+    check_star_specs,
+    transit_specs_of,
+    white_noise,
+    with_transits,
+)
 from .synthesis import TransitSpecs, checked_keys, require
 
-DAY = 86400.0  # s
 STAR_ID = 1
 EXPOSURE = 22.0 / 25.0  # part of the cadence that PLATO integrates
 TIMEOUT = 3600.0  # s
@@ -55,7 +62,8 @@ class PslsSpecs:
     master_seed: int = 1
     mag: float = 10.0  # V
     stellar_model: str | None = None  # path of a .gsm file
-    systematics_table: str | None = None  # path of one of PSLS's tables, needed with enable_systematics
+    # path of one of PSLS's tables, needed with enable_systematics
+    systematics_table: str | None = None
 
     @classmethod
     def from_dict(cls, specs):
@@ -66,7 +74,9 @@ class PslsSpecs:
         check_star_specs(self)
         require(self, "mag", lambda value: True, "finite")
         if self.sampling_cadence % 25:
-            raise WrongUseError(f"sampling_cadence={self.sampling_cadence!r}: PSLS takes multiples of 25 s")
+            raise WrongUseError(
+                f"sampling_cadence={self.sampling_cadence!r}: PSLS takes multiples of 25 s"
+            )
         if self.enable_systematics and not self.systematics_table:
             raise WrongUseError(
                 "enable_systematics needs systematics_table, the path of one of the tables that PSLS's source package has"
@@ -102,14 +112,19 @@ def synthesize_psls(specs=None, *, program=None):
     specs = specs if isinstance(specs, PslsSpecs) else PslsSpecs.from_dict(specs or {})
     program = program or psls_program()
     if program is None:
-        raise WrongUseError("PSLS is not installed: pip install psls (GPL), or use synthesis_simple")
+        raise WrongUseError(
+            "PSLS is not installed: pip install psls (GPL), or use synthesis_simple"
+        )
     with tempfile.TemporaryDirectory(prefix="psls-") as folder:
         table = _run(Path(folder), specs, program)
     times = (table[:, 0] - table[0, 0]) / DAY
     inside = times < specs.duration
     sigma = white_noise(specs) if specs.enable_random_noise else 0.0
     lc = LightcurveArbitraryRaster(
-        times[inside], 1 + 1e-6 * table[inside, 1], np.full(inside.sum(), sigma), (table[inside, 2] != 0).astype(float)
+        times[inside],
+        1 + 1e-6 * table[inside, 1],
+        np.full(inside.sum(), sigma),
+        (table[inside, 2] != 0).astype(float),
     )
     return with_transits(lc, specs)
 
@@ -122,7 +137,12 @@ def _run(folder, specs, program):
     (folder / "star.yaml").write_text(json.dumps(config))  # JSON is YAML
     try:
         done = subprocess.run(
-            [program, "star.yaml"], cwd=folder, capture_output=True, text=True, timeout=TIMEOUT, check=False
+            [program, "star.yaml"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise TargetError(f"{program}: not ready after {TIMEOUT:.0f} s") from error
@@ -134,7 +154,9 @@ def _run(folder, specs, program):
         )
     table = np.loadtxt(output, ndmin=2)
     if table.shape[1] != 3 or len(table) == 0:
-        raise BadInputError(f"{program} wrote a table of shape {table.shape}; expected time, flux, flag")
+        raise BadInputError(
+            f"{program} wrote a table of shape {table.shape}; expected time, flux, flag"
+        )
     return table
 
 
@@ -189,8 +211,16 @@ def _instrument(specs):
 def _star(specs):
     teff, logg = MODES[specs.mode]
     model = Path(specs.stellar_model) if specs.stellar_model else None
-    own = {"ModelType": "UP" if specs.mode == "red_giant" else "text", "ModelDir": ".", "ModelName": "modes.txt"}
-    theirs = {"ModelType": "single", "ModelDir": str(model.parent.resolve()), "ModelName": model.name} if model else {}
+    own = {
+        "ModelType": "UP" if specs.mode == "red_giant" else "text",
+        "ModelDir": ".",
+        "ModelName": "modes.txt",
+    }
+    theirs = (
+        {"ModelType": "single", "ModelDir": str(model.parent.resolve()), "ModelName": model.name}
+        if model
+        else {}
+    )
     return {
         "ID": STAR_ID,
         "Mag": float(specs.mag),

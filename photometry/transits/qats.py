@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from ..atomic import atomic_write
 from ..errors import ArgumentError
+from ..files import atomic_write
 from .parallel import available_cores
 
 
@@ -30,11 +30,18 @@ class QuasiPeriodicSearch:
     def period(self):
         """Mean spacing [d]; 0 with fewer than two transits"""
         count = len(self.transit_times)
-        return float((self.transit_times[-1] - self.transit_times[0]) / (count - 1)) if count > 1 else 0.0
+        return (
+            float((self.transit_times[-1] - self.transit_times[0]) / (count - 1))
+            if count > 1
+            else 0.0
+        )
 
     def write_debugging(self, path):
         """Write the table and the transits as ``tar.gz``, atomically."""
-        files = {"table.txt": (self.table, "S M dmin dmax q"), "transits.txt": (self.transit_times, "middle [d]")}
+        files = {
+            "table.txt": (self.table, "S M dmin dmax q"),
+            "transits.txt": (self.transit_times, "middle [d]"),
+        }
         with atomic_write(path) as part, tarfile.open(part, "w:gz") as archive:
             for name, (values, header) in files.items():
                 text = io.StringIO()
@@ -76,7 +83,9 @@ def quasi_periodic_search(
     flux, step, start = regular_flux(lc)
     limits = spacing_limits(len(flux), step, period_min, min_transit_count, max_ttv_mag)
     durations = np.unique(
-        np.maximum(np.rint(np.linspace(duration_min, duration_max, duration_count) / step), 1).astype(np.int64)
+        np.maximum(
+            np.rint(np.linspace(duration_min, duration_max, duration_count) / step), 1
+        ).astype(np.int64)
     )
     durations = durations[durations <= len(flux)]
     if len(limits) == 0 or len(durations) == 0 or np.std(flux) == 0:
@@ -93,8 +102,12 @@ def quasi_periodic_search(
     table = table[np.argsort(-table[:, 0], kind="stable")]
     score, count, dmin, dmax, q = table[0]
     box = next(box for box, length in trials if length == q)
-    transits = _sequence(box, int(count), int(dmin), int(dmax)) if score > 0 else np.empty(0, np.int64)
-    return QuasiPeriodicSearch(start + (transits + 0.5 * (q - 1)) * step, q * step, float(score), table)
+    transits = (
+        _sequence(box, int(count), int(dmin), int(dmax)) if score > 0 else np.empty(0, np.int64)
+    )
+    return QuasiPeriodicSearch(
+        start + (transits + 0.5 * (q - 1)) * step, q * step, float(score), table
+    )
 
 
 def regular_flux(lc):
@@ -151,7 +164,9 @@ def _scores(box, q, limits):
                 _extend(box, before, now, low, high, new_low, new_high, dmin, dmax)
                 low, high = new_low, new_high
                 before, now = now, before
-            for i in range(max(low, n - dmax), high):  # the last transit lies within the last spacing
+            for i in range(
+                max(low, n - dmax), high
+            ):  # the last transit lies within the last spacing
                 here = before[i] / np.sqrt(m * q)
                 if m >= 2 and here > score[k]:
                     score[k], count[k] = here, m

@@ -20,7 +20,8 @@ def transit_detection_quality_control(lc, metadata):
     true period [d], NaN where UNDEFINED
     """
     target, observed = (
-        _number(values.get(key)) for values, key in ((lc.metadata, "orbital_period"), (metadata, "period"))
+        _number(values.get(key))
+        for values, key in ((lc.metadata, "orbital_period"), (metadata, "period"))
     )
     if target is None or observed is None:
         return {"outcome": "UNDEFINED", "target_period": float("nan")}
@@ -40,7 +41,9 @@ def detection_details(lc, metadata):
     t0, observed_t0 = _number(lc.metadata.get("t0")), _number(metadata.get("t0"))
     details = {"harmonic": float("nan"), "t0_offset": float("nan")}
     if target and observed and observed > 0:
-        ratios = np.array([*range(1, MAX_HARMONIC + 1), *(1 / n for n in range(2, MAX_HARMONIC + 1))])
+        ratios = np.array(
+            [*range(1, MAX_HARMONIC + 1), *(1 / n for n in range(2, MAX_HARMONIC + 1))]
+        )
         nearest = ratios[np.argmin(np.abs(np.log(observed / target / ratios)))]
         if abs(observed / target / nearest - 1) < TOLERANCE:
             details["harmonic"] = float(nearest)

@@ -64,7 +64,9 @@ def _checked_settings(name, search, settings):
         )
     given = {key: value for key, value in settings.items() if value is not None}
     for key, value in given.items():
-        if key != "exact" and (isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < np.inf):
+        if key != "exact" and (
+            isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < np.inf
+        ):
             raise ArgumentError(f"{name}: {key}={value!r}: expected a number, 0 or more")
     return given
 
@@ -93,7 +95,9 @@ def search_tls(lc, lc_duration, *, period_min=None, period_max=None, threads=Non
     }
 
 
-def search_bls_reference(lc, lc_duration, *, period_min=0.5, period_max=None, exact=True, threads=None):
+def search_bls_reference(
+    lc, lc_duration, *, period_min=0.5, period_max=None, exact=True, threads=None
+):
     """Box least squares on astropy's grid: 10 durations from 0.05 to 0.2 d, frequency step 2 * 0.05 / length^2.
 
     ``exact=False`` searches the same grid from coarse to fine, which is many times faster (`bls.search_boxes`).
@@ -105,7 +109,9 @@ def search_bls_reference(lc, lc_duration, *, period_min=0.5, period_max=None, ex
     """
     times, flux, _ = _samples(lc, lc_duration)
     periods = box_periods(times, period_min, period_max)
-    periodogram = (box_periodogram if exact else search_boxes)(times, flux, None, periods, threads=threads)
+    periodogram = (box_periodogram if exact else search_boxes)(
+        times, flux, None, periods, threads=threads
+    )
     best = periodogram.best
     found = periodogram.power[best] > 0
     return {
@@ -172,7 +178,9 @@ def search_qats(
     }
     cut = _cut(lc, lc_duration)
     if cut.good().sum() < MIN_SAMPLES:
-        raise WrongUseError(f"{cut!r}: {cut.good().sum()} good samples; a search needs at least {MIN_SAMPLES}")
+        raise WrongUseError(
+            f"{cut!r}: {cut.good().sum()} good samples; a search needs at least {MIN_SAMPLES}"
+        )
     return qats_results(quasi_periodic_search(cut, **settings, threads=threads))
 
 

@@ -29,9 +29,7 @@ class TransitSignal:
     snr: float  # depth over its error
     sde: float  # signal detection efficiency of the search; NaN for other searches
     transit_count: int  # transits within the light curve that have samples
-    odd_even: (
-        float  # difference of the depths of odd and even transits, in standard deviations; large: an eclipsing binary
-    )
+    odd_even: float  # difference of the depths of odd and even transits, in standard deviations; large: an eclipsing binary
 
     def as_dict(self):
         """As a plain dict"""
@@ -47,7 +45,9 @@ class TransitSignal:
         return 1 - self.depth * transit_shape(times, self.period, self.t0, self.duration)
 
 
-NOTHING = TransitSignal(*[float("nan")] * 6, snr=0.0, sde=float("nan"), transit_count=0, odd_even=float("nan"))
+NOTHING = TransitSignal(
+    *[float("nan")] * 6, snr=0.0, sde=float("nan"), transit_count=0, odd_even=float("nan")
+)
 
 
 def transit_shape(times, period, t0, duration):
@@ -65,7 +65,9 @@ def _template_table():
     return grid, template(grid)
 
 
-def fit_transit(times, flux, errors, *, period, t0, duration, period_uncertainty=np.nan, sde=np.nan):
+def fit_transit(
+    times, flux, errors, *, period, t0, duration, period_uncertainty=np.nan, sde=np.nan
+):
     """Fit period, time, duration and depth of a transit that a search found, on the samples.
 
     Parameters
@@ -83,11 +85,18 @@ def fit_transit(times, flux, errors, *, period, t0, duration, period_uncertainty
         outside = np.abs(_phase(times, period, t0)) > duration
         errors = np.full(len(times), np.std(flux[outside]) if outside.any() else np.std(flux))
     weight = 1 / errors**2
-    t0 += period * np.rint((np.mean(times) - t0) / period)  # in the middle, where it does not depend on the period
-    near = np.abs(_phase(times, period, t0)) < 2 * duration  # only these change from one trial to the next
+    t0 += period * np.rint(
+        (np.mean(times) - t0) / period
+    )  # in the middle, where it does not depend on the period
+    # only these change from one trial to the next
+    near = np.abs(_phase(times, period, t0)) < 2 * duration
     samples = times[near], flux[near], weight[near]
     for scale in 0.35 ** np.arange(ROUNDS):
-        trials = [(period, t0 + a * scale * duration, duration * b**scale) for a in T0_STEPS for b in DURATION_STEPS]
+        trials = [
+            (period, t0 + a * scale * duration, duration * b**scale)
+            for a in T0_STEPS
+            for b in DURATION_STEPS
+        ]
         period, t0, duration = max(trials, key=lambda trial: _gain(*samples, *trial))
         cycles = max(np.ptp(times) / (2 * period), 1)
         trials = [(period + c * scale * duration / cycles, t0, duration) for c in PERIOD_STEPS]
@@ -125,7 +134,9 @@ def _depth(times, flux, weight, period, t0, duration):
     """Depth by linear least squares, and its error; (NaN, NaN) without a sample in transit"""
     shape = transit_shape(times, period, t0, duration)
     norm = np.sum(weight * shape**2)
-    return (np.sum(weight * (1 - flux) * shape) / norm, norm**-0.5) if norm > 0 else (np.nan, np.nan)
+    return (
+        (np.sum(weight * (1 - flux) * shape) / norm, norm**-0.5) if norm > 0 else (np.nan, np.nan)
+    )
 
 
 def _odd_even(times, flux, weight, period, t0, duration, number):

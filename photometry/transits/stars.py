@@ -27,15 +27,20 @@ from .synthesis import (
     whole,
 )
 
-NUMAX_SUN, DELTA_NU_SUN, TEFF_SUN = 3090.0, 135.1, 5777.0  # muHz, muHz, K (Huber et al. 2011, ApJ 743, 143)
+NUMAX_SUN, DELTA_NU_SUN, TEFF_SUN = (
+    3090.0,
+    135.1,
+    5777.0,
+)  # muHz, muHz, K (Huber et al. 2011, ApJ 743, 143)
 LOGG_SUN = 4.438
 HOUR = 3600.0  # s
 MUHZ = 1e-6  # Hz
+# power of a degree relative to radial modes (Ballot et al. 2011, A&A 531, A124)
 MODE_VISIBILITY = {
     0: 1.0,
     1: 1.5,
     2: 0.5,
-}  # power of a degree relative to radial modes (Ballot et al. 2011, A&A 531, A124)
+}
 EPSILON, SMALL_SPACING = (
     1.4,
     0.06,
@@ -64,14 +69,24 @@ class Oscillations:
     def modes(self):
         """(n, 3) array: frequency [muHz], width [muHz] and height [ppm^2/muHz] of each mode"""
         numax, spacing = self.numax, self.delta_nu
-        envelope = 0.66 * numax**0.88  # muHz, full width at half maximum (Mosser et al. 2012, A&A 537, A30)
-        width = min(max(np.exp((self.teff - TEFF_SUN) / 601.0), 0.1), 10.0)  # muHz (Corsaro et al. 2012, ApJ 757, 190)
-        amplitude = 3.6 * (NUMAX_SUN / numax) ** 0.75  # ppm, rms of a radial mode (Kallinger et al. 2014)
+        # muHz, full width at half maximum (Mosser et al. 2012, A&A 537, A30)
+        envelope = 0.66 * numax**0.88
+        width = min(
+            max(np.exp((self.teff - TEFF_SUN) / 601.0), 0.1), 10.0
+        )  # muHz (Corsaro et al. 2012, ApJ 757, 190)
+        # ppm, rms of a radial mode (Kallinger et al. 2014)
+        amplitude = 3.6 * (NUMAX_SUN / numax) ** 0.75
         rows = []
         for order in range(1, int(2 * numax / spacing) + 1):
             for degree, visibility in MODE_VISIBILITY.items():
-                frequency = spacing * (order + degree / 2 + EPSILON - SMALL_SPACING * degree * (degree + 1) / 3)
-                power = amplitude**2 * visibility * np.exp(-4 * np.log(2) * ((frequency - numax) / envelope) ** 2)
+                frequency = spacing * (
+                    order + degree / 2 + EPSILON - SMALL_SPACING * degree * (degree + 1) / 3
+                )
+                power = (
+                    amplitude**2
+                    * visibility
+                    * np.exp(-4 * np.log(2) * ((frequency - numax) / envelope) ** 2)
+                )
                 rows.append((frequency, width, 2 * power / (np.pi * width)))
         table = np.array(rows)
         return table[(np.abs(table[:, 0] - numax) < 1.5 * envelope) & (table[:, 2] > 0)]
@@ -188,9 +203,15 @@ def with_transits(lc, specs):
     transits = specs.transits()
     signal = transit_light_curve(lc.times, transits) if specs.enable_transits else np.ones(len(lc))
     settings = {name: getattr(specs, name) for name in specs.__dataclass_fields__}
-    metadata = {key: value for key, value in {**transits.settings(), **settings}.items() if value is not None}
+    metadata = {
+        key: value
+        for key, value in {**transits.settings(), **settings}.items()
+        if value is not None
+    }
     strength = transit_strength(signal, transits.mes_assume_noise, specs.sampling_cadence)
-    return LightcurveArbitraryRaster(lc.times, lc.fluxes * signal, lc.uncertainties, lc.flags, {**metadata, **strength})
+    return LightcurveArbitraryRaster(
+        lc.times, lc.fluxes * signal, lc.uncertainties, lc.flags, {**metadata, **strength}
+    )
 
 
 def coloured_noise(power_density, n, cadence, rng):
@@ -210,5 +231,11 @@ def coloured_noise(power_density, n, cadence, rng):
     frequency = np.fft.rfftfreq(n, cadence) / MUHZ
     amplitude = np.zeros(len(frequency))
     averaging = np.sinc(frequency[1:] * MUHZ * cadence) ** 2  # a sample is a mean over the cadence
-    amplitude[1:] = np.sqrt(power_density(frequency[1:]) * averaging * (frequency[1] if n > 1 else 0)) * n / 2
-    return np.fft.irfft(amplitude * (rng.standard_normal(len(frequency)) + 1j * rng.standard_normal(len(frequency))), n)
+    amplitude[1:] = (
+        np.sqrt(power_density(frequency[1:]) * averaging * (frequency[1] if n > 1 else 0)) * n / 2
+    )
+    return np.fft.irfft(
+        amplitude
+        * (rng.standard_normal(len(frequency)) + 1j * rng.standard_normal(len(frequency))),
+        n,
+    )

@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 
+from ..constants import DAY
 from ..errors import WrongUseError
 from ..lightcurve.lightcurve import LightcurveArbitraryRaster
 from . import transit_model
 from .constants import EASConstants
 
-DAY = 86400.0  # s
 NOISE_CADENCE = 25.0  # s, to which `noise` refers
 MAX_MES = 1e8
 _const = EASConstants()
@@ -26,7 +26,8 @@ class TransitSpecs:
     planet_radius: float = 1.0  # Jupiter radii
     orbital_period: float = 365.0  # d
     semi_major_axis: float = 1.0  # AU
-    orbital_angle: float | None = None  # deg, inclination away from edge-on; 0 if impact_parameter is not given either
+    # deg, inclination away from edge-on; 0 if impact_parameter is not given either
+    orbital_angle: float | None = None
     impact_parameter: float | None = None  # stellar radii; where both are given, this one counts
     noise: float = 0.0  # relative flux noise of one sample of 25 s
     mes_assume_noise: float | None = None  # noise for the MES only; by default `noise`
@@ -48,7 +49,13 @@ class TransitSpecs:
         return cls(**checked_keys(specs, cls))
 
     def __post_init__(self):
-        for name in ("duration", "star_radius", "orbital_period", "semi_major_axis", "sampling_cadence"):
+        for name in (
+            "duration",
+            "star_radius",
+            "orbital_period",
+            "semi_major_axis",
+            "sampling_cadence",
+        ):
             require(self, name, lambda value: value > 0, "above 0")
         for name in ("planet_radius", "noise", "mes_assume_noise", "impact_parameter"):
             require(self, name, lambda value: value >= 0, "0 or more")
@@ -58,7 +65,9 @@ class TransitSpecs:
         require(self, "threads", lambda value: value >= 1, "1 or more")
         require_seed(self, "seed")
         if not (isinstance(self.limb_darkening, tuple | list) and len(self.limb_darkening) == 2):
-            raise WrongUseError(f"limb_darkening={self.limb_darkening!r}: expected two numbers, of the quadratic law")
+            raise WrongUseError(
+                f"limb_darkening={self.limb_darkening!r}: expected two numbers, of the quadratic law"
+            )
         for value in self.limb_darkening:
             require_number("limb_darkening", value, lambda value: True, "finite")
         if self.semi_major_axis_in_radii * (1 - self.eccentricity) <= 1:
@@ -90,8 +99,12 @@ class TransitSpecs:
     def settings(self):
         """All settings, with what followed from others, without those that do not apply"""
         values = asdict(self)
-        values["mes_assume_noise"] = self.noise if self.mes_assume_noise is None else self.mes_assume_noise
-        values["orbital_angle"] = None if self.impact_parameter is not None else self.orbital_angle or 0.0
+        values["mes_assume_noise"] = (
+            self.noise if self.mes_assume_noise is None else self.mes_assume_noise
+        )
+        values["orbital_angle"] = (
+            None if self.impact_parameter is not None else self.orbital_angle or 0.0
+        )
         return {key: value for key, value in values.items() if value is not None}
 
 
@@ -158,7 +171,11 @@ def _batman_light_curve(times, specs):
         specs.radius_ratio,
         specs.semi_major_axis_in_radii,
     )
-    orbit.inc, orbit.ecc, orbit.w = specs.inclination, specs.eccentricity, specs.argument_of_periastron
+    orbit.inc, orbit.ecc, orbit.w = (
+        specs.inclination,
+        specs.eccentricity,
+        specs.argument_of_periastron,
+    )
     orbit.limb_dark, orbit.u = "quadratic", list(specs.limb_darkening)
     return batman.TransitModel(orbit, times).light_curve(orbit)
 
@@ -179,7 +196,13 @@ def transit_strength(flux, noise, cadence):
     """
     power, inside = float(np.sum(1.0 - flux)), int(np.count_nonzero(flux < 1))
     sigma = noise * np.sqrt(NOISE_CADENCE / cadence)
-    mes = 0.0 if inside == 0 else MAX_MES if sigma == 0 else min(power / (sigma * np.sqrt(inside)), MAX_MES)
+    mes = (
+        0.0
+        if inside == 0
+        else MAX_MES
+        if sigma == 0
+        else min(power / (sigma * np.sqrt(inside)), MAX_MES)
+    )
     return {
         "integrated_transit_power": power,
         "pixels_in_transit": inside,
@@ -193,7 +216,9 @@ def checked_keys(specs, cls):
     accepted = [item.name for item in fields(cls)]
     unknown = sorted(set(specs) - set(accepted))
     if unknown:
-        raise WrongUseError(f"unknown spec {', '.join(map(repr, unknown))}; accepted are {', '.join(accepted)}")
+        raise WrongUseError(
+            f"unknown spec {', '.join(map(repr, unknown))}; accepted are {', '.join(accepted)}"
+        )
     return dict(specs)
 
 

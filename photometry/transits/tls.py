@@ -25,14 +25,17 @@ from .periods import optimal_periods, transit_duration
 from .transit_model import transit_flux
 
 BINS = 12  # of phase, in the shortest transit of an octave
-LENGTHS = np.unique(np.rint(BINS * 1.1 ** np.arange(8)).astype(np.int64))  # of the transits of an octave, in bins
+LENGTHS = np.unique(
+    np.rint(BINS * 1.1 ** np.arange(8)).astype(np.int64)
+)  # of the transits of an octave, in bins
 SCAN = 2  # every so many lengths are tried at all starts; the others near the best of these:
 SHIFTS = 3  # bins to either side
 NEAR = 0.9  # of the best drop of chi^2 so far: worth the closer look
 INSETS = np.array(
     [0.0, 0.1, 0.2, 0.35]
 )  # of the transit, by which the boxes of the template are shorter, at either side
-TIME_BIN = 1 / 16  # of the shortest duration at the shortest period: samples closer than this are joined
+# of the shortest duration at the shortest period: samples closer than this are joined
+TIME_BIN = 1 / 16
 
 # Stars between these decide how short and how long transits may be (Hippke & Heller 2019, section 2.2)
 SMALL_STAR = {"radius": 0.13, "mass": 0.1}
@@ -63,7 +66,9 @@ class TransitPeriodogram:
         return int(np.argmax(self.power))
 
 
-def transit_periodogram(times, flux, errors=None, periods=None, *, period_min=0.0, period_max=np.inf, threads=None):
+def transit_periodogram(
+    times, flux, errors=None, periods=None, *, period_min=0.0, period_max=np.inf, threads=None
+):
     """Best transit at every period.
 
     Parameters
@@ -95,11 +100,15 @@ def transit_periodogram(times, flux, errors=None, periods=None, *, period_min=0.
     gain, depth, start, length = outputs = [np.zeros(len(periods)) for _ in range(4)]
 
     def work(periods, *outputs):
-        _best_transits(*joined[:5], periods, *duration_limits(periods), LENGTHS, *staircases(), *outputs)
+        _best_transits(
+            *joined[:5], periods, *duration_limits(periods), LENGTHS, *staircases(), *outputs
+        )
 
     over_periods(work, periods, outputs, threads)
     delta_chi2 = gain * samples.weight_unit
-    power, sde = sde_spectrum(np.sum(samples.flux**2 / samples.weight) * samples.weight_unit - delta_chi2)
+    power, sde = sde_spectrum(
+        np.sum(samples.flux**2 / samples.weight) * samples.weight_unit - delta_chi2
+    )
     middle = np.mod(start + 0.5 * length, periods) + samples.start
     return TransitPeriodogram(periods, power, delta_chi2, depth, length, middle, sde)
 
@@ -160,25 +169,54 @@ def _best_transits(
 ):
     """For each period the transit that lowers chi^2 most: by how much, its depth, its start and its duration [d]."""
     widths = shortest / BINS
-    most = int(np.ceil((periods / widths).max())) + int(np.ceil((longest / widths).max())) * 2 + 4 * BINS
+    most = (
+        int(np.ceil((periods / widths).max()))
+        + int(np.ceil((longest / widths).max())) * 2
+        + 4 * BINS
+    )
     index, sums = np.empty(len(times), np.int32), np.empty(most, np.int64)
     flux_sum, weight_sum, best = np.empty(most), np.empty(most), np.empty(most)
     coarse_flux, coarse_weight = np.empty(most), np.empty(most)
     for p in range(len(periods)):
         width = widths[p]
         end = int(np.ceil(periods[p] / width)) + int(np.ceil(longest[p] / width)) * 2 + 4 * BINS
-        n = fold(times, flux, weight, packed, unit, periods[p], width, index, sums, flux_sum[:end], weight_sum[:end])
+        n = fold(
+            times,
+            flux,
+            weight,
+            packed,
+            unit,
+            periods[p],
+            width,
+            index,
+            sums,
+            flux_sum[:end],
+            weight_sum[:end],
+        )
         step = 1
         while BINS * step * width <= longest[p] or step == 1:
-            n_starts, n_sums = (n + step - 1) // step, min((n + step - 1) // step + 2 * BINS, (end - 1) // step + 1)
+            n_starts, n_sums = (
+                (n + step - 1) // step,
+                min((n + step - 1) // step + 2 * BINS, (end - 1) // step + 1),
+            )
             for i in range(n_sums):  # not slices: to compile their check of shapes takes seconds
                 coarse_flux[i], coarse_weight[i] = flux_sum[i * step], weight_sum[i * step]
-            _best_at_each_start(coarse_flux, coarse_weight, n_starts, lengths, insets, heights, squares, best)
+            _best_at_each_start(
+                coarse_flux, coarse_weight, n_starts, lengths, insets, heights, squares, best
+            )
             i = np.argmax(best[:n_starts])
             if best[i] > NEAR * gain[p]:
                 for j in range(max(i - SHIFTS, 0), min(i + SHIFTS + 1, n_starts)):
                     for k in range(len(lengths)):
-                        dip, norm = _fit(coarse_flux, coarse_weight, j, lengths[k], insets[k], heights[k], squares[k])
+                        dip, norm = _fit(
+                            coarse_flux,
+                            coarse_weight,
+                            j,
+                            lengths[k],
+                            insets[k],
+                            heights[k],
+                            squares[k],
+                        )
                         here = dip * dip / (norm + _EPSILON)
                         if here > gain[p]:
                             gain[p], depth[p] = here, -dip / norm
@@ -211,8 +249,18 @@ def _best_at_each_start(flux_sum, weight_sum, n, lengths, insets, heights, squar
         h0, h1, h2, h3 = heights[k, 0], heights[k, 1], heights[k, 2], heights[k, 3]
         s0, s1, s2, s3 = squares[k, 0], squares[k, 1], squares[k, 2], squares[k, 3]
         for i in range(n):
-            dip = h0 * (f7[i] - f0[i]) + h1 * (f6[i] - f1[i]) + h2 * (f5[i] - f2[i]) + h3 * (f4[i] - f3[i])
-            norm = s0 * (w7[i] - w0[i]) + s1 * (w6[i] - w1[i]) + s2 * (w5[i] - w2[i]) + s3 * (w4[i] - w3[i])
+            dip = (
+                h0 * (f7[i] - f0[i])
+                + h1 * (f6[i] - f1[i])
+                + h2 * (f5[i] - f2[i])
+                + h3 * (f4[i] - f3[i])
+            )
+            norm = (
+                s0 * (w7[i] - w0[i])
+                + s1 * (w6[i] - w1[i])
+                + s2 * (w5[i] - w2[i])
+                + s3 * (w4[i] - w3[i])
+            )
             dip = min(dip, 0.0)
             best[i] = max(best[i], dip * dip / (norm + _EPSILON))
 

@@ -23,8 +23,16 @@ def disc_flux(radius, u1, u2):
     """Flux within ``radius`` of the centre: the integral of `intensity` over that disc; pi (1 - u1/3 - u2/6) for radius 1."""
     mu2 = np.clip(1 - np.asarray(radius, dtype=float) ** 2, 0, None)
     mu = np.sqrt(mu2)
-    constant, linear, square = 1 - u1 - u2, u1 + 2 * u2, -u2  # intensity as a polynomial in mu; r dr = -mu dmu
-    return 2 * np.pi * (constant * (1 - mu2) / 2 + linear * (1 - mu2 * mu) / 3 + square * (1 - mu2**2) / 4)
+    constant, linear, square = (
+        1 - u1 - u2,
+        u1 + 2 * u2,
+        -u2,
+    )  # intensity as a polynomial in mu; r dr = -mu dmu
+    return (
+        2
+        * np.pi
+        * (constant * (1 - mu2) / 2 + linear * (1 - mu2 * mu) / 3 + square * (1 - mu2**2) / 4)
+    )
 
 
 def transit_flux(separation, radius_ratio, u1=0.1, u2=0.3):
@@ -56,8 +64,14 @@ def _blocked(z, p, u1, u2):
     r = middle - half * np.cos(theta)
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = (z[:, None] ** 2 + r**2 - p**2) / (2 * z[:, None] * r)
-    angle = np.arccos(np.clip(np.nan_to_num(cosine, nan=1.0), -1, 1))  # half of the arc that is covered
-    ring = np.sum(intensity(r, u1, u2) * 2 * angle * r * half * np.sin(theta) * weights, axis=1) * 0.5 * np.pi
+    angle = np.arccos(
+        np.clip(np.nan_to_num(cosine, nan=1.0), -1, 1)
+    )  # half of the arc that is covered
+    ring = (
+        np.sum(intensity(r, u1, u2) * 2 * angle * r * half * np.sin(theta) * weights, axis=1)
+        * 0.5
+        * np.pi
+    )
     return ring + np.where(z < p, disc_flux(np.clip(p - z, 0, 1), u1, u2), 0.0)
 
 
@@ -88,15 +102,21 @@ def separation(times, *, period, t0, semi_major_axis, inclination, eccentricity=
     w = np.radians(omega)
     conjunction = 0.5 * np.pi - w  # true anomaly at inferior conjunction
     mean_at_t0 = _mean_anomaly(conjunction, eccentricity)
-    anomaly = true_anomaly(2 * np.pi * (np.asarray(times, dtype=float) - t0) / period + mean_at_t0, eccentricity)
+    anomaly = true_anomaly(
+        2 * np.pi * (np.asarray(times, dtype=float) - t0) / period + mean_at_t0, eccentricity
+    )
     distance = semi_major_axis * (1 - eccentricity**2) / (1 + eccentricity * np.cos(anomaly))
     along = np.sin(anomaly + w) * np.sin(np.radians(inclination))
-    return np.where(np.sin(anomaly + w) > 0, distance * np.sqrt(np.clip(1 - along**2, 0, None)), np.inf)
+    return np.where(
+        np.sin(anomaly + w) > 0, distance * np.sqrt(np.clip(1 - along**2, 0, None)), np.inf
+    )
 
 
 def inclination_of_impact(impact_parameter, semi_major_axis, eccentricity=0.0, omega=90.0):
     """Inclination [deg] at which the planet passes at ``impact_parameter`` (stellar radii): Winn (2010), equation 7."""
-    distance = semi_major_axis * (1 - eccentricity**2) / (1 + eccentricity * np.sin(np.radians(omega)))
+    distance = (
+        semi_major_axis * (1 - eccentricity**2) / (1 + eccentricity * np.sin(np.radians(omega)))
+    )
     if not 0 <= impact_parameter <= distance:
         raise ValueError(
             f"impact_parameter={impact_parameter!r}: expected 0 to {distance:g}, the distance at transit in stellar radii"
@@ -111,12 +131,15 @@ def true_anomaly(mean_anomaly, eccentricity):
         return mean
     eccentric = mean + eccentricity * np.sign(mean) * 0.85  # Danby (1988)
     for _ in range(_MAX_ITERATIONS):
-        step = (eccentric - eccentricity * np.sin(eccentric) - mean) / (1 - eccentricity * np.cos(eccentric))
+        step = (eccentric - eccentricity * np.sin(eccentric) - mean) / (
+            1 - eccentricity * np.cos(eccentric)
+        )
         eccentric = eccentric - step
         if np.max(np.abs(step), initial=0) < 1e-14:
             break
     return 2 * np.arctan2(
-        np.sqrt(1 + eccentricity) * np.sin(eccentric / 2), np.sqrt(1 - eccentricity) * np.cos(eccentric / 2)
+        np.sqrt(1 + eccentricity) * np.sin(eccentric / 2),
+        np.sqrt(1 - eccentricity) * np.cos(eccentric / 2),
     )
 
 

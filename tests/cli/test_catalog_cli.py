@@ -6,7 +6,10 @@ import sys
 
 def photometry(*args):
     return subprocess.run(
-        [sys.executable, "-m", "photometry", "catalog", *map(str, args)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "photometry", "catalog", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -15,7 +18,9 @@ def test_catalog_writes_one_file_per_ccd_and_says_how_many_stars(tmp_path):
     done = photometry(tmp_path, "--sector", "1,2", "--camera", "3", "--ccd", "4")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count(": 2 stars") == 2
-    assert {p.name for p in tmp_path.glob("*.sqlite")} == {f"catalog_sector00{s}_camera3_ccd4.sqlite" for s in (1, 2)}
+    assert {p.name for p in tmp_path.glob("*.sqlite")} == {
+        f"catalog_sector00{s}_camera3_ccd4.sqlite" for s in (1, 2)
+    }
 
 
 def test_missing_column_is_one_sentence_and_exit_code_2(tmp_path):

@@ -49,7 +49,12 @@ def notes(folder):
 def test_a_queue_is_opened_filled_shown_worked_on_and_closed(photometry, tmp_path):
     assert photometry("events", "info", "-q", "q.sqlite").returncode == 2
     assert photometry("events", "start", "-q", "q.sqlite").returncode == 0
-    assert photometry("events", "add", "next_file", "a.fits", "--arg", "n=3", "-q", "q.sqlite").returncode == 0
+    assert (
+        photometry(
+            "events", "add", "next_file", "a.fits", "--arg", "n=3", "-q", "q.sqlite"
+        ).returncode
+        == 0
+    )
     assert photometry("events", "add", "boom", "b.fits", "-q", "q.sqlite").returncode == 0
     shown = json.loads(photometry("events", "info", "--json", "-q", "q.sqlite").stdout)
     assert shown["counts"]["pending"] == 2
@@ -72,7 +77,9 @@ def test_a_queue_is_opened_filled_shown_worked_on_and_closed(photometry, tmp_pat
 def test_run_takes_files_lists_and_directories(photometry, tmp_path):
     (tmp_path / "list.txt").write_text("# the first one\ndata/0.fits\n\n")
     run = ("events", "run", "my_pipeline", "-c", "quick.cfg")
-    assert photometry(*run, "-l", "list.txt", "-frames", "data/1.fits", "data/2.fits").returncode == 0
+    assert (
+        photometry(*run, "-l", "list.txt", "-frames", "data/1.fits", "data/2.fits").returncode == 0
+    )
     assert sorted(notes(tmp_path)) == [f"data/{i}.fits None" for i in range(3)]
     assert photometry(*run, "-d", "data").returncode == 0
     assert len(notes(tmp_path)) == 6
@@ -90,13 +97,17 @@ def test_a_queue_can_be_reached_through_a_server(photometry, tmp_path, monkeypat
     with contextlib.closing(socket.create_server(("localhost", 0))) as free:
         port = free.getsockname()[1]
     where = ("--host", "localhost", "--port", port)
-    assert "no default" in photometry("events", "start", "-q", "q.sqlite", "-c", "secret.cfg").stderr
+    assert (
+        "no default" in photometry("events", "start", "-q", "q.sqlite", "-c", "secret.cfg").stderr
+    )
     monkeypatch.setenv("PHOTOMETRY_EVENTS_SECRET", "known to this test")
     assert photometry("events", "info", *where).returncode == 2
     assert photometry("events", "start", "-q", "q.sqlite", *where).returncode == 0
     try:
         assert photometry("events", "add", "next_file", "a.fits", *where).returncode == 0
-        assert photometry("events", "run", "my_pipeline.py", "-c", "quick.cfg", *where).returncode == 0
+        assert (
+            photometry("events", "run", "my_pipeline.py", "-c", "quick.cfg", *where).returncode == 0
+        )
         assert notes(tmp_path) == ["a.fits None"]
         assert "done 1" in photometry("events", "info", *where).stdout
     finally:
@@ -131,7 +142,11 @@ def test_wrong_use_is_one_sentence_and_exit_code_2(photometry, words, said):
 def test_the_table_of_a_pipeline_can_be_read(photometry):
     done = photometry("events", "table", "my_pipeline.py")
     assert done.stdout == "next_file = 'note', None, None\nboom = 'boom', None, None\n"
-    assert json.loads(photometry("events", "table", "my_pipeline.py", "--json").stdout)["boom"] == ["boom", None, None]
+    assert json.loads(photometry("events", "table", "my_pipeline.py", "--json").stdout)["boom"] == [
+        "boom",
+        None,
+        None,
+    ]
 
 
 def test_the_template_runs_as_it_is_and_is_not_overwritten(photometry, tmp_path):
@@ -150,7 +165,11 @@ def test_watch_makes_pictures_of_what_arrives_until_it_is_told_to_stop(photometr
         wait_for(lambda: len(list(pictures.glob("*.png"))) == 3, watch)
         fits.PrimaryHDU(np.eye(16)).writeto(tmp_path / "data" / "late.fits")
         wait_for(
-            lambda: (pictures / "late.png").exists() and "late.png" in (pictures / "index.html").read_text(), watch
+            lambda: (
+                (pictures / "late.png").exists()
+                and "late.png" in (pictures / "index.html").read_text()
+            ),
+            watch,
         )
         watch.send_signal(signal.SIGTERM)
         _, said = watch.communicate(timeout=60)

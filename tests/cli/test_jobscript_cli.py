@@ -8,7 +8,10 @@ from photometry.taskmanager import create_todo
 
 
 def test_it_prints_a_script_that_bash_understands_with_options_of_run_at_its_end(tmp_path):
-    create_todo(tmp_path / "todo.sqlite", [dict.fromkeys(("starid", "sector", "camera", "ccd", "cadence", "tmag"), 1)])
+    create_todo(
+        tmp_path / "todo.sqlite",
+        [dict.fromkeys(("starid", "sector", "camera", "ccd", "cadence", "tmag"), 1)],
+    )
     done = photometry("jobscript", tmp_path, "--ranks", "16", "--time", "90m", "--", "--isolate")
     assert (done.returncode, done.stderr) == (0, "")
     assert "#SBATCH --ntasks=16\n#SBATCH --time=01:30:00\n" in done.stdout

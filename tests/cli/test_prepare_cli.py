@@ -94,7 +94,9 @@ def test_sigterm_keeps_what_is_finished_and_gives_exit_code_3(simulated, tmp_pat
     """The real program, with a disk so slow that it is at its second band when the signal comes."""
     there = tmp_path / "second-band"
     words = ["prepare", str(simulated), "--output", str(tmp_path), "--workers", "1"]
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(there), *words], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(there), *words], stderr=subprocess.PIPE, text=True
+    )
     while process.poll() is None and not there.exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)

@@ -31,7 +31,10 @@ def folder(tmp_path):
 
 def set_methods(folder, methods):
     with TaskManager(folder) as tm:
-        tm.cursor.executemany("UPDATE todolist SET method = ? WHERE priority = ?", [(m, p) for p, m in methods.items()])
+        tm.cursor.executemany(
+            "UPDATE todolist SET method = ? WHERE priority = ?",
+            [(m, p) for p, m in methods.items()],
+        )
         tm.conn.commit()
 
 
@@ -54,7 +57,8 @@ def test_a_failed_target_is_exit_code_1_and_told_by_its_cause(folder, engine):
     done = run_pipeline(engine, folder, "--handler", "faulty_work:work")
     assert done.returncode == 1, done.stderr
     assert (
-        "2 × BadInputError: PATH: truncated" in done.stdout or "2 × BadInputError: star.fits: truncated" in done.stdout
+        "2 × BadInputError: PATH: truncated" in done.stdout
+        or "2 × BadInputError: star.fits: truncated" in done.stdout
     )
     assert "1 × KeyError: 'flux'" in done.stdout
 
@@ -161,11 +165,16 @@ def test_continuing_does_only_what_is_left(folder):
 
 def test_overwrite_starts_over(folder):
     run_pipeline("serial", folder, "--handler", "noop")
-    assert "done, 12 tasks" in run_pipeline("serial", folder, "--handler", "noop", "--overwrite").stderr
+    assert (
+        "done, 12 tasks"
+        in run_pipeline("serial", folder, "--handler", "noop", "--overwrite").stderr
+    )
 
 
 def test_settings_file_environment_and_command_line_go_in_that_order(folder):
-    (folder / "photometry.toml").write_text("[run]\ngrace = 5\nmax_attempts = 7\ntask_timeout = 99\n")
+    (folder / "photometry.toml").write_text(
+        "[run]\ngrace = 5\nmax_attempts = 7\ntask_timeout = 99\n"
+    )
     env = {"PHOTOMETRY_RUN__MAX_ATTEMPTS": "8", "PHOTOMETRY_RUN__TASK_TIMEOUT": "88"}
     done = run_pipeline("serial", folder, "--handler", "noop", "--task-timeout", "77", env=env)
     assert done.returncode == 0, done.stderr
@@ -213,9 +222,24 @@ def test_summary_has_the_keys_that_programs_read(folder):
         "SKIPPED",
         "STARTED",
     }
-    ours = {"run", "version", "started", "updated", "workers", "rate", "expected_end", "failures", "exit_code"}
+    ours = {
+        "run",
+        "version",
+        "started",
+        "updated",
+        "workers",
+        "rate",
+        "expected_end",
+        "failures",
+        "exit_code",
+    }
     assert spec | ours <= set(summary)
-    assert (summary["numtasks"], summary["tasks_run"], summary["OK"], summary["exit_code"]) == (12, 12, 12, 0)
+    assert (summary["numtasks"], summary["tasks_run"], summary["OK"], summary["exit_code"]) == (
+        12,
+        12,
+        12,
+        0,
+    )
 
 
 def test_quiet_says_nothing_when_all_is_well(folder):
@@ -225,6 +249,8 @@ def test_quiet_says_nothing_when_all_is_well(folder):
 
 def test_pdb_stops_in_the_failing_target(folder):
     set_methods(folder, {1: "bug"})
-    done = photometry("run", folder, "--handler", "faulty_work:work", "--pdb", "--limit", "1", input="up\nq\n")
+    done = photometry(
+        "run", folder, "--handler", "faulty_work:work", "--pdb", "--limit", "1", input="up\nq\n"
+    )
     assert "(Pdb)" in done.stdout
     assert "faulty_work.py" in done.stdout

@@ -8,12 +8,27 @@ import pytest
 
 def photometry(*args):
     return subprocess.run(
-        [sys.executable, "-m", "photometry", *map(str, args)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "photometry", *map(str, args)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
 def test_simulate_tpf_writes_files_catalogue_and_truth(tmp_path):
-    done = photometry("simulate", "tpf", tmp_path / "new", "--targets", 3, "--times", 20, "--seed", 1, "--truncated", 1)
+    done = photometry(
+        "simulate",
+        "tpf",
+        tmp_path / "new",
+        "--targets",
+        3,
+        "--times",
+        20,
+        "--seed",
+        1,
+        "--truncated",
+        1,
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "3 target pixel files of 20 exposures" in done.stdout
     assert len(list((tmp_path / "new").glob("tess*_tp.fits"))) == 3

@@ -12,7 +12,9 @@ SCRIPT = Path(__file__).parents[2] / "run_scripts/run_make_todo.py"
 
 def photometry(*args, script=None):
     program = [str(script)] if script else ["-m", "photometry", "todo"]
-    return subprocess.run([sys.executable, *program, *map(str, args)], capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, *program, *map(str, args)], capture_output=True, text=True, timeout=120
+    )
 
 
 @pytest.fixture
@@ -39,7 +41,11 @@ def test_options_may_stand_before_template_and_folder(folder):
 def test_json_is_for_programs(folder):
     done = photometry("table", folder, "--table", folder / "targets.csv", "--json")
     summary = json.loads(done.stdout)
-    assert (summary["targets"], summary["by_datasource"], summary["sectors"]) == (2, {"ffi": 2}, [1])
+    assert (summary["targets"], summary["by_datasource"], summary["sectors"]) == (
+        2,
+        {"ffi": 2},
+        [1],
+    )
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ def notes(config, tmp_path):
 
     def read():
         path = tmp_path / "output" / "notes.txt"
-        return [tuple(line.split()) for line in path.read_text().splitlines()] if path.exists() else []
+        return (
+            [tuple(line.split()) for line in path.read_text().splitlines()] if path.exists() else []
+        )
 
     return read
 

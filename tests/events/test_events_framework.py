@@ -166,17 +166,25 @@ class TestBuilding:
 
     @pytest.mark.parametrize(
         ("name", "expected"),
-        [("fits2png_pipeline", "Fits2pngPipeline"), ("hist_equal2d", "HistEqual2d"), ("aBC", "ABC"), ("a_b", "AB")],
+        [
+            ("fits2png_pipeline", "Fits2pngPipeline"),
+            ("hist_equal2d", "HistEqual2d"),
+            ("aBC", "ABC"),
+            ("a_b", "AB"),
+        ],
     )
     def test_camel_case(self, name, expected):
         assert camel_case(name) == expected
 
     @pytest.mark.parametrize(
-        "name", ["nowhere", "nowhere.at_all", f"{EXAMPLES}.nowhere", "nowhere.py", logging, 3, Arguments]
+        "name",
+        ["nowhere", "nowhere.at_all", f"{EXAMPLES}.nowhere", "nowhere.py", logging, 3, Arguments],
     )
     def test_a_pipeline_that_is_not_there_is_an_error_that_names_it(self, name):
         with pytest.raises(PipelineError, match=getattr(name, "__name__", str(name))):
-            find_pipeline(name, context=ProcessingContext(None, None, logging.getLogger(), ConfigClass()))
+            find_pipeline(
+                name, context=ProcessingContext(None, None, logging.getLogger(), ConfigClass())
+            )
 
     def test_a_table_that_is_no_dict_is_told(self, config):
         class Wrong(BasePipeline):
@@ -261,8 +269,14 @@ class TestBuilding:
 
     def test_rows_of_a_file_keep_the_capitals_of_events(self, tmp_path):
         path = tmp_path / "my.cfg"
-        path.write_text("[DEFAULT]\nlogger_config_file = None\n[event_table]\nNext_File = 'noop', None, 'second'\n")
-        assert Framework(NotesPipeline, str(path)).pipeline.event_table["Next_File"] == ("noop", None, "second")
+        path.write_text(
+            "[DEFAULT]\nlogger_config_file = None\n[event_table]\nNext_File = 'noop', None, 'second'\n"
+        )
+        assert Framework(NotesPipeline, str(path)).pipeline.event_table["Next_File"] == (
+            "noop",
+            None,
+            "second",
+        )
 
     def test_a_framework_can_be_built_and_run_in_any_thread(self, config):
         found = []
@@ -290,7 +304,9 @@ class TestBuilding:
             "f = e.Framework(P, None); f.append_event('noop', e.Arguments()); f.config.event_timeout = 0; f.main_loop()\n"
             "print([m for m in ('numpy', 'pandas', 'matplotlib', 'astropy', 'scipy', 'watchdog') if m in sys.modules])"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+        )
         assert done.stdout.strip() == "[]"
 
 
@@ -302,7 +318,11 @@ class TestLoop:
         assert names(framework) == [(what, name) for name in "abc" for what in ("first", "second")]
         assert framework.context.state == "ended"
         assert framework.get_pending_events() == ([], [])
-        assert framework.event_queue.get_in_progress() == framework.event_queue_hi.get_in_progress() == {}
+        assert (
+            framework.event_queue.get_in_progress()
+            == framework.event_queue_hi.get_in_progress()
+            == {}
+        )
 
     def test_the_loop_can_run_again_when_there_is_more_to_do(self, framework):
         for name in "ab":
@@ -485,7 +505,9 @@ class TestOutcomes:
         assert framework.event_queue.get_in_progress() == {}
         assert outcomes(framework) == {"failed": 1}
 
-    def test_a_state_stop_that_is_let_through_ends_the_loop_and_leaves_nothing_in_progress(self, framework):
+    def test_a_state_stop_that_is_let_through_ends_the_loop_and_leaves_nothing_in_progress(
+        self, framework
+    ):
         framework.on_state = lambda action, context: None
         framework.append_event("end", Arguments(name="a"))
         framework.append_event("next_file", Arguments(name="left"))
@@ -520,7 +542,10 @@ class TestStarting:
         assert framework.start(ingest_data_only=True) == 0
         other = Framework(NotesPipeline, config)
         assert other.main_loop() == 0
-        assert names(other) == [("first", str(tmp_path / "a.fits")), ("second", str(tmp_path / "a.fits"))]
+        assert names(other) == [
+            ("first", str(tmp_path / "a.fits")),
+            ("second", str(tmp_path / "a.fits")),
+        ]
 
     @pytest.mark.parametrize("spelling", ["wait_for_event", "wait_for_events"])
     def test_wait_for_event_waits_for_the_first_one_and_then_ends(self, framework, spelling):
@@ -530,7 +555,9 @@ class TestStarting:
 
     def test_continuous_goes_on_until_it_is_stopped_and_wakes_up_at_once(self, framework):
         taken = threading.Event()
-        framework.on_state = lambda action, context: taken.set() if action.name == "second" else None
+        framework.on_state = lambda action, context: (
+            taken.set() if action.name == "second" else None
+        )
         thread = threading.Thread(target=framework.start, kwargs={"continuous": True})
         thread.start()
         time.sleep(0.2)
@@ -542,7 +569,9 @@ class TestStarting:
 
     def test_the_event_for_no_event_can_be_named_in_a_file(self, tmp_path):
         path = tmp_path / "my.cfg"
-        path.write_text("[DEFAULT]\nevent_timeout = 0.02\nlogger_config_file = None\nno_event_event = second\n")
+        path.write_text(
+            "[DEFAULT]\nevent_timeout = 0.02\nlogger_config_file = None\nno_event_event = second\n"
+        )
         framework = Framework(NotesPipeline, str(path))
         framework.on_state = lambda action, context: framework.stop()
         assert framework.main_loop() == 0
@@ -566,7 +595,9 @@ class TestStarting:
         assert framework.event_queue.qsize() == 1
 
     def test_a_signal_lets_the_item_finish(self, framework):
-        framework.pipeline.first = lambda action, context: signal.raise_signal(signal.SIGTERM) or action.args
+        framework.pipeline.first = lambda action, context: (
+            signal.raise_signal(signal.SIGTERM) or action.args
+        )
         for name in "ab":
             framework.append_event("next_file", Arguments(name=name))
         before = signal.getsignal(signal.SIGTERM)
@@ -595,7 +626,9 @@ class TestDataSet:
         framework.ingest_data(str(tmp_path))
         data = framework.context.data_set
         assert sorted(data.data_table) == made
-        assert data.get_info(made[1])["TARGNAME"] == data.get_info_column(made[1], "TARGNAME") == "M1"
+        assert (
+            data.get_info(made[1])["TARGNAME"] == data.get_info_column(made[1], "TARGNAME") == "M1"
+        )
         assert [event.args.name for event in framework.event_queue.get_pending()] == made
         data.set_info_value(made[0], "QUALITY", 3)
         assert data.get_info_column(made[0], "QUALITY") == 3
@@ -624,7 +657,9 @@ class TestDataSet:
             def digest_new_item(self, filename):
                 return None if "bad" in filename else {"length": len(filename)}
 
-        framework.context.data_set = Mine(None, framework.logger, framework.config, framework.event_queue)
+        framework.context.data_set = Mine(
+            None, framework.logger, framework.config, framework.event_queue
+        )
         good = make_fits("good.fits")
         framework.ingest_data(files=[good, make_fits("bad.fits")])
         assert framework.context.data_set.data_table == {good: {"length": len(good)}}
@@ -639,4 +674,6 @@ class TestDataSet:
     def test_a_pattern_that_matches_nothing_is_said_aloud(self, framework, tmp_path, caplog):
         (tmp_path / "a.txt").touch()
         framework.ingest_data(str(tmp_path))
-        assert "nothing matches *.fits (file_type); there are 1 other files, e.g. a.txt" in caplog.text
+        assert (
+            "nothing matches *.fits (file_type); there are 1 other files, e.g. a.txt" in caplog.text
+        )

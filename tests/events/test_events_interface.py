@@ -16,7 +16,13 @@ def tool(config, tmp_path):
 
 def test_a_queue_that_is_not_there_gives_none_until_it_is_started(tool, tmp_path):
     assert not tool.is_queue_ok()
-    assert tool.next_event() is tool.pending_events() is tool.in_progress_events() is tool.info() is None
+    assert (
+        tool.next_event()
+        is tool.pending_events()
+        is tool.in_progress_events()
+        is tool.info()
+        is None
+    )
     assert tool.add_event(Event("a", Arguments())) is None
     assert not (tmp_path / "queue" / "q.sqlite").exists()
     assert tool.start_event_queue() is True
@@ -38,7 +44,9 @@ def test_events_are_added_and_seen_in_each_state(tool, config):
     taken = worker.get()
     assert tool.next_event().args.name == "b"
     assert [event.args.name for event in tool.pending_events()] == ["b"]
-    assert {key: event.args.name for key, event in tool.in_progress_events().items()} == {taken.id: "a"}
+    assert {key: event.args.name for key, event in tool.in_progress_events().items()} == {
+        taken.id: "a"
+    }
     info = tool.info()
     assert info["counts"] == {"pending": 1, "running": 1, "done": 0, "skipped": 0, "failed": 0}
     assert [found["id"] for found in info["workers"]] == [taken.worker]

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from photometry.errors import SettingsError, WrongUseError
-from photometry.events import Action, Arguments, ConfigClass, Event, ProcessingContext, SimpleEventQueue, create_context
+from photometry.events import (
+    Action,
+    Arguments,
+    ConfigClass,
+    Event,
+    ProcessingContext,
+    SimpleEventQueue,
+    create_context,
+)
 from photometry.events.config import edit_distance, literal
 from photometry.events.logger import getLogger
 
@@ -49,7 +57,11 @@ def test_positional_values_can_be_inserted_popped_and_added():
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=8,
 )
@@ -58,11 +70,14 @@ JSON = st.recursive(
 @given(st.lists(JSON), st.dictionaries(st.sampled_from("abcxyz"), JSON))
 def test_arguments_come_back_from_json_as_they_went_in(positional, keywords):
     args = Arguments(*positional, **keywords)
-    assert vars(Arguments.from_json(json.loads(json.dumps(args.to_json(), allow_nan=False)))) == vars(args)
+    assert vars(
+        Arguments.from_json(json.loads(json.dumps(args.to_json(), allow_nan=False)))
+    ) == vars(args)
 
 
 @pytest.mark.parametrize(
-    "value", [math.nan, object(), np.arange(3), np.int64(3), {1: 2}, {"deep": [b"bytes"]}, lambda: 0]
+    "value",
+    [math.nan, object(), np.arange(3), np.int64(3), {1: 2}, {"deep": [b"bytes"]}, lambda: 0],
 )
 def test_a_value_that_json_would_change_is_refused_with_its_key(value):
     with pytest.raises(WrongUseError, match="image"):
@@ -82,7 +97,12 @@ def test_an_event_without_name_is_called_by_its_id():
 def test_an_action_unpacks_the_row_of_the_table():
     event = Event("next_file", Arguments(name="f"))
     action = Action(event, ("read", "reading", "file_read"), event.args)
-    assert (action.name, action.next_state, action.new_event, action.output) == ("read", "reading", "file_read", None)
+    assert (action.name, action.next_state, action.new_event, action.output) == (
+        "read",
+        "reading",
+        "file_read",
+        None,
+    )
     assert str(action) == 'read, "name": f, reading, file_read'
 
 
@@ -143,7 +163,9 @@ def test_a_file_gives_attributes_and_sections(tmp_path):
     config = ConfigClass(str(path), colour="red", plain="old")
     assert (config.event_timeout, config.pipeline_path, config.SECRET) == (10, ("", "mine"), b"abc")
     assert (config.plain, config.colour) == ("some text 50%", "red")
-    assert config.fits2png == {"clip": 0.5}  # without the key that it shares with the default section
+    assert config.fits2png == {
+        "clip": 0.5
+    }  # without the key that it shares with the default section
     assert config.nonsense is None
     assert config.getValue("nonsense", 3) == 3
     assert copy.deepcopy(config).plain == config.plain
@@ -176,7 +198,9 @@ def test_set_changes_what_attributes_return():
     assert (config.name, config.camera, config.instrument.gain) == ("other", {"gain": 2}, 3)
 
 
-@pytest.mark.parametrize("text", ["__import__('os').system('touch {}')", "open('{}', 'w')", "[open('{}', 'w')]"])
+@pytest.mark.parametrize(
+    "text", ["__import__('os').system('touch {}')", "open('{}', 'w')", "[open('{}', 'w')]"]
+)
 def test_a_value_is_never_run(tmp_path, text):
     marker = tmp_path / "ran"
     assert literal(text.format(marker)) == text.format(marker)
@@ -199,7 +223,8 @@ def test_a_key_close_to_a_known_one_is_told(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "edits"), [("kitten", "sitting", 3), ("flaw", "lawn", 2), ("", "abc", 3), ("same", "same", 0)]
+    ("one", "other", "edits"),
+    [("kitten", "sitting", 3), ("flaw", "lawn", 2), ("", "abc", 3), ("same", "same", 0)],
 )
 def test_edit_distance_of_textbook_examples(one, other, edits):
     assert edit_distance(one, other) == edit_distance(other, one) == edits
@@ -267,7 +292,11 @@ def test_a_logging_file_of_the_standard_library_is_understood(tmp_path):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("({name!r}, 'a')", "(open({name!r}, 'w'),)"), ("FileHandler", "os.system"), ("FileHandler", "Logger")],
+    [
+        ("({name!r}, 'a')", "(open({name!r}, 'w'),)"),
+        ("FileHandler", "os.system"),
+        ("FileHandler", "Logger"),
+    ],
 )
 def test_a_logging_file_is_never_run(tmp_path, old, new):
     path, written = tmp_path / "logger.cfg", tmp_path / "DRPF.log"

@@ -31,7 +31,9 @@ def start(port, tmp_path):
     started = []
 
     def start(**options):
-        process = start_queue_manager("localhost", port, SECRET, queue_file=tmp_path / "q.sqlite", **options)
+        process = start_queue_manager(
+            "localhost", port, SECRET, queue_file=tmp_path / "q.sqlite", **options
+        )
         started.append(process)
         return process
 
@@ -65,12 +67,18 @@ def test_a_producer_and_a_consumer_meet_at_the_server_and_terminate_ends_it(star
 def test_a_server_is_found_by_its_secret_only(start, port):
     start()
     assert get_event_queue("localhost", port, b"another secret") is None
-    with socket.create_connection(("localhost", port)) as stranger, stranger.makefile("rwb") as stream:
+    with (
+        socket.create_connection(("localhost", port)) as stranger,
+        stranger.makefile("rwb") as stream,
+    ):
         stream.readline()
         stream.write(b"0" * 32 + b"\n" + b"0" * 64 + b' {"method": "terminate", "args": []}\n')
         stream.flush()
         assert stream.readline() == b""
-    with socket.create_connection(("localhost", port)) as stranger, stranger.makefile("rwb") as stream:
+    with (
+        socket.create_connection(("localhost", port)) as stranger,
+        stranger.makefile("rwb") as stream,
+    ):
         stream.readline()
         stream.write(b"0" * 100)  # an endless greeting is not waited for
         stream.flush()
@@ -140,7 +148,9 @@ def test_an_item_whose_handing_out_was_not_heard_of_comes_back(start, port, tmp_
     worker.close()
 
 
-def test_a_framework_starts_a_server_that_ends_when_nobody_needs_it(pipeline_file, config, notes, port):
+def test_a_framework_starts_a_server_that_ends_when_nobody_needs_it(
+    pipeline_file, config, notes, port
+):
     config.want_multiprocessing = True
     config.queue_manager_portnr, config.queue_manager_auth_code = port, SECRET
     from photometry.events import openqueue
@@ -199,7 +209,12 @@ def wait_for(condition, timeout=30):
 
 
 def test_a_port_that_is_taken_is_told(start, port, tmp_path, monkeypatch):
-    monkeypatch.setattr("photometry.events.remotequeue.GREETING", 0.2)  # s; the holder of the port does not greet
-    with socket.create_server(("localhost", port)), pytest.raises(TryAgainError, match=r"q\.sqlite\.log says why"):
+    monkeypatch.setattr(
+        "photometry.events.remotequeue.GREETING", 0.2
+    )  # s; the holder of the port does not greet
+    with (
+        socket.create_server(("localhost", port)),
+        pytest.raises(TryAgainError, match=r"q\.sqlite\.log says why"),
+    ):
         start()
     assert "in use" in (tmp_path / "q.sqlite.log").read_text()

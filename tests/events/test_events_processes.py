@@ -48,9 +48,13 @@ def start(pipeline_file, config):
     started = []
 
     def start(*words):
-        values = repr({key: value for key, value in config.properties.items() if key != "no_event_event"})
+        values = repr(
+            {key: value for key, value in config.properties.items() if key != "no_event_event"}
+        )
         command = [sys.executable, "-c", STANDALONE, pipeline_file, values, *words]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        started.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
         return started[-1]
 
     yield start
@@ -89,7 +93,9 @@ def test_a_killed_worker_of_a_pool_loses_nothing_and_is_replaced(pipeline_file, 
     }
 
 
-def test_an_item_that_kills_every_worker_has_failed_and_the_others_are_done(pipeline_file, shared, notes):
+def test_an_item_that_kills_every_worker_has_failed_and_the_others_are_done(
+    pipeline_file, shared, notes
+):
     config, queue = shared
     config.max_attempts = 2
     queue.put(Event("kill", Arguments(name="deadly")))
@@ -165,7 +171,9 @@ def test_a_signal_drains_a_worker(start, shared, notes, number):
     assert queue.counts() == {"pending": 1, "running": 0, "done": 1, "skipped": 0, "failed": 0}
 
 
-def test_a_signal_drains_a_pool_and_a_grace_period_ends_what_does_not(pipeline_file, shared, notes, tmp_path):
+def test_a_signal_drains_a_pool_and_a_grace_period_ends_what_does_not(
+    pipeline_file, shared, notes, tmp_path
+):
     config, queue = shared
     config_file = tmp_path / "pool.cfg"
     config_file.write_text(
@@ -210,7 +218,10 @@ def test_workers_are_replaced_after_max_items(pipeline_file, shared, notes):
     config.max_items_per_worker = 2
     fill(queue, "next_file", 4)
     assert WorkerPool(pipeline_file, config, 1).run() == 0
-    assert [number for _, number in collections.Counter(pid for _, _, pid in notes()).items()] == [4, 4]
+    assert [number for _, number in collections.Counter(pid for _, _, pid in notes()).items()] == [
+        4,
+        4,
+    ]
 
 
 def test_failures_of_an_earlier_run_do_not_spoil_the_status_of_this_one(pipeline_file, shared):
@@ -258,7 +269,9 @@ def test_a_worker_whose_pipeline_is_wrong_ends_the_pool_with_status_2(tmp_path, 
     assert WorkerPool(str(path), config, 2).run() == 2
 
 
-def test_workers_that_die_without_having_taken_anything_are_not_replaced_for_ever(tmp_path, shared, monkeypatch):
+def test_workers_that_die_without_having_taken_anything_are_not_replaced_for_ever(
+    tmp_path, shared, monkeypatch
+):
     monkeypatch.setattr(workers, "MOST_DEATHS", 3)
     config, queue = shared
     path = tmp_path / "dying_of_test.py"

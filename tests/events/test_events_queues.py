@@ -53,7 +53,9 @@ class TestContract:
             events.put(event(name))
         first = events.get()
         assert [pending.name for pending in events.get_pending()] == ["b", "c"]
-        assert {id_: found.name for id_, found in events.get_in_progress().items()} == {first.id: "a"}
+        assert {id_: found.name for id_, found in events.get_in_progress().items()} == {
+            first.id: "a"
+        }
         assert events.discard(first.id).name == "a"
         assert events.discard(first.id) is None
         assert events.discard(events.get_pending()[0].id) is None
@@ -193,7 +195,9 @@ class TestFile:
         assert "was lost" in found.error
         events.close()
 
-    def test_an_item_of_a_suspended_process_comes_back_after_its_lease_and_its_late_result_does_not_count(self, path):
+    def test_an_item_of_a_suspended_process_comes_back_after_its_lease_and_its_late_result_does_not_count(
+        self, path
+    ):
         healthy = SharedEventQueue(path)
         healthy.put(event("a"))
         here, there = SPAWN.Pipe()
@@ -217,7 +221,11 @@ class TestFile:
         lost = late.get()
         late.release(lost.id)
         held = other.get()
-        assert late.re_append(lost.id, worker=lost.worker) is late.release(lost.id, worker=lost.worker) is None
+        assert (
+            late.re_append(lost.id, worker=lost.worker)
+            is late.release(lost.id, worker=lost.worker)
+            is None
+        )
         assert other.re_append(held.id, worker=held.worker).name == "a"
         late.close()
         other.close()

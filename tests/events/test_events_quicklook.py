@@ -12,7 +12,13 @@ from PIL import Image
 from photometry.errors import BadInputError
 from photometry.events import Arguments, Framework, SharedEventQueue
 from photometry.events.examples.fits2png_pipeline import Fits2pngPipeline
-from photometry.events.pictures import equalise, read_image, shrink, write_contact_sheet, write_picture
+from photometry.events.pictures import (
+    equalise,
+    read_image,
+    shrink,
+    write_contact_sheet,
+    write_picture,
+)
 from photometry.events.quicklook import Quicklook, kind_of_file
 from photometry.events.startup import run
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
@@ -40,7 +46,9 @@ class TestPictures:
         np.testing.assert_allclose(shrink(image, 2)[0, 0], (1 + 4 + 5) / 3)
         assert np.isnan(shrink(np.full((4, 4), np.nan), 2)).all()
 
-    @pytest.mark.parametrize("image", [np.full((32, 32), np.nan), np.zeros((32, 32)), np.eye(32) * 1e30])
+    @pytest.mark.parametrize(
+        "image", [np.full((32, 32), np.nan), np.zeros((32, 32)), np.eye(32) * 1e30]
+    )
     def test_any_image_can_be_equalised(self, image):
         equal = equalise(image)
         assert equal.shape == (32, 32)
@@ -68,7 +76,9 @@ class TestPictures:
 
     def test_an_image_is_found_in_any_extension(self, tmp_path):
         image = np.arange(6, dtype="int16").reshape(2, 3)
-        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.stack([image, image + 1]))]).writeto(tmp_path / "a.fits")
+        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.stack([image, image + 1]))]).writeto(
+            tmp_path / "a.fits"
+        )
         np.testing.assert_array_equal(read_image(tmp_path / "a.fits"), image)
         fits.PrimaryHDU().writeto(tmp_path / "none.fits")
         with pytest.raises(BadInputError, match=r"none\.fits.*no image"):
@@ -86,7 +96,9 @@ class TestPictures:
 
 
 class TestFits2png:
-    def test_every_file_of_a_directory_becomes_a_picture_and_all_a_page(self, config, make_fits, tmp_path):
+    def test_every_file_of_a_directory_becomes_a_picture_and_all_a_page(
+        self, config, make_fits, tmp_path
+    ):
         for i in range(6):
             make_fits(f"{i}.fits", folder=tmp_path / "data")
         framework = Framework(Fits2pngPipeline, config)
@@ -96,7 +108,9 @@ class TestFits2png:
         assert sorted(path.name for path in (tmp_path / "output").glob("*.png")) == names
         assert sorted(Images(tmp_path / "output" / "index.html").sources) == names
 
-    def test_files_of_the_same_name_in_sub_directories_have_their_own_pictures(self, config, make_fits, tmp_path):
+    def test_files_of_the_same_name_in_sub_directories_have_their_own_pictures(
+        self, config, make_fits, tmp_path
+    ):
         config.recursive = True
         for folder in ("data", "data/a", "data/b"):
             make_fits("same.fits", folder=tmp_path / folder)
@@ -113,10 +127,14 @@ class TestFits2png:
         with Image.open(tmp_path / "output" / "571_0001.png") as picture:
             assert picture.size == (16, 16)
 
-    def test_six_appended_events_become_six_pictures_and_nothing_stays_in_progress(self, config, make_fits, tmp_path):
+    def test_six_appended_events_become_six_pictures_and_nothing_stays_in_progress(
+        self, config, make_fits, tmp_path
+    ):
         framework = Framework(Fits2pngPipeline, config)
         for i in range(6):
-            framework.append_event("noisy_file" if i % 2 else "next_file", Arguments(name=make_fits(f"{i}.fits")))
+            framework.append_event(
+                "noisy_file" if i % 2 else "next_file", Arguments(name=make_fits(f"{i}.fits"))
+            )
         framework.append_event("contact_sheet", Arguments(out_name="all.html", pattern="*.png"))
         framework.main_loop()
         assert len(list((tmp_path / "output").glob("*.png"))) == 6
@@ -135,22 +153,29 @@ def simulated(tmp_path_factory):
 
 class TestQuicklook:
     @pytest.mark.filterwarnings("ignore:Error validating header")  # of the file that was cut
-    def test_target_pixel_files_become_light_curves_and_images_pictures(self, config, simulated, make_fits, tmp_path):
+    def test_target_pixel_files_become_light_curves_and_images_pictures(
+        self, config, simulated, make_fits, tmp_path
+    ):
         data = tmp_path / "data"
         make_fits("image.fits", folder=data)
         for path in simulated.glob("*_tp.fits"):
             (data / path.name).write_bytes(path.read_bytes())
-        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([])]).writeto(data / "table.fits")
+        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([])]).writeto(
+            data / "table.fits"
+        )
         (data / "cut.fits").write_bytes((data / path.name).read_bytes()[:5000])
         config.queue_file = str(tmp_path / "q.sqlite")
         assert run(Quicklook, config, directory=str(data)) == 1
         queue = SharedEventQueue(config.queue_file)
         assert queue.counts() == {"pending": 0, "running": 0, "done": 3, "skipped": 1, "failed": 1}
         assert "cut.fits" in queue.find("failed")[0].error
-        assert queue.find("skipped")[0].error.endswith("table.fits: neither a target pixel file nor an image")
+        assert queue.find("skipped")[0].error.endswith(
+            "table.fits: neither a target pixel file nor an image"
+        )
         queue.close()
         pictures = sorted(
-            path.relative_to(tmp_path / "output").as_posix() for path in (tmp_path / "output").rglob("*.png")
+            path.relative_to(tmp_path / "output").as_posix()
+            for path in (tmp_path / "output").rglob("*.png")
         )
         assert len(pictures) == 3
         assert sum(name.endswith("_lc.png") for name in pictures) == 2
@@ -169,7 +194,9 @@ class TestQuicklook:
             assert len(flux) == len(pixels) == 200
             good = np.isfinite(flux)
             assert good.sum() > 100
-            assert np.all(flux[good] <= np.nansum(np.clip(pixels, 0, None), axis=(1, 2))[good] * (1 + 1e-5))
+            assert np.all(
+                flux[good] <= np.nansum(np.clip(pixels, 0, None), axis=(1, 2))[good] * (1 + 1e-5)
+            )
 
     def test_the_kind_of_a_file_is_known_from_its_headers(self, simulated, make_fits, tmp_path):
         assert kind_of_file(next(simulated.glob("*_tp.fits"))) == "target_pixels"

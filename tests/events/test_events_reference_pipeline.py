@@ -224,7 +224,13 @@ def project(tmp_path):
     (tmp_path / "primitives/make_master_bias.py").unlink()
     (tmp_path / "output").mkdir()
     (tmp_path / "data").mkdir()
-    frames = [("b1", "BIAS", 0), ("b2", "BIAS", 0), ("o1", "OBJECT", 110), ("o2", "OBJECT", 5), ("o3", "OBJECT", 0)]
+    frames = [
+        ("b1", "BIAS", 0),
+        ("b2", "BIAS", 0),
+        ("o1", "OBJECT", 110),
+        ("o2", "OBJECT", 5),
+        ("o3", "OBJECT", 0),
+    ]
     for name, imtype, level in frames:
         header = fits.Header({"IMTYPE": imtype, "LEVEL": level})
         fits.PrimaryHDU(header=header).writeto(tmp_path / "data" / f"{name}.fits")
@@ -232,12 +238,24 @@ def project(tmp_path):
 
 
 def test_a_pipeline_for_the_original_runs_with_only_its_imports_changed(project):
-    done = subprocess.run([sys.executable, "reduce.py"], cwd=project, capture_output=True, text=True, timeout=60)
-    assert sorted(path.name for path in (project / "output").iterdir()) == ["bias1.txt", "bias2.txt", "o1.fits.txt"]
+    done = subprocess.run(
+        [sys.executable, "reduce.py"], cwd=project, capture_output=True, text=True, timeout=60
+    )
+    assert sorted(path.name for path in (project / "output").iterdir()) == [
+        "bias1.txt",
+        "bias2.txt",
+        "o1.fits.txt",
+    ]
     assert (project / "output" / "o1.fits.txt").read_text().split() == ["100", "True", "5"]
     log = (project / "DRPF.log").read_text()
     assert "5 items: 3 done, 1 skipped, 0 retry, 1 failed" in log
-    assert "failed: next_file, data/o2.fits: the post-condition of subtract_overscan is not met" in log
-    assert "skipped: next_file, data/o3.fits: the pre-condition of subtract_overscan is not met" in log
+    assert (
+        "failed: next_file, data/o2.fits: the post-condition of subtract_overscan is not met" in log
+    )
+    assert (
+        "skipped: next_file, data/o3.fits: the pre-condition of subtract_overscan is not met" in log
+    )
     assert "Ingesting data/b1.fits" in (project / "pipeline.log").read_text()
-    assert done.returncode == 1, done.stdout + done.stderr  # one of them failed; the original says 0
+    assert done.returncode == 1, (
+        done.stdout + done.stderr
+    )  # one of them failed; the original says 0

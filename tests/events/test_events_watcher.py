@@ -12,11 +12,11 @@ from photometry.events.watcher import (
     Settling,
     Watcher,
     find_files,
-    is_network_disk,
     patterns_of,
     settled_files,
     why_nothing,
 )
+from photometry.files import is_network_disk
 
 WAIT = 20  # s, far beyond what any of these takes
 
@@ -115,7 +115,9 @@ class TestFinding:
             find_files(tree / "nowhere", ["*"])
 
     def test_patterns_are_a_text_or_several(self):
-        assert patterns_of("*.fits *.fit") == patterns_of(("*.fits", "*.fit")) == ("*.fits", "*.fit")
+        assert (
+            patterns_of("*.fits *.fit") == patterns_of(("*.fits", "*.fit")) == ("*.fits", "*.fit")
+        )
 
     def test_a_local_folder_is_not_on_a_network_disk(self, tmp_path):
         assert is_network_disk(tmp_path) is False
@@ -208,7 +210,9 @@ class TestWatcher:
         assert "bad.fits: cannot be taken in" in caplog.text
 
 
-def test_a_monitored_data_set_puts_events_as_files_arrive_and_stops_at_once(config, make_fits, tmp_path, caplog):
+def test_a_monitored_data_set_puts_events_as_files_arrive_and_stops_at_once(
+    config, make_fits, tmp_path, caplog
+):
     events, folder = SimpleEventQueue(), tmp_path / "data"
     folder.mkdir()
     config.settle_time = 0.1

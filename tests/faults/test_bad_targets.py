@@ -24,7 +24,9 @@ def errors(folder):
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("fault", ["segfault", "killed"])
-def test_a_crash_ends_the_mpi_job_with_an_error_and_the_next_start_sets_the_culprit_aside(todo, fault):
+def test_a_crash_ends_the_mpi_job_with_an_error_and_the_next_start_sets_the_culprit_aside(
+    todo, fault
+):
     folder = todo(40, {7: fault})
     first = run("mpi", folder)
     assert first.returncode not in (0, 2), first.stderr
@@ -33,7 +35,9 @@ def test_a_crash_ends_the_mpi_job_with_an_error_and_the_next_start_sets_the_culp
     assert second.returncode == 1, second.stderr
     state = as_it_is(folder)
     assert {priority for priority, row in state.items() if row[0] == OK} == set(range(1, 41)) - {7}
-    assert all(state[priority] == (OK, 1, 1) for priority in before), "what was done is not done again"
+    assert all(state[priority] == (OK, 1, 1) for priority in before), (
+        "what was done is not done again"
+    )
     assert "took its worker down 3 times" in errors(folder)[7]
     third = run("mpi", folder)
     assert third.returncode == 0, third.stderr
@@ -45,7 +49,9 @@ def test_isolated_crashes_cost_one_task_and_not_the_job(todo, engine):
     folder = todo(20, {3: "segfault", 9: "killed"})
     done = run(engine, folder, "--isolate")
     assert done.returncode == 1, done.stderr
-    assert {priority for priority, row in as_it_is(folder).items() if row[0] == OK} == set(range(1, 21)) - {3, 9}
+    assert {priority for priority, row in as_it_is(folder).items() if row[0] == OK} == set(
+        range(1, 21)
+    ) - {3, 9}
     assert "killed by SIGSEGV" in errors(folder)[3]
     assert "killed by SIGKILL, perhaps for want of memory" in errors(folder)[9]
     assert "SIGSEGV" in done.stdout
@@ -82,8 +88,12 @@ def test_a_target_that_eats_memory_is_an_error_that_says_so(todo, engine):
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
 def test_all_workers_dead_is_not_success(todo, engine):
     folder = todo(6)
-    (folder / "bad_import.py").write_text("raise ImportError('libcfitsio.so.10: cannot open shared object file')\n")
-    with_bad_import = run_pipeline(engine, folder, "--handler", "bad_import:work", env={"PYTHONPATH": str(folder)})
+    (folder / "bad_import.py").write_text(
+        "raise ImportError('libcfitsio.so.10: cannot open shared object file')\n"
+    )
+    with_bad_import = run_pipeline(
+        engine, folder, "--handler", "bad_import:work", env={"PYTHONPATH": str(folder)}
+    )
     assert with_bad_import.returncode not in (0, 1, 2)
     assert "libcfitsio.so.10" in with_bad_import.stderr
     assert {row for row in as_it_is(folder).values()} == {(None, 0, 0)}
@@ -184,4 +194,9 @@ def test_a_damaged_journal_is_set_aside_with_a_message_and_not_replayed_half(
     assert "set aside" in done.stderr
     assert any(path.read_bytes() == content for path in folder.iterdir() if path.is_file())
     with TaskManager(folder) as tm:
-        assert tm.cursor.execute("SELECT COUNT(*) FROM diagnostics WHERE method_used = 'noop'").fetchone()[0] == 500
+        assert (
+            tm.cursor.execute(
+                "SELECT COUNT(*) FROM diagnostics WHERE method_used = 'noop'"
+            ).fetchone()[0]
+            == 500
+        )

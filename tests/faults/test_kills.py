@@ -52,7 +52,9 @@ def kill_worker(job, rng):
 
 @pytest.mark.mpi
 @pytest.mark.parametrize(("victim", "n_kills"), [(kill_master, 50), (kill_worker, 10)])
-def test_after_many_kills_every_target_is_finished_exactly_once(todo, start, victim, n_kills, monkeypatch):
+def test_after_many_kills_every_target_is_finished_exactly_once(
+    todo, start, victim, n_kills, monkeypatch
+):
     monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.015")
     folder = todo(60 * n_kills)
     done = kill_again_and_again(start, folder, n_kills, victim, seed=n_kills)
@@ -83,12 +85,16 @@ def test_local_workers_end_when_their_master_is_killed(todo, start, monkeypatch)
         process.is_running() and process.status() != "zombie" for process in workers
     ):
         time.sleep(0.05)
-    assert not [process for process in workers if process.is_running() and process.status() != "zombie"]
+    assert not [
+        process for process in workers if process.is_running() and process.status() != "zombie"
+    ]
 
 
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
-def test_a_signal_to_the_master_drains_and_the_exit_code_says_run_again(todo, start, engine, number, monkeypatch):
+def test_a_signal_to_the_master_drains_and_the_exit_code_says_run_again(
+    todo, start, engine, number, monkeypatch
+):
     monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
     folder = todo(2000)
     job = start(engine, folder)
@@ -161,7 +167,9 @@ def test_the_time_limit_ends_the_run_in_time(todo, start, engine, monkeypatch):
     monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.05")
     folder = todo(2000)
     begin = time.time()
-    job = start(engine, folder, "--time-limit", "auto", env={"SLURM_JOB_END_TIME": str(time.time() + 6)})
+    job = start(
+        engine, folder, "--time-limit", "auto", env={"SLURM_JOB_END_TIME": str(time.time() + 6)}
+    )
     assert job.wait(timeout=60) == 3, job.err
     assert time.time() - begin < 6
     assert "time limit" in job.err
@@ -195,7 +203,13 @@ def test_the_lock_of_a_dead_process_is_taken_over(todo, start, monkeypatch):
 
 def test_another_hosts_lock_needs_steal_lock(todo):
     folder = todo(3)
-    lock = {"host": "node17", "pid": 4711, "user": "night", "since": "2026-01-01T00:00:00Z", "token": "x"}
+    lock = {
+        "host": "node17",
+        "pid": 4711,
+        "user": "night",
+        "since": "2026-01-01T00:00:00Z",
+        "token": "x",
+    }
     (folder / "todo.sqlite.lock").write_text(json.dumps(lock))
     refused = run_pipeline("serial", folder, "--handler", "noop")
     assert refused.returncode == 2

@@ -10,7 +10,14 @@ from click.testing import CliRunner
 
 from photometry.cli.correct import command
 from photometry.errors import BadInputError, WrongUseError
-from photometry.lightcurve import Lightcurve, LightcurveArbitraryRaster, cdpp, correct_file, flatten, transit_mask
+from photometry.lightcurve import (
+    Lightcurve,
+    LightcurveArbitraryRaster,
+    cdpp,
+    correct_file,
+    flatten,
+    transit_mask,
+)
 
 PERIOD, DEPTH, DURATION = 3.3, 2000e-6, 0.15
 
@@ -26,7 +33,9 @@ def trending(n_days=27.0, minutes=10, noise=2e-4, seed=3):
 def test_trend_goes_and_transits_stay():
     times, flux, inside = trending()
     flat, trend = flatten(
-        LightcurveArbitraryRaster(times, 4000 * flux, np.full(times.size, 8.0)), 1.5, return_trend=True
+        LightcurveArbitraryRaster(times, 4000 * flux, np.full(times.size, 8.0)),
+        1.5,
+        return_trend=True,
     )
     depth = np.median(flat.fluxes[~inside]) - np.median(flat.fluxes[inside])
     assert depth == pytest.approx(DEPTH, rel=0.05)
@@ -38,7 +47,9 @@ def test_trend_goes_and_transits_stay():
 def test_masked_transits_do_not_shape_the_trend():
     times, flux, inside = trending(noise=1e-6)
     lc = LightcurveArbitraryRaster(times, flux)
-    assert np.median(1 - flatten(lc, 0.5, mask=inside).fluxes[inside]) == pytest.approx(DEPTH, rel=0.05)
+    assert np.median(1 - flatten(lc, 0.5, mask=inside).fluxes[inside]) == pytest.approx(
+        DEPTH, rel=0.05
+    )
 
 
 def test_flagged_samples_do_not_shape_the_trend():
@@ -48,7 +59,9 @@ def test_flagged_samples_do_not_shape_the_trend():
     flags = np.zeros(times.size)
     flags[200:215] = 1
     good = flatten(LightcurveArbitraryRaster(times, wrong, flags=flags), return_trend=True)[1]
-    np.testing.assert_allclose(good, flatten(LightcurveArbitraryRaster(times, flux), return_trend=True)[1], rtol=1e-3)
+    np.testing.assert_allclose(
+        good, flatten(LightcurveArbitraryRaster(times, flux), return_trend=True)[1], rtol=1e-3
+    )
 
 
 def test_transit_mask_is_centred_on_every_transit():
@@ -56,13 +69,17 @@ def test_transit_mask_is_centred_on_every_transit():
     inside = transit_mask(times, 3.0, 0.2, 1.0)
     assert times[inside].min() == pytest.approx(0.91)
     assert np.all(np.abs((times[inside] - 1.0 + 1.5) % 3.0 - 1.5) < 0.1)
-    assert inside.sum() == pytest.approx(3.5 * 20, abs=4)  # transits at 1, 4, 7 d and half of the one at 10 d
+    assert inside.sum() == pytest.approx(
+        3.5 * 20, abs=4
+    )  # transits at 1, 4, 7 d and half of the one at 10 d
 
 
 def test_light_curve_without_positive_flux_and_bad_window_are_refused():
     times = np.arange(100.0)
     for flux in (np.zeros(100), np.where(times < 10, 1.0, -1.0), np.full(100, np.nan)):
-        with pytest.raises(WrongUseError, match=r"median of its good samples is .* cannot be divided by its trend"):
+        with pytest.raises(
+            WrongUseError, match=r"median of its good samples is .* cannot be divided by its trend"
+        ):
             flatten(LightcurveArbitraryRaster(times, flux))
     with pytest.raises(WrongUseError, match="window=0"):
         flatten(LightcurveArbitraryRaster(times, np.ones(100)), 0)
@@ -73,7 +90,9 @@ def test_cdpp_of_white_noise_is_sigma_over_the_root_of_the_samples(hours):
     times = np.arange(0, 400, 1 / 48)
     flux = 1 + 1e-3 * np.random.default_rng(1).standard_normal(times.size)
     expected = 1000 / np.sqrt(hours * 2)
-    assert cdpp(LightcurveArbitraryRaster(times, flux), hours, window=None) == pytest.approx(expected, rel=0.05)
+    assert cdpp(LightcurveArbitraryRaster(times, flux), hours, window=None) == pytest.approx(
+        expected, rel=0.05
+    )
 
 
 def test_cdpp_ignores_trends_and_outliers():
@@ -86,7 +105,10 @@ def test_cdpp_ignores_trends_and_outliers():
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "hours"),
-    [("kplr011904151-2012179063303_llc", 6.5), ("hlsp_tess-spoc_tess_phot_0000000188589164-s0024_tess_v1_lc", 2)],
+    [
+        ("kplr011904151-2012179063303_llc", 6.5),
+        ("hlsp_tess-spoc_tess_phot_0000000188589164-s0024_tess_v1_lc", 2),
+    ],
 )
 def test_cdpp_agrees_with_lightkurve(shared_data, name, hours):
     lightkurve = pytest.importorskip("lightkurve")
@@ -116,9 +138,13 @@ def our_file(path, times=None, flux=None):
     rows["FLUX_CORR"] = rows["FLUX_CORR_ERR"] = np.nan
     rows["QUALITY"][5] = 128
     rows["TIME"][9] = np.nan
-    primary = fits.PrimaryHDU(header=fits.Header({"TELESCOP": "TESS", "OBJECT": "TIC 7", "TICID": 7}))
+    primary = fits.PrimaryHDU(
+        header=fits.Header({"TELESCOP": "TESS", "OBJECT": "TIC 7", "TICID": 7})
+    )
     table = fits.BinTableHDU(rows, name="LIGHTCURVE", header=fits.Header({"BJDREFI": 2457000}))
-    hdulist = fits.HDUList([primary, table, fits.ImageHDU(np.arange(6).reshape(2, 3), name="SUMIMAGE")])
+    hdulist = fits.HDUList(
+        [primary, table, fits.ImageHDU(np.arange(6).reshape(2, 3), name="SUMIMAGE")]
+    )
     plain = path.with_suffix("") if path.suffix == ".gz" else path
     hdulist.writeto(plain, checksum=True)
     if path.suffix == ".gz":
@@ -146,7 +172,11 @@ def test_corrected_columns_are_filled_in_place_and_all_else_stays(tmp_path, name
     assert report["corrected"]
     assert report["cdpp"] == pytest.approx(200 / np.sqrt(39), rel=0.4)
     lc = Lightcurve.read(path)
-    assert (lc.metadata["pipeline"], lc.metadata["flux_column"], len(lc)) == ("TASOC", "FLUX_CORR", times.size - 1)
+    assert (lc.metadata["pipeline"], lc.metadata["flux_column"], len(lc)) == (
+        "TASOC",
+        "FLUX_CORR",
+        times.size - 1,
+    )
     np.testing.assert_allclose(lc.fluxes[20], 1 + corrected[21] * 1e-6)
 
 
@@ -175,7 +205,9 @@ def test_verb_corrects_a_folder_tells_failures_and_ends_with_1(tmp_path):
 def test_dry_run_writes_nothing_and_json_has_one_object_per_file(tmp_path):
     path = our_file(tmp_path / "x_lc.fits.gz")
     content = path.read_bytes()
-    result = CliRunner().invoke(command, [str(tmp_path), "--dry-run", "--json", "--jobs", "2"], standalone_mode=False)
+    result = CliRunner().invoke(
+        command, [str(tmp_path), "--dry-run", "--json", "--jobs", "2"], standalone_mode=False
+    )
     assert result.return_value == 0
     assert json.loads(result.output)["corrected"] is True
     assert path.read_bytes() == content
@@ -208,10 +240,12 @@ def test_a_lone_good_sample_has_no_noise(tmp_path):
 
 def test_files_of_others_are_not_corrected(tmp_path):
     (tmp_path / "a_lc.fits").write_bytes(b"garbage")
-    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(np.ones(3, [("TIME", "f8")]), name="LIGHTCURVE")]).writeto(
-        tmp_path / "b_lc.fits"
-    )
+    fits.HDUList(
+        [fits.PrimaryHDU(), fits.BinTableHDU(np.ones(3, [("TIME", "f8")]), name="LIGHTCURVE")]
+    ).writeto(tmp_path / "b_lc.fits")
     with pytest.raises(BadInputError, match="not a light curve in FITS"):
         correct_file(tmp_path / "a_lc.fits")
-    with pytest.raises(BadInputError, match=r"no column FLUX_RAW, .*only light curves that this package wrote"):
+    with pytest.raises(
+        BadInputError, match=r"no column FLUX_RAW, .*only light curves that this package wrote"
+    ):
         correct_file(tmp_path / "b_lc.fits")

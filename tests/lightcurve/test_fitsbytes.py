@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from photometry.lightcurve.fitsbytes import encode_checksum, image_hdu, ones_complement_sum, primary_hdu, table_hdu
+from photometry.lightcurve.fitsbytes import (
+    encode_checksum,
+    image_hdu,
+    ones_complement_sum,
+    primary_hdu,
+    table_hdu,
+)
 
 CARDS = [
     ("ANINT", 1, "one"),
@@ -28,7 +34,11 @@ def rows(n=7):
 def test_astropy_reads_back_what_was_written(n):
     table, image = rows(n), np.arange(12, dtype=">i4").reshape(3, 4)
     units, formats = {"A": "d", "B": None, "C": "e-/s"}, {"A": "D14.7", "B": "E14.7", "C": "I10"}
-    content = primary_hdu(CARDS) + table_hdu("CURVE", table, units, formats, CARDS) + image_hdu("IMG", image, CARDS)
+    content = (
+        primary_hdu(CARDS)
+        + table_hdu("CURVE", table, units, formats, CARDS)
+        + image_hdu("IMG", image, CARDS)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # checksums that do not fit are warnings
         with fits.open(io.BytesIO(content), checksum=True) as hdus:

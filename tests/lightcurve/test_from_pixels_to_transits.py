@@ -18,9 +18,15 @@ def star(tmp_path_factory):
     """One simulated star with transits: its truth, its task and the folder of its pixels"""
     folder = tmp_path_factory.mktemp("in")
     brightness = {"tmag_min": 8, "tmag_max": 8.5}
-    settings = TargetPixelSettings(targets=1, times=6000, isolated=1.0, transits=1.0, variables=0, seed=4, **brightness)
+    settings = TargetPixelSettings(
+        targets=1, times=6000, isolated=1.0, transits=1.0, variables=0, seed=4, **brightness
+    )
     truth = simulate_target_pixel_files(folder, settings)[0]
-    return truth, {"priority": 1, "datasource": "tpf", "method": None, **identify(folder / truth["file"])}, folder
+    return (
+        truth,
+        {"priority": 1, "datasource": "tpf", "method": None, **identify(folder / truth["file"])},
+        folder,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,12 @@ def path(star, tmp_path_factory):
     """Its light-curve file"""
     _, task, folder = star
     output = tmp_path_factory.mktemp("out")
-    return output / photometry(task, input_folder=folder, output_folder=output)["details"]["filepath_lightcurve"]
+    return (
+        output
+        / photometry(task, input_folder=folder, output_folder=output)["details"][
+            "filepath_lightcurve"
+        ]
+    )
 
 
 def test_extraction_and_file_are_the_same_light_curve(star, path):
@@ -38,7 +49,9 @@ def test_extraction_and_file_are_the_same_light_curve(star, path):
     direct, read = extraction.lightcurve(stamp), Lightcurve.read(path, flux="FLUX_RAW")
     np.testing.assert_array_equal(direct.times, read.times)
     np.testing.assert_array_equal(direct.flags, read.flags)
-    np.testing.assert_allclose(direct.fluxes, read.fluxes, rtol=1e-7)  # the file has single precision
+    np.testing.assert_allclose(
+        direct.fluxes, read.fluxes, rtol=1e-7
+    )  # the file has single precision
     for key in ("starid", "mission", "sector", "cadence", "time_reference"):
         assert direct.metadata[key] == read.metadata[key]
 

@@ -18,7 +18,9 @@ from photometry.lightcurve.checks import cadence_raster
 
 
 def regular(n, seconds, flux=None):
-    return LightcurveArbitraryRaster(np.arange(n) * seconds / 86400, np.ones(n) if flux is None else flux)
+    return LightcurveArbitraryRaster(
+        np.arange(n) * seconds / 86400, np.ones(n) if flux is None else flux
+    )
 
 
 def test_missing_uncertainties_and_flags_are_zeros():
@@ -33,7 +35,8 @@ def test_flags_are_the_flags_and_not_the_fluxes():
 
 
 @pytest.mark.parametrize(
-    "arguments", [([0, 1], np.ones(2)), (np.arange(2.0), [1, 1]), (np.arange(2.0), np.ones(2), [0, 0])]
+    "arguments",
+    [([0, 1], np.ones(2)), (np.arange(2.0), [1, 1]), (np.arange(2.0), np.ones(2), [0, 0])],
 )
 def test_lists_are_refused_with_an_assertion(arguments):
     with pytest.raises(AssertionError, match="is a list; a light curve takes numpy arrays"):
@@ -56,7 +59,9 @@ def test_metadata_items_become_plain_values():
     class Item:
         value = 3.5
 
-    assert LightcurveArbitraryRaster(np.arange(2.0), np.ones(2), metadata={"a": Item(), "b": 1}).metadata == {
+    assert LightcurveArbitraryRaster(
+        np.arange(2.0), np.ones(2), metadata={"a": Item(), "b": 1}
+    ).metadata == {
         "a": 3.5,
         "b": 1,
     }
@@ -78,7 +83,9 @@ def test_fixed_step_times_are_not_stretched():
 
 @pytest.mark.parametrize("cls", ["arbitrary", "fixed"])
 def test_truncating_keeps_the_start_and_excludes_the_end(cls):
-    lc = regular(10, 86400) if cls == "arbitrary" else LightcurveFixedStep(0.0, 1.0, np.arange(10.0))
+    lc = (
+        regular(10, 86400) if cls == "arbitrary" else LightcurveFixedStep(0.0, 1.0, np.arange(10.0))
+    )
     np.testing.assert_array_equal(lc.truncate_to_length(5, 2).get_times(), [2, 3, 4])
     assert len(lc.truncate_to_length(5)) == 5
     assert type(lc.truncate_to_length(5)) is type(lc)
@@ -86,7 +93,10 @@ def test_truncating_keeps_the_start_and_excludes_the_end(cls):
 
 def test_sampling_interval_survives_missing_samples_and_is_rounded_to_whole_seconds():
     times = np.delete(np.arange(2000) * 600.004, np.arange(100, 120)) / 86400
-    assert LightcurveArbitraryRaster(times, np.ones(times.size)).estimate_sampling_interval() == 600 / 86400
+    assert (
+        LightcurveArbitraryRaster(times, np.ones(times.size)).estimate_sampling_interval()
+        == 600 / 86400
+    )
 
 
 def test_a_cadence_of_25_and_a_half_seconds_is_not_rounded_and_misses_nothing():
@@ -131,7 +141,9 @@ def test_fixed_step_keeps_metadata_and_fills_gaps_with_the_flagged_median():
     ],
 )
 def test_resampling_vectors_of_the_reference(x, y, onto, expected):
-    lc = LightcurveArbitraryRaster(np.array(x, dtype=float), np.array(y, dtype=float), metadata={"a": 1})
+    lc = LightcurveArbitraryRaster(
+        np.array(x, dtype=float), np.array(y, dtype=float), metadata={"a": 1}
+    )
     new = LightcurveResampler(lc).onto_raster(np.array(onto, dtype=float))
     np.testing.assert_allclose(new.fluxes, expected, rtol=1e-14, atol=1e-14)
     assert new.metadata == {"a": 1}
@@ -151,11 +163,17 @@ def test_resampling_conserves_flux(lc, n):
 
 
 def test_resampled_uncertainties_are_propagated_and_flags_decided_by_the_majority():
-    lc = LightcurveArbitraryRaster(np.arange(8.0), np.ones(8), np.full(8, 0.2), np.array([0, 0, 0, 1, 1, 1, 0, 0.0]))
+    lc = LightcurveArbitraryRaster(
+        np.arange(8.0), np.ones(8), np.full(8, 0.2), np.array([0, 0, 0, 1, 1, 1, 0, 0.0])
+    )
     new = LightcurveResampler(lc).onto_raster(np.array([0.5, 2.5, 4.5, 6.5]))
     np.testing.assert_allclose(new.uncertainties, 0.2 / np.sqrt(2))
     np.testing.assert_array_equal(new.flags, [0, 0, 1, 0])
-    assert not LightcurveResampler(lc).onto_raster(np.array([0.5, 2.5, 4.5]), resample_flags=False).flags.any()
+    assert (
+        not LightcurveResampler(lc)
+        .onto_raster(np.array([0.5, 2.5, 4.5]), resample_flags=False)
+        .flags.any()
+    )
 
 
 def test_resampling_refuses_three_samples_and_unsorted_rasters():
@@ -175,7 +193,9 @@ def test_adding_then_subtracting_gives_back_the_original(a, b):
 
 def test_sum_takes_metadata_of_the_larger_mes_and_difference_those_of_the_right():
     x = np.arange(5.0)
-    a = LightcurveArbitraryRaster(x, x + 1, np.full(5, 0.3), np.array([1, 0, 0, 0, 0.0]), {"mes": 9.0, "k": "a"})
+    a = LightcurveArbitraryRaster(
+        x, x + 1, np.full(5, 0.3), np.array([1, 0, 0, 0, 0.0]), {"mes": 9.0, "k": "a"}
+    )
     b = LightcurveArbitraryRaster(
         x, x + 2, np.full(5, 0.4), np.array([0, 1, 0, 0, 0.0]), {"mes": 2.0, "k": "b", "only": 1}
     )
@@ -196,14 +216,19 @@ def test_product_on_an_arbitrary_raster_drops_its_ends_and_on_a_fixed_step_does_
 
 def test_uncertainty_of_a_product_is_propagated():
     x = np.arange(6.0)
-    a, b = (LightcurveArbitraryRaster(x, np.full(6, f), np.full(6, s)) for f, s in ((2.0, 0.1), (3.0, 0.4)))
+    a, b = (
+        LightcurveArbitraryRaster(x, np.full(6, f), np.full(6, s))
+        for f, s in ((2.0, 0.1), (3.0, 0.4))
+    )
     np.testing.assert_allclose((a * b).uncertainties, np.hypot(0.1 * 3, 0.4 * 2))
 
 
 def test_binning_has_the_row_counts_of_the_reference_without_its_diluted_edge():
     lc = regular(4320, 600)
     assert len(cadence_raster(lc, 1800)) == 1440
-    assert LightcurveResampler(lc).onto_raster(cadence_raster(lc, 1800)).fluxes[0] == pytest.approx(2 / 3)
+    assert LightcurveResampler(lc).onto_raster(cadence_raster(lc, 1800)).fluxes[0] == pytest.approx(
+        2 / 3
+    )
     binned = bin_to_cadence(lc, 1800)
     assert len(binned) == 1439
     np.testing.assert_allclose(binned.fluxes, 1)
@@ -214,7 +239,9 @@ def test_verify_reports_ranges_and_gaps():
     lc = regular(100, 600, flux=np.linspace(0.9, 1.1, 100))
     report = verify(lc)
     assert report["verification"] is True
-    assert (report["verification_flux_min"], report["verification_flux_max"]) == pytest.approx((0.9, 1.1))
+    assert (report["verification_flux_min"], report["verification_flux_max"]) == pytest.approx(
+        (0.9, 1.1)
+    )
     assert verify(lc.select(np.delete(np.arange(100), 50)))["verification"] is False
 
 
@@ -230,4 +257,9 @@ def test_light_curve_too_short_to_tell_fails_verification_without_an_error(n):
 
 
 def test_unsorted_times_fail_verification():
-    assert verify(LightcurveArbitraryRaster(np.array([0.0, 2, 1, 3, 4, 5]), np.ones(6)))["verification"] is False
+    assert (
+        verify(LightcurveArbitraryRaster(np.array([0.0, 2, 1, 3, 4, 5]), np.ones(6)))[
+            "verification"
+        ]
+        is False
+    )

@@ -23,7 +23,9 @@ def assert_same(a, b):
 
 @pytest.mark.parametrize(("binary", "gzipped"), ANY_FORM)
 @given(lc=lightcurves(nan=True))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_archive_round_trip_changes_nothing(tmp_path, lc, binary, gzipped):
     told = lc.to_file(tmp_path / "x", binary=binary, gzipped=gzipped)
     assert told == {"binary": binary, "gzipped": gzipped}
@@ -46,12 +48,16 @@ def test_file_metadata_becomes_the_metadata_of_the_light_curve_as_plain_values(t
 
 def test_cut_off_time_drops_later_samples(tmp_path):
     LightcurveArbitraryRaster(np.arange(5.0), np.ones(5)).to_file(tmp_path / "x")
-    assert LightcurveArbitraryRaster.from_file(tmp_path / "x", {}, cut_off_time=2.5).times.max() == 2
+    assert (
+        LightcurveArbitraryRaster.from_file(tmp_path / "x", {}, cut_off_time=2.5).times.max() == 2
+    )
     assert Lightcurve.read(tmp_path / "x", cut_off_time=2.5).times.max() == 2
 
 
 def test_text_archive_holds_seconds_flux_flag_uncertainty(tmp_path):
-    lc = LightcurveArbitraryRaster(np.array([0, 0.5]), np.array([1, 0.9]), np.array([0.1, 0.2]), np.array([0.0, 1]))
+    lc = LightcurveArbitraryRaster(
+        np.array([0, 0.5]), np.array([1, 0.9]), np.array([0.1, 0.2]), np.array([0.0, 1])
+    )
     lc.to_file(tmp_path / "x", gzipped=False)
     np.testing.assert_allclose(np.loadtxt(tmp_path / "x"), [[0, 1, 0, 0.1], [43200, 0.9, 1, 0.2]])
 
@@ -80,7 +86,10 @@ def test_timeseries_round_trip_changes_nothing(lc):
     lc.metadata["time_reference"] = 2457000
     back = Lightcurve.from_timeseries(lc.to_timeseries())
     np.testing.assert_allclose(back.times, lc.times, rtol=1e-15, atol=1e-15)
-    assert_same(back.select(slice(None)), LightcurveArbitraryRaster(back.times, lc.fluxes, lc.uncertainties, lc.flags))
+    assert_same(
+        back.select(slice(None)),
+        LightcurveArbitraryRaster(back.times, lc.fluxes, lc.uncertainties, lc.flags),
+    )
     assert back.metadata == lc.metadata
 
 
@@ -101,7 +110,9 @@ def test_lightkurve_round_trip_changes_nothing_but_adds_its_own_keys():
 
 
 def test_lcsg_reads_metadata_blanks_uncertainties_and_comments(tmp_path):
-    text = "# stitched\n# #mission=PLATO\n# #nsr=73.5\n0.0, 1.0, 0\n\n0.5, 0.99, 1, \n".replace(", \n", "\n")
+    text = "# stitched\n# #mission=PLATO\n# #nsr=73.5\n0.0, 1.0, 0\n\n0.5, 0.99, 1, \n".replace(
+        ", \n", "\n"
+    )
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
     lc = read_lcsg_lightcurve(tmp_path / "a.csv.gz")
     assert lc.metadata == {"mission": "PLATO", "nsr": 73.5, "filename": "a.csv.gz"}
@@ -111,12 +122,16 @@ def test_lcsg_reads_metadata_blanks_uncertainties_and_comments(tmp_path):
     assert len(read_lcsg_lightcurve(tmp_path / "a.csv.gz", gzipped=True, cut_off_time=0.2)) == 1
     assert_same(Lightcurve.read(tmp_path / "a.csv.gz"), lc)
     (tmp_path / "b.csv").write_text("0,1,0,0.1\n1,1,0,0.2\n")
-    np.testing.assert_array_equal(read_lcsg_lightcurve(tmp_path / "b.csv").uncertainties, [0.1, 0.2])
+    np.testing.assert_array_equal(
+        read_lcsg_lightcurve(tmp_path / "b.csv").uncertainties, [0.1, 0.2]
+    )
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_lcsg_metadata_without_a_value_is_empty_and_takes_no_sample(tmp_path, end):
-    (tmp_path / "a.csv").write_bytes(f"# #note={end}# # P = 3 {end}0.0,1.0,0{end}0.5,1.0,0{end}".encode())
+    (tmp_path / "a.csv").write_bytes(
+        f"# #note={end}# # P = 3 {end}0.0,1.0,0{end}0.5,1.0,0{end}".encode()
+    )
     lc = read_lcsg_lightcurve(tmp_path / "a.csv")
     assert lc.metadata == {"note": "", "P": 3.0, "filename": "a.csv"}
     assert len(lc) == 2
@@ -134,7 +149,10 @@ BAD = {
     "ragged": (b"0 1 0 0\n900 1 0\n", "line 2: 3 columns where the lines before have 4"),
     "word": (b"# head\n0 1 0 0\n900 one 0 0\n", "line 3: 'one' is not a number"),
     "nan time": (b"0 1 0 0\nnan 1 0 0\n", "time of sample 2 is not a finite number"),
-    "nan flux": (b"0 1 0 0\n900 nan 0 0\n", "flux of sample 2 is not a finite number and its flag does not say bad"),
+    "nan flux": (
+        b"0 1 0 0\n900 nan 0 0\n",
+        "flux of sample 2 is not a finite number and its flag does not say bad",
+    ),
     "unsorted": (b"900 1 0 0\n0 1 0 0\n", "sample 2 .* is earlier than the one before it"),
     "empty": (b"", "no samples in this file"),
     "comments only": (b"# nothing\n\n", "no samples in this file"),
@@ -142,7 +160,10 @@ BAD = {
     "zero bytes": (b"0 1\0 0 0\n" * 20, "text with zero bytes"),
     "cut gzip": (gzip.compress(b"0 1 0 0\n" * 500)[:30], "gzip data is damaged or cut short"),
     "cut npy": (b"\x93NUMPY\x01\x00v\x00{'descr'", "damaged numpy file"),
-    "header only": (b"SIMPLE  =                    T", "truncated or damaged FITS|but no light curve"),
+    "header only": (
+        b"SIMPLE  =                    T",
+        "truncated or damaged FITS|but no light curve",
+    ),
 }
 
 
@@ -178,7 +199,8 @@ def fits_lightcurve(path, **columns):
         **columns,
     }
     table = fits.BinTableHDU.from_columns(
-        [fits.Column(k, "K" if k == "QUALITY" else "D", array=v) for k, v in columns.items()], name="LIGHTCURVE"
+        [fits.Column(k, "K" if k == "QUALITY" else "D", array=v) for k, v in columns.items()],
+        name="LIGHTCURVE",
     )
     table.header["BJDREFI"] = 2457000
     primary = fits.PrimaryHDU()
@@ -189,12 +211,20 @@ def fits_lightcurve(path, **columns):
 
 def test_fits_flux_can_be_chosen_and_bad_samples_are_flagged_or_left_out(tmp_path):
     path = fits_lightcurve(
-        tmp_path / "a.fits", TIME=np.array([0, 1, np.nan, 3, 4]), QUALITY=np.array([0, 4096, 0, 16, 0])
+        tmp_path / "a.fits",
+        TIME=np.array([0, 1, np.nan, 3, 4]),
+        QUALITY=np.array([0, 4096, 0, 16, 0]),
     )
     lc = Lightcurve.read(path)
-    np.testing.assert_array_equal([lc.times, lc.fluxes, lc.flags], [[0, 1, 3, 4], [2, 2, 2, 2], [0, 1, 0, 0]])
+    np.testing.assert_array_equal(
+        [lc.times, lc.fluxes, lc.flags], [[0, 1, 3, 4], [2, 2, 2, 2], [0, 1, 0, 0]]
+    )
     assert Lightcurve.read(path, flux="sap_flux").fluxes[0] == 1
-    assert (lc.metadata["object"], lc.metadata["sector"], lc.metadata["time_reference"]) == ("TIC 1", 3, 2457000)
+    assert (lc.metadata["object"], lc.metadata["sector"], lc.metadata["time_reference"]) == (
+        "TIC 1",
+        3,
+        2457000,
+    )
     with pytest.raises(BadInputError, match="no column 'FLUX'; this file has TIME, SAP_FLUX"):
         Lightcurve.read(path, flux="FLUX")
 

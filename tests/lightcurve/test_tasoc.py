@@ -13,7 +13,9 @@ from photometry.pixels.stampcatalog import with_stars
 from photometry.pixels.targetpixelfile import read_target_pixel_file
 from photometry.settings import photometry_settings
 
-SETTINGS = photometry_settings({"aperture": {"mask": "pipeline"}, "output": {"data_release": 7, "version": 3}})
+SETTINGS = photometry_settings(
+    {"aperture": {"mask": "pipeline"}, "output": {"data_release": 7, "version": 3}}
+)
 
 
 @pytest.fixture
@@ -21,10 +23,20 @@ def stamp(tmp_path, make_tpf):
     flux = np.random.default_rng(1).normal(100, 1, (50, 5, 6))
     flux[3] = np.nan
     bits = np.array(
-        [[1, 1, 1, 1, 1, 0], [1, 3, 3, 1, 1, 1], [1, 3, 3, 3, 1, 1], [1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1]]
+        [
+            [1, 1, 1, 1, 1, 0],
+            [1, 3, 3, 1, 1, 1],
+            [1, 3, 3, 3, 1, 1],
+            [1, 1, 1, 1, 1, 1],
+            [1, 1, 1, 1, 1, 1],
+        ]
     )
     quality = np.arange(50) % 3 * 32
-    stamp = with_stars(read_target_pixel_file(make_tpf(tmp_path / "tpf.fits", flux, APERTURE=bits, QUALITY=quality)))
+    stamp = with_stars(
+        read_target_pixel_file(
+            make_tpf(tmp_path / "tpf.fits", flux, APERTURE=bits, QUALITY=quality)
+        )
+    )
     return replace(stamp, sumimage=np.nanmean(flux, axis=0))
 
 
@@ -41,7 +53,9 @@ def written(stamp, tmp_path):
         ("K2", "c0120/00000001/ktwo00000001234-s005-2-3-c0120-dr07-v03-tasoc_lc.fits.gz"),
     ],
 )
-def test_name_tells_mission_star_sector_camera_ccd_cadence_release_and_version(stamp, mission, name):
+def test_name_tells_mission_star_sector_camera_ccd_cadence_release_and_version(
+    stamp, mission, name
+):
     assert lightcurve_path(replace(stamp, mission=mission), SETTINGS) == name
 
 
@@ -85,7 +99,9 @@ def test_table_holds_what_was_measured(written, stamp):
 
 def test_columns_and_units_are_those_of_the_format(written):
     columns = fits.getheader(written, "LIGHTCURVE")
-    found = {columns[f"TTYPE{i}"]: columns.get(f"TUNIT{i}") for i in range(1, columns["TFIELDS"] + 1)}
+    found = {
+        columns[f"TTYPE{i}"]: columns.get(f"TUNIT{i}") for i in range(1, columns["TFIELDS"] + 1)
+    }
     assert found == {
         "TIME": "BJD - 2457000, days",
         "TIMECORR": "d",
@@ -106,11 +122,31 @@ def test_columns_and_units_are_those_of_the_format(written):
 
 def test_keywords_tell_star_instrument_method_and_time(written):
     primary, table = fits.getheader(written, 0), fits.getheader(written, "LIGHTCURVE")
-    expected = {"TELESCOP": "TESS", "OBJECT": "TIC 1234", "TICID": 1234, "SECTOR": 5, "CAMERA": 2, "CCD": 3}
-    expected |= {"TESSMAG": 10.0, "PHOTMET": "aperture", "MASKTYPE": "pipeline", "MASKSIZE": 5, "DATA_REL": 7}
+    expected = {
+        "TELESCOP": "TESS",
+        "OBJECT": "TIC 1234",
+        "TICID": 1234,
+        "SECTOR": 5,
+        "CAMERA": 2,
+        "CCD": 3,
+    }
+    expected |= {
+        "TESSMAG": 10.0,
+        "PHOTMET": "aperture",
+        "MASKTYPE": "pipeline",
+        "MASKSIZE": 5,
+        "DATA_REL": 7,
+    }
     assert {key: primary[key] for key in expected} == expected
     assert primary["TEFF"] is None  # not known
-    expected = {"BJDREFI": 2457000, "INT_TIME": 1.98, "FRAMETIM": 2.0, "READTIME": 0.02, "NUM_FRM": 60, "TIMEPIXR": 0.5}
+    expected = {
+        "BJDREFI": 2457000,
+        "INT_TIME": 1.98,
+        "FRAMETIM": 2.0,
+        "READTIME": 0.02,
+        "NUM_FRM": 60,
+        "TIMEPIXR": 0.5,
+    }
     assert {key: table[key] for key in expected} == expected
     assert table["TIMEDEL"] == pytest.approx(120 / 86400)
 
@@ -162,7 +198,9 @@ def test_lightkurve_reads_a_tess_file_as_a_tasoc_product(written, stamp):
     np.testing.assert_allclose(curve.flux_err.value, aperture(stamp, SETTINGS).flux_err, rtol=1e-7)
     np.testing.assert_array_equal(curve.quality, stamp.quality)
     assert str(curve.flux.unit) == "electron / s"
-    assert float(curve.centroid_col[0].value) == pytest.approx(46.8, abs=0.1)  # of columns 46, 46, 47, 47, 48
+    assert float(curve.centroid_col[0].value) == pytest.approx(
+        46.8, abs=0.1
+    )  # of columns 46, 46, 47, 47, 48
 
 
 @pytest.mark.filterwarnings("ignore")

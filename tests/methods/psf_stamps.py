@@ -47,8 +47,16 @@ def make_stamp(
     signal = np.ones((len(flux), n_times)) if signal is None else np.asarray(signal)
     motion = np.zeros((n_times, 2)) if motion is None else motion
     rows, columns = corner[0] + np.arange(shape[0]), corner[1] + np.arange(shape[1])
-    at_row, at_column = corner[0] + row + offset[0] + motion[:, 1:], corner[1] + column + offset[1] + motion[:, :1]
-    light = np.array([prf.render(flux * signal[:, t], at_row[t], at_column[t], rows, columns) for t in range(n_times)])
+    at_row, at_column = (
+        corner[0] + row + offset[0] + motion[:, 1:],
+        corner[1] + column + offset[1] + motion[:, :1],
+    )
+    light = np.array(
+        [
+            prf.render(flux * signal[:, t], at_row[t], at_column[t], rows, columns)
+            for t in range(n_times)
+        ]
+    )
     light = light if bleed is None else bleed(light)
     errors = noise(light + 100.0, columns, 1800)
     images = (light + errors * rng.standard_normal(light.shape)).astype(np.float32)

@@ -21,7 +21,16 @@ def installed(tmp_path_factory):
     for name, language in (("pyproject.toml", "toml"), ("brightest_pixel.py", "python")):
         (block,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
         (source / name).write_text(block)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
     subprocess.run([*pip, "--target", str(target), str(source)], check=True, timeout=120)
     return target
 
@@ -30,7 +39,12 @@ def run(installed, *words):
     path = os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "photometry", *map(str, words)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": path}, check=False
+        command,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
     )
 
 
@@ -50,8 +64,12 @@ def test_method_of_the_page_measures_one_pixel_of_each_target(installed, tmp_pat
     assert len(list((tmp_path / "lightcurves").rglob("*.png"))) == len(made)
 
 
-def test_a_method_that_is_not_installed_is_refused_with_the_names_of_those_that_are(installed, tmp_path):
-    assert run(installed, "simulate", "tpf", tmp_path, "--targets", 1, "--times", 10).returncode == 0
+def test_a_method_that_is_not_installed_is_refused_with_the_names_of_those_that_are(
+    installed, tmp_path
+):
+    assert (
+        run(installed, "simulate", "tpf", tmp_path, "--targets", 1, "--times", 10).returncode == 0
+    )
     assert run(installed, "todo", "tpf", tmp_path).returncode == 0
     done = run(installed, "run", tmp_path, "--method", "dimmest")
     assert done.returncode == 2

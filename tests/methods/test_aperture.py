@@ -15,7 +15,16 @@ OWN, PIPELINE = (photometry_settings({"aperture": {"mask": mask}}) for mask in (
 STRICT = photometry_settings({"aperture": {"threshold": 5}})
 
 
-def make_stamp(flux, *, flux_err=None, background=None, background_err=None, mission="TESS", stars=None, **changes):
+def make_stamp(
+    flux,
+    *,
+    flux_err=None,
+    background=None,
+    background_err=None,
+    mission="TESS",
+    stars=None,
+    **changes,
+):
     """A stamp with given images; the first star of ``stars`` (starid, row, column, tmag) is the target."""
     n_times = len(flux)
     stars = stars or [(1, (flux.shape[1] - 1) / 2, (flux.shape[2] - 1) / 2, 10.0)]
@@ -36,7 +45,9 @@ def make_stamp(flux, *, flux_err=None, background=None, background_err=None, mis
         "flux": flux.astype("f4"),
         "flux_err": (np.ones(flux.shape) if flux_err is None else flux_err).astype("f4"),
         "background": (np.zeros(flux.shape) if background is None else background).astype("f4"),
-        "background_err": (np.zeros(flux.shape) if background_err is None else background_err).astype("f4"),
+        "background_err": (
+            np.zeros(flux.shape) if background_err is None else background_err
+        ).astype("f4"),
         "aperture": np.ones(flux.shape[1:], int),
         "row": 200,
         "column": 300,
@@ -58,7 +69,10 @@ def noisy():
     """Images of noise with holes, and a mask that is no rectangle."""
     rng = np.random.default_rng(5)
     shape = (7, 9, 8)
-    images = {name: rng.normal(10, 4, shape) for name in ("flux", "flux_err", "background", "background_err")}
+    images = {
+        name: rng.normal(10, 4, shape)
+        for name in ("flux", "flux_err", "background", "background_err")
+    }
     images["flux"][2, 3:6, 3:5] = np.nan
     return make_stamp(**images), disc((9, 8), 4, 4, 2.5)
 
@@ -86,7 +100,9 @@ def test_sums_are_those_of_a_loop_over_pixels(noisy):
 
 
 def test_sum_over_many_pixels_keeps_parts_per_million():
-    flux = np.full((1, 50, 50), 1e5 + 0.0078125)  # 2500 pixels: a sum in single precision is wrong by some 1e-5
+    flux = np.full(
+        (1, 50, 50), 1e5 + 0.0078125
+    )  # 2500 pixels: a sum in single precision is wrong by some 1e-5
     found = measure(make_stamp(flux), np.ones((50, 50), bool), method="")
     assert found.flux[0] == pytest.approx(2500 * flux[0, 0, 0], rel=1e-12)
 
@@ -101,14 +117,22 @@ def test_centroid_of_a_single_bright_pixel_is_that_pixel():
 def test_centroid_is_that_of_a_loop_over_positive_pixels(noisy):
     stamp, mask = noisy
     for i, (column, row) in enumerate(measure(stamp, mask, method="").centroid):
-        pixels = [(j, k, float(stamp.flux[i, j, k])) for j, k in np.argwhere(mask) if stamp.flux[i, j, k] > 0]
+        pixels = [
+            (j, k, float(stamp.flux[i, j, k]))
+            for j, k in np.argwhere(mask)
+            if stamp.flux[i, j, k] > 0
+        ]
         total = sum(flux for _, _, flux in pixels)
-        assert column == pytest.approx(300 + sum(k * flux for _, k, flux in pixels) / total, rel=1e-12)
+        assert column == pytest.approx(
+            300 + sum(k * flux for _, k, flux in pixels) / total, rel=1e-12
+        )
         assert row == pytest.approx(200 + sum(j * flux for j, _, flux in pixels) / total, rel=1e-12)
 
 
 def test_centroid_without_a_positive_pixel_is_not_a_number():
-    assert np.isnan(measure(make_stamp(np.full((1, 9, 8), -1.0)), np.ones((9, 8), bool), method="").centroid).all()
+    assert np.isnan(
+        measure(make_stamp(np.full((1, 9, 8), -1.0)), np.ones((9, 8), bool), method="").centroid
+    ).all()
 
 
 def test_time_at_which_the_mask_is_empty_or_zero_has_no_flux():
@@ -120,8 +144,12 @@ def test_time_at_which_the_mask_is_empty_or_zero_has_no_flux():
     result = aperture(stamp, PIPELINE)
     np.testing.assert_array_equal(np.isnan(result.flux), [False, True, True, False])
     np.testing.assert_array_equal(np.isnan(result.flux_err), [False, True, True, False])
-    np.testing.assert_array_equal(np.isnan(result.centroid), [[False] * 2, [True] * 2, [True] * 2, [False] * 2])
-    np.testing.assert_array_equal(result.pixel_quality, [0, 3, 1, 2])  # not measured 1, partly missing 2
+    np.testing.assert_array_equal(
+        np.isnan(result.centroid), [[False] * 2, [True] * 2, [True] * 2, [False] * 2]
+    )
+    np.testing.assert_array_equal(
+        result.pixel_quality, [0, 3, 1, 2]
+    )  # not measured 1, partly missing 2
 
 
 @pytest.mark.parametrize(
@@ -132,7 +160,9 @@ def test_time_at_which_the_mask_is_empty_or_zero_has_no_flux():
     ],
 )
 def test_argabrightening_has_no_flux_as_in_the_official_light_curves(mission, quality, measured):
-    stamp = make_stamp(np.ones((5, 9, 8)), mission=mission, quality=np.array(quality), aperture=np.full((9, 8), 3))
+    stamp = make_stamp(
+        np.ones((5, 9, 8)), mission=mission, quality=np.array(quality), aperture=np.full((9, 8), 3)
+    )
     result = aperture(stamp, PIPELINE)
     np.testing.assert_array_equal(np.isfinite(result.flux), measured)
     np.testing.assert_array_equal(result.pixel_quality, np.where(measured, 0, 4))
@@ -153,7 +183,9 @@ def star_images(stars, shape=(15, 15), noise=1.0):
     rows, columns = np.indices(shape)
     flux = sum(
         f * np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / 2) / (2 * np.pi)
-        for r, c, f in ((row, column, 10 ** (-0.4 * (tmag - 20.54))) for _, row, column, tmag in stars)
+        for r, c, f in (
+            (row, column, 10 ** (-0.4 * (tmag - 20.54))) for _, row, column, tmag in stars
+        )
     )
     return flux + np.random.default_rng(4).normal(0, noise, (30, *shape))
 
@@ -178,7 +210,9 @@ def test_star_within_the_mask_is_reported_and_contaminates():
 
 def test_target_without_a_mask_gets_a_minimum_mask_and_a_warning():
     stars = [(1, 3.5, 3.5, 17.0), (2, 10.0, 10.0, 8.0)]
-    mask, status, errors = own_mask(make_stamp(star_images(stars[1:]), stars=stars), STRICT.aperture)
+    mask, status, errors = own_mask(
+        make_stamp(star_images(stars[1:]), stars=stars), STRICT.aperture
+    )
     assert status is STATUS.WARNING
     assert mask.sum() == 4
     assert mask[3:5, 3:5].all()
@@ -199,7 +233,9 @@ def test_target_in_two_masks_is_an_error():
 
 def test_target_off_the_stamp_is_refused():
     stars = [(1, -4.0, 3.0, 9.0)]
-    with pytest.raises(BadInputError, match=r"the target lies at row -4\.0, column 3\.0 of the stamp"):
+    with pytest.raises(
+        BadInputError, match=r"the target lies at row -4\.0, column 3\.0 of the stamp"
+    ):
         own_mask(make_stamp(np.ones((3, 9, 8)), stars=stars), OWN.aperture)
 
 

@@ -22,7 +22,14 @@ def saturated():
     signal = 1 + 500e-6 * np.sin(2 * np.pi * time / 1.7)
     motion = 0.05 * rng.standard_normal((400, 2))
     stamp, flux = make_stamp(
-        tmag=[4.0], row=[20.2], column=[14.1], n_times=400, shape=(41, 29), signal=[signal], motion=motion, bleed=bleed
+        tmag=[4.0],
+        row=[20.2],
+        column=[14.1],
+        n_times=400,
+        shape=(41, 29),
+        signal=[signal],
+        motion=motion,
+        bleed=bleed,
     )
     return stamp, flux[0], signal
 
@@ -57,7 +64,9 @@ def test_gradient_is_that_of_finite_differences():
     rng = np.random.default_rng(2)
     steps, x = rng.standard_normal((30, 8)), rng.standard_normal(8)
     assert np.allclose(
-        total_variation(x, steps)[1], approx_fprime(x, lambda x: total_variation(x, steps)[0], 1e-7), atol=1e-4
+        total_variation(x, steps)[1],
+        approx_fprime(x, lambda x: total_variation(x, steps)[0], 1e-7),
+        atol=1e-4,
     )
 
 

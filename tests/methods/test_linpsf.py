@@ -19,7 +19,9 @@ SETTINGS = photometry_settings(None)
 
 
 def test_flux_of_a_star_between_others_is_that_of_the_truth():
-    stamp, flux = make_stamp(tmag=[10.0, 10.5, 11.0, 12.0], row=[7.2, 9.4, 4.1, 7.9], column=[6.8, 8.1, 5.0, 4.2])
+    stamp, flux = make_stamp(
+        tmag=[10.0, 10.5, 11.0, 12.0], row=[7.2, 9.4, 4.1, 7.9], column=[6.8, 8.1, 5.0, 4.2]
+    )
     found = linpsf(stamp, SETTINGS)
     assert found.status is STATUS.OK
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.003)
@@ -34,7 +36,9 @@ def test_errors_are_the_scatter_of_the_flux():
 
 def test_a_neighbour_that_varies_does_not_leak_into_the_target():
     dip = 1 - 0.5 * (np.arange(200) % 40 < 8)
-    stamp, flux = make_stamp(tmag=[11.0, 10.5], row=[7.0, 9.2], column=[7.0, 7.6], signal=[np.ones(200), dip])
+    stamp, flux = make_stamp(
+        tmag=[11.0, 10.5], row=[7.0, 9.2], column=[7.0, 7.6], signal=[np.ones(200), dip]
+    )
     found = linpsf(stamp, SETTINGS)
     inside = dip < 1
     leak = (np.mean(found.flux[inside]) - np.mean(found.flux[~inside])) / (0.5 * flux[1])
@@ -47,7 +51,9 @@ def test_pointing_jitter_does_not_reach_the_flux():
     stamp, flux = make_stamp(tmag=[9.0], row=[7.3], column=[6.6], n_times=400, motion=motion)
     found = linpsf(stamp, SETTINGS)
     assert np.std(found.flux) / flux[0] < 1.3 * np.median(found.flux_err) / flux[0]
-    assert np.allclose(found.centroid - found.centroid.mean(axis=0), motion - motion.mean(axis=0), atol=1e-6)
+    assert np.allclose(
+        found.centroid - found.centroid.mean(axis=0), motion - motion.mean(axis=0), atol=1e-6
+    )
 
 
 def test_times_without_pixels_have_no_flux_and_others_are_not_touched():
@@ -72,14 +78,21 @@ def test_mission_prf_files_are_used_where_they_are(shared_data):
 
     prf = TessPRF.read(shared_data / "prf", 4, 1, 1)
     stamp, flux = make_stamp(
-        tmag=[10.0, 11.0], row=[7.2, 9.4], column=[6.8, 8.1], prf=prf, n_times=50, corner=(300, 1800)
+        tmag=[10.0, 11.0],
+        row=[7.2, 9.4],
+        column=[6.8, 8.1],
+        prf=prf,
+        n_times=50,
+        corner=(300, 1800),
     )
     assert np.median(linpsf(stamp, settings).flux) == pytest.approx(flux[0], rel=0.003)
 
 
 class TestParts:
     def test_offset_of_all_stars_is_found_in_the_sum_image(self):
-        stamp, _ = make_stamp(tmag=[10, 11, 12], row=[7.2, 9.4, 4.1], column=[6.8, 8.1, 5.0], offset=(0.12, -0.2))
+        stamp, _ = make_stamp(
+            tmag=[10, 11, 12], row=[7.2, 9.4, 4.1], column=[6.8, 8.1, 5.0], offset=(0.12, -0.2)
+        )
         offset, fitted = fit_offset(stamp, GaussianPRF(), np.zeros(2))
         assert fitted
         assert np.allclose(offset, (-0.2, 0.12), atol=0.002)  # column, row
@@ -93,16 +106,27 @@ class TestParts:
     def test_width_of_the_response_is_fitted(self):
         prf = GaussianPRF([(share, 1.3 * sigma) for share, sigma in TESS_LIKE])
         image = prf.render(
-            np.array([5e4, 1e4]), np.array([7.3, 4.2]), np.array([6.6, 9.0]), np.arange(15), np.arange(15)
+            np.array([5e4, 1e4]),
+            np.array([7.3, 4.2]),
+            np.array([6.6, 9.0]),
+            np.arange(15),
+            np.arange(15),
         )
         found = fit_prf(
-            image, np.ones((15, 15)), np.array([7.3, 4.2]), np.array([6.6, 9.0]), np.arange(15), np.arange(15)
+            image,
+            np.ones((15, 15)),
+            np.array([7.3, 4.2]),
+            np.array([6.6, 9.0]),
+            np.arange(15),
+            np.arange(15),
         )
         assert np.allclose(found.stretch, 1.3, rtol=0.01)
 
     def test_unstretched_response_is_the_analytic_one(self):
         place = np.array([7.3]), np.array([6.6]), np.arange(15), np.arange(15)
-        assert np.allclose(StretchedPRF((1, 1)).evaluate(*place), GaussianPRF().evaluate(*place), atol=1e-12)
+        assert np.allclose(
+            StretchedPRF((1, 1)).evaluate(*place), GaussianPRF().evaluate(*place), atol=1e-12
+        )
 
     def test_solver_agrees_with_least_squares_one_time_at_a_time(self):
         rng = np.random.default_rng(1)
@@ -126,7 +150,9 @@ def test_a_background_that_was_missed_does_not_reach_the_flux():
     stamp, flux = make_stamp(tmag=[12.0, 12.5], row=[7.2, 10.4], column=[6.8, 8.1])
     missed = 3.0 + 2.0 * np.sin(np.arange(200) / 9)  # e-/s per pixel; the star has 2600
     wrong = dataclasses.replace(
-        stamp, flux=stamp.flux + missed[:, None, None].astype(np.float32), sumimage=stamp.sumimage + missed.mean()
+        stamp,
+        flux=stamp.flux + missed[:, None, None].astype(np.float32),
+        sumimage=stamp.sumimage + missed.mean(),
     )
     found = linpsf(wrong, SETTINGS)
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.005)
@@ -151,7 +177,9 @@ def test_a_wrong_magnitude_of_a_neighbour_that_is_resolved_does_not_matter():
 
 
 def test_a_star_within_a_pixel_adds_no_noise():
-    stamp, flux = make_stamp(tmag=[11.0, 13.0, 12.0], row=[7.2, 7.5, 10.0], column=[6.8, 7.1, 8.1], n_times=600)
+    stamp, flux = make_stamp(
+        tmag=[11.0, 13.0, 12.0], row=[7.2, 7.5, 10.0], column=[6.8, 7.1, 8.1], n_times=600
+    )
     alone, _ = make_stamp(tmag=[11.0], row=[7.2], column=[6.8], n_times=600)
     found = linpsf(stamp, SETTINGS)
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.01)

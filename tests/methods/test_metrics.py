@@ -16,7 +16,9 @@ def test_metrics_of_white_noise_are_those_of_theory():
     assert found["mean_flux"] == np.median(flux)
     assert found["variance"] == pytest.approx(1e-6, rel=0.03)
     assert found["rms_hour"] == pytest.approx(1e-3 / np.sqrt(30), rel=0.1)  # 30 values an hour
-    assert found["ptp"] == pytest.approx(1e-3 * np.sqrt(2) * 0.6745, rel=0.03)  # median of |difference of two normals|
+    assert found["ptp"] == pytest.approx(
+        1e-3 * np.sqrt(2) * 0.6745, rel=0.03
+    )  # median of |difference of two normals|
     assert found["variability"] == pytest.approx(1.0, rel=0.03)  # flux_err is sigma
 
 
@@ -25,7 +27,9 @@ def test_variability_is_blind_to_a_cubic_and_sees_a_sine():
     cubic = 0.1 + x - 2 * x**2 + 3 * x**3
     sine = 0.01 * np.sin(2 * np.pi * TIME / 0.7)
     assert variability(TIME, cubic, np.full(len(TIME), 1e-3)) == pytest.approx(0, abs=1e-8)
-    assert variability(TIME, cubic + sine, np.full(len(TIME), 1e-3)) == pytest.approx(10 / np.sqrt(2), rel=0.01)
+    assert variability(TIME, cubic + sine, np.full(len(TIME), 1e-3)) == pytest.approx(
+        10 / np.sqrt(2), rel=0.01
+    )
 
 
 def test_weights_keep_values_with_large_errors_out_of_the_cubic():

@@ -22,7 +22,11 @@ def paint(stars, *, shape=SHAPE, sigma=1.0, noise=1.0, seed=1):
     rows, columns = np.indices(shape)
     image = np.random.default_rng(seed).normal(0, noise, shape)
     for row, column, flux, _ in stars:
-        image += flux * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 2 / sigma**2) / (2 * np.pi * sigma**2)
+        image += (
+            flux
+            * np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 2 / sigma**2)
+            / (2 * np.pi * sigma**2)
+        )
     return image
 
 
@@ -65,7 +69,10 @@ def test_clusters_are_those_of_dbscan(seed):
     assert sorted(map(sorted, cores_found)) == sorted(map(sorted, groups))
     for cluster in found:  # every other pixel of a cluster has a core pixel of it beside it
         members = {tuple(p) for p in np.argwhere(cluster)}
-        assert all(any(max(abs(p[0] - q[0]), abs(p[1] - q[1])) <= 1 for q in members & core) for p in members)
+        assert all(
+            any(max(abs(p[0] - q[0]), abs(p[1] - q[1])) <= 1 for q in members & core)
+            for p in members
+        )
 
 
 def test_mask_of_an_isolated_star_is_a_disc_around_it():
@@ -102,7 +109,9 @@ def test_faint_star_far_from_any_maximum_does_not_split_a_mask():
 
 def test_image_of_noise_has_no_large_mask():
     masks = pixel_masks(
-        paint([]), {"row": np.array([7.0]), "column": np.array([8.0]), "tmag": np.array([15.0])}, threshold=5
+        paint([]),
+        {"row": np.array([7.0]), "column": np.array([8.0]), "tmag": np.array([15.0])},
+        threshold=5,
     )
     assert masks == []
 
@@ -188,7 +197,8 @@ def test_image_of_one_value_has_a_cut():
 
 
 @pytest.mark.parametrize(
-    ("row", "column", "size"), [(5.0, 5.0, (3, 3)), (5.5, 5.5, (2, 2)), (5.1, 5.6, (3, 2)), (0.0, 5.5, (2, 2))]
+    ("row", "column", "size"),
+    [(5.0, 5.0, (3, 3)), (5.5, 5.5, (2, 2)), (5.1, 5.6, (3, 2)), (0.0, 5.5, (2, 2))],
 )
 def test_minimum_mask_is_two_to_three_pixels_wide(row, column, size):
     mask = minimum_mask((11, 11), row, column)
@@ -222,6 +232,8 @@ def test_only_masks_of_stars_that_saturate_follow_columns(limit, follows):
 
 def test_pixels_without_light_are_in_no_mask_where_the_background_took_too_much():
     rng = np.random.default_rng(6)
-    image = rng.normal(-8, 2, (15, 15))  # in a crowded field, the light of faint stars passes for sky
+    image = rng.normal(
+        -8, 2, (15, 15)
+    )  # in a crowded field, the light of faint stars passes for sky
     image[rng.random(image.shape) < 0.3] += rng.uniform(8, 40)
     assert flux_cut(image, 0.8) > 0

@@ -14,7 +14,9 @@ SETTINGS = photometry_settings(None)
 
 
 def test_flux_and_place_are_found_where_the_catalogue_is_wrong():
-    stamp, flux = make_stamp(tmag=[10.0, 10.7], row=[7.2, 10.4], column=[6.8, 9.1], offset=(0.15, -0.1))
+    stamp, flux = make_stamp(
+        tmag=[10.0, 10.7], row=[7.2, 10.4], column=[6.8, 9.1], offset=(0.15, -0.1)
+    )
     found = psf(stamp, SETTINGS)
     assert found.status is STATUS.OK
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.003)

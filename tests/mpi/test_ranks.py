@@ -25,16 +25,22 @@ def test_a_waiting_rank_uses_less_than_a_tenth_of_its_core(tmp_path):
     import psutil
 
     create_todo(
-        tmp_path / "todo.sqlite", [{"starid": 1, "sector": 1, "camera": 1, "ccd": 1, "cadence": 120, "tmag": 9.0}]
+        tmp_path / "todo.sqlite",
+        [{"starid": 1, "sector": 1, "camera": 1, "ccd": 1, "cadence": 120, "tmag": 9.0}],
     )
     command = pipeline_command("mpi", tmp_path, "--handler", "faulty_work:work")
     job = subprocess.Popen(
-        command, env=environment(FAULTY_WORK_SECONDS="5"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=environment(FAULTY_WORK_SECONDS="5"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         time.sleep(2.0)
         ranks = [
-            process for process in psutil.Process(job.pid).children(recursive=True) if process.environ().get("PMI_RANK")
+            process
+            for process in psutil.Process(job.pid).children(recursive=True)
+            if process.environ().get("PMI_RANK")
         ]
         before = {process.pid: sum(process.cpu_times()[:2]) for process in ranks}
         time.sleep(2.0)
@@ -61,7 +67,8 @@ def test_an_exception_in_one_rank_ends_the_job_instead_of_hanging_it():
 @pytest.mark.mpi
 def test_an_mpi_of_another_launcher_is_noticed(tmp_path):
     create_todo(
-        tmp_path / "todo.sqlite", [{"starid": 1, "sector": 1, "camera": 1, "ccd": 1, "cadence": 120, "tmag": 9.0}]
+        tmp_path / "todo.sqlite",
+        [{"starid": 1, "sector": 1, "camera": 1, "ccd": 1, "cadence": 120, "tmag": 9.0}],
     )
     command = pipeline_command("serial", tmp_path, "--handler", "noop")
     env = environment(OMPI_COMM_WORLD_RANK="0", OMPI_COMM_WORLD_SIZE="4")

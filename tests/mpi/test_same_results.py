@@ -16,7 +16,20 @@ RUN_DEPENDENT = ("elaptime", "worker_wait_time")
 def runs(tmp_path_factory):
     """{engine: folder} of the same simulated stars, measured by each engine."""
     origin = tmp_path_factory.mktemp("same") / "origin"
-    words = ["--targets", 16, "--times", 120, "--seed", 5, "--neighbours", 5, "--isolated", 0.2, "--truncated", 1]
+    words = [
+        "--targets",
+        16,
+        "--times",
+        120,
+        "--seed",
+        5,
+        "--neighbours",
+        5,
+        "--isolated",
+        0.2,
+        "--truncated",
+        1,
+    ]
     assert photometry("simulate", "tpf", origin, *words).returncode == 0
     assert photometry("todo", "tpf", origin).returncode == 0
     folders = {}
@@ -31,14 +44,18 @@ def runs(tmp_path_factory):
 def flux(folder, row):
     with fits.open(folder / "lightcurves" / row["lightcurve"]) as hdus:
         table = hdus["LIGHTCURVE"].data
-        return {name: np.array(table[name]) for name in table.names} | {"mask": hdus["APERTURE"].data.copy()}
+        return {name: np.array(table[name]) for name in table.names} | {
+            "mask": hdus["APERTURE"].data.copy()
+        }
 
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("engine", ["processes", "mpi"])
 def test_rows_are_the_same_as_in_one_process(runs, engine):
     expected, found = (read_results(runs[name] / "todo.sqlite") for name in ("serial", engine))
-    assert set(expected["status"]) >= {1, 2, 5}, "the test should see targets that are done, failed and skipped"
+    assert set(expected["status"]) >= {1, 2, 5}, (
+        "the test should see targets that are done, failed and skipped"
+    )
     for name in expected.colnames:
         if name in RUN_DEPENDENT:
             continue
@@ -55,10 +72,14 @@ def test_rows_are_the_same_as_in_one_process(runs, engine):
 @pytest.mark.parametrize("engine", ["processes", "mpi"])
 def test_fluxes_are_the_same_as_in_one_process(runs, engine):
     rows = [
-        row for row in read_results(runs["serial"] / "todo.sqlite") if row["lightcurve"] and row["status"] in (1, 3)
+        row
+        for row in read_results(runs["serial"] / "todo.sqlite")
+        if row["lightcurve"] and row["status"] in (1, 3)
     ]
     assert len(rows) > 10
     for row in rows:
         expected, found = flux(runs["serial"], row), flux(runs[engine], row)
         for name, values in expected.items():
-            np.testing.assert_array_equal(values, found[name], err_msg=f"{row['lightcurve']} {name}")
+            np.testing.assert_array_equal(
+                values, found[name], err_msg=f"{row['lightcurve']} {name}"
+            )

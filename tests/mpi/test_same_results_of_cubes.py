@@ -48,8 +48,13 @@ def test_rows_and_fluxes_of_a_cube_are_those_of_one_process(runs, engine):
     expected, found = (read_results(runs[name] / "todo.sqlite") for name in ("serial", engine))
     assert (expected["status"] == 1).sum() > 20
     for name in set(expected.colnames) - set(RUN_DEPENDENT):
-        np.testing.assert_array_equal(np.ma.getdata(expected[name]), np.ma.getdata(found[name]), err_msg=name)
+        np.testing.assert_array_equal(
+            np.ma.getdata(expected[name]), np.ma.getdata(found[name]), err_msg=name
+        )
     for path in expected["lightcurve"][expected["status"] == 1]:
-        one, other = (fits.getdata(runs[name] / "lightcurves" / path, "LIGHTCURVE") for name in ("serial", engine))
+        one, other = (
+            fits.getdata(runs[name] / "lightcurves" / path, "LIGHTCURVE")
+            for name in ("serial", engine)
+        )
         for name in one.names:
             np.testing.assert_array_equal(one[name], other[name], err_msg=f"{path} {name}")

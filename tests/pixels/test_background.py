@@ -15,7 +15,9 @@ from photometry.pixels.background import (
 )
 
 
-@pytest.mark.parametrize(("n_pixels", "tile"), [(256, 32), (2048, 64), (200, 64), (130, 64), (65, 64)])
+@pytest.mark.parametrize(
+    ("n_pixels", "tile"), [(256, 32), (2048, 64), (200, 64), (130, 64), (65, 64)]
+)
 def test_interpolation_keeps_straight_lines_out_to_the_edges(n_pixels, tile):
     matrix = interpolation_matrix(n_pixels, tile)
     edges = np.minimum(np.arange(0, n_pixels + tile, tile), n_pixels)[: matrix.shape[1] + 1]
@@ -93,10 +95,14 @@ class TestSmoothing:
         good = np.ones(200, bool)
         good[60] = False
         smooth = smooth_in_time(self.time, mesh, good)
-        assert np.allclose(smooth[[50, 60]].mean(axis=(1, 2)), np.linspace(100, 200, 200)[[50, 60]], atol=0.1)
+        assert np.allclose(
+            smooth[[50, 60]].mean(axis=(1, 2)), np.linspace(100, 200, 200)[[50, 60]], atol=0.1
+        )
 
 
-@pytest.mark.parametrize(("ccd", "corner"), [(1, (100, 100)), (2, (100, 0)), (3, (100, 100)), (4, (100, 0))])
+@pytest.mark.parametrize(
+    ("ccd", "corner"), [(1, (100, 100)), (2, (100, 0)), (3, (100, 100)), (4, (100, 0))]
+)
 def test_camera_centre_is_at_the_last_row(ccd, corner):
     assert np.allclose(camera_centre("TESS", ccd, (100, 100)), corner, atol=1)
     assert camera_centre("Kepler", ccd, (100, 100)) is None

@@ -12,7 +12,8 @@ from astropy.time import Time
 
 from photometry.errors import CatalogError
 from photometry.pixels.catalog import catalog_path, make_catalog, open_catalog
-from photometry.pixels.startable import propagate, read_stars
+from photometry.pixels.startable import read_stars
+from photometry.sky import propagate
 
 REAL = Path(__file__).parents[3] / "shared/data/catalog/tic25155310_field_stars.csv"
 
@@ -24,7 +25,9 @@ def sky(n=20000, seed=1):
     ra[: n // 4] = rng.uniform(-1, 1, n // 4) % 360
     decl[: n // 4] = rng.uniform(-1, 1, n // 4)
     decl[n // 4 : n // 2] = rng.choice([-1, 1], n // 4) * rng.uniform(88, 90, n // 4)
-    return Table({"starid": np.arange(1, n + 1), "ra": ra, "decl": decl, "tmag": rng.uniform(5, 16, n)})
+    return Table(
+        {"starid": np.arange(1, n + 1), "ra": ra, "decl": decl, "tmag": rng.uniform(5, 16, n)}
+    )
 
 
 @pytest.fixture(scope="module", params=["sqlite", "table"])
@@ -39,12 +42,31 @@ def catalog(request, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("ra", "decl", "radius"),
-    [(10, 20, 3), (0.1, 0.0, 0.4), (359.95, 0.2, 0.3), (123, 89.9, 0.5), (200, -89.5, 1), (77, -90, 0.7), (0, 0, 0.01)],
-    ids=["plain", "across ra 0", "across ra 360", "over the north pole", "over the south pole", "at the pole", "small"],
+    [
+        (10, 20, 3),
+        (0.1, 0.0, 0.4),
+        (359.95, 0.2, 0.3),
+        (123, 89.9, 0.5),
+        (200, -89.5, 1),
+        (77, -90, 0.7),
+        (0, 0, 0.01),
+    ],
+    ids=[
+        "plain",
+        "across ra 0",
+        "across ra 360",
+        "over the north pole",
+        "over the south pole",
+        "at the pole",
+        "small",
+    ],
 )
 def test_cone_holds_the_stars_that_astropy_finds(catalog, ra, decl, radius):
     stars = sky()
-    near = SkyCoord(stars["ra"], stars["decl"], unit="deg").separation(SkyCoord(ra, decl, unit="deg")) <= radius * u.deg
+    near = (
+        SkyCoord(stars["ra"], stars["decl"], unit="deg").separation(SkyCoord(ra, decl, unit="deg"))
+        <= radius * u.deg
+    )
     assert sorted(catalog.cone(ra, decl, radius)["starid"]) == list(stars["starid"][near])
     assert near.any()
 
@@ -57,7 +79,10 @@ def test_cone_is_sorted_by_magnitude_and_ends_at_the_limit(catalog):
 
 def test_cone_without_stars_is_an_empty_table_with_all_columns(catalog):
     empty = catalog.cone(90, 45, 1e-6)
-    assert (len(empty), empty.colnames) == (0, ["starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff"])
+    assert (len(empty), empty.colnames) == (
+        0,
+        ["starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff"],
+    )
 
 
 @pytest.mark.parametrize("turn", [1, -1])
@@ -80,7 +105,9 @@ def test_star_is_found_by_its_number(catalog):
 def test_search_in_the_file_uses_the_index(tmp_path):
     stars = sky(1000)
     stars.write(tmp_path / "catalog.ecsv")
-    opened = open_catalog(make_catalog(tmp_path / "catalog.ecsv", tmp_path, 1, 1, 1).parent, 1, 1, 1)
+    opened = open_catalog(
+        make_catalog(tmp_path / "catalog.ecsv", tmp_path, 1, 1, 1).parent, 1, 1, 1
+    )
     queries = []
     opened._conn.set_trace_callback(queries.append)
     opened.cone(10, 20, 0.05)
@@ -108,7 +135,14 @@ def test_folder_without_catalogue_gives_none(tmp_path):
 
 def test_proper_motion_moves_stars_to_the_epoch_of_the_images(tmp_path):
     """Barnard's star (TIC 325554331), and a fast star right beside the pole, against astropy."""
-    table = Table({"ID": [325554331, 2], "ra": [269.452076, 45.0], "dec": [4.693365, 89.9999], "Tmag": [7.31, 9.0]})
+    table = Table(
+        {
+            "ID": [325554331, 2],
+            "ra": [269.452076, 45.0],
+            "dec": [4.693365, 89.9999],
+            "Tmag": [7.31, 9.0],
+        }
+    )
     table["pmRA"], table["pmDEC"] = [-801.551, 5000.0], [10362.394, 9000.0]
     table.write(tmp_path / "catalog.ecsv")
     got = open_catalog(tmp_path, 80, 1, 1, epoch=2024.5).stars()
@@ -121,19 +155,35 @@ def test_proper_motion_moves_stars_to_the_epoch_of_the_images(tmp_path):
 
 
 def test_motion_across_ra_zero_keeps_right_ascension_below_360():
-    ra, decl = propagate(np.array([359.999, 0.001]), np.zeros(2), np.array([3.6e4, -3.6e4]), 0.0, 20.0)
+    ra, decl = propagate(
+        np.array([359.999, 0.001]), np.zeros(2), np.array([3.6e4, -3.6e4]), 0.0, 20.0
+    )
     assert (ra, decl) == (pytest.approx([0.199, 359.801], abs=1e-5), pytest.approx([0, 0]))
 
 
 def test_gaia_table_without_epoch_is_of_2016_and_gets_tess_magnitudes(tmp_path):
     path = tmp_path / "gaia.vot"
-    table = Table({"source_id": [5282551135306160000], "ra": [100.0], "dec": [0.0], "pmra": [3600.0], "pmdec": [0.0]})
-    table["phot_g_mean_mag"], table["phot_bp_mean_mag"], table["phot_rp_mean_mag"] = [12.0], [12.4], [11.6]
+    table = Table(
+        {
+            "source_id": [5282551135306160000],
+            "ra": [100.0],
+            "dec": [0.0],
+            "pmra": [3600.0],
+            "pmdec": [0.0],
+        }
+    )
+    table["phot_g_mean_mag"], table["phot_bp_mean_mag"], table["phot_rp_mean_mag"] = (
+        [12.0],
+        [12.4],
+        [11.6],
+    )
     table.write(path, format="votable")
     star = read_stars(path)[0]
     assert star["starid"] == 5282551135306160000
     assert star["ra_J2000"] == pytest.approx(100 - 16 / 1000)  # 16 years of 3.6 arcsec
-    assert star["tmag"] == pytest.approx(12 - 0.42, abs=0.01)  # a star like the Sun has G - T = 0.42
+    assert star["tmag"] == pytest.approx(
+        12 - 0.42, abs=0.01
+    )  # a star like the Sun has G - T = 0.42
 
 
 @pytest.mark.parametrize("ending", ["ecsv", "csv", "fits", "vot", "parquet", "fits.gz", "csv.gz"])
@@ -146,10 +196,13 @@ def test_every_format_gives_the_same_stars(tmp_path, ending):
         from pyarrow import table as arrow_table
 
         parquet.write_table(
-            arrow_table({n: np.ma.filled(table[n].astype(float), np.nan) for n in table.colnames}), path
+            arrow_table({n: np.ma.filled(table[n].astype(float), np.nan) for n in table.colnames}),
+            path,
         )
     else:
-        table.write(path, format={"vot": "votable", "csv": "ascii.csv", "csv.gz": "ascii.csv"}.get(ending))
+        table.write(
+            path, format={"vot": "votable", "csv": "ascii.csv", "csv.gz": "ascii.csv"}.get(ending)
+        )
     stars = open_catalog(tmp_path, 1, 1, 1, epoch=2000.0).stars()
     stars.sort("starid")
     assert stars["starid"].tolist() == table["starid"].tolist()
@@ -158,14 +211,19 @@ def test_every_format_gives_the_same_stars(tmp_path, ending):
 
 
 def test_rows_without_magnitude_and_repeated_stars_are_left_out(tmp_path):
-    (tmp_path / "catalog.csv").write_text("TIC,RA,Dec,Tmag\nTIC 7,1,1,9\nTIC 7,1,1,9\n8,1,1,\n9,1,1,10\n")
+    (tmp_path / "catalog.csv").write_text(
+        "TIC,RA,Dec,Tmag\nTIC 7,1,1,9\nTIC 7,1,1,9\n8,1,1,\n9,1,1,10\n"
+    )
     assert read_stars(tmp_path / "catalog.csv")["starid"].tolist() == [7, 9]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("ra,dec,tmag\n1,1,9\n", r"no column starid; accepted names are starid, ticid.*the file has ra, dec, tmag"),
+        (
+            "ra,dec,tmag\n1,1,9\n",
+            r"no column starid; accepted names are starid, ticid.*the file has ra, dec, tmag",
+        ),
         ("starid,dec,tmag\n1,1,9\n", r"no column ra; accepted names are ra, raj2000"),
         ("starid,ra,dec\n1,1,9\n", r"no column tmag; accepted names are tmag"),
         ("starid,ra,dec,tmag\n1,1,900,9\n", r"column dec holds 900.*degrees from -90 to 90"),
@@ -197,7 +255,9 @@ def test_file_that_is_not_a_catalogue_is_refused(tmp_path, content):
 def test_two_tables_in_a_folder_are_refused_by_name(tmp_path):
     for name in ("catalog.csv", "catalog.ecsv"):
         (tmp_path / name).write_text("starid,ra,decl,tmag\n1,0,0,10\n")
-    with pytest.raises(CatalogError, match=r"several star catalogues \(catalog.csv, catalog.ecsv\)"):
+    with pytest.raises(
+        CatalogError, match=r"several star catalogues \(catalog.csv, catalog.ecsv\)"
+    ):
         open_catalog(tmp_path, 1, 1, 1)
 
 
@@ -211,9 +271,23 @@ def test_made_file_has_the_tables_of_the_specification_and_only_stars_of_the_foo
     conn = sqlite3.connect(path)
     columns = [row[1] for row in conn.execute("PRAGMA table_info(catalog)")]
     conn.close()
-    assert columns == ["starid", "ra", "decl", "ra_J2000", "decl_J2000", "pm_ra", "pm_decl", "tmag", "teff"]
+    assert columns == [
+        "starid",
+        "ra",
+        "decl",
+        "ra_J2000",
+        "decl_J2000",
+        "pm_ra",
+        "pm_decl",
+        "tmag",
+        "teff",
+    ]
     catalog = open_catalog(tmp_path, 27, 3, 4)
-    assert (catalog.settings["sector"], catalog.settings["ticver"], catalog.settings["camera_centre_dec"]) == (
+    assert (
+        catalog.settings["sector"],
+        catalog.settings["ticver"],
+        catalog.settings["camera_centre_dec"],
+    ) == (
         27,
         "8.2",
         5.0,

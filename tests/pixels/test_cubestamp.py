@@ -42,11 +42,14 @@ def cube(simulated):
 
 
 def star(row):
-    return Target(**{name: row[name] for name in ("starid", "ra", "decl", "tmag", "pm_ra", "pm_decl")})
+    return Target(
+        **{name: row[name] for name in ("starid", "ra", "decl", "tmag", "pm_ra", "pm_decl")}
+    )
 
 
 @pytest.mark.parametrize(
-    ("tmag", "columns", "rows"), [(15, 15, 15), (8, 15, 15), (4.7, 28, 28), (3.2, 38, 68), (1, 100, 344), (0, 100, 344)]
+    ("tmag", "columns", "rows"),
+    [(15, 15, 15), (8, 15, 15), (4.7, 28, 28), (3.2, 38, 68), (1, 100, 344), (0, 100, 344)],
 )
 def test_stamps_have_the_sizes_of_the_specification(tmag, columns, rows):
     assert stamp_size(tmag) == (rows, columns)
@@ -63,7 +66,9 @@ def test_area_is_centred_on_the_star_and_ends_at_the_detector():
     assert default_area((100, 100), -0.5, 99.5, 10) == Area(0, 8, 93, 100)
 
 
-@pytest.mark.parametrize(("row", "column"), [(-0.6, 50), (99.6, 50), (50, -0.6), (50, 99.6), (np.nan, 50)])
+@pytest.mark.parametrize(
+    ("row", "column"), [(-0.6, 50), (99.6, 50), (50, -0.6), (50, 99.6), (np.nan, 50)]
+)
 def test_stars_off_the_detector_are_not_found(row, column):
     with pytest.raises(TargetNotFoundError, match="outside the images"):
         default_area((100, 100), row, column, 10)
@@ -76,7 +81,9 @@ def test_area_grows_where_the_mask_touches_its_edge_but_not_over_the_detector():
     assert grown_area(area, mask, (100, 100)) == area
     mask[0, 5] = mask[5, 14] = True
     assert grown_area(area, mask, (100, 100)) == Area(0, 20, 80, 100)
-    assert grown_area(Area(0, 20, 80, 100), np.ones((20, 20), bool), (100, 100)) == Area(0, 30, 70, 100)
+    assert grown_area(Area(0, 20, 80, 100), np.ones((20, 20), bool), (100, 100)) == Area(
+        0, 30, 70, 100
+    )
     assert (max_resizes(9), max_resizes(5.9)) == (5, 10)
 
 
@@ -92,7 +99,9 @@ def test_stamp_lies_where_the_star_is_after_its_proper_motion(simulated, cube):
         at = np.rint([row["row"], row["column"]]).astype(int)
         area = area_of(stamp, cube)
         assert area == default_area(cube.shape, *at, row["tmag"])
-        assert np.array_equal(stamp.flux, cube.read("flux")[:, slice(*area.rows), slice(*area.columns)])
+        assert np.array_equal(
+            stamp.flux, cube.read("flux")[:, slice(*area.rows), slice(*area.columns)]
+        )
 
 
 def test_stamp_wcs_and_detector_numbers_agree_with_those_of_the_images(simulated, cube):
@@ -125,9 +134,16 @@ def test_times_are_barycentric_for_the_star_not_for_the_middle_of_the_image(cube
     star = middle.directional_offset_by(30 * units.deg, 0.25 * units.deg)
     stamp = stamp_from_cube(cube, Target(1, star.ra.deg, star.dec.deg, 10.0))
     times = Time(
-        2457000, cube.time, format="jd", scale="tdb", location=EarthLocation.from_geocentric(0, 0, 0, unit=units.m)
+        2457000,
+        cube.time,
+        format="jd",
+        scale="tdb",
+        location=EarthLocation.from_geocentric(0, 0, 0, unit=units.m),
     )
-    expected = [times.light_travel_time(SkyCoord(place), ephemeris="builtin").to_value("s") for place in (star, middle)]
+    expected = [
+        times.light_travel_time(SkyCoord(place), ephemeris="builtin").to_value("s")
+        for place in (star, middle)
+    ]
     difference = expected[0] - expected[1]
     assert np.abs(difference).max() > 0.5  # s
     assert np.allclose((stamp.time - cube.time) * 86400, difference, atol=0.002)

@@ -13,7 +13,10 @@ from photometry.pixels.ffi import headers_of, is_packed, read_frames, unpack
 from photometry.pixels.frame import nominal_cadence
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
-real_data = [pytest.mark.real_data, pytest.mark.skipif(not DATA.exists(), reason="real data are not here")]
+real_data = [
+    pytest.mark.real_data,
+    pytest.mark.skipif(not DATA.exists(), reason="real data are not here"),
+]
 NAME = "tess2018234235059-s0003-1-2-0123-s_ffic.fits"
 
 
@@ -23,7 +26,12 @@ def test_spoc_image_is_recognised_with_its_times_and_numbers(tmp_path):
     assert frame.group == ("TESS", 3, 1, 2, 1800)
     assert frame.time == pytest.approx(1330.0)
     assert frame.time_stop - frame.time_start == pytest.approx(1800 / 86400)
-    assert (frame.cadenceno, frame.quality, frame.timecorr, frame.time_reference) == (4700, 32, 0.001, 2457000)
+    assert (frame.cadenceno, frame.quality, frame.timecorr, frame.time_reference) == (
+        4700,
+        32,
+        0.001,
+        2457000,
+    )
     assert np.array_equal(frame.read_flux(), flux)
     assert np.array_equal(frame.read_error(5, 7), (0.1 * flux)[5:7])
 
@@ -42,8 +50,12 @@ def test_science_pixels_follow_the_header_and_the_wcs_moves_with_them(tmp_path):
     assert np.array_equal(frame.read_flux(), image[:35, 10:45])
     _, header = headers_of(frame)
     whole = WCS(fits.getheader(tmp_path / NAME, 1))
-    assert np.allclose(WCS(header).all_pix2world(0, 0, 0), whole.all_pix2world(10, 0, 0), atol=1e-12)
-    assert np.allclose(WCS(header).all_pix2world(30, 20, 0), whole.all_pix2world(40, 20, 0), atol=1e-12)
+    assert np.allclose(
+        WCS(header).all_pix2world(0, 0, 0), whole.all_pix2world(10, 0, 0), atol=1e-12
+    )
+    assert np.allclose(
+        WCS(header).all_pix2world(30, 20, 0), whole.all_pix2world(40, 20, 0), atol=1e-12
+    )
 
 
 def test_tica_electrons_become_electrons_per_second(tmp_path):
@@ -96,7 +108,9 @@ def test_file_cut_within_its_headers_is_refused_with_its_name(tmp_path, length):
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(BadInputError, match=NAME):
         if not read_frames(path):
-            raise BadInputError(f"{NAME}: no frames")  # cut between two HDUs: a FITS file that holds nothing
+            raise BadInputError(
+                f"{NAME}: no frames"
+            )  # cut between two HDUs: a FITS file that holds nothing
 
 
 def test_pixels_cut_off_are_refused_when_read(tmp_path):
@@ -113,7 +127,9 @@ def test_file_that_lost_its_errors_is_refused(tmp_path):
     path = write_spoc(tmp_path / NAME, star_image(), star_image())
     size = path.stat().st_size
     content = path.read_bytes()
-    path.write_bytes(content[: size - 23040 - 100])  # 23040 bytes of pixels: cut in the header of the errors
+    path.write_bytes(
+        content[: size - 23040 - 100]
+    )  # 23040 bytes of pixels: cut in the header of the errors
     with pytest.raises(BadInputError, match="2 complete headers"):
         read_frames(path)
 

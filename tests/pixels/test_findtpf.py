@@ -12,7 +12,13 @@ IMAGES = np.ones((3, 4, 5))
 
 
 def task(starid=1234, datasource="tpf", sector=5, cadence=120, **others):
-    return {"starid": starid, "datasource": datasource, "sector": sector, "cadence": cadence, **others}
+    return {
+        "starid": starid,
+        "datasource": datasource,
+        "sector": sector,
+        "cadence": cadence,
+        **others,
+    }
 
 
 def spoc_name(starid, sector=5, ending="s_tp.fits"):
@@ -26,7 +32,9 @@ def test_file_is_found_by_the_mission_s_name(tmp_path, make_tpf):
     make_tpf(tmp_path / spoc_name(1234, ending="a_fast-tp.fits"), IMAGES, cadence=20)
     assert find_target_pixel_file(tmp_path, task()) == wanted
     assert find_target_pixel_file(tmp_path, task(sector=6)).name == spoc_name(1234, sector=6)
-    assert find_target_pixel_file(tmp_path, task(cadence=20)).name == spoc_name(1234, ending="a_fast-tp.fits")
+    assert find_target_pixel_file(tmp_path, task(cadence=20)).name == spoc_name(
+        1234, ending="a_fast-tp.fits"
+    )
 
 
 def test_file_in_a_folder_below_is_found(tmp_path, make_tpf):
@@ -65,13 +73,17 @@ def test_file_that_arrived_after_the_first_search_is_found(tmp_path, make_tpf):
     with pytest.raises(TargetNotFoundError):
         find_target_pixel_file(tmp_path, task())
     wanted = make_tpf(tmp_path / spoc_name(1234), IMAGES)
-    os.utime(tmp_path, ns=(1, 1))  # a clock too coarse to see the change would be the fault of the test
+    os.utime(
+        tmp_path, ns=(1, 1)
+    )  # a clock too coarse to see the change would be the fault of the test
     assert find_target_pixel_file(tmp_path, task()) == wanted
 
 
 def test_missing_file_is_not_found_and_the_sentence_says_what_was_looked_for(tmp_path, make_tpf):
     make_tpf(tmp_path / spoc_name(1234), IMAGES)
-    with pytest.raises(TargetNotFoundError, match="no target pixel file of star 1234, sector 7, cadence 120 s"):
+    with pytest.raises(
+        TargetNotFoundError, match="no target pixel file of star 1234, sector 7, cadence 120 s"
+    ):
         find_target_pixel_file(tmp_path, task(sector=7))
     with pytest.raises(TargetNotFoundError, match="the input folder does not exist"):
         find_target_pixel_file(tmp_path / "nowhere", task())
@@ -107,7 +119,9 @@ def test_datasource_of_images_is_refused(tmp_path):
 @pytest.mark.real_data
 def test_quarters_of_a_kepler_star_are_told_apart(shared_data):
     names = {
-        quarter: find_target_pixel_file(shared_data / "tpf", task(starid=8462852, sector=quarter, cadence=1800)).name
+        quarter: find_target_pixel_file(
+            shared_data / "tpf", task(starid=8462852, sector=quarter, cadence=1800)
+        ).name
         for quarter in (0, 8, 17)
     }
     assert names == {

@@ -17,7 +17,9 @@ def field():
     flux = 10 ** rng.uniform(3.5, 4.7, 60)
 
     def image(row, column):
-        return GaussianPRF().render(flux, row, column, np.arange(200), np.arange(220)) + rng.standard_normal(SHAPE)
+        return GaussianPRF().render(
+            flux, row, column, np.arange(200), np.arange(220)
+        ) + rng.standard_normal(SHAPE)
 
     return row, column, image
 

@@ -57,7 +57,9 @@ class TestCube:
 
     def test_the_sky_is_gone(self, cube):
         good = cube.quality == 0
-        assert np.abs(np.median(cube.read("flux")[good], axis=(1, 2))).max() < 1.5  # of 100 to 140 e-/s; crowded
+        assert (
+            np.abs(np.median(cube.read("flux")[good], axis=(1, 2))).max() < 1.5
+        )  # of 100 to 140 e-/s; crowded
         level = np.median(cube.read("background"), axis=(1, 2))
         assert np.allclose(np.diff(level[good]), np.diff(100 + np.arange(40.0)[good]), atol=0.5)
 
@@ -69,7 +71,9 @@ class TestCube:
     def test_sum_image_is_the_mean_of_the_good_frames(self, cube):
         good = cube.quality == 0
         assert good.sum() == 38
-        assert np.allclose(cube.sumimage, cube.read("flux")[good].mean(axis=0, dtype=float), rtol=1e-6, atol=1e-6)
+        assert np.allclose(
+            cube.sumimage, cube.read("flux")[good].mean(axis=0, dtype=float), rtol=1e-6, atol=1e-6
+        )
 
     def test_times_numbers_and_names_are_those_of_the_headers(self, images, cube):
         assert np.allclose(cube.time, 1330 + np.arange(40) / 48)
@@ -88,7 +92,9 @@ class TestCube:
         assert np.allclose(moved - moved.mean(axis=0), truth - truth.mean(axis=0), atol=0.01)
 
     def test_cubes_of_a_folder_are_found(self, images, cube):
-        (found,) = [(c.sector, c.camera, c.ccd, c.cadence, c.shape, c.n_times) for c in find_cubes(images)]
+        (found,) = [
+            (c.sector, c.camera, c.ccd, c.cadence, c.shape, c.n_times) for c in find_cubes(images)
+        ]
         assert found == (3, 1, 2, 1800, (80, 72), 40)
 
     def test_missing_pixels_stay_missing_and_are_flagged(self, tmp_path):
@@ -101,7 +107,9 @@ class TestCube:
         prepare(folder)
         with find_cube(folder, 3, 1, 2) as cube:
             assert np.isnan(cube.read("flux")[2, 30:33, 40]).all()
-            assert np.array_equal(np.argwhere(cube.read("pixel_flags") & 1), [(2, row, 40) for row in (30, 31, 32)])
+            assert np.array_equal(
+                np.argwhere(cube.read("pixel_flags") & 1), [(2, row, 40) for row in (30, 31, 32)]
+            )
             assert np.isfinite(cube.sumimage).all()
 
 
@@ -136,7 +144,9 @@ class TestInterruption:
             if finished:
                 break
             n_killed += 1
-            if (tmp_path / CUBE).exists():  # killed between its last act and its end: it has to be whole
+            if (
+                tmp_path / CUBE
+            ).exists():  # killed between its last act and its end: it has to be whole
                 assert (tmp_path / CUBE).read_bytes() == (images / CUBE).read_bytes()
         assert finished
         assert n_killed > 0
@@ -182,12 +192,16 @@ class TestInterruption:
         prepare(folder)
         with find_cube(folder, 3, 1, 2) as cube:
             assert cube.n_times == 39
-            assert np.array_equal(cube.read("flux"), fits_images(folder, 1) - cube.read("background"))
+            assert np.array_equal(
+                cube.read("flux"), fits_images(folder, 1) - cube.read("background")
+            )
 
     def test_two_at_once_are_refused(self, images, tmp_path):
         with WorkFolder(cube_path(tmp_path, 3, 1, 2)):
             code = f"from photometry.pixels.prepare import prepare; prepare({str(images)!r}, {str(tmp_path)!r})"
-            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=False
+            )
         assert done.returncode == 1
         assert "another process is preparing it" in done.stderr
 
@@ -215,14 +229,21 @@ class TestBadInput:
     def test_images_of_two_cadences_do_not_make_one_cube(self, tmp_path):
         folder = tmp_path / "ffi"
         spoc_series(folder, 2)
-        write_spoc(folder / "tess2018300000000-s0003-1-2-0123-s_ffic.fits", star_image(), time=1350, cadence=600)
+        write_spoc(
+            folder / "tess2018300000000-s0003-1-2-0123-s_ffic.fits",
+            star_image(),
+            time=1350,
+            cadence=600,
+        )
         with pytest.raises(WrongUseError, match="different missions or cadences"):
             prepare(folder)
 
     def test_images_of_different_sizes_do_not_make_one_cube(self, tmp_path):
         folder = tmp_path / "ffi"
         spoc_series(folder, 2)
-        write_spoc(folder / "tess2018300000000-s0003-1-2-0123-s_ffic.fits", star_image((30, 30)), time=1350)
+        write_spoc(
+            folder / "tess2018300000000-s0003-1-2-0123-s_ffic.fits", star_image((30, 30)), time=1350
+        )
         with pytest.raises(WrongUseError, match="do not make one cube"):
             prepare(folder)
 
@@ -230,13 +251,17 @@ class TestBadInput:
         folder = tmp_path / "ffi"
         spoc_series(folder, 3)
         prepare(folder)
-        write_spoc(folder / "tess2018300000000-s0003-1-2-0123-s_ffic.fits", star_image(), time=1340.0)
+        write_spoc(
+            folder / "tess2018300000000-s0003-1-2-0123-s_ffic.fits", star_image(), time=1340.0
+        )
         with pytest.raises(WrongUseError, match="--overwrite"):
             prepare(folder)
         assert prepare(folder, overwrite=True).cubes[0].n_frames == 4
 
     def test_a_disk_without_space_is_told_before_the_work(self, images, tmp_path, monkeypatch):
-        monkeypatch.setattr(workfolder.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+        monkeypatch.setattr(
+            workfolder.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1)
+        )
         with pytest.raises(TryAgainError, match="GiB free"):
             prepare(images, tmp_path)
 
@@ -259,7 +284,13 @@ def test_times_of_tica_become_barycentric(tmp_path):
     for i in range(3):
         name = f"hlsp_tica_tess_ffi_s0027-o1-{116470 + i:08d}-cam3-ccd1_tess_v01_img.fits"
         electrons = (475.2 * star_image()).astype(np.float32)
-        write_tica(folder / name, electrons, time=2037.5 + i / 144, number=116470 + i, SCIPIXS="[1:72,1:80]")
+        write_tica(
+            folder / name,
+            electrons,
+            time=2037.5 + i / 144,
+            number=116470 + i,
+            SCIPIXS="[1:72,1:80]",
+        )
     prepare(folder)
     with find_cube(folder, 27, 3, 1, 600) as cube:
         added = (cube.time - 2037.5 - np.arange(3) / 144) * 86400

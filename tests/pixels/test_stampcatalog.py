@@ -6,7 +6,13 @@ from astropy.table import Table
 
 from photometry.errors import TargetNotFoundError
 from photometry.pixels.catalog import make_catalog, open_catalog
-from photometry.pixels.stampcatalog import catalog_for, mid_epoch, target_position, with_stars, with_target
+from photometry.pixels.stampcatalog import (
+    catalog_for,
+    mid_epoch,
+    target_position,
+    with_stars,
+    with_target,
+)
 from photometry.pixels.targetpixelfile import read_target_pixel_file
 
 PIXEL = 21 / 3600  # deg
@@ -21,7 +27,13 @@ def stamp(tmp_path, make_tpf):
 def catalog(tmp_path):
     """The target at pixel (2, 2), one star two rows up, one three columns off the stamp, one far away."""
     ra = 100 + np.array([0, 0, -6 * PIXEL, 1.0]) / np.cos(np.radians(30))
-    stars = Table({"starid": [1234, 5, 6, 7], "ra_J2000": ra, "decl_J2000": -30 + np.array([0, 2, 0, 0]) * PIXEL})
+    stars = Table(
+        {
+            "starid": [1234, 5, 6, 7],
+            "ra_J2000": ra,
+            "decl_J2000": -30 + np.array([0, 2, 0, 0]) * PIXEL,
+        }
+    )
     stars["pm_ra"] = stars["pm_decl"] = 0.0
     stars["tmag"], stars["teff"] = [10.0, 12.0, 16.0, 8.0], 5000.0
     make_catalog(stars, tmp_path, 5, 2, 3)
@@ -61,7 +73,8 @@ def test_secondary_target_takes_position_and_magnitude_from_the_catalogue(stamp,
 
 def test_secondary_target_that_is_in_no_catalogue_is_not_found(stamp, catalog):
     with pytest.raises(
-        TargetNotFoundError, match="star 99, tpf: its position is not known, it is not in the catalogue"
+        TargetNotFoundError,
+        match="star 99, tpf: its position is not known, it is not in the catalogue",
     ):
         with_target(stamp, 99, catalog)
     with pytest.raises(TargetNotFoundError, match="the input folder has no star catalogue"):
@@ -78,5 +91,6 @@ def test_header_position_moves_with_the_proper_motion(stamp):
 @pytest.mark.real_data
 def test_moved_position_is_where_the_mission_s_wcs_has_the_target(shared_data):
     stamp = read_target_pixel_file(shared_data / "tpf" / "tess25155310-s01-first-cadences.fits.gz")
-    reference = stamp.wcs.wcs.crpix[::-1] - 1  # SPOC's reference pixel is the target, at the epoch of the sector
+    # SPOC's reference pixel is the target, at the epoch of the sector
+    reference = stamp.wcs.wcs.crpix[::-1] - 1
     assert target_position(with_stars(stamp)) == pytest.approx(reference, abs=0.01)

@@ -26,7 +26,9 @@ def tpf(tmp_path, make_tpf):
 
 
 def test_every_column_arrives_where_it_belongs(tmp_path, make_tpf):
-    stamp = read_target_pixel_file(make_tpf(tmp_path / "tpf.fits", FLUX, POS_CORR2=np.full(4, 0.25)))
+    stamp = read_target_pixel_file(
+        make_tpf(tmp_path / "tpf.fits", FLUX, POS_CORR2=np.full(4, 0.25))
+    )
     np.testing.assert_array_equal(stamp.flux, FLUX)
     np.testing.assert_array_equal(stamp.flux_err, np.full(FLUX.shape, 2.0))
     np.testing.assert_array_equal(stamp.background, np.full(FLUX.shape, 100.0))
@@ -34,7 +36,12 @@ def test_every_column_arrives_where_it_belongs(tmp_path, make_tpf):
     np.testing.assert_array_equal(stamp.cadenceno, [7000, 7001, 7002, 7003])
     np.testing.assert_array_equal(stamp.pos_corr, [[0, 0.25]] * 4)
     assert (stamp.row, stamp.column, stamp.shape) == (100, 45, (5, 6))
-    assert (stamp.target.starid, stamp.target.tmag, stamp.sector, stamp.cadence) == (1234, 10.0, 5, 120)
+    assert (stamp.target.starid, stamp.target.tmag, stamp.sector, stamp.cadence) == (
+        1234,
+        10.0,
+        5,
+        120,
+    )
     assert np.isnan(stamp.target.teff)  # an empty keyword
     assert stamp.flux.dtype.isnative
 
@@ -53,11 +60,16 @@ def test_table_larger_than_the_buffer_is_read_in_the_right_order(tmp_path, make_
 
 
 def test_wcs_puts_the_target_on_its_pixel(tpf):
-    np.testing.assert_allclose(read_target_pixel_file(tpf).wcs.all_world2pix(100.0, -30.0, 0), [2, 2], atol=1e-9)
+    np.testing.assert_allclose(
+        read_target_pixel_file(tpf).wcs.all_world2pix(100.0, -30.0, 0), [2, 2], atol=1e-9
+    )
 
 
 def test_one_by_one_pixel_is_a_stamp(tmp_path, make_tpf):
-    assert read_target_pixel_file(make_tpf(tmp_path / "tpf.fits", np.ones((3, 1, 1)))).shape == (1, 1)
+    assert read_target_pixel_file(make_tpf(tmp_path / "tpf.fits", np.ones((3, 1, 1)))).shape == (
+        1,
+        1,
+    )
 
 
 def broken(tpf, how):
@@ -151,7 +163,15 @@ def test_table_without_rows_is_refused(tpf):
 def test_real_file_is_read_as_its_archive_describes_it(shared_data, name):
     path = shared_data / "tpf" / name
     stamp = read_target_pixel_file(path)
-    found = (stamp.mission, stamp.target.starid, stamp.sector, stamp.camera, stamp.ccd, stamp.cadence, stamp.shape)
+    found = (
+        stamp.mission,
+        stamp.target.starid,
+        stamp.sector,
+        stamp.camera,
+        stamp.ccd,
+        stamp.cadence,
+        stamp.shape,
+    )
     assert found == REAL_FILES[name]
     with fits.open(path) as hdus:  # astropy's own reading as the truth
         np.testing.assert_array_equal(stamp.flux, hdus[1].data["FLUX"])
@@ -166,7 +186,10 @@ def test_real_file_is_read_as_its_archive_describes_it(shared_data, name):
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("test-tpf-kplr-tabby-corrupted.fits", "truncated, table TARGETTABLES ends after 0 of its 1 rows"),
+        (
+            "test-tpf-kplr-tabby-corrupted.fits",
+            "truncated, table TARGETTABLES ends after 0 of its 1 rows",
+        ),
         ("test-tpf-tess-pimen-corrupted-at-header.fits", "truncated, it ends within a header"),
         ("test-lc-tess-pimen-corrupted.fits", "this is a light curve"),
     ],

@@ -37,7 +37,9 @@ def folder(made, tmp_path):
 def examine(folder, output=None, **options):
     """{name of check: 'state: sentence' of the worst of that name}, without starting MPI."""
     found, order = {}, ["ok", "warn", "fail"]
-    for check in diagnose(folder / "todo.sqlite", output or folder / "lightcurves", mpi_timeout=None, **options):
+    for check in diagnose(
+        folder / "todo.sqlite", output or folder / "lightcurves", mpi_timeout=None, **options
+    ):
         before = found.get(check.name, ": ")
         if not before[0].isalpha() or order.index(check.state) > order.index(before.split(":")[0]):
             found[check.name] = f"{check.state}: {check.sentence}"
@@ -91,7 +93,9 @@ def test_a_run_at_work_is_named_and_its_file_left_alone(folder):
 
 
 def test_the_lock_of_another_host_asks_for_steal_lock(folder):
-    (folder / "todo.sqlite.lock").write_text(json.dumps({"host": "node17", "pid": 12, "since": "yesterday"}))
+    (folder / "todo.sqlite.lock").write_text(
+        json.dumps({"host": "node17", "pid": 12, "since": "yesterday"})
+    )
     found = examine(folder)
     assert found["lock"].startswith("fail")
     assert "process 12 on node17 since yesterday" in found["lock"]
@@ -100,7 +104,9 @@ def test_the_lock_of_another_host_asks_for_steal_lock(folder):
 
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_a_killed_run_leaves_a_dead_lock_and_changes_that_count(folder, in_memory):
-    save = "task = tm.get_task(); tm.start_task(1); tm.save_result({**task, 'status': 1, 'time': 1.0})"
+    save = (
+        "task = tm.get_task(); tm.start_task(1); tm.save_result({**task, 'status': 1, 'time': 1.0})"
+    )
     killed_after(folder, f"{save}; tm.start_task(2)", in_memory)
     before = everything_below(folder)
     found = examine(folder)
@@ -147,7 +153,15 @@ def test_files_that_cannot_be_read_are_found_by_reading_some(folder):
 
 
 def test_a_missing_image_cube_fails(tmp_path):
-    row = {"starid": 1, "sector": 1, "camera": 2, "ccd": 3, "cadence": 1800, "datasource": "ffi", "tmag": 9.0}
+    row = {
+        "starid": 1,
+        "sector": 1,
+        "camera": 2,
+        "ccd": 3,
+        "cadence": 1800,
+        "datasource": "ffi",
+        "tmag": 9.0,
+    }
     create_todo(tmp_path / "todo.sqlite", [row])
     found = examine(tmp_path)
     assert found["inputs"].startswith("fail")
@@ -197,14 +211,24 @@ def test_no_disk_holds_ten_thousand_billion_light_curves(folder):
 @pytest.mark.real_data
 def test_the_estimate_of_a_light_curve_is_that_of_a_real_one(tmp_path, shared_data):
     (path,) = shared_data.glob("tpf/kic12644712-*_tpf.fits")  # 500 exposures
-    task = {"priority": 1, "datasource": "tpf", "method": "aperture", "tmag": 14.0, **identify(path)}
-    made = photometry(task, input_folder=path.parent, output_folder=tmp_path)["details"]["filepath_lightcurve"]
+    task = {
+        "priority": 1,
+        "datasource": "tpf",
+        "method": "aperture",
+        "tmag": 14.0,
+        **identify(path),
+    }
+    made = photometry(task, input_folder=path.parent, output_folder=tmp_path)["details"][
+        "filepath_lightcurve"
+    ]
     estimate = disk.lightcurve_size("tpf", 1800, {("tpf", 1800): 500})
     assert 0.8 < estimate / (tmp_path / made).stat().st_size < 1.3
 
 
 def test_the_file_system_is_the_one_that_df_names(tmp_path):
-    df = subprocess.run(["df", "--output=fstype,target", tmp_path], capture_output=True, text=True, check=True)
+    df = subprocess.run(
+        ["df", "--output=fstype,target", tmp_path], capture_output=True, text=True, check=True
+    )
     assert disk.file_system(tmp_path) == tuple(df.stdout.splitlines()[1].split())
 
 
@@ -235,7 +259,11 @@ def test_a_local_disk_in_a_job_of_several_nodes_warns(tmp_path, monkeypatch):
     ],
 )
 def test_memory_is_what_the_job_may_use(tmp_path, line, limit, used):
-    for path, content in (("proc/self/cgroup", f"9:cpu:/\n{line}\n"), (limit, "1000000"), (used, "400000")):
+    for path, content in (
+        ("proc/self/cgroup", f"9:cpu:/\n{line}\n"),
+        (limit, "1000000"),
+        (used, "400000"),
+    ):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(content)
     assert machine.available_memory(tmp_path) == 600_000
@@ -268,7 +296,11 @@ def test_more_threads_than_one_per_worker_warn():
     ],
 )
 def test_the_end_of_the_job_is_seen(environ, time_limit, state, words):
-    soon = {name: str(time.time() + float(value)) for name, value in environ.items() if value.startswith("+")}
+    soon = {
+        name: str(time.time() + float(value))
+        for name, value in environ.items()
+        if value.startswith("+")
+    }
     check = machine.check_time_limit(Settings(run={"time_limit": time_limit}), environ | soon)
     assert (check.state, words in check.sentence) == (state, True), check.sentence
 

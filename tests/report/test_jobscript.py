@@ -40,7 +40,15 @@ def todo(folder, methods=(None,) * 8):
     """A TODO-file of a few targets whose methods are faults, see faulty_work."""
     folder.mkdir(exist_ok=True)
     rows = [
-        {"starid": 100 + i, "sector": 1, "camera": 1, "ccd": 1, "cadence": 120, "datasource": "tpf", "tmag": 5.0 + i}
+        {
+            "starid": 100 + i,
+            "sector": 1,
+            "camera": 1,
+            "ccd": 1,
+            "cadence": 120,
+            "datasource": "tpf",
+            "tmag": 5.0 + i,
+        }
         | {"method": method}
         for i, method in enumerate(methods)
     ]
@@ -50,7 +58,11 @@ def todo(folder, methods=(None,) * 8):
 
 def script_of(tmp_path, folder, launcher, **options):
     path = tmp_path / "job.sh"
-    path.write_text(job_script(folder, launcher=launcher, run_options=("--handler", "faulty_work:work"), **options))
+    path.write_text(
+        job_script(
+            folder, launcher=launcher, run_options=("--handler", "faulty_work:work"), **options
+        )
+    )
     assert subprocess.run(["bash", "-n", path]).returncode == 0
     return path
 
@@ -61,7 +73,9 @@ def start(cluster):
     jobs = []
 
     def _start(script, **env):
-        env = environment(PATH=f"{cluster}{os.pathsep}{os.environ['PATH']}", **{"SLURM_JOB_ID": "777"} | env)
+        env = environment(
+            PATH=f"{cluster}{os.pathsep}{os.environ['PATH']}", **{"SLURM_JOB_ID": "777"} | env
+        )
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         jobs.append(subprocess.Popen(["bash", script], env=env, start_new_session=True, **pipes))
         return jobs[-1]
@@ -95,7 +109,9 @@ def test_out_of_time_is_queued_again_and_the_same_script_ends_the_work(tmp_path,
     assert code == 3, log
     assert "queued again" in log
     assert asked(tmp_path) == ["requeue 777"]
-    code, log = finish(start(script, SLURM_RESTART_COUNT="1", SLURM_JOB_END_TIME=str(time.time() + 3600)))
+    code, log = finish(
+        start(script, SLURM_RESTART_COUNT="1", SLURM_JOB_END_TIME=str(time.time() + 3600))
+    )
     assert code == 0, log
     assert "start number 2" in log
     assert "all done" in log
@@ -126,7 +142,9 @@ def test_a_killed_rank_queues_the_job_again_and_what_was_saved_stays(tmp_path, c
     ("number", "requeued", "said"),
     [(signal.SIGUSR1, ["requeue 777"], "queued again"), (signal.SIGTERM, [], "cancelled")],
 )
-def test_a_signal_to_the_shell_reaches_the_ranks_under_mpiexec(tmp_path, start, number, requeued, said):
+def test_a_signal_to_the_shell_reaches_the_ranks_under_mpiexec(
+    tmp_path, start, number, requeued, said
+):
     folder = todo(tmp_path / "data", [None] * 200)
     job = start(script_of(tmp_path, folder, MPIEXEC, ranks=2), FAULTY_WORK_SECONDS="0.3")
     summary = folder / "lightcurves" / "summary.json"
@@ -151,10 +169,14 @@ def test_a_signal_to_the_shell_reaches_the_ranks_under_mpiexec(tmp_path, start, 
         (3, {"SLURM_JOB_ID": ""}, [], "run this script again"),
     ],
 )
-def test_what_happens_next_depends_on_how_the_ranks_ended(tmp_path, cluster, start, code, env, requeued, said):
+def test_what_happens_next_depends_on_how_the_ranks_ended(
+    tmp_path, cluster, start, code, env, requeued, said
+):
     program(cluster / "srun", f"exit {code}")
     folder = todo(tmp_path / "data")
-    ended, log = finish(start(script_of(tmp_path, folder, shlex.quote(str(cluster / "srun"))), **env))
+    ended, log = finish(
+        start(script_of(tmp_path, folder, shlex.quote(str(cluster / "srun"))), **env)
+    )
     assert ended == (4 if code == 1 else code)
     assert said in log
     assert asked(tmp_path) == requeued
@@ -165,7 +187,9 @@ def test_any_path_reaches_the_run_as_it_is(tmp_path, cluster, start):
     folder = todo(tmp_path / NASTY)
     script = tmp_path / "job.sh"
     script.write_text(
-        job_script(folder, folder / "out put", launcher=shlex.quote(str(cluster / "srun")), python="python")
+        job_script(
+            folder, folder / "out put", launcher=shlex.quote(str(cluster / "srun")), python="python"
+        )
     )
     code, log = finish(start(script, OUT=str(tmp_path / "words")))
     assert code == 0, log
@@ -176,7 +200,9 @@ def test_any_path_reaches_the_run_as_it_is(tmp_path, cluster, start):
     assert not (tmp_path / "oops").exists()
 
 
-@pytest.mark.parametrize("launcher", ["srun", "mpiexec", "mpirun --bind-to core", "srun --mpi=pmi2"])
+@pytest.mark.parametrize(
+    "launcher", ["srun", "mpiexec", "mpirun --bind-to core", "srun --mpi=pmi2"]
+)
 def test_what_is_asked_of_slurm_stands_before_the_first_command(tmp_path, launcher):
     text = job_script(
         todo(tmp_path),
@@ -191,8 +217,18 @@ def test_what_is_asked_of_slurm_stands_before_the_first_command(tmp_path, launch
     head = text[: text.index("\nexport ")].splitlines()
     directives = {line.removeprefix("#SBATCH ") for line in head if line.startswith("#SBATCH ")}
     shell = "" if launcher.startswith("srun") else "B:"
-    assert {"--ntasks=128", "--time=1-12:00:00", "--account=astro_1", "--partition=long,short"} <= directives
-    assert {f"--signal={shell}USR1@300", "--requeue", "--open-mode=append", "--constraint=fast"} <= directives
+    assert {
+        "--ntasks=128",
+        "--time=1-12:00:00",
+        "--account=astro_1",
+        "--partition=long,short",
+    } <= directives
+    assert {
+        f"--signal={shell}USR1@300",
+        "--requeue",
+        "--open-mode=append",
+        "--constraint=fast",
+    } <= directives
     assert all(line.startswith("#") or not line for line in head)
     assert ("-n 128" in text) == (shell == "B:")
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0

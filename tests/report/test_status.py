@@ -63,15 +63,20 @@ def test_tasks_without_status_are_to_do():
 def test_a_silent_run_is_said_to_be_silent():
     assert state(SUMMARY, now=UPDATED + 5) == "running"
     assert state(SUMMARY, now=UPDATED + 3600).startswith("no news for 1:00:00")
-    assert state({**SUMMARY, "ended": "2026-01-01T00:30:00Z", "reason": "done"}, now=UPDATED + 9e9).startswith(
-        "ended 2026-01-01"
-    )
+    assert state(
+        {**SUMMARY, "ended": "2026-01-01T00:30:00Z", "reason": "done"}, now=UPDATED + 9e9
+    ).startswith("ended 2026-01-01")
 
 
 def test_a_master_that_is_gone_is_said_to_have_died():
     gone = {**SUMMARY, "host": platform.node(), "pid": 2**22 + 1}
     assert state(gone, now=UPDATED + 5).startswith("died; what it had saved is safe")
-    alive = {**SUMMARY, "host": platform.node(), "pid": os.getpid(), "started": "2999-01-01T00:00:00Z"}
+    alive = {
+        **SUMMARY,
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "started": "2999-01-01T00:00:00Z",
+    }
     assert state(alive, now=UPDATED + 5) == "running"
     elsewhere = {**SUMMARY, "host": "node17", "pid": 2**22 + 1}
     assert state(elsewhere, now=UPDATED + 5) == "running"

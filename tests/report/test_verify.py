@@ -13,8 +13,8 @@ from astropy.io import fits
 from finished_run import everything_below, finished_run, lightcurves
 
 from photometry import STATUS, TaskManager
-from photometry.atomic import atomic_write
 from photometry.errors import TodoFileError, WrongUseError
+from photometry.files import atomic_write
 from photometry.report.lightcurvefile import Claim, check_lightcurve
 from photometry.report.verify import verify
 from photometry.target import MADE, photometry
@@ -52,7 +52,13 @@ def statuses(folder):
 def test_an_untouched_run_is_all_good_and_not_one_byte_changes(folder):
     before = everything_below(folder)
     found = verify(folder)
-    assert (found.checked, found.bad, found.orphans, found.parts, found.without) == (6, [], [], [], 0)
+    assert (found.checked, found.bad, found.orphans, found.parts, found.without) == (
+        6,
+        [],
+        [],
+        [],
+        0,
+    )
     assert everything_below(folder) == before
 
 
@@ -68,14 +74,24 @@ def test_what_astropy_rewrote_with_right_checksums_is_good(folder):
         (lambda path: path.write_bytes(b""), "truncated", "0 bytes"),
         (lambda path: path.write_bytes(path.read_bytes()[:-2000]), "truncated", "too early"),
         (lambda path: path.write_bytes(path.read_bytes()[:-4]), "truncated", "too early"),
-        (lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:-2880])), "truncated", "2880"),
+        (
+            lambda path: path.write_bytes(
+                gzip.compress(gzip.decompress(path.read_bytes())[:-2880])
+            ),
+            "truncated",
+            "2880",
+        ),
         (
             lambda path: path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:9000])),
             "truncated",
             "header",
         ),
         (lambda path: path.write_bytes(gzip.compress(b"time,flux\n1,2\n")), "foreign", "SIMPLE"),
-        (lambda path: path.write_bytes(gzip.decompress(path.read_bytes())), "foreign", "not compressed"),
+        (
+            lambda path: path.write_bytes(gzip.decompress(path.read_bytes())),
+            "foreign",
+            "not compressed",
+        ),
     ],
 )
 def test_files_that_are_not_whole_are_found_with_the_reason(folder, spoil, kind, word):
@@ -88,20 +104,28 @@ def test_files_that_are_not_whole_are_found_with_the_reason(folder, spoil, kind,
 def test_any_flipped_bit_of_the_compressed_file_is_found(folder):
     path = lightcurves(folder)[0]
     good = path.read_bytes()
-    claim = Claim(1, 101, 5, 2, 3, 120, "tpf", 1, "aperture", str(path.relative_to(folder / "lightcurves")))
+    claim = Claim(
+        1, 101, 5, 2, 3, 120, "tpf", 1, "aperture", str(path.relative_to(folder / "lightcurves"))
+    )
     rng = np.random.default_rng(5)
-    for place in rng.integers(10, len(good), 200):  # from 10: gzip's own header holds time and system, of no meaning
+    for place in rng.integers(
+        10, len(good), 200
+    ):  # from 10: gzip's own header holds time and system, of no meaning
         spoilt = bytearray(good)
         spoilt[place] ^= 1 << rng.integers(8)
         path.write_bytes(spoilt)
-        if check_lightcurve(folder / "lightcurves", claim) is None:  # bits that only fill up the last byte mean nothing
+        if (
+            check_lightcurve(folder / "lightcurves", claim) is None
+        ):  # bits that only fill up the last byte mean nothing
             assert gzip.decompress(spoilt) == gzip.decompress(good), f"byte {place}"
 
 
 def test_any_flipped_bit_of_the_fits_file_is_found_by_its_checksums(folder):
     path = lightcurves(folder)[0]
     good = gzip.decompress(path.read_bytes())
-    claim = Claim(1, 101, 5, 2, 3, 120, "tpf", 1, "aperture", str(path.relative_to(folder / "lightcurves")))
+    claim = Claim(
+        1, 101, 5, 2, 3, 120, "tpf", 1, "aperture", str(path.relative_to(folder / "lightcurves"))
+    )
     rng = np.random.default_rng(6)
     for place in rng.integers(0, len(good), 200):
         spoilt = bytearray(good)
@@ -122,7 +146,9 @@ def test_any_flipped_bit_of_the_fits_file_is_found_by_its_checksums(folder):
         ("DATASRC", 0, "tpf:7", "datasource tpf:7 (expected tpf)"),
     ],
 )
-def test_a_file_of_something_else_is_found_by_what_its_header_says(folder, keyword, hdu, value, words):
+def test_a_file_of_something_else_is_found_by_what_its_header_says(
+    folder, keyword, hdu, value, words
+):
     rewrite(lightcurves(folder)[0], lambda hdus: hdus[hdu].header.__setitem__(keyword, value))
     kind, sentence = problems(folder)[101]
     assert kind == "identity"
@@ -134,7 +160,10 @@ def test_two_files_under_each_others_names_are_both_found(folder):
     first.rename(first.with_name("x"))
     second.rename(first)
     first.with_name("x").rename(second)
-    assert {star: kind for star, (kind, _) in problems(folder).items()} == {101: "identity", 102: "identity"}
+    assert {star: kind for star, (kind, _) in problems(folder).items()} == {
+        101: "identity",
+        102: "identity",
+    }
 
 
 def _without_times(hdus):
@@ -173,7 +202,9 @@ def test_leftovers_are_named_and_do_no_harm(folder):
         kept.write_bytes(b"half")
         found = verify(folder)
     assert found.bad == []
-    assert [os.path.basename(path) for path in found.orphans] == [lost.name.replace("-v01-", "-v02-")]
+    assert [os.path.basename(path) for path in found.orphans] == [
+        lost.name.replace("-v01-", "-v02-")
+    ]
     assert found.parts == [str(kept)]
 
 
@@ -184,7 +215,9 @@ def test_reset_returns_the_bad_ones_and_the_next_run_makes_them_anew(folder):
     assert {star for star, status in statuses(folder).items() if status is None} == {102, 105}
     with TaskManager(folder) as tm:
         while task := tm.get_task():
-            tm.save_result(photometry(task, input_folder=folder, output_folder=folder / "lightcurves"))
+            tm.save_result(
+                photometry(task, input_folder=folder, output_folder=folder / "lightcurves")
+            )
     assert verify(folder).bad == []
 
 
@@ -225,7 +258,9 @@ def test_a_folder_in_the_place_of_a_file_is_told_and_not_reset(folder):
 
 def test_a_skipped_target_whose_old_file_is_bad_stays_skipped(folder):
     with TaskManager(folder) as tm:
-        tm.cursor.execute("UPDATE todolist SET status = ? WHERE starid = 103", (int(STATUS.SKIPPED),))
+        tm.cursor.execute(
+            "UPDATE todolist SET status = ? WHERE starid = 103", (int(STATUS.SKIPPED),)
+        )
         tm.conn.commit()
     lightcurves(folder)[2].unlink()
     assert [bad["starid"] for bad in verify(folder, reset=True).bad] == [103]
@@ -240,7 +275,10 @@ def test_the_wrong_output_folder_resets_nothing(folder, tmp_path):
 
 
 def test_a_run_that_is_working_is_left_alone_and_named(folder):
-    with TaskManager(folder), pytest.raises(TodoFileError, match=f"in use by process {os.getpid()}"):
+    with (
+        TaskManager(folder),
+        pytest.raises(TodoFileError, match=f"in use by process {os.getpid()}"),
+    ):
         verify(folder)
 
 
@@ -287,7 +325,10 @@ def test_many_files_are_checked_by_several_processes_with_the_same_result(folder
     monkeypatch.setattr("photometry.report.verify.FEW_FILES", 0)
     monkeypatch.setattr("photometry.report.verify.FILES_PER_JOB", 2)
     seen = []
-    assert verify(folder, workers=2, progress=lambda done, total: seen.append((done, total))).bad == alone
+    assert (
+        verify(folder, workers=2, progress=lambda done, total: seen.append((done, total))).bad
+        == alone
+    )
     assert seen == [(2, 6), (4, 6), (6, 6)]
 
 

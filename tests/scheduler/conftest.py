@@ -14,7 +14,11 @@ class ListSource:
         self._max_attempts = max_attempts
 
     def get_tasks(self, n, suspects_last=False, **constraints):
-        chosen = [id_ for id_ in sorted(self.todo) if all(self.tasks[id_][k] == v for k, v in constraints.items())]
+        chosen = [
+            id_
+            for id_ in sorted(self.todo)
+            if all(self.tasks[id_][k] == v for k, v in constraints.items())
+        ]
         if suspects_last:
             chosen = [id_ for id_ in chosen if not self.deaths(id_)] or chosen
         return [dict(self.tasks[id_]) for id_ in chosen[:n]]
@@ -65,7 +69,14 @@ class ListSource:
 
 def make_tasks(n, **columns):
     return [
-        {"priority": i, "starid": 1000 + i, "method": None, "tmag": 10.0, "datasource": "tpf", **columns}
+        {
+            "priority": i,
+            "starid": 1000 + i,
+            "method": None,
+            "tmag": 10.0,
+            "datasource": "tpf",
+            **columns,
+        }
         for i in range(1, n + 1)
     ]
 

@@ -22,7 +22,12 @@ def work(task):
     if fault in ODD_RESULTS:
         return ODD_RESULTS[fault](task)
     log.info("flux of star %d measured", task["starid"])
-    return {**task, "status": STATUS.OK, "method_used": "faulty", "details": {"mean_flux": float(task["starid"])}}
+    return {
+        **task,
+        "status": STATUS.OK,
+        "method_used": "faulty",
+        "details": {"mean_flux": float(task["starid"])},
+    }
 
 
 def segfault():
@@ -90,7 +95,11 @@ FAULTS = {
 ODD_RESULTS = {
     "returns nothing": lambda task: None,
     "returns no status": lambda task: {"priority": task["priority"]},
-    "returns another task": lambda task: {**task, "priority": task["priority"] + 1, "status": STATUS.OK},
+    "returns another task": lambda task: {
+        **task,
+        "priority": task["priority"] + 1,
+        "status": STATUS.OK,
+    },
     "returns odd details": lambda task: {
         **task,
         "status": STATUS.OK,

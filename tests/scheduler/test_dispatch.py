@@ -2,7 +2,14 @@
 
 import pytest
 
-from photometry.scheduler.dispatch import LARGEST_BATCH, MESSAGE_SECONDS, Dispatch, Finish, Kill, Send
+from photometry.scheduler.dispatch import (
+    LARGEST_BATCH,
+    MESSAGE_SECONDS,
+    Dispatch,
+    Finish,
+    Kill,
+    Send,
+)
 from photometry.scheduler.limits import TaskLimits
 from photometry.scheduler.protocol import DIED, TRY_AGAIN
 from photometry.status import STATUS
@@ -13,7 +20,9 @@ def done(task, seconds=0.0, status=STATUS.OK):
 
 
 def sent(actions):
-    return [task["priority"] for action in actions if isinstance(action, Send) for task in action.tasks]
+    return [
+        task["priority"] for action in actions if isinstance(action, Send) for task in action.tasks
+    ]
 
 
 def finished(actions):
@@ -105,7 +114,9 @@ def test_only_the_running_task_of_a_lost_worker_has_used_up_an_attempt(list_sour
     assert sorted(source.released) == held
 
 
-def test_where_it_is_not_known_what_killed_a_worker_nobody_is_blamed_but_all_are_isolated(list_source):
+def test_where_it_is_not_known_what_killed_a_worker_nobody_is_blamed_but_all_are_isolated(
+    list_source,
+):
     source = list_source(50)
     dispatch = Dispatch(source)
     (send,) = dispatch.joined(1, now=0.0)
@@ -177,7 +188,9 @@ def test_stop_hands_out_nothing_more_and_unbegun_tasks_come_back(list_source):
     (send,) = dispatch.joined(1, now=0.0)
     held = sent(dispatch.results(1, [done(send.tasks[0], 0.01)], now=0.01))
     assert finished(dispatch.stop("received SIGTERM", now=1.0)) == [1]
-    assert dispatch.results(1, [done(source.tasks[held[0]], 0.01)], returned=held[1:], now=1.1) == []
+    assert (
+        dispatch.results(1, [done(source.tasks[held[0]], 0.01)], returned=held[1:], now=1.1) == []
+    )
     dispatch.left(1, now=1.2)
     dispatch.commit()
     assert sorted(source.results) == [1, held[0]]
@@ -189,7 +202,9 @@ def test_disk_full_in_one_task_stops_the_run_and_blames_no_task(list_source):
     dispatch = Dispatch(source)
     dispatch.joined(1, now=0.0)
     dispatch.joined(2, now=0.0)
-    actions = dispatch.results(1, [{"priority": 1, TRY_AGAIN: "No space left on device: x"}], now=1.0)
+    actions = dispatch.results(
+        1, [{"priority": 1, TRY_AGAIN: "No space left on device: x"}], now=1.0
+    )
     assert finished(actions) == [1, 2]
     assert source.released == [1]
     assert dispatch.stopping == "No space left on device: x"
@@ -203,7 +218,9 @@ def test_limit_hands_out_no_more_than_asked_for(list_source):
 
 
 def test_constraints_choose_the_tasks(list_source):
-    tasks = [{"priority": i, "camera": i % 4 + 1, "method": None, "tmag": 10.0} for i in range(1, 41)]
+    tasks = [
+        {"priority": i, "camera": i % 4 + 1, "method": None, "tmag": 10.0} for i in range(1, 41)
+    ]
     source = list_source(tasks=tasks)
     dispatch = Dispatch(source, constraints={"camera": 3})
     drain(dispatch, dispatch.joined(1, now=0.0), seconds=0.1)
@@ -222,8 +239,13 @@ def test_results_are_saved_together_but_soon(list_source):
 
 
 def test_near_the_deadline_only_tasks_that_will_be_done_are_handed_out(list_source):
-    slow = [{"priority": i, "method": "halo", "tmag": 2.0, "datasource": "ffi"} for i in range(1, 6)]
-    quick = [{"priority": i, "method": "aperture", "tmag": 12.0, "datasource": "ffi"} for i in range(6, 11)]
+    slow = [
+        {"priority": i, "method": "halo", "tmag": 2.0, "datasource": "ffi"} for i in range(1, 6)
+    ]
+    quick = [
+        {"priority": i, "method": "aperture", "tmag": 12.0, "datasource": "ffi"}
+        for i in range(6, 11)
+    ]
     source = list_source(tasks=slow + quick)
     dispatch = Dispatch(source, deadline=1000.0)
     dispatch.durations.learn(slow[0], 100.0)

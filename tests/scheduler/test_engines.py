@@ -32,7 +32,13 @@ def drain(source, engine_name, *, timeout=None, isolate=False, recycle=None, obs
 def tasks_with(faults, n=12):
     """n tasks, of which some (by priority) have a fault."""
     return [
-        {"priority": i, "starid": 1000 + i, "method": faults.get(i), "tmag": 10.0, "datasource": "tpf"}
+        {
+            "priority": i,
+            "starid": 1000 + i,
+            "method": faults.get(i),
+            "tmag": 10.0,
+            "datasource": "tpf",
+        }
         for i in range(1, n + 1)
     ]
 
@@ -54,9 +60,15 @@ def test_all_tasks_are_done_once(list_source, engine_name):
 def test_an_exception_becomes_a_result_and_the_run_goes_on(list_source, engine_name):
     source = list_source(tasks=tasks_with({3: "truncated", 5: "bug", 7: "secondary"}))
     dispatch = drain(source, engine_name)
-    status = {id_: result["status"] for id_, result in source.results.items() if result["status"] != STATUS.OK}
+    status = {
+        id_: result["status"]
+        for id_, result in source.results.items()
+        if result["status"] != STATUS.OK
+    }
     assert status == {3: STATUS.ERROR, 5: STATUS.ERROR, 7: STATUS.SKIPPED}
-    assert source.results[3]["details"]["errors"] == ["BadInputError: star.fits: truncated after 5760 bytes"]
+    assert source.results[3]["details"]["errors"] == [
+        "BadInputError: star.fits: truncated after 5760 bytes"
+    ]
     assert "KeyError: 'flux'" in source.results[5]["details"]["errors"][0]
     assert "faulty_work.py" in source.results[5]["details"]["errors"][0]
     assert source.results[5]["attempt"]["error_class"] == "KeyError"
@@ -80,7 +92,9 @@ def test_work_that_calls_exit_is_an_error_of_that_task(list_source, engine_name)
 
 
 def test_a_crash_right_after_a_result_costs_only_the_crashing_task(list_source):
-    source = list_source(tasks=tasks_with(dict.fromkeys(range(2, 40, 2), "killed"), n=40), max_attempts=1)
+    source = list_source(
+        tasks=tasks_with(dict.fromkeys(range(2, 40, 2), "killed"), n=40), max_attempts=1
+    )
     drain(source, "processes")
     assert sorted(source.set_aside) == list(range(2, 40, 2))
     assert len(source.results) == 40 - 19
@@ -89,7 +103,9 @@ def test_a_crash_right_after_a_result_costs_only_the_crashing_task(list_source):
 def test_a_soft_time_limit_ends_python_code_that_hangs(list_source, engine_name):
     source = list_source(tasks=tasks_with({2: "hang"}, n=4))
     drain(source, engine_name, timeout=0.5)
-    assert source.results[2]["details"]["errors"] == ["TargetTimeoutError: took longer than its time limit of 0.5 s"]
+    assert source.results[2]["details"]["errors"] == [
+        "TargetTimeoutError: took longer than its time limit of 0.5 s"
+    ]
     assert len(source.results) == 4
 
 
@@ -158,7 +174,9 @@ def test_a_failure_is_in_the_log_of_its_target(list_source):
     drain(
         list_source(tasks=tasks_with({1: "truncated"}, n=1)),
         "serial",
-        observers=[lambda results: lines.update({result["priority"]: result["log"] for result in results})],
+        observers=[
+            lambda results: lines.update({result["priority"]: result["log"] for result in results})
+        ],
     )
     assert [(line[1], line[3]) for line in lines[1]] == [
         ("ERROR", "BadInputError: star.fits: truncated after 5760 bytes")

@@ -38,17 +38,29 @@ def test_equal_causes_are_counted_once_with_an_example():
         failure(8, "/b/8.fits: truncated after 99 bytes"),
         failure(9, "no APERTURE"),
     )
-    assert (first["count"], first["example"], first["message"]) == (2, 7, "PATH: truncated after N bytes")
+    assert (first["count"], first["example"], first["message"]) == (
+        2,
+        7,
+        "PATH: truncated after N bytes",
+    )
     assert (second["count"], second["example"]) == (1, 9)
 
 
 def test_the_same_message_from_another_place_is_another_cause():
-    assert len(grouped(failure(1, "x", where="a.py:1 in f"), failure(2, "x", where="b.py:1 in g"))) == 2
+    assert (
+        len(grouped(failure(1, "x", where="a.py:1 in f"), failure(2, "x", where="b.py:1 in g")))
+        == 2
+    )
 
 
 def test_an_error_that_is_no_exception_is_grouped_by_its_message():
     (group,) = grouped(
-        {"priority": 5, "starid": 7, "status": STATUS.ERROR, "details": {"errors": ["3 masks hold the target"]}}
+        {
+            "priority": 5,
+            "starid": 7,
+            "status": STATUS.ERROR,
+            "details": {"errors": ["3 masks hold the target"]},
+        }
     )
     assert (group["message"], group["example"]) == ("N masks hold the target", 7)
 
@@ -57,7 +69,11 @@ def test_dead_processes_are_counted():
     groups = FailureGroups()
     groups.add({"priority": 5, "starid": 7}, "killed by SIGSEGV")
     (group,) = groups.as_list()
-    assert (group["error_class"], group["message"], group["example"]) == ("ProcessDied", "killed by SIGSEGV", 7)
+    assert (group["error_class"], group["message"], group["example"]) == (
+        "ProcessDied",
+        "killed by SIGSEGV",
+        7,
+    )
 
 
 def test_the_number_of_groups_is_bounded():

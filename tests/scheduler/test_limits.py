@@ -32,7 +32,10 @@ def test_other_durations_are_refused_with_what_is_accepted(text):
 
 
 def test_auto_takes_the_end_of_the_job_from_slurm():
-    assert end_of_run("auto", environ={"SLURM_JOB_END_TIME": "1700003600"}, now=1700000000) == 1700003600
+    assert (
+        end_of_run("auto", environ={"SLURM_JOB_END_TIME": "1700003600"}, now=1700000000)
+        == 1700003600
+    )
 
 
 def test_auto_takes_the_walltime_from_pbs():

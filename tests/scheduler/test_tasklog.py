@@ -17,7 +17,9 @@ def result(priority, starid, message):
 def test_lines_of_one_target_are_found_among_others(tmp_path):
     with TaskLog(tmp_path / "log") as log:
         log.write([result(1, 12, "aperture touches the edge"), result(2, 123, "all well")])
-    assert [record["message"] for record in read_log(tmp_path / "log", starid=12)] == ["aperture touches the edge"]
+    assert [record["message"] for record in read_log(tmp_path / "log", starid=12)] == [
+        "aperture touches the edge"
+    ]
     assert len(list(read_log(tmp_path / "log"))) == 2
 
 
@@ -36,7 +38,10 @@ def test_half_a_line_of_a_killed_master_harms_nothing(tmp_path):
         file.write(json.dumps({"starid": 12, "message": "torn"})[:-5])
     with TaskLog(path) as log:
         log.write([result(1, 12, "second run")])
-    assert [record["message"] for record in read_log(path, starid=12)] == ["first run", "second run"]
+    assert [record["message"] for record in read_log(path, starid=12)] == [
+        "first run",
+        "second run",
+    ]
 
 
 def test_messages_with_newlines_and_quotes_stay_one_record(tmp_path):

@@ -26,7 +26,15 @@ def field(tmp_path_factory):
         assert done.returncode == 0, done.stderr
     for method in ("linpsf", "aperture"):  # the last one leaves its TODO-file for the plot
         done = run_pipeline(
-            "processes", folder, "--overwrite", "--method", method, "--output", folder / method, "--tmag-max", 13
+            "processes",
+            folder,
+            "--overwrite",
+            "--method",
+            method,
+            "--output",
+            folder / method,
+            "--tmag-max",
+            13,
         )
         assert done.returncode == 0, done.stderr
         read_results(folder / "todo.sqlite").write(folder / f"{method}.ecsv")
@@ -40,17 +48,23 @@ def results(field):
         "starid", "kind", "flux", "period", "t0", "duration", "amplitude", "row", "column"
     ]
     tables = {name: Table.read(field / f"{name}.ecsv") for name in ("aperture", "linpsf")}
-    made = {name: table[np.isin(np.ma.filled(table["status"], 0), (1, 3))] for name, table in tables.items()}
+    made = {
+        name: table[np.isin(np.ma.filled(table["status"], 0), (1, 3))]
+        for name, table in tables.items()
+    }
     both = set(made["aperture"]["starid"]) & set(made["linpsf"]["starid"])
     return {
-        name: join(table[[s in both for s in table["starid"]]], truth, keys="starid") for name, table in made.items()
+        name: join(table[[s in both for s in table["starid"]]], truth, keys="starid")
+        for name, table in made.items()
     }
 
 
 def quiet(results):
     """Stars that do not vary, without much foreign light in their aperture, away from the rim; magnitude 8 to 12."""
     table = results["aperture"]
-    inside = (np.minimum(table["row"], table["column"]) > 8) & (np.maximum(table["row"], table["column"]) < 119)
+    inside = (np.minimum(table["row"], table["column"]) > 8) & (
+        np.maximum(table["row"], table["column"]) < 119
+    )
     return (table["kind"] == "constant") & (table["tmag"] > 8) & (table["tmag"] < 12) & inside
 
 
@@ -63,14 +77,21 @@ def test_noise_is_within_30_percent_of_the_photon_limit(results, method):
 
 
 def test_linpsf_is_unbiased_and_quieter_where_apertures_have_ten_percent_of_foreign_light(results):
-    crowded = (results["aperture"]["contamination"] > 0.1) & (results["aperture"]["kind"] == "constant")
-    bias = {name: table["mean_flux"][crowded] / table["flux"][crowded] - 1 for name, table in results.items()}
+    crowded = (results["aperture"]["contamination"] > 0.1) & (
+        results["aperture"]["kind"] == "constant"
+    )
+    bias = {
+        name: table["mean_flux"][crowded] / table["flux"][crowded] - 1
+        for name, table in results.items()
+    }
     assert crowded.sum() > 10
     assert abs(np.median(bias["linpsf"])) < 0.01
     assert np.median(np.abs(bias["aperture"])) > 0.05
     assert np.median(np.abs(bias["linpsf"])) < 0.01
     noise = {
-        name: np.median(table["ptp"][crowded] * table["mean_flux"][crowded] / table["flux"][crowded])
+        name: np.median(
+            table["ptp"][crowded] * table["mean_flux"][crowded] / table["flux"][crowded]
+        )
         for name, table in results.items()
     }
     assert noise["linpsf"] < noise["aperture"]
@@ -104,7 +125,9 @@ def test_photon_limit_of_a_bright_star_is_that_of_its_photons_and_of_a_faint_one
     assert limit[0] == pytest.approx(of_star[0], rel=0.02)
     assert limit[1] == pytest.approx(of_sky[1], rel=0.1)
     slow = [
-        np.sqrt((26.0 * share + n * (100.0 + np.mean([10.05, 7.72, 7.54, 9.88]) ** 2 / 1.98)) / seconds)
+        np.sqrt(
+            (26.0 * share + n * (100.0 + np.mean([10.05, 7.72, 7.54, 9.88]) ** 2 / 1.98)) / seconds
+        )
         / (26.0 * share)
         for n, share in ((1, 0.4), (4, 0.7))
     ]

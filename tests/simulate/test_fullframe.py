@@ -14,7 +14,9 @@ DARK = Sky(level=0.0, gradient=(0.0, 0.0), glow=0.0, scattered=0.0)
 
 
 def one_star(tmag=9.0, row=30.0, column=33.0, **signal):
-    stars = Table({"starid": [1], "tmag": [tmag], "row": [row], "column": [column], "kind": ["constant"]})
+    stars = Table(
+        {"starid": [1], "tmag": [tmag], "row": [row], "column": [column], "kind": ["constant"]}
+    )
     for name in ("ra", "decl", "pm_ra", "pm_decl", "teff", "period", "t0", "duration", "amplitude"):
         stars[name] = [signal.get(name, np.nan)]
     stars["kind"] = [signal.get("kind", "constant")]
@@ -45,7 +47,11 @@ def test_noise_is_that_of_photons_and_readouts():
 
 def test_saturated_charge_runs_along_the_column_and_none_is_lost():
     simulation = FullFrameSimulation(
-        size=96, n_frames=3, stars=one_star(tmag=4.5, row=48, column=48), sky=DARK, cosmic_rays=False
+        size=96,
+        n_frames=3,
+        stars=one_star(tmag=4.5, row=48, column=48),
+        sky=DARK,
+        cosmic_rays=False,
     )
     flux, _ = simulation.image(1)
     assert flux.sum() == pytest.approx(10 ** (-0.4 * (4.5 - 20.54)), rel=3e-3)
@@ -54,7 +60,9 @@ def test_saturated_charge_runs_along_the_column_and_none_is_lost():
     assert np.ptp(np.nonzero(bright)[0]) > 2 * np.ptp(np.nonzero(bright)[1])
 
 
-@pytest.mark.parametrize(("kind", "deepest"), [("transit", 0.99), ("eclipse", 0.8), ("pulsation", 0.99)])
+@pytest.mark.parametrize(
+    ("kind", "deepest"), [("transit", 0.99), ("eclipse", 0.8), ("pulsation", 0.99)]
+)
 def test_injected_signals_have_the_depth_and_period_of_the_truth(kind, deepest):
     duration = np.nan if kind == "pulsation" else 0.1
     amplitude = 1 - deepest
@@ -75,11 +83,15 @@ def test_an_image_is_the_same_in_any_order_and_another_seed_makes_another():
     again = FullFrameSimulation(size=48, n_frames=8, stars=20, seed=4)
     again.image(2)
     assert np.array_equal(first.image(5)[0], again.image(5)[0])
-    assert not np.array_equal(first.image(5)[0], FullFrameSimulation(size=48, n_frames=8, stars=20, seed=5).image(5)[0])
+    assert not np.array_equal(
+        first.image(5)[0], FullFrameSimulation(size=48, n_frames=8, stars=20, seed=5).image(5)[0]
+    )
 
 
 def test_the_far_corner_glows_and_scattered_light_rises_at_the_end():
-    simulation = FullFrameSimulation(size=128, n_frames=100, stars=1, ccd=4, sky=Sky(gradient=(0, 0)))
+    simulation = FullFrameSimulation(
+        size=128, n_frames=100, stars=1, ccd=4, sky=Sky(gradient=(0, 0))
+    )
     begin, end = simulation.background(1), simulation.background(99)
     assert begin[0, -1] - begin[64, 64] == pytest.approx(
         20, rel=0.05
@@ -98,15 +110,23 @@ def test_moving_objects_move():
 
 def test_response_is_wider_far_from_the_centre_of_the_camera():
     stars = one_star(row=5.0, column=5.0)
-    far = FullFrameSimulation(size=64, n_frames=3, stars=stars, sky=DARK, ccd=1, jitter=0.0).star_image(1).max()
-    near = FullFrameSimulation(size=64, n_frames=3, stars=one_star(row=58.0, column=58.0), sky=DARK, ccd=1, jitter=0.0)
+    far = (
+        FullFrameSimulation(size=64, n_frames=3, stars=stars, sky=DARK, ccd=1, jitter=0.0)
+        .star_image(1)
+        .max()
+    )
+    near = FullFrameSimulation(
+        size=64, n_frames=3, stars=one_star(row=58.0, column=58.0), sky=DARK, ccd=1, jitter=0.0
+    )
     assert far < 0.85 * near.star_image(1).max()
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["bare", "collateral"])
 def written(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ffi")
-    return simulate_full_frames(folder, size=64, n_frames=6, stars=20, collateral=request.param), folder
+    return simulate_full_frames(
+        folder, size=64, n_frames=6, stars=20, collateral=request.param
+    ), folder
 
 
 class TestFiles:
@@ -155,7 +175,9 @@ def test_stars_go_on_below_the_faint_limit_as_the_luminosity_function():
     more = (deep.star_image(1) - plain.star_image(1)).sum()
     # 10^0.35 times as many stars per magnitude, each 10^-0.4 as bright: the light of one magnitude below 15 and the next
     n = 200 * (10**0.35 - 1), 200 * (10**0.7 - 10**0.35)
-    expected = sum(number * 10 ** (-0.4 * (mag - 20.54)) for number, mag in zip(n, (15.52, 16.52), strict=True))
+    expected = sum(
+        number * 10 ** (-0.4 * (mag - 20.54)) for number, mag in zip(n, (15.52, 16.52), strict=True)
+    )
     assert more == pytest.approx(expected, rel=0.1)
     assert np.array_equal(plain.truth()["tmag"], deep.truth()["tmag"])
 
@@ -165,9 +187,12 @@ def test_faint_stars_move_with_the_others_and_the_brighter_ones_are_in_the_catal
     faint = deep.faint_stars
     motion = deep.pointing.motion[9]
     moved, still = (
-        deep._render(faint["flux"].data, faint["row"] + dy, faint["column"] + dx, 6) for dy, dx in (motion, (0, 0))
+        deep._render(faint["flux"].data, faint["row"] + dy, faint["column"] + dx, 6)
+        for dy, dx in (motion, (0, 0))
     )
     found = deep._floor[0] + motion @ deep._floor[1:]
-    assert np.std(found - moved) < 0.2 * np.std(moved - still)  # a straight line, where 0.1 pixels matter a little
+    assert np.std(found - moved) < 0.2 * np.std(
+        moved - still
+    )  # a straight line, where 0.1 pixels matter a little
     assert deep.catalog()["tmag"].max() == pytest.approx(18, abs=0.01)
     assert deep.faint_stars["tmag"].max() == pytest.approx(20, abs=0.01)

@@ -18,7 +18,14 @@ from photometry.simulate.targetpixels import TargetPixelSettings, simulate_targe
 
 REAL = Path(__file__).parents[3] / "shared/data/tpf/tess25155310-s01-first-cadences.fits.gz"
 SETTINGS = TargetPixelSettings(
-    targets=12, times=600, seed=5, isolated=0.5, transits=0.5, variables=0.25, saturated=1, truncated=1
+    targets=12,
+    times=600,
+    seed=5,
+    isolated=0.5,
+    transits=0.5,
+    variables=0.25,
+    saturated=1,
+    truncated=1,
 )
 
 
@@ -97,14 +104,22 @@ def test_our_own_reader_takes_the_files(folder, truth):
 
     row = truth[truth["saturated"]][0]
     stamp = read_target_pixel_file(folder / row["file"])
-    assert (stamp.target.starid, stamp.sector, stamp.camera, stamp.ccd, stamp.cadence) == (row["starid"], 1, 1, 1, 120)
+    assert (stamp.target.starid, stamp.sector, stamp.camera, stamp.ccd, stamp.cadence) == (
+        row["starid"],
+        1,
+        1,
+        1,
+        120,
+    )
     assert stamp.shape[0] > stamp.shape[1] == 11
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path):
     digests = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        simulate_target_pixel_files(tmp_path / name, TargetPixelSettings(targets=3, times=60, seed=seed))
+        simulate_target_pixel_files(
+            tmp_path / name, TargetPixelSettings(targets=3, times=60, seed=seed)
+        )
         files = sorted((tmp_path / name).iterdir())
         digests.append([hashlib.sha256(f.read_bytes()).hexdigest() for f in files])
     assert digests[0] == digests[1]
@@ -128,7 +143,10 @@ def test_wcs_maps_a_star_of_the_catalogue_to_the_pixels_where_it_was_painted(fol
     for row in ordinary(truth)[ordinary(truth)["isolated"]][:3]:
         data, _, _, header = pixels(folder, row)
         use = good(data)
-        image, motion = data["FLUX"][use].mean(axis=0), [data[f"POS_CORR{n}"][use].mean() for n in (1, 2)]
+        image, motion = (
+            data["FLUX"][use].mean(axis=0),
+            [data[f"POS_CORR{n}"][use].mean() for n in (1, 2)],
+        )
         star = catalog.star(row["starid"])
         column, rw = WCS(header).wcs_world2pix(star["ra"], star["decl"], 0)
         grid = np.arange(11)
@@ -144,9 +162,14 @@ def test_catalogue_moves_its_stars_by_proper_motion_to_where_they_were_painted(f
     catalog = open_catalog(folder, 1, 1, 1)
     for row in truth:
         star = catalog.star(row["starid"])
-        assert (star["ra"], star["decl"]) == (pytest.approx(row["ra"], abs=1e-8), pytest.approx(row["decl"], abs=1e-8))
+        assert (star["ra"], star["decl"]) == (
+            pytest.approx(row["ra"], abs=1e-8),
+            pytest.approx(row["decl"], abs=1e-8),
+        )
     stars = Table.read(folder / "catalog.ecsv")
-    assert np.abs(stars["decl_J2000"] - catalog.stars()["decl"]).max() > 0.1 / 3600  # 18 years of 20 mas/yr
+    assert (
+        np.abs(stars["decl_J2000"] - catalog.stars()["decl"]).max() > 0.1 / 3600
+    )  # 18 years of 20 mas/yr
 
 
 def test_column_wcs_of_the_table_is_the_wcs_of_the_aperture(folder, truth):
@@ -161,7 +184,10 @@ def test_column_wcs_of_the_table_is_the_wcs_of_the_aperture(folder, truth):
 def test_target_is_in_the_middle_of_its_stamp_at_its_detector_position(folder, truth):
     for row in ordinary(truth):
         _, header, aperture, _ = pixels(folder, row)
-        middle = (header["2CRV5P"] + aperture.shape[0] // 2, header["1CRV5P"] + aperture.shape[1] // 2)
+        middle = (
+            header["2CRV5P"] + aperture.shape[0] // 2,
+            header["1CRV5P"] + aperture.shape[1] // 2,
+        )
         assert np.abs(np.subtract(middle, (row["row"], row["column"]))).max() <= 0.5
 
 
@@ -170,11 +196,22 @@ def test_flux_in_a_large_aperture_is_the_magnitude_s(folder, truth):
         data, *_ = pixels(folder, row)
         use = good(data)
         if np.isfinite(row["transit_period"]):
-            use &= transit(data["TIME"], *(row[f"transit_{n}"] for n in ("period", "epoch", "duration", "depth"))) == 1
+            use &= (
+                transit(
+                    data["TIME"],
+                    *(row[f"transit_{n}"] for n in ("period", "epoch", "duration", "depth")),
+                )
+                == 1
+            )
         grid = np.arange(11)
         inside = (
             GaussianPRF()
-            .evaluate(row["row"] - round(row["row"]) + 5, row["column"] - round(row["column"]) + 5, grid, grid)
+            .evaluate(
+                row["row"] - round(row["row"]) + 5,
+                row["column"] - round(row["column"]) + 5,
+                grid,
+                grid,
+            )
             .sum()
         )
         expected = 10 ** (-0.4 * (row["tmag"] - 20.54)) * inside
@@ -184,12 +221,16 @@ def test_flux_in_a_large_aperture_is_the_magnitude_s(folder, truth):
 
 def test_scatter_of_each_pixel_is_its_flux_err(tmp_path):
     """Without jitter and signals, a pixel is constant: what is left is noise, with the coherent error of the background."""
-    settings = TargetPixelSettings(targets=2, times=2000, jitter=0.0, transits=0, variables=0, isolated=1)
+    settings = TargetPixelSettings(
+        targets=2, times=2000, jitter=0.0, transits=0, variables=0, isolated=1
+    )
     for row in simulate_target_pixel_files(tmp_path, settings):
         data, *_ = pixels(tmp_path, row)
         use = good(data)
         flux = data["FLUX"][use] - np.polyval(np.polyfit(np.arange(use.sum()), data["FLUX"][use].reshape(use.sum(), -1), 2), np.arange(use.sum())[:, None]).reshape(-1, 11, 11)  # fmt: skip
-        expected = np.sqrt(data["FLUX_ERR"][use].mean(axis=0) ** 2 + data["FLUX_BKG_ERR"][use].mean(axis=0) ** 2)
+        expected = np.sqrt(
+            data["FLUX_ERR"][use].mean(axis=0) ** 2 + data["FLUX_BKG_ERR"][use].mean(axis=0) ** 2
+        )
         ratio = flux.std(axis=0) / expected
         assert ratio.mean() == pytest.approx(1, abs=0.01)
         assert np.abs(ratio - 1).max() < 5 / np.sqrt(2 * use.sum())
@@ -210,12 +251,20 @@ def test_transits_have_the_depth_and_the_times_of_the_truth(folder, truth):
         data, _, aperture, _ = pixels(folder, row)
         use, mask = good(data), (aperture & 2) > 0
         time, flux = data["TIME"][use], data["FLUX"][use][:, mask].sum(axis=1)
-        phase = (time - row["transit_epoch"] + row["transit_period"] / 2) % row["transit_period"] - row[
+        phase = (time - row["transit_epoch"] + row["transit_period"] / 2) % row[
             "transit_period"
-        ] / 2
-        flat, out = np.abs(phase) < 0.3 * row["transit_duration"], np.abs(phase) > 0.55 * row["transit_duration"]
+        ] - row["transit_period"] / 2
+        flat, out = (
+            np.abs(phase) < 0.3 * row["transit_duration"],
+            np.abs(phase) > 0.55 * row["transit_duration"],
+        )
         depth = 1 - np.median(flux[flat]) / np.median(flux[out])
-        error = 1.5 * row["aperture_noise"] / row["aperture_flux"] * np.sqrt(1 / flat.sum() + 1 / out.sum())
+        error = (
+            1.5
+            * row["aperture_noise"]
+            / row["aperture_flux"]
+            * np.sqrt(1 / flat.sum() + 1 / out.sum())
+        )
         assert depth == pytest.approx(row["transit_depth"] * row["crowding"], abs=4 * error + 3e-4)
 
 
@@ -240,7 +289,9 @@ def test_flagged_and_lost_exposures_are_there(folder, truth):
     assert (data["RAW_CNTS"][lost] == -1).all()
     assert {8, 128, 4096} <= set(data["QUALITY"])
     bright = (data["QUALITY"] & 4096) > 0
-    assert np.nanmedian(data["FLUX_BKG"][bright & ~lost]) > 2 * np.nanmedian(data["FLUX_BKG"][~bright])
+    assert np.nanmedian(data["FLUX_BKG"][bright & ~lost]) > 2 * np.nanmedian(
+        data["FLUX_BKG"][~bright]
+    )
 
 
 def test_saturated_star_is_clipped_at_the_full_well_and_keeps_its_flux(folder, truth):
@@ -280,7 +331,9 @@ def test_other_simulation_in_the_folder_is_replaced_only_when_asked(tmp_path):
     simulate_target_pixel_files(tmp_path, TargetPixelSettings(targets=2, times=10))
     with pytest.raises(WrongUseError, match="simulation with other settings"):
         simulate_target_pixel_files(tmp_path, TargetPixelSettings(targets=1, times=10, seed=9))
-    second = simulate_target_pixel_files(tmp_path, TargetPixelSettings(targets=1, times=10, seed=9), overwrite=True)
+    second = simulate_target_pixel_files(
+        tmp_path, TargetPixelSettings(targets=1, times=10, seed=9), overwrite=True
+    )
     assert {f.name for f in tmp_path.glob("*.fits")} == set(second["file"])
     assert not set(first["file"]) & set(second["file"])
 
@@ -314,9 +367,9 @@ def test_other_prf_than_the_analytic_one_is_used_when_given(tmp_path):
 
     settings = TargetPixelSettings(targets=1, times=20, isolated=1)
     flux = [
-        pixels(tmp_path / name, simulate_target_pixel_files(tmp_path / name, settings, prf=prf)[0])[0]["FLUX"][1:].mean(
-            axis=0
-        )
+        pixels(tmp_path / name, simulate_target_pixel_files(tmp_path / name, settings, prf=prf)[0])[
+            0
+        ]["FLUX"][1:].mean(axis=0)
         for name, prf in {"plain": GaussianPRF(), "shifted": Shifted()}.items()
     ]
     assert np.argmax(flux[1].sum(axis=1)) == np.argmax(flux[0].sum(axis=1)) + 1

@@ -23,7 +23,9 @@ def in_memory(request):
 def open_todo(in_memory):
     """Opens TaskManagers in the mode of this test, and closes them at its end."""
     with contextlib.ExitStack() as stack:
-        yield lambda path, **options: stack.enter_context(TaskManager(path, load_into_memory=in_memory, **options))
+        yield lambda path, **options: stack.enter_context(
+            TaskManager(path, load_into_memory=in_memory, **options)
+        )
 
 
 @pytest.fixture

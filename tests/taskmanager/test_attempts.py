@@ -23,14 +23,19 @@ def die_with(path, in_memory, *priorities):
 
 
 def errors(tm, priority):
-    return tm.cursor.execute("SELECT errors FROM diagnostics WHERE priority = ?", [priority]).fetchone()["errors"]
+    return tm.cursor.execute(
+        "SELECT errors FROM diagnostics WHERE priority = ?", [priority]
+    ).fetchone()["errors"]
 
 
 class TestDeaths:
     def test_a_task_that_kills_is_tried_again_and_then_set_aside(self, tm):
         for n in (1, 2):
             tm.start_task(1)
-            assert tm.fail_attempt(1, "signal 11", host="node1", rank=4, start=1e9 + n, seconds=3.0) is True
+            assert (
+                tm.fail_attempt(1, "signal 11", host="node1", rank=4, start=1e9 + n, seconds=3.0)
+                is True
+            )
             assert tm.deaths(1) == n
             assert tm.get_task()["priority"] == 1
         tm.start_task(1)
@@ -80,16 +85,25 @@ class TestDeaths:
         assert "took its worker down 3 times" in errors(tm, 2)
         assert attempts(tm, 2)[0]["error_text"] == "was running when its process died"
 
-    def test_a_death_is_counted_once_also_if_the_next_process_dies_at_once(self, todo_file, in_memory, open_todo):
+    def test_a_death_is_counted_once_also_if_the_next_process_dies_at_once(
+        self, todo_file, in_memory, open_todo
+    ):
         die_with(todo_file, in_memory, 1)
         die_with(todo_file, in_memory)
         die_with(todo_file, in_memory)
         assert open_todo(todo_file).deaths(1) == 1
 
-    def test_tasks_that_do_not_match_the_cleanup_stay_as_they_are(self, todo_file, in_memory, open_todo):
+    def test_tasks_that_do_not_match_the_cleanup_stay_as_they_are(
+        self, todo_file, in_memory, open_todo
+    ):
         die_with(todo_file, in_memory, 1, 2)
         tm = open_todo(todo_file, cleanup_constraints={"camera": 2})
-        assert (statuses(tm)[1], statuses(tm)[2], tm.deaths(1), tm.deaths(2)) == (STATUS.STARTED, None, 0, 1)
+        assert (statuses(tm)[1], statuses(tm)[2], tm.deaths(1), tm.deaths(2)) == (
+            STATUS.STARTED,
+            None,
+            0,
+            1,
+        )
 
     def test_a_task_left_running_by_an_orderly_close_has_used_up_none(self, todo_file, open_todo):
         with open_todo(todo_file) as tm:
@@ -103,13 +117,17 @@ class TestDeaths:
                 assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
                 tm.cursor.execute("UPDATE todolist SET status = 6 WHERE priority = 1")
 
-    def test_a_task_that_another_program_marked_as_started_has_used_up_none(self, todo_file, open_todo):
+    def test_a_task_that_another_program_marked_as_started_has_used_up_none(
+        self, todo_file, open_todo
+    ):
         for _ in range(4):  # never opened by us at first, then closed in good order
             execute(todo_file, "UPDATE todolist SET status = 6 WHERE priority = 1")
             with open_todo(todo_file) as tm:
                 assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
 
-    def test_a_started_task_in_a_file_of_another_program_has_used_up_none(self, tmp_path, open_todo):
+    def test_a_started_task_in_a_file_of_another_program_has_used_up_none(
+        self, tmp_path, open_todo
+    ):
         path = tmp_path / "other.sqlite"
         columns = "priority INTEGER PRIMARY KEY, starid, sector, datasource, camera, ccd, cadence, method, tmag, status"
         execute(path, f"CREATE TABLE todolist ({columns}, cbv_area)")
@@ -117,7 +135,9 @@ class TestDeaths:
         tm = open_todo(path, max_attempts=1)
         assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
 
-    def test_a_death_is_not_forgotten_by_orderly_openings_that_do_not_judge_it(self, todo_file, in_memory, open_todo):
+    def test_a_death_is_not_forgotten_by_orderly_openings_that_do_not_judge_it(
+        self, todo_file, in_memory, open_todo
+    ):
         die_with(todo_file, in_memory, 1, 2)
         for _ in range(3):
             with open_todo(todo_file, cleanup_constraints=["0"]) as tm:
@@ -144,7 +164,9 @@ class TestDeaths:
             assert statuses(tm)[1] is None
 
     @pytest.mark.parametrize("how", ["reset", "overwrite"])
-    def test_a_reset_gives_a_task_that_was_set_aside_all_its_attempts_back(self, todo_file, open_todo, how):
+    def test_a_reset_gives_a_task_that_was_set_aside_all_its_attempts_back(
+        self, todo_file, open_todo, how
+    ):
         with open_todo(todo_file, max_attempts=1) as tm:
             tm.start_task(1)
             tm.fail_attempt(1, "signal 9")
@@ -158,14 +180,25 @@ class TestDeaths:
 class TestAttempts:
     def test_a_result_may_tell_how_it_was_made(self, tm):
         run = tm.begin_run(command="photometry run", constraints={"camera": 1}, workers=3)
-        attempt = {"host": "node1", "rank": 2, "start": 1.7e9, "end": 1.7e9 + 4, "seconds": 4.0, "peak_memory": 1e8}
+        attempt = {
+            "host": "node1",
+            "rank": 2,
+            "start": 1.7e9,
+            "end": 1.7e9 + 4,
+            "seconds": 4.0,
+            "peak_memory": 1e8,
+        }
         attempt |= {"error_class": "ValueError", "error_text": "no pixels"}
         tm.save_result(make_result(tm.get_task(), STATUS.ERROR) | {"attempt": attempt})
-        assert attempts(tm, 1) == [attempt | {"priority": 1, "run": run, "status": STATUS.ERROR, "died": 0}]
+        assert attempts(tm, 1) == [
+            attempt | {"priority": 1, "run": run, "status": STATUS.ERROR, "died": 0}
+        ]
 
     def test_each_attempt_is_kept(self, tm):
         for start in (1.0, 2.0):
-            tm.save_result(make_result({"priority": 1}, STATUS.ERROR) | {"attempt": {"start": start}})
+            tm.save_result(
+                make_result({"priority": 1}, STATUS.ERROR) | {"attempt": {"start": start}}
+            )
         assert [row["start"] for row in attempts(tm, 1)] == [1.0, 2.0]
 
     def test_a_result_that_tells_nothing_leaves_no_attempt(self, tm):

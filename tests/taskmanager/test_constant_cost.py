@@ -18,7 +18,10 @@ def manager(request, tmp_path):
     opened = []
 
     def make(n):
-        create_todo(tmp_path / "todo.sqlite", (make_row(i, camera=1 + i % 4, tmag=i * 1e-4) for i in range(1, n + 1)))
+        create_todo(
+            tmp_path / "todo.sqlite",
+            (make_row(i, camera=1 + i % 4, tmag=i * 1e-4) for i in range(1, n + 1)),
+        )
         tm = TaskManager(tmp_path, load_into_memory=request.param, backup_interval=None)
         opened.append(tm)
         work = []

@@ -15,7 +15,9 @@ def cursor(tmp_path_factory):
     path = tmp_path_factory.mktemp("constraints") / "todo.sqlite"
     rows = [
         make_row(1, datasource="tpf", tmag=4.0, cadence=120),
-        make_row(2, datasource="tpf:1", tmag=14.0, cadence=120),  # secondary in the pixels of a bright star
+        make_row(
+            2, datasource="tpf:1", tmag=14.0, cadence=120
+        ),  # secondary in the pixels of a bright star
         make_row(3, datasource="tpf", tmag=12.0, cadence=120, camera=2, ccd=3, cbv_area=231),
         make_row(4, datasource="ffi", tmag=8.0),
         make_row(5, datasource="ffi", tmag=9.0, sector=2, camera=3),
@@ -72,13 +74,17 @@ def test_no_constraints_are_the_empty_text():
 def test_return_list_has_the_same_conditions_as_the_text():
     conditions = build_constraints(camera=1, tmag_max=8, datasource="tpf", return_list=True)
     assert len(conditions) == 3
-    assert build_constraints(camera=1, tmag_max=8, datasource="tpf") == " AND " + " AND ".join(conditions)
+    assert build_constraints(camera=1, tmag_max=8, datasource="tpf") == " AND " + " AND ".join(
+        conditions
+    )
 
 
 @pytest.mark.parametrize(
     "value", ["1; DROP TABLE todolist", "x", "", math.nan, math.inf, True, np.True_, 1.5, [], 2**70]
 )
-@pytest.mark.parametrize("name", ["priority", "starid", "sector", "cadence", "camera", "ccd", "cbv_area"])
+@pytest.mark.parametrize(
+    "name", ["priority", "starid", "sector", "cadence", "camera", "ccd", "cbv_area"]
+)
 def test_values_that_are_no_whole_numbers_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=f"^{name}="):
         build_constraints(**{name: value})

@@ -55,9 +55,13 @@ def test_a_killed_process_loses_no_saved_result(tmp_path, mode):
         new = work_and_be_killed(tmp_path, mode, rng.uniform(0.0, 0.25))
         assert not new & acknowledged  # what was saved is not handed out again
         acknowledged |= new
-    with TaskManager(tmp_path, load_into_memory=mode == "file") as tm:  # either mode takes over from the other
+    with TaskManager(
+        tmp_path, load_into_memory=mode == "file"
+    ) as tm:  # either mode takes over from the other
         done = {p for p, status in statuses(tm).items() if status == STATUS.OK}
-        sql = "SELECT priority FROM diagnostics JOIN todolist USING (priority) WHERE mean_flux = tmag"
+        sql = (
+            "SELECT priority FROM diagnostics JOIN todolist USING (priority) WHERE mean_flux = tmag"
+        )
         assert {row["priority"] for row in tm.cursor.execute(sql)} == done
         assert set(statuses(tm).values()) <= {STATUS.OK, None}
     assert len(acknowledged) > 100
@@ -97,8 +101,17 @@ def test_every_kind_of_change_is_replayed(killed, open_todo, todo_file):
         run = tm.begin_run(command="test")
         tasks = tm.get_tasks(8)
         tm.start_tasks([task["priority"] for task in tasks])
-        attempt = {"host": "node1", "rank": 3, "start": 1e9, "end": 1e9 + 2, "seconds": 2.0, "peak_memory": 5e8}
-        tm.save_result(make_result(tasks[0], skip_targets=[108], ptp=float("nan")) | {"attempt": attempt})
+        attempt = {
+            "host": "node1",
+            "rank": 3,
+            "start": 1e9,
+            "end": 1e9 + 2,
+            "seconds": 2.0,
+            "peak_memory": 5e8,
+        }
+        tm.save_result(
+            make_result(tasks[0], skip_targets=[108], ptp=float("nan")) | {"attempt": attempt}
+        )
         tm.save_results([make_result(task, STATUS.ERROR, ["é\n"]) for task in tasks[2:4]])
         tm.fail_attempt(5, "signal 9")
         tm.release_tasks([6], "test")
@@ -108,19 +121,25 @@ def test_every_kind_of_change_is_replayed(killed, open_todo, todo_file):
         tm.end_run(exit_code=3, reason="run " + str(run))
         tables = ("todolist", "diagnostics", "photometry_skipped", "attempts", "runs", "overrides")
         expected.update(
-            {table: [tuple(row) for row in tm.cursor.execute(f"SELECT * FROM {table}")] for table in tables}
+            {
+                table: [tuple(row) for row in tm.cursor.execute(f"SELECT * FROM {table}")]
+                for table in tables
+            }
         )
 
     expected = {}
     killed(work)
     tm = open_todo(todo_file, cleanup_constraints=["0"])
     assert expected == {
-        table: [tuple(row) for row in tm.cursor.execute(f"SELECT * FROM {table}")] for table in expected
+        table: [tuple(row) for row in tm.cursor.execute(f"SELECT * FROM {table}")]
+        for table in expected
     }
     assert expected["attempts"][0][:4] == (1, 1e9, 1, "node1")
 
 
-def test_a_journal_that_is_partly_in_the_file_already_is_replayed_to_the_same_end(todo_file, killed, open_todo):
+def test_a_journal_that_is_partly_in_the_file_already_is_replayed_to_the_same_end(
+    todo_file, killed, open_todo
+):
     """Killed between replacing the file and removing the journals that it has in it."""
 
     def work(tm):
@@ -142,7 +161,8 @@ def test_a_journal_that_is_partly_in_the_file_already_is_replayed_to_the_same_en
 def test_several_journals_are_replayed_one_after_the_other(todo_file, killed, open_todo):
     for status in (STATUS.ERROR, STATUS.WARNING, STATUS.OK):
         killed(
-            lambda tm, status=status: tm.save_result(make_result({"priority": 1}, status)), cleanup_constraints=["0"]
+            lambda tm, status=status: tm.save_result(make_result({"priority": 1}, status)),
+            cleanup_constraints=["0"],
         )
     assert len(find_segments(todo_file)) == 3
     assert statuses(open_todo(todo_file))[1] == STATUS.OK
@@ -163,7 +183,11 @@ def test_a_journal_torn_again_and_again_is_replayed(todo_file, killed, open_todo
         killed(lambda tm: [tm.save_result(make_result(task)) for task in tm.get_tasks(2)])
         path = journal_of(todo_file)
         path.write_bytes(path.read_bytes()[:-20])
-    assert [p for p, status in statuses(open_todo(todo_file)).items() if status == STATUS.OK] == [1, 2, 3]
+    assert [p for p, status in statuses(open_todo(todo_file)).items() if status == STATUS.OK] == [
+        1,
+        2,
+        3,
+    ]
 
 
 def flip_a_bit(path):
@@ -189,7 +213,9 @@ def make_a_hole(path):
 
 
 @pytest.mark.parametrize("spoil", [flip_a_bit, lose_a_line, swap_lines, make_a_hole])
-def test_a_damaged_journal_is_set_aside_and_not_replayed_half(todo_file, killed, open_todo, caplog, spoil):
+def test_a_damaged_journal_is_set_aside_and_not_replayed_half(
+    todo_file, killed, open_todo, caplog, spoil
+):
     killed(lambda tm: run_all(tm))
     spoil(journal_of(todo_file))
     spoilt = journal_of(todo_file).read_bytes()
@@ -212,7 +238,9 @@ def test_a_journal_of_another_file_is_set_aside(todo_file, tmp_path, killed, ope
     assert "belongs to another file" in caplog.text
 
 
-def test_a_journal_of_another_version_of_the_file_is_set_aside(todo_file, killed, open_todo, caplog):
+def test_a_journal_of_another_version_of_the_file_is_set_aside(
+    todo_file, killed, open_todo, caplog
+):
     first = todo_file.read_bytes()
     with TaskManager(todo_file, load_into_memory=True) as tm:
         tm.start_task(1)
@@ -222,7 +250,9 @@ def test_a_journal_of_another_version_of_the_file_is_set_aside(todo_file, killed
     assert "belongs to another version of the file" in caplog.text
 
 
-def test_a_journal_whose_predecessor_lost_its_end_is_set_aside(todo_file, killed, open_todo, caplog):
+def test_a_journal_whose_predecessor_lost_its_end_is_set_aside(
+    todo_file, killed, open_todo, caplog
+):
     killed(lambda tm: [tm.save_result(make_result(task)) for task in tm.get_tasks(2)])
     first = journal_of(todo_file)
     killed(lambda tm: tm.save_result(make_result(tm.get_task())))
@@ -231,21 +261,31 @@ def test_a_journal_whose_predecessor_lost_its_end_is_set_aside(todo_file, killed
     assert "lost its end" in caplog.text
 
 
-def test_a_journal_for_rows_that_are_not_in_the_file_is_set_aside(todo_file, killed, open_todo, caplog):
+def test_a_journal_for_rows_that_are_not_in_the_file_is_set_aside(
+    todo_file, killed, open_todo, caplog
+):
     killed(lambda tm: run_all(tm))
     execute(todo_file, "DELETE FROM todolist WHERE priority > 6")
     assert set(statuses(open_todo(todo_file)).values()) == {None}
     assert "does not fit the file" in caplog.text
 
 
-def test_a_full_disk_refuses_the_change_and_nothing_before_it_is_lost(todo_file, killed, open_todo, monkeypatch):
+def test_a_full_disk_refuses_the_change_and_nothing_before_it_is_lost(
+    todo_file, killed, open_todo, monkeypatch
+):
     def work(tm):
         one, two, three = tm.get_tasks(3)
         tm.save_result(make_result(one))
         write = os.write
         with monkeypatch.context() as patch:
-            patch.setattr(os, "write", lambda file, data: write(file, data[:7]) if len(data) > 7 else full_disk())
-            with pytest.raises(TryAgainError, match=r"journal-\d+: the disk is full; make room and run again"):
+            patch.setattr(
+                os,
+                "write",
+                lambda file, data: write(file, data[:7]) if len(data) > 7 else full_disk(),
+            )
+            with pytest.raises(
+                TryAgainError, match=r"journal-\d+: the disk is full; make room and run again"
+            ):
                 tm.save_result(make_result(two))
         assert statuses(tm)[2] is None
         assert tm.get_task()["priority"] == 2
@@ -264,7 +304,10 @@ def test_a_backup_that_fails_leaves_file_and_journal(todo_file, killed, open_tod
         run_all(tm)
         with monkeypatch.context() as patch:
             patch.setattr("os.replace", full_disk)
-            with pytest.raises(TryAgainError, match=r"cannot be replaced .*every result so far is kept in its journal"):
+            with pytest.raises(
+                TryAgainError,
+                match=r"cannot be replaced .*every result so far is kept in its journal",
+            ):
                 tm.backup()
 
     def full_disk(*args):
@@ -276,13 +319,13 @@ def test_a_backup_that_fails_leaves_file_and_journal(todo_file, killed, open_tod
     assert set(statuses(open_todo(todo_file)).values()) == {STATUS.OK}
 
 
-NEW_ROW = (
-    "INSERT INTO todolist (priority, starid, sector, camera, ccd, cadence, tmag) VALUES (500, 77, 1, 1, 1, 1800, 3.0)"
-)
+NEW_ROW = "INSERT INTO todolist (priority, starid, sector, camera, ccd, cadence, tmag) VALUES (500, 77, 1, 1, 1, 1800, 3.0)"
 
 
 @pytest.mark.parametrize("commits", [True, False])
-def test_results_on_rows_of_the_user_are_kept_with_those_rows(todo_file, killed, open_todo, commits):
+def test_results_on_rows_of_the_user_are_kept_with_those_rows(
+    todo_file, killed, open_todo, commits
+):
     """A journal with a result of a row that the file lacks could not be replayed, and all in it would be lost."""
 
     def work(tm):
@@ -297,11 +340,16 @@ def test_results_on_rows_of_the_user_are_kept_with_those_rows(todo_file, killed,
     killed(work)
     tm = open_todo(todo_file)
     assert {p for p, status in statuses(tm).items() if status == STATUS.OK} == {1, 2, 500}
-    assert {row["priority"] for row in tm.cursor.execute("SELECT priority FROM diagnostics WHERE ptp = 4")} == {1, 500}
+    assert {
+        row["priority"]
+        for row in tm.cursor.execute("SELECT priority FROM diagnostics WHERE ptp = 4")
+    } == {1, 500}
     assert not list(todo_file.parent.glob("*.set-aside-*"))
 
 
-def test_deletes_and_new_numbers_by_the_user_are_kept_with_the_results_that_follow(todo_file, killed, open_todo):
+def test_deletes_and_new_numbers_by_the_user_are_kept_with_the_results_that_follow(
+    todo_file, killed, open_todo
+):
     def work(tm):
         tm.save_result(make_result({"priority": 3}))
         tm.cursor.execute("DELETE FROM todolist WHERE priority = 1")
@@ -311,12 +359,17 @@ def test_deletes_and_new_numbers_by_the_user_are_kept_with_the_results_that_foll
 
     killed(work)
     tm = open_todo(todo_file)
-    assert {p: status for p, status in statuses(tm).items() if status} == {2: STATUS.OK, 600: STATUS.WARNING}
+    assert {p: status for p, status in statuses(tm).items() if status} == {
+        2: STATUS.OK,
+        600: STATUS.WARNING,
+    }
     assert 1 not in statuses(tm)
     assert not list(todo_file.parent.glob("*.set-aside-*"))
 
 
-def test_a_change_that_needs_a_backup_first_is_refused_where_that_fails(todo_file, killed, open_todo, monkeypatch):
+def test_a_change_that_needs_a_backup_first_is_refused_where_that_fails(
+    todo_file, killed, open_todo, monkeypatch
+):
     def work(tm):
         tm.save_result(make_result({"priority": 1}))
         tm.cursor.execute(NEW_ROW)
@@ -332,7 +385,10 @@ def test_a_change_that_needs_a_backup_first_is_refused_where_that_fails(todo_fil
         raise OSError(28, "No space left on device")
 
     killed(work)
-    assert {p for p, status in statuses(open_todo(todo_file)).items() if status == STATUS.OK} == {1, 2}
+    assert {p for p, status in statuses(open_todo(todo_file)).items() if status == STATUS.OK} == {
+        1,
+        2,
+    }
 
 
 def test_looking_with_sql_costs_no_backup(todo_file):
@@ -355,11 +411,18 @@ def test_backups_beside_the_run_give_the_same_file_as_the_last_one(tmp_path):
     with TaskManager(tmp_path, load_into_memory=True, backup_interval=50) as tm:
         for task in tm.get_tasks(250):
             tm.start_task(task["priority"])
-            tm.save_result(make_result(task, mean_flux=task["tmag"], skip_targets=[task["starid"] + 4]))
+            tm.save_result(
+                make_result(task, mean_flux=task["tmag"], skip_targets=[task["starid"] + 4])
+            )
         tm._store._wait()
         tables = ("todolist", "diagnostics", "photometry_skipped")
-        memory = {table: [tuple(row) for row in tm.cursor.execute(f"SELECT * FROM {table}")] for table in tables}
-        assert {table: query(tmp_path / "todo.sqlite", f"SELECT * FROM {table}") for table in tables} == memory
+        memory = {
+            table: [tuple(row) for row in tm.cursor.execute(f"SELECT * FROM {table}")]
+            for table in tables
+        }
+        assert {
+            table: query(tmp_path / "todo.sqlite", f"SELECT * FROM {table}") for table in tables
+        } == memory
 
 
 def test_the_first_line_of_a_journal_names_its_file(todo_file):
@@ -377,9 +440,13 @@ def test_a_full_disk_in_file_mode_refuses_the_change_and_the_next_one_works(todo
         one, two = tm.get_tasks(2)
         tm.save_result(make_result(one))
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (os.path.getsize(f"{todo_file}-wal"), limits[1]))  # no file may grow
+        resource.setrlimit(
+            resource.RLIMIT_FSIZE, (os.path.getsize(f"{todo_file}-wal"), limits[1])
+        )  # no file may grow
         try:
-            with pytest.raises(TryAgainError, match=r"todo.sqlite: .*everything saved so far is kept"):
+            with pytest.raises(
+                TryAgainError, match=r"todo.sqlite: .*everything saved so far is kept"
+            ):
                 tm.save_result(make_result(two))
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -47,14 +47,23 @@ def test_a_second_owner_is_refused_with_host_process_and_time(todo_file, in_memo
     since = json.loads(lock_of(todo_file).read_text())["since"]
     with pytest.raises(TodoFileError) as error:
         TaskManager(todo_file, load_into_memory=in_memory)
-    assert f"in use by process {holder.pid} on {socket.gethostname()} since {since}" in str(error.value)
+    assert f"in use by process {holder.pid} on {socket.gethostname()} since {since}" in str(
+        error.value
+    )
 
 
-def test_what_another_program_can_read_during_a_run_is_what_the_documentation_says(todo_file, in_memory, holder):
+def test_what_another_program_can_read_during_a_run_is_what_the_documentation_says(
+    todo_file, in_memory, holder
+):
     """docs/todo-file.md, "To look at it during a run"."""
-    with contextlib.closing(sqlite3.connect(f"file:{todo_file}?mode=ro", uri=True, timeout=0.1)) as conn:
+    with contextlib.closing(
+        sqlite3.connect(f"file:{todo_file}?mode=ro", uri=True, timeout=0.1)
+    ) as conn:
         if in_memory:
-            assert conn.execute("SELECT COUNT(*), COUNT(status) FROM todolist").fetchone() == (12, 0)
+            assert conn.execute("SELECT COUNT(*), COUNT(status) FROM todolist").fetchone() == (
+                12,
+                0,
+            )
         else:
             with pytest.raises(sqlite3.OperationalError, match="database is locked"):
                 conn.execute("SELECT COUNT(*) FROM todolist")
@@ -65,14 +74,18 @@ def test_the_same_process_cannot_open_it_twice_either(tm, todo_file, in_memory):
         TaskManager(todo_file, load_into_memory=in_memory)
 
 
-def test_the_lock_of_a_dead_process_on_this_host_is_taken_over(todo_file, holder, open_todo, caplog):
+def test_the_lock_of_a_dead_process_on_this_host_is_taken_over(
+    todo_file, holder, open_todo, caplog
+):
     holder.kill()
     holder.wait()
     assert run_all(open_todo(todo_file)) == list(range(1, 13))
     assert f"taking over the lock of process {holder.pid}" in caplog.text
 
 
-def test_a_dead_process_that_nobody_has_waited_for_holds_no_lock(todo_file, holder, open_todo, in_memory):
+def test_a_dead_process_that_nobody_has_waited_for_holds_no_lock(
+    todo_file, holder, open_todo, in_memory
+):
     holder.kill()
     while psutil.Process(holder.pid).status() != psutil.STATUS_ZOMBIE:
         time.sleep(0.01)
@@ -80,15 +93,21 @@ def test_a_dead_process_that_nobody_has_waited_for_holds_no_lock(todo_file, hold
 
 
 @pytest.mark.parametrize("change", [{"process_start": 1.0}, {"boot": "before"}])
-def test_a_process_number_that_was_given_to_another_process_is_not_the_owner(todo_file, open_todo, change):
+def test_a_process_number_that_was_given_to_another_process_is_not_the_owner(
+    todo_file, open_todo, change
+):
     lock = Lock(todo_file)
     lock.path.write_text(json.dumps(json.loads(lock.path.read_text()) | change))
     assert open_todo(todo_file).get_number_tasks() == 12
 
 
 def test_a_lock_of_another_host_has_to_be_stolen(todo_file, open_todo, in_memory):
-    lock_of(todo_file).write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": "noon", "token": "x"}))
-    with pytest.raises(TodoFileError, match=r"in use by process 1 on elsewhere since noon; .*--steal-lock"):
+    lock_of(todo_file).write_text(
+        json.dumps({"host": "elsewhere", "pid": 1, "since": "noon", "token": "x"})
+    )
+    with pytest.raises(
+        TodoFileError, match=r"in use by process 1 on elsewhere since noon; .*--steal-lock"
+    ):
         TaskManager(todo_file, load_into_memory=in_memory)
     assert open_todo(todo_file, steal_lock=True).get_number_tasks() == 12
 
@@ -105,8 +124,12 @@ def test_whoever_lost_its_lock_does_not_replace_the_file(todo_file):
     before = todo_file.read_bytes()
     robbed = TaskManager(todo_file, load_into_memory=True)
     robbed.start_task(1)
-    lock_of(todo_file).write_text(json.dumps({"host": "elsewhere", "pid": 1, "since": "noon", "token": "x"}))
-    with pytest.raises(TodoFileError, match="its lock was taken over by process 1 on elsewhere since noon"):
+    lock_of(todo_file).write_text(
+        json.dumps({"host": "elsewhere", "pid": 1, "since": "noon", "token": "x"})
+    )
+    with pytest.raises(
+        TodoFileError, match="its lock was taken over by process 1 on elsewhere since noon"
+    ):
         robbed.close()
     assert todo_file.read_bytes() == before
     assert json.loads(lock_of(todo_file).read_text())["token"] == "x"
@@ -124,7 +147,9 @@ def test_a_thief_does_not_remove_the_lock_of_somebody_who_was_quicker(todo_file)
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
 @pytest.mark.parametrize("call", ["write", "link", "copy"])
-def test_a_disk_that_is_full_at_the_start_is_told_and_gets_no_litter(todo_file, open_todo, monkeypatch, call, code):
+def test_a_disk_that_is_full_at_the_start_is_told_and_gets_no_litter(
+    todo_file, open_todo, monkeypatch, call, code
+):
     def fail(*args, **options):
         raise OSError(code, os.strerror(code))
 
@@ -142,7 +167,11 @@ def test_a_disk_that_is_full_at_the_start_is_told_and_gets_no_litter(todo_file, 
             patch.setattr(os, "link", fail if call == "link" else no_links)
         if call == "copy":
             patch.setattr(Path, "read_text", fail)
-        kind, says = (TodoFileError, "cannot be written") if code == errno.EIO else (TryAgainError, "the disk is full")
+        kind, says = (
+            (TodoFileError, "cannot be written")
+            if code == errno.EIO
+            else (TryAgainError, "the disk is full")
+        )
         with pytest.raises(kind, match=rf"todo.sqlite.lock: {says}"):
             Lock(todo_file)
     assert [path.name for path in todo_file.parent.iterdir()] == ["todo.sqlite"]

@@ -37,9 +37,17 @@ def path(tmp_path):
 
 
 def test_cadence_is_known_from_sector_and_datasource(path, open_todo):
-    expected = {("ffi", 1): 1800, ("ffi", 26): 1800, ("ffi", 27): 600, ("ffi", 55): 600, ("ffi", 56): 200}
+    expected = {
+        ("ffi", 1): 1800,
+        ("ffi", 26): 1800,
+        ("ffi", 27): 600,
+        ("ffi", 55): 600,
+        ("ffi", 56): 200,
+    }
     expected |= {("tpf", 26): 120, ("tpf:5", 3): 120}
-    make_old_file(path, [(i, sector, source, None, None) for i, (source, sector) in enumerate(expected)])
+    make_old_file(
+        path, [(i, sector, source, None, None) for i, (source, sector) in enumerate(expected)]
+    )
     tm = open_todo(path)
     assert [task["cadence"] for task in tm.get_tasks(10)] == list(expected.values())
 
@@ -53,8 +61,15 @@ def test_cadence_that_cannot_be_known_is_refused_and_the_file_left_as_it_was(pat
 
 
 def test_diagnostics_of_older_files_get_the_new_columns_and_lose_starid(path, open_todo):
-    rows = [(1, 1, "ffi", "halo", 1), (2, 1, "ffi", None, 1), (3, 1, "ffi", None, 3), (4, 1, "ffi", None, None)]
-    make_old_file(path, rows, [(1, None), (2, None), (3, "Automatically switched to Halo photometry")])
+    rows = [
+        (1, 1, "ffi", "halo", 1),
+        (2, 1, "ffi", None, 1),
+        (3, 1, "ffi", None, 3),
+        (4, 1, "ffi", None, None),
+    ]
+    make_old_file(
+        path, rows, [(1, None), (2, None), (3, "Automatically switched to Halo photometry")]
+    )
     with open_todo(path) as tm:
         tm.save_result(make_result(tm.get_task(), edge_flux=2.0))
     sql = "SELECT method_used, mean_flux, elaptime, edge_flux, worker_wait_time FROM diagnostics ORDER BY priority"
@@ -84,7 +99,10 @@ STARS = "CREATE TABLE stars (starid INTEGER PRIMARY KEY)"
     ("columns", "statements"),
     [
         (f"starid BIGINT NOT NULL UNIQUE, {OTHERS}", []),
-        (f"starid BIGINT REFERENCES stars(starid), {OTHERS}", [STARS, "INSERT INTO stars VALUES (1), (2)"]),
+        (
+            f"starid BIGINT REFERENCES stars(starid), {OTHERS}",
+            [STARS, "INSERT INTO stars VALUES (1), (2)"],
+        ),
         (f"starid BIGINT, {OTHERS}, FOREIGN KEY (starid) REFERENCES stars(starid)", [STARS]),
         (f"starid BIGINT, {OTHERS}, UNIQUE (lightcurve, starid)", []),
         (f"starid BIGINT CHECK (starid > 0), {OTHERS}", []),
@@ -94,13 +112,18 @@ STARS = "CREATE TABLE stars (starid INTEGER PRIMARY KEY)"
         (f"starid BIGINT, {OTHERS}", ["CREATE VIEW v AS SELECT priority, errors FROM diagnostics"]),
     ],
 )
-def test_starid_goes_whatever_index_or_constraint_it_is_in(path, open_todo, columns, statements, caplog):
+def test_starid_goes_whatever_index_or_constraint_it_is_in(
+    path, open_todo, columns, statements, caplog
+):
     make_old_file(path, [(1, 1, "ffi", None, 1), (2, 1, "ffi", None, None)])
     remake_diagnostics(path, columns, *statements)
     with open_todo(path) as tm:
         tm.save_result(make_result(tm.get_task(), filepath_lightcurve="c.fits"))
     assert "starid" not in {row[1] for row in query(path, "PRAGMA table_info(diagnostics)")}
-    rows = query(path, "SELECT priority, lightcurve, elaptime, errors, their_own FROM diagnostics ORDER BY priority")
+    rows = query(
+        path,
+        "SELECT priority, lightcurve, elaptime, errors, their_own FROM diagnostics ORDER BY priority",
+    )
     assert rows == [(1, "a.fits", 2.5, "dark", 7), (2, "c.fits", 2.0, None, 3)]
     assert "1 rows of diagnostics belong to no task" in caplog.text
 
@@ -114,18 +137,28 @@ def test_indices_and_constraints_without_starid_stay(path, open_todo, unique, st
     remake_diagnostics(path, f"starid BIGINT, {OTHERS}{unique}", *statements)
     with open_todo(path) as tm:
         tm.save_result(make_result(tm.get_task(), filepath_lightcurve="a.fits"))
-        assert tm.cursor.execute("SELECT status FROM todolist WHERE priority = 2").fetchone()[0] == STATUS.ERROR
+        assert (
+            tm.cursor.execute("SELECT status FROM todolist WHERE priority = 2").fetchone()[0]
+            == STATUS.ERROR
+        )
 
 
-def test_tables_that_cannot_be_brought_up_to_date_are_refused_and_left_as_they_were(path, in_memory):
+def test_tables_that_cannot_be_brought_up_to_date_are_refused_and_left_as_they_were(
+    path, in_memory
+):
     make_old_file(path, [(1, 1, "ffi", None, 1)])
     with contextlib.closing(sqlite3.connect(path)) as conn:
         conn.execute("DROP TABLE diagnostics")
-        conn.execute("CREATE TABLE diagnostics (starid INTEGER PRIMARY KEY, priority INTEGER, elaptime REAL)")
+        conn.execute(
+            "CREATE TABLE diagnostics (starid INTEGER PRIMARY KEY, priority INTEGER, elaptime REAL)"
+        )
         conn.execute("INSERT INTO diagnostics VALUES (1, 1, 2.0), (2, 1, 2.0)")
         conn.commit()
     before = path.read_bytes()
-    with pytest.raises(TodoFileError, match=r"todo.sqlite: the tables of an older tool cannot be brought up to date"):
+    with pytest.raises(
+        TodoFileError,
+        match=r"todo.sqlite: the tables of an older tool cannot be brought up to date",
+    ):
         TaskManager(path, load_into_memory=in_memory)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["todo.sqlite"]
@@ -135,7 +168,12 @@ def test_migrations_are_recorded_and_applied_once(path, open_todo):
     make_old_file(path, [(1, 1, "ffi", None, None)])
     open_todo(path).close()
     applied = query(path, "SELECT * FROM migrations ORDER BY name")
-    names = {"add_todolist_columns", "drop_diagnostics_starid", "add_diagnostics_columns", "add_indices"}
+    names = {
+        "add_todolist_columns",
+        "drop_diagnostics_starid",
+        "add_diagnostics_columns",
+        "add_indices",
+    }
     assert {name for name, _ in applied} == names
     open_todo(path).close()
     assert query(path, "SELECT * FROM migrations ORDER BY name") == applied

@@ -34,7 +34,12 @@ def invoke(*args):
 
 
 def to_do(path):
-    return {row[0] for row in query(path, "SELECT priority FROM todolist WHERE status IS NULL AND priority <= 6")}
+    return {
+        row[0]
+        for row in query(
+            path, "SELECT priority FROM todolist WHERE status IS NULL AND priority <= 6"
+        )
+    }
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,9 @@ def to_do(path):
         (["--starid", 999], set()),
     ],
 )
-def test_retry_puts_back_what_was_asked_for_and_leaves_alone_what_was_set_aside(failed_file, options, expected):
+def test_retry_puts_back_what_was_asked_for_and_leaves_alone_what_was_set_aside(
+    failed_file, options, expected
+):
     invoke("retry", failed_file, *options)
     assert to_do(failed_file) == expected
 
@@ -60,20 +67,35 @@ def test_a_dry_run_shows_the_same_tasks_and_changes_nothing(failed_file):
     before = failed_file.read_bytes()
     shown = json.loads(invoke("retry", failed_file, "--dry-run", "--json"))
     assert (shown["dry_run"], [task["priority"] for task in shown["tasks"]]) == (True, [2, 3, 6])
-    assert "1 tasks would be reset" in invoke("reset", failed_file.parent, "--priority", 5, "--dry-run")
+    assert "1 tasks would be reset" in invoke(
+        "reset", failed_file.parent, "--priority", 5, "--dry-run"
+    )
     assert failed_file.read_bytes() == before
     assert [path.name for path in failed_file.parent.iterdir()] == ["todo.sqlite"]
 
 
 def test_retry_may_change_method_and_settings(failed_file):
-    invoke("retry", failed_file, "--priority", 2, "--method", "psf", "--set", "threshold=0.9", "--set", "mask=own")
+    invoke(
+        "retry",
+        failed_file,
+        "--priority",
+        2,
+        "--method",
+        "psf",
+        "--set",
+        "threshold=0.9",
+        "--set",
+        "mask=own",
+    )
     with TaskManager(failed_file) as tm:
         assert tm.get_task()["method"] == "psf"
         assert tm.overrides(2) == {"threshold": 0.9, "mask": "own"}
 
 
 def test_reset_brings_back_what_was_set_aside(failed_file):
-    assert "took its worker down 3 times" in invoke("reset", failed_file, "--message", "took its worker down")
+    assert "took its worker down 3 times" in invoke(
+        "reset", failed_file, "--message", "took its worker down"
+    )
     assert to_do(failed_file) == {5}
     with TaskManager(failed_file, cleanup_constraints=["0"]) as tm:
         assert tm.deaths(5) == 0
@@ -89,8 +111,14 @@ def test_reset_all_resets_all(failed_file):
 @pytest.mark.parametrize(
     ("options", "looked_at"),
     [
-        (["retry", "--error-class", "NoSuchError"], "tasks with status ERROR that were not set aside"),
-        (["retry", "--status", "warning", "--starid", 999], "tasks with status WARNING that were not set aside"),
+        (
+            ["retry", "--error-class", "NoSuchError"],
+            "tasks with status ERROR that were not set aside",
+        ),
+        (
+            ["retry", "--status", "warning", "--starid", 999],
+            "tasks with status WARNING that were not set aside",
+        ),
         (["reset", "--starid", 999], "all tasks that were touched"),
         (["reset", "--starid", 999, "--status", "OK"], "tasks with status OK"),
     ],
@@ -110,7 +138,9 @@ def test_reset_without_saying_what_is_refused(failed_file):
 
 def test_a_status_that_there_is_not_is_refused(failed_file):
     with pytest.raises(ValueError, match=r"status='broken': expected one of UNKNOWN, OK"):
-        CliRunner().invoke(cli, ["retry", str(failed_file), "--status", "broken"], catch_exceptions=False)
+        CliRunner().invoke(
+            cli, ["retry", str(failed_file), "--status", "broken"], catch_exceptions=False
+        )
 
 
 def test_retry_keeps_in_mind_which_task_was_running_when_the_process_died(todo_file):

@@ -11,7 +11,9 @@ TABLES = ("todolist", "diagnostics", "photometry_skipped", "attempts", "override
 
 
 def content(path, *tables):
-    return {table: sorted(query(path, f"SELECT * FROM {table}"), key=repr) for table in tables or TABLES}
+    return {
+        table: sorted(query(path, f"SELECT * FROM {table}"), key=repr) for table in tables or TABLES
+    }
 
 
 @pytest.fixture
@@ -23,7 +25,9 @@ def used_file(tmp_path):
         for task in tm.get_tasks(6):
             attempt = {"start": 100.0 + task["priority"], "host": "node1"}
             skips = [task["starid"] + 8] if task["priority"] == 1 else []
-            result = make_result(task, filepath_lightcurve=f"{task['starid']}.fits.gz", skip_targets=skips)
+            result = make_result(
+                task, filepath_lightcurve=f"{task['starid']}.fits.gz", skip_targets=skips
+            )
             tm.save_result(result | {"attempt": attempt})
         tm.retry_tasks([6], settings={"a": 1})
     return path
@@ -32,7 +36,9 @@ def used_file(tmp_path):
 def test_parts_by_ccd_together_are_the_whole(used_file, tmp_path):
     before = used_file.read_bytes()
     paths = split_todo(used_file)
-    assert [path.name for path in paths] == [f"todo-s001-{camera}-1.sqlite" for camera in (1, 2, 3, 4)]
+    assert [path.name for path in paths] == [
+        f"todo-s001-{camera}-1.sqlite" for camera in (1, 2, 3, 4)
+    ]
     assert {row[0] for row in query(paths[1], "SELECT camera FROM todolist")} == {2}
     assert merge_todos(paths, tmp_path / "merged.sqlite") == 20
     assert content(tmp_path / "merged.sqlite") == content(used_file)
@@ -78,9 +84,14 @@ def test_files_with_the_same_priorities_are_numbered_anew_brightest_first(tmp_pa
         with TaskManager(tmp_path / name) as tm:
             tm.save_result(make_result({"priority": 2}, mean_flux=float(sector)))
     merge_todos([tmp_path / "a", tmp_path / "b"], tmp_path / "merged")
-    rows = query(tmp_path / "merged", "SELECT priority, sector, tmag FROM todolist ORDER BY priority")
+    rows = query(
+        tmp_path / "merged", "SELECT priority, sector, tmag FROM todolist ORDER BY priority"
+    )
     assert rows == [(1, 1, 5.0), (2, 2, 5.0), (3, 1, 5.5), (4, 2, 5.5), (5, 1, 6.0), (6, 2, 6.0)]
-    assert query(tmp_path / "merged", "SELECT priority, mean_flux FROM diagnostics") == [(3, 1.0), (4, 2.0)]
+    assert query(tmp_path / "merged", "SELECT priority, mean_flux FROM diagnostics") == [
+        (3, 1.0),
+        (4, 2.0),
+    ]
 
 
 def test_a_target_that_is_there_twice_is_refused(tmp_path):
@@ -113,7 +124,9 @@ def test_a_file_in_use_is_not_split(used_file):
         split_todo(used_file)
 
 
-@pytest.mark.parametrize("options", [{"by": "camera"}, {"by": "count"}, {"by": "count", "parts": 0}])
+@pytest.mark.parametrize(
+    "options", [{"by": "camera"}, {"by": "count"}, {"by": "count", "parts": 0}]
+)
 def test_ways_to_split_that_there_are_not_are_refused(used_file, options):
     with pytest.raises(ValueError, match=r"(by|parts)=.*: expected"):
         split_todo(used_file, **options)

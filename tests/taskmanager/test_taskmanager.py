@@ -13,7 +13,17 @@ from photometry import STATUS, TaskManager
 from photometry.errors import TodoFileError
 from photometry.taskmanager import create_todo
 
-TASK_KEYS = ["priority", "starid", "method", "sector", "camera", "ccd", "cadence", "datasource", "tmag"]
+TASK_KEYS = [
+    "priority",
+    "starid",
+    "method",
+    "sector",
+    "camera",
+    "ccd",
+    "cadence",
+    "datasource",
+    "tmag",
+]
 
 
 def diagnostics(tm, priority):
@@ -22,7 +32,10 @@ def diagnostics(tm, priority):
 
 
 def skipped(tm):
-    return {tuple(row) for row in tm.cursor.execute("SELECT priority, skipped_by FROM photometry_skipped")}
+    return {
+        tuple(row)
+        for row in tm.cursor.execute("SELECT priority, skipped_by FROM photometry_skipped")
+    }
 
 
 class TestHandingOut:
@@ -91,8 +104,13 @@ class TestHandingOut:
         assert tm.get_task(camera=1)["priority"] == 9
         assert tm.get_number_tasks() == 6
         tm.cursor.execute("UPDATE todolist SET status = NULL WHERE priority = 2")
-        assert (tm.get_task()["priority"], tm.get_random_task(camera=2)["priority"]) in {(2, 2), (2, 10)}
-        tm.cursor.execute("INSERT INTO todolist (priority, starid, sector, camera) VALUES (0, 1, 1, 1)")
+        assert (tm.get_task()["priority"], tm.get_random_task(camera=2)["priority"]) in {
+            (2, 2),
+            (2, 10),
+        }
+        tm.cursor.execute(
+            "INSERT INTO todolist (priority, starid, sector, camera) VALUES (0, 1, 1, 1)"
+        )
         tm.conn.commit()
         assert tm.get_task()["priority"] == 0
 
@@ -115,8 +133,14 @@ class TestHandingOut:
 
     @pytest.mark.parametrize("taskid", ["x", "1", None, 1.0, [1]])
     def test_what_is_no_priority_is_refused_by_name(self, tm, taskid):
-        for call in (tm.start_task, lambda p: tm.reset_tasks([p]), lambda p: tm.fail_attempt(p, "test")):
-            with pytest.raises(ValueError, match=r"^taskid=.*: expected a whole number, the priority of a task"):
+        for call in (
+            tm.start_task,
+            lambda p: tm.reset_tasks([p]),
+            lambda p: tm.fail_attempt(p, "test"),
+        ):
+            with pytest.raises(
+                ValueError, match=r"^taskid=.*: expected a whole number, the priority of a task"
+            ):
                 call(taskid)
 
     def test_suspects_come_last_where_that_is_asked_for(self, tm):
@@ -175,17 +199,28 @@ class TestSavingResults:
         del result["details"], result["worker_wait_time"]
         tm.save_result(result)
         row = diagnostics(tm, 1)
-        assert {name for name, value in row.items() if value is not None} == {"priority", "method_used", "elaptime"}
+        assert {name for name, value in row.items() if value is not None} == {
+            "priority",
+            "method_used",
+            "elaptime",
+        }
 
     def test_what_is_not_a_finite_number_is_stored_as_null(self, tm):
         task = tm.get_task()
-        details = {"mean_flux": np.nan, "variance": np.float32("nan"), "ptp": np.inf, "mask_size": np.nan}
+        details = {
+            "mean_flux": np.nan,
+            "variance": np.float32("nan"),
+            "ptp": np.inf,
+            "mask_size": np.nan,
+        }
         tm.save_result(make_result(task, pos_centroid=(np.nan, 1.0), **details))
         row = diagnostics(tm, 1)
         assert [row[name] for name in (*details, "pos_column", "pos_row")] == [None] * 5 + [1.0]
 
     def test_numpy_numbers_are_stored_as_numbers(self, tm):
-        result = make_result(tm.get_task(), mean_flux=np.float32(1.5), mask_size=np.int32(4), stamp=np.arange(4))
+        result = make_result(
+            tm.get_task(), mean_flux=np.float32(1.5), mask_size=np.int32(4), stamp=np.arange(4)
+        )
         result |= {"priority": np.int64(1), "time": np.float64(3.0), "status": np.int64(1)}
         tm.save_result(result)
         sql = "SELECT typeof(mean_flux), typeof(mask_size), typeof(stamp_width), typeof(elaptime) FROM diagnostics"
@@ -203,7 +238,9 @@ class TestSavingResults:
         task = tm.get_task()
         tm.start_task(1)
         with monkeypatch.context() as patch:
-            home, name = (tm._store, "_keep") if when == "before it is written" else (tm._ledger, "_follow")
+            home, name = (
+                (tm._store, "_keep") if when == "before it is written" else (tm._ledger, "_follow")
+            )
             patch.setattr(home, name, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 tm.save_result(make_result(task))
@@ -243,7 +280,9 @@ class TestSavingResults:
     def test_two_tasks_cannot_have_the_same_lightcurve_file(self, tm):
         one, two, three = tm.get_tasks(3)
         tm.save_result(make_result(one, filepath_lightcurve="a"))
-        tm.save_results([make_result(two, filepath_lightcurve="a"), make_result(three, filepath_lightcurve="c")])
+        tm.save_results(
+            [make_result(two, filepath_lightcurve="a"), make_result(three, filepath_lightcurve="c")]
+        )
         assert [statuses(tm)[p] for p in (1, 2, 3)] == [STATUS.OK, STATUS.ERROR, STATUS.OK]
         assert diagnostics(tm, 1)["lightcurve"] == "a"
         assert diagnostics(tm, 2)["errors"] == "light-curve file a belongs to another task already"
@@ -318,7 +357,9 @@ class TestSkipping:
         self.save(stars, 1, 2)
         assert [statuses(stars)[p] for p in (2, 4, 5)] == [STATUS.SKIPPED, None, None]
 
-    def test_a_fainter_star_becomes_skipped_by_the_brightest_and_the_others_keep_their_status(self, stars):
+    def test_a_fainter_star_becomes_skipped_by_the_brightest_and_the_others_keep_their_status(
+        self, stars
+    ):
         self.save(stars, 3, 1, 2)
         assert [statuses(stars)[p] for p in (1, 2, 3)] == [None, None, STATUS.SKIPPED]
         assert skipped(stars) == {(3, 1)}
@@ -355,7 +396,10 @@ class TestSkipping:
         self.save(stars, 8, 55)
         assert statuses(stars)[8] == STATUS.SKIPPED
         assert skipped(stars) == set()
-        assert diagnostics(stars, 8)["errors"] == "TargetNotFoundError: Could not find primary TPF target (TIC 55)"
+        assert (
+            diagnostics(stars, 8)["errors"]
+            == "TargetNotFoundError: Could not find primary TPF target (TIC 55)"
+        )
 
     def test_a_primary_skips_its_fainter_secondaries(self, stars):
         self.save(stars, 5, 8)
@@ -369,8 +413,14 @@ class TestSkipping:
         tasks = stars.get_tasks(3)
         stars.start_tasks([1, 2, 3])
         others = {1: [2, 3], 2: [], 3: []}
-        stars.save_results([make_result(task, skip_targets=others[task["priority"]]) for task in tasks])
-        assert [statuses(stars)[p] for p in (1, 2, 3)] == [STATUS.OK, STATUS.SKIPPED, STATUS.SKIPPED]
+        stars.save_results(
+            [make_result(task, skip_targets=others[task["priority"]]) for task in tasks]
+        )
+        assert [statuses(stars)[p] for p in (1, 2, 3)] == [
+            STATUS.OK,
+            STATUS.SKIPPED,
+            STATUS.SKIPPED,
+        ]
 
     def test_a_result_that_comes_after_the_target_was_skipped_changes_nothing(self, stars):
         tasks = stars.get_tasks(2)
@@ -381,7 +431,9 @@ class TestSkipping:
         assert diagnostics(stars, 2) is None
         assert skipped(stars) == {(2, 1)}
 
-    def test_a_target_that_is_skipped_after_it_was_measured_loses_its_result_and_frees_whom_it_skipped(self, stars):
+    def test_a_target_that_is_skipped_after_it_was_measured_loses_its_result_and_frees_whom_it_skipped(
+        self, stars
+    ):
         self.save(stars, 2, 3)
         assert statuses(stars)[3] == STATUS.SKIPPED
         self.save(stars, 1, 2)
@@ -390,11 +442,14 @@ class TestSkipping:
         assert skipped(stars) == {(2, 1)}
 
     @pytest.mark.parametrize("seed", range(15))
-    def test_the_outcome_is_that_of_going_from_bright_to_faint_whatever_the_order(self, open_todo, tmp_path, seed):
+    def test_the_outcome_is_that_of_going_from_bright_to_faint_whatever_the_order(
+        self, open_todo, tmp_path, seed
+    ):
         rng = random.Random(seed)
         n = 12
         masks = {
-            i: rng.sample([j for j in range(1, n + 1) if j != i], rng.choice([0, 0, 1, 2, 3])) for i in range(1, n + 1)
+            i: rng.sample([j for j in range(1, n + 1) if j != i], rng.choice([0, 0, 1, 2, 3]))
+            for i in range(1, n + 1)
         }
         create_todo(tmp_path / "todo.sqlite", [make_row(i, tmag=5.0 + i) for i in range(1, n + 1)])
         tm = open_todo(tmp_path)
@@ -404,7 +459,9 @@ class TestSkipping:
             running += tasks
             rng.shuffle(running)
             done, running = running[:2], running[2:]
-            tm.save_results([make_result(task, skip_targets=masks[task["priority"]]) for task in done])
+            tm.save_results(
+                [make_result(task, skip_targets=masks[task["priority"]]) for task in done]
+            )
         measured, losers = set(), set()
         for i in range(1, n + 1):  # from bright to faint, one at a time
             if i in losers:
@@ -434,30 +491,47 @@ class TestOpening:
         return todo_file
 
     def test_closing_keeps_what_was_done(self, used_file):
-        rows = dict(query(used_file, "SELECT priority, status FROM todolist WHERE status IS NOT NULL"))
+        rows = dict(
+            query(used_file, "SELECT priority, status FROM todolist WHERE status IS NOT NULL")
+        )
         assert rows == {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 1, 7: 5}
 
     def test_started_aborted_and_failed_tasks_are_to_do_again(self, open_todo, used_file):
         tm = open_todo(used_file)
-        assert {p: s for p, s in statuses(tm).items() if s} == {1: STATUS.OK, 3: STATUS.WARNING, 6: STATUS.OK, 7: 5}
+        assert {p: s for p, s in statuses(tm).items() if s} == {
+            1: STATUS.OK,
+            3: STATUS.WARNING,
+            6: STATUS.OK,
+            7: 5,
+        }
         assert [diagnostics(tm, p) for p in (2, 4, 5)] == [None] * 3
         assert diagnostics(tm, 1) is not None
         assert skipped(tm) == {(7, 6)}
 
-    @pytest.mark.parametrize("constraints", [{"camera": 2}, ["camera = 2"], ["camera = 2", "tmag < 6"]])
-    def test_cleanup_constraints_choose_what_is_to_do_again(self, open_todo, used_file, constraints):
+    @pytest.mark.parametrize(
+        "constraints", [{"camera": 2}, ["camera = 2"], ["camera = 2", "tmag < 6"]]
+    )
+    def test_cleanup_constraints_choose_what_is_to_do_again(
+        self, open_todo, used_file, constraints
+    ):
         tm = open_todo(used_file, cleanup_constraints=constraints)
         assert [statuses(tm)[p] for p in (2, 4, 5)] == [None, STATUS.ABORT, STATUS.STARTED]
 
     @pytest.mark.parametrize("constraints", ["camera = 2", 3, ("camera = 2",), [1]])
-    def test_cleanup_constraints_of_another_kind_are_refused(self, todo_file, in_memory, constraints):
-        with pytest.raises(ValueError, match=r"cleanup_constraints=.*expected a dict of constraints or a list"):
+    def test_cleanup_constraints_of_another_kind_are_refused(
+        self, todo_file, in_memory, constraints
+    ):
+        with pytest.raises(
+            ValueError, match=r"cleanup_constraints=.*expected a dict of constraints or a list"
+        ):
             TaskManager(todo_file, load_into_memory=in_memory, cleanup_constraints=constraints)
 
     @pytest.mark.parametrize(
         "constraints", [{"kamera": 2}, {"camera": "x"}, ["kamera = 2"], ["1; DROP TABLE todolist"]]
     )
-    def test_cleanup_constraints_that_say_nothing_sensible_are_refused(self, todo_file, in_memory, constraints):
+    def test_cleanup_constraints_that_say_nothing_sensible_are_refused(
+        self, todo_file, in_memory, constraints
+    ):
         with pytest.raises(ValueError, match=r"camera|kamera|statement|DROP"):
             TaskManager(todo_file, load_into_memory=in_memory, cleanup_constraints=constraints)
         assert query(todo_file, "SELECT COUNT(*) FROM todolist") == [(12,)]
@@ -488,7 +562,9 @@ class TestOpening:
 
     @pytest.mark.parametrize("interval", [0, -1, 2.5, "10", True])
     def test_backup_interval_must_be_a_whole_number(self, todo_file, in_memory, interval):
-        with pytest.raises(ValueError, match=r"backup_interval=.*: expected a whole number, at least 1"):
+        with pytest.raises(
+            ValueError, match=r"backup_interval=.*: expected a whole number, at least 1"
+        ):
             TaskManager(todo_file, load_into_memory=in_memory, backup_interval=interval)
 
     def test_backup_interval_may_be_none(self, open_todo, todo_file):
@@ -500,7 +576,9 @@ class TestOpening:
         tm.close()
         tm.close()
         assert [path.name for path in todo_file.parent.iterdir()] == ["todo.sqlite"]
-        assert todo_file.read_bytes()[18:20] == b"\1\1"  # no write-ahead log, https://www.sqlite.org/fileformat.html
+        assert (
+            todo_file.read_bytes()[18:20] == b"\1\1"
+        )  # no write-ahead log, https://www.sqlite.org/fileformat.html
 
     @pytest.mark.parametrize(
         "call",
@@ -522,7 +600,9 @@ class TestOpening:
     def test_a_closed_one_says_that_it_is_closed(self, tm, todo_file, call):
         tm.close()
         before = todo_file.read_bytes()
-        with pytest.raises(TodoFileError, match=r"todo.sqlite: this TaskManager is closed; open the file again"):
+        with pytest.raises(
+            TodoFileError, match=r"todo.sqlite: this TaskManager is closed; open the file again"
+        ):
             call(tm)
         assert todo_file.read_bytes() == before
 
@@ -536,9 +616,13 @@ class TestOpening:
 
 class TestSummary:
     def read(self, path):
-        return json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in the summary"))
+        return json.loads(
+            path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in the summary")
+        )
 
-    def test_it_is_written_on_opening_at_intervals_and_on_closing(self, open_todo, todo_file, tmp_path, monkeypatch):
+    def test_it_is_written_on_opening_at_intervals_and_on_closing(
+        self, open_todo, todo_file, tmp_path, monkeypatch
+    ):
         monkeypatch.setenv("SLURM_JOB_ID", "4711")
         path = tmp_path / "summary.json"
         tm = open_todo(todo_file, summary=path, summary_interval=2)
@@ -554,7 +638,10 @@ class TestSummary:
         tasks = tm.get_tasks(5)
         tm.save_result(make_result(tasks[0]))
         assert (self.read(path)["tasks_run"], tm.summary_counter) == (0, 1)
-        tm.save_result(make_result(tasks[1], STATUS.ERROR, ["reason"]) | {"time": 4.0, "worker_wait_time": np.nan})
+        tm.save_result(
+            make_result(tasks[1], STATUS.ERROR, ["reason"])
+            | {"time": 4.0, "worker_wait_time": np.nan}
+        )
         assert tm.summary_counter == 0
         summary = self.read(path)
         assert (summary["tasks_run"], summary["OK"], summary["ERROR"]) == (2, 1, 1)
@@ -577,7 +664,11 @@ class TestSummary:
         tm.save_result(make_result({"priority": 2}, STATUS.OK))
         tm.write_summary()
         summary = self.read(path)
-        assert {name: summary[name] for name in ("OK", "WARNING", "STARTED")} == {"OK": 1, "WARNING": 2, "STARTED": 2}
+        assert {name: summary[name] for name in ("OK", "WARNING", "STARTED")} == {
+            "OK": 1,
+            "WARNING": 2,
+            "STARTED": 2,
+        }
 
     def test_it_is_for_this_run_what_the_scheduler_adds(self, open_todo, todo_file, tmp_path):
         tm = open_todo(todo_file, summary=tmp_path / "summary.json")
@@ -593,7 +684,9 @@ class TestSummary:
 
     def test_a_folder_that_is_not_there_is_refused(self, todo_file, in_memory, tmp_path):
         with pytest.raises(ValueError, match=r"summary=.*there is no such folder"):
-            TaskManager(todo_file, load_into_memory=in_memory, summary=tmp_path / "no" / "summary.json")
+            TaskManager(
+                todo_file, load_into_memory=in_memory, summary=tmp_path / "no" / "summary.json"
+            )
 
 
 SELECTS = [
@@ -612,7 +705,11 @@ class TestHalfReadSelect:
             if request.param.startswith("tm.cursor"):
                 cursor = tm.cursor.execute(sql)
             else:
-                cursor = tm.conn.execute(sql) if request.param == "tm.conn.execute" else tm.conn.cursor().execute(sql)
+                cursor = (
+                    tm.conn.execute(sql)
+                    if request.param == "tm.conn.execute"
+                    else tm.conn.cursor().execute(sql)
+                )
             if request.param != "tm.cursor.execute":
                 cursor.fetchone()
             return cursor
@@ -632,12 +729,20 @@ class TestHalfReadSelect:
     @pytest.mark.parametrize("sql", SELECTS)
     def test_work_goes_on(self, tm, todo_file, look, sql):
         cursors = []
-        for call in (tm.backup, tm.write_summary, tm.get_random_task, lambda: tm.start_task(1), lambda: run_all(tm)):
+        for call in (
+            tm.backup,
+            tm.write_summary,
+            tm.get_random_task,
+            lambda: tm.start_task(1),
+            lambda: run_all(tm),
+        ):
             cursors.append(look(tm, sql))
             call()
         tm.backup()
         tm.close()
-        assert query(todo_file, "SELECT COUNT(*) FROM todolist WHERE status = 1") == [(11,)]  # 1 is STARTED
+        assert query(todo_file, "SELECT COUNT(*) FROM todolist WHERE status = 1") == [
+            (11,)
+        ]  # 1 is STARTED
 
 
 class TestMemoryMode:

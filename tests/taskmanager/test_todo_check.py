@@ -63,7 +63,9 @@ def newer(path):
         (newer, r"format 7 is newer than this program \(1\); upgrade photometry"),
     ],
 )
-def test_a_file_that_is_not_a_whole_todo_file_is_refused_and_left_as_it_was(tmp_path, in_memory, spoil, message):
+def test_a_file_that_is_not_a_whole_todo_file_is_refused_and_left_as_it_was(
+    tmp_path, in_memory, spoil, message
+):
     path = tmp_path / "todo.sqlite"
     create_todo(path, make_rows(20000))
     spoil(path)
@@ -79,16 +81,28 @@ def test_a_file_that_is_not_a_whole_todo_file_is_refused_and_left_as_it_was(tmp_
 class TestCreating:
     def test_rows_are_numbered_in_their_order(self, tmp_path):
         assert create_todo(tmp_path / "todo.sqlite", iter(make_rows(3))) == 3
-        rows = query(tmp_path / "todo.sqlite", "SELECT priority, starid, method, status FROM todolist")
+        rows = query(
+            tmp_path / "todo.sqlite", "SELECT priority, starid, method, status FROM todolist"
+        )
         assert rows == [(1, 100, None, None), (2, 101, None, None), (3, 102, None, None)]
 
     def test_arrays_and_dicts_make_the_same_file(self, tmp_path):
-        kinds = [("starid", "i8"), ("sector", "i2"), ("datasource", "U12"), ("camera", "i1"), ("ccd", "i1")]
+        kinds = [
+            ("starid", "i8"),
+            ("sector", "i2"),
+            ("datasource", "U12"),
+            ("camera", "i1"),
+            ("ccd", "i1"),
+        ]
         kinds += [("cadence", "i4"), ("tmag", "f4"), ("cbv_area", "i4"), ("method", "S8")]
         rows = make_rows(5)
         rows[3] |= {"method": "halo", "tmag": np.nan}
         array = np.array(
-            [tuple(row[name] or 0 if name != "method" else row[name] or "" for name, _ in kinds) for row in rows], kinds
+            [
+                tuple(row[name] or 0 if name != "method" else row[name] or "" for name, _ in kinds)
+                for row in rows
+            ],
+            kinds,
         )
         create_todo(tmp_path / "a", rows)
         create_todo(tmp_path / "b", array)
@@ -98,7 +112,9 @@ class TestCreating:
 
     def test_a_target_may_be_there_once(self, tmp_path):
         rows = make_rows(5)
-        with pytest.raises(TodoFileError, match=r"2 rows are the same target \(starid 100, sector 1, camera 1"):
+        with pytest.raises(
+            TodoFileError, match=r"2 rows are the same target \(starid 100, sector 1, camera 1"
+        ):
             create_todo(tmp_path / "todo.sqlite", [*rows, rows[0]])
         assert list(tmp_path.iterdir()) == []
 
@@ -106,7 +122,10 @@ class TestCreating:
         ("change", "message"),
         [
             (lambda row: row.pop("cadence"), "column 'cadence' is missing"),
-            (lambda row: row.update(colour=1), "unknown column 'colour'; expected priority, starid"),
+            (
+                lambda row: row.update(colour=1),
+                "unknown column 'colour'; expected priority, starid",
+            ),
         ],
     )
     def test_columns_are_checked(self, tmp_path, change, message):

@@ -7,7 +7,16 @@ from photometry import STATUS
 
 
 def make_row(starid, **changes):
-    row = dict(starid=starid, sector=1, datasource="ffi", camera=1, ccd=1, cadence=1800, tmag=10.0, cbv_area=111)
+    row = dict(
+        starid=starid,
+        sector=1,
+        datasource="ffi",
+        camera=1,
+        ccd=1,
+        cadence=1800,
+        tmag=10.0,
+        cbv_area=111,
+    )
     return row | {"method": None} | changes
 
 
@@ -39,7 +48,11 @@ def execute(path, sql, *parameters):
 
 
 def statuses(tm):
-    return dict(tm.conn.cursor().execute("SELECT priority, status FROM todolist ORDER BY priority").fetchall())
+    return dict(
+        tm.conn.cursor()
+        .execute("SELECT priority, status FROM todolist ORDER BY priority")
+        .fetchall()
+    )
 
 
 def run_all(tm, status=STATUS.OK):

@@ -27,7 +27,9 @@ class Sky:
         self.stars.append((starid, ra, decl, tmag))
         return ra, decl
 
-    def tpf(self, starid, row, column, tmag, *, cadence=120, collected=None, subfolder=".", name=None):
+    def tpf(
+        self, starid, row, column, tmag, *, cadence=120, collected=None, subfolder=".", name=None
+    ):
         """Write a target pixel file of 11x11 pixels, with the star in the middle one, of 3 exposures without light."""
         ra, decl = self.star(starid, row, column, tmag)
         corner = (round(column) - SIZE // 2, round(row) - SIZE // 2)
@@ -42,8 +44,20 @@ class Sky:
             "cadence": cadence,
             "aperture": aperture,
         }
-        stamp |= {"wcs": detector.local_wcs(self.wcs, column, row, corner), "column": corner[0], "row": corner[1]}
-        target = {"starid": starid, "ra": ra, "decl": decl, "pm_ra": 0.0, "pm_decl": 0.0, "tmag": tmag, "teff": 5777.0}
+        stamp |= {
+            "wcs": detector.local_wcs(self.wcs, column, row, corner),
+            "column": corner[0],
+            "row": corner[1],
+        }
+        target = {
+            "starid": starid,
+            "ra": ra,
+            "decl": decl,
+            "pm_ra": 0.0,
+            "pm_decl": 0.0,
+            "tmag": tmag,
+            "teff": 5777.0,
+        }
         path = self.folder / subfolder / (name or file_name(starid, self.sector, cadence))
         path.parent.mkdir(exist_ok=True, parents=True)
         stamp |= {"crowding": 1.0, "captured": 1.0}

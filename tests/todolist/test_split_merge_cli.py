@@ -20,7 +20,14 @@ def todo(*args):
 
 def row(number):
     """A target; cameras 1 to 4 in turn."""
-    place = {"sector": 1, "camera": number % 4 + 1, "ccd": 1, "cadence": 1800, "datasource": "ffi", "cbv_area": 111}
+    place = {
+        "sector": 1,
+        "camera": number % 4 + 1,
+        "ccd": 1,
+        "cadence": 1800,
+        "datasource": "ffi",
+        "cbv_area": 111,
+    }
     return {"starid": 1000 + number, "tmag": 5 + number / 2, **place}
 
 
@@ -43,8 +50,17 @@ def work(path, status):
     with TaskManager(path) as tm:
         tm.begin_run(command=path.name)
         for task in tm.get_tasks(N):
-            details = {"filepath_lightcurve": f"{task['starid']}.fits.gz", "mean_flux": float(task["starid"])}
-            result = {**task, "status": status, "time": 0.1, "details": details, "attempt": {"start": task["priority"]}}
+            details = {
+                "filepath_lightcurve": f"{task['starid']}.fits.gz",
+                "mean_flux": float(task["starid"]),
+            }
+            result = {
+                **task,
+                "status": status,
+                "time": 0.1,
+                "details": details,
+                "attempt": {"start": task["priority"]},
+            }
             tm.save_result(result)
 
 
@@ -57,7 +73,10 @@ def test_parts_are_worked_on_apart_and_come_back_with_all_that_was_done(folder):
     for path, status in zip(parts, (STATUS.OK, STATUS.WARNING, STATUS.ERROR), strict=True):
         work(path, status)
     done = todo("merge", folder / "merged.sqlite", *parts)
-    assert (done.returncode, done.stdout) == (0, f"{folder / 'merged.sqlite'}: {N} targets from 3 files\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"{folder / 'merged.sqlite'}: {N} targets from 3 files\n",
+    )
     for table in ("diagnostics", "todolist"):
         assert rows_of(folder / "merged.sqlite", table) == sorted(
             (r for p in parts for r in rows_of(p, table)), key=repr
@@ -105,6 +124,8 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(folder):
 def test_a_part_in_use_is_not_merged(folder):
     todo("split", folder, "--by", "count", "--parts", 2)
     with TaskManager(folder / "todo-1.sqlite"):
-        done = todo("merge", folder / "new.sqlite", folder / "todo-1.sqlite", folder / "todo-2.sqlite")
+        done = todo(
+            "merge", folder / "new.sqlite", folder / "todo-1.sqlite", folder / "todo-2.sqlite"
+        )
     assert done.returncode == 2
     assert "todo-1.sqlite: in use by process" in done.stderr

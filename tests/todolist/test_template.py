@@ -38,22 +38,36 @@ def test_keys_that_a_template_shows_as_comments_are_real_keys(path, tmp_path):
     ("text", "message"),
     [
         ('sorce = "tpf"', r"unknown key sorce; accepted here: description, exclude, faint_limit"),
-        ('source = "tpf"\nfaint_limt = 3.0', r"unknown key faint_limt; accepted here: .*faint_limit"),
+        (
+            'source = "tpf"\nfaint_limt = 3.0',
+            r"unknown key faint_limt; accepted here: .*faint_limit",
+        ),
         ('source = "cube"', r"source = 'cube': expected one of '.*tpf"),
         ('source = "tpf"\nfaint_limit = "deep"', r"faint_limit = 'deep': expected a valid number"),
         ('source = "tpf"\ntmag_min = 12\ntmag_max = 3', r"tmag_min=12.0 is above tmag_max=3.0"),
-        ('source = "tpf"\n[[method]]\nuse = "magic"', r"method\[1\]\.use = 'magic': expected one of aperture"),
+        (
+            'source = "tpf"\n[[method]]\nuse = "magic"',
+            r"method\[1\]\.use = 'magic': expected one of aperture",
+        ),
         ('source = "tpf"\n[[method]]\ntmag_max = 3.0', r"key method\[1\]\.use is missing"),
         (
             'source = "tpf"\n[[exclude]]\nstar = [1]',
             r"unknown key exclude\[1\]\.star; accepted here: cadence, camera, .*starid",
         ),
-        ('source = "tpf"\n[[exclude]]\nstarid = ["x"]', r"exclude\[1\]\.starid\[1\] = 'x': expected a valid integer"),
-        ('source = "table"\n[table]\npath = "x"', r"unknown key table\.path; accepted here: columns, defaults, file"),
+        (
+            'source = "tpf"\n[[exclude]]\nstarid = ["x"]',
+            r"exclude\[1\]\.starid\[1\] = 'x': expected a valid integer",
+        ),
+        (
+            'source = "table"\n[table]\npath = "x"',
+            r"unknown key table\.path; accepted here: columns, defaults, file",
+        ),
         ("source = tpf", r"not TOML"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_file_key_and_what_is_accepted(tmp_path, text, message):
+def test_what_is_not_understood_is_refused_by_file_key_and_what_is_accepted(
+    tmp_path, text, message
+):
     path = tmp_path / "mine.toml"
     path.write_text(text)
     with pytest.raises(TemplateError, match=message) as raised:
@@ -77,7 +91,15 @@ def test_first_rule_that_fits_names_the_method(tmp_path):
         camera = [1]
     """)
     template = load_template(path)
-    row = {"starid": 5, "camera": 1, "sector": 1, "ccd": 1, "cadence": 120, "datasource": "tpf", "tmag": None}
+    row = {
+        "starid": 5,
+        "camera": 1,
+        "sector": 1,
+        "ccd": 1,
+        "cadence": 120,
+        "datasource": "tpf",
+        "tmag": None,
+    }
     assert template.method_for(row) == "aperture"
     assert template.method_for(row | {"camera": 2}) is None
     assert template.method_for(row | {"starid": 7}) is None

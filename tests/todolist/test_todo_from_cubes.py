@@ -15,9 +15,16 @@ from photometry.todolist.make import make_todo
 SIZE = 48
 # (starid, column, row, tmag); a star is on the detector where -0.5 <= position <= 47.5
 STARS = [
-    (1, 20.0, 20.0, 9.0), (2, -0.45, 10.0, 10.0), (3, -0.55, 10.0, 10.1), (4, 47.45, 47.45, 11.0), (5, 10.0, 47.55, 11.1),
-    (6, 30.0, 30.0, 15.1), (7, 25.0, 30.0, 14.9), (8, 40.0, 5.0, 1.9), (9, 400.0, 400.0, 8.0),
-]  # fmt: skip
+    (1, 20.0, 20.0, 9.0),
+    (2, -0.45, 10.0, 10.0),
+    (3, -0.55, 10.0, 10.1),
+    (4, 47.45, 47.45, 11.0),
+    (5, 10.0, 47.55, 11.1),
+    (6, 30.0, 30.0, 15.1),
+    (7, 25.0, 30.0, 14.9),
+    (8, 40.0, 5.0, 1.9),
+    (9, 400.0, 400.0, 8.0),
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +36,9 @@ def folder(tmp_path_factory):
     starid, column, row, tmag = np.array(STARS).T
     for cube in find_cubes(folder):
         ra, decl = cube.wcs.all_pix2world(column, row, 0)
-    table = Table({"starid": starid.astype(int), "ra": ra, "decl": decl, "tmag": tmag}, meta={"epoch": 2018.6})
+    table = Table(
+        {"starid": starid.astype(int), "ra": ra, "decl": decl, "tmag": tmag}, meta={"epoch": 2018.6}
+    )
     table.write(folder / "catalog.ecsv", overwrite=True)
     return folder
 
@@ -42,7 +51,9 @@ def no_todo(folder):
 
 @pytest.mark.usefixtures("no_todo")
 @pytest.mark.parametrize("with_file", [False, True], ids=["table", "per-CCD file"])
-def test_every_catalogue_star_on_the_detector_to_the_faint_limit_is_a_target(folder, rows, with_file):
+def test_every_catalogue_star_on_the_detector_to_the_faint_limit_is_a_target(
+    folder, rows, with_file
+):
     if with_file:
         [(path, number)] = make_catalogs(folder)
         assert (path.name, number) == (
@@ -60,13 +71,22 @@ def test_every_catalogue_star_on_the_detector_to_the_faint_limit_is_a_target(fol
 @pytest.mark.usefixtures("no_todo")
 def test_target_of_magnitude_2_or_brighter_gets_halo(folder, rows):
     make_todo("ffi", folder)
-    assert {r["starid"]: r["method"] for r in rows(folder)} == {8: "halo", 1: None, 2: None, 4: None, 7: None}
+    assert {r["starid"]: r["method"] for r in rows(folder)} == {
+        8: "halo",
+        1: None,
+        2: None,
+        4: None,
+        7: None,
+    }
 
 
 @pytest.mark.usefixtures("no_todo")
 def test_catalogue_for_chosen_ccds_without_data_keeps_all_stars(tmp_path, folder):
     [(path, number)] = make_catalogs(
-        tmp_path, stars=folder / "catalog.ecsv", chosen={"sector": [5], "camera": [2], "ccd": [3]}, ticver="8.2"
+        tmp_path,
+        stars=folder / "catalog.ecsv",
+        chosen={"sector": [5], "camera": [2], "ccd": [3]},
+        ticver="8.2",
     )
     assert (path.name, number) == ("catalog_sector005_camera2_ccd3.sqlite", len(STARS))
     assert open_catalog(tmp_path, 5, 2, 3).settings["ticver"] == "8.2"
@@ -93,8 +113,16 @@ def test_folder_without_cubes_or_without_catalogue_is_refused(tmp_path, folder):
 def test_catalogue_of_target_pixel_files_is_made_for_their_ccd_with_all_stars(tmp_path):
     from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
 
-    simulate_target_pixel_files(tmp_path, TargetPixelSettings(targets=3, times=3, sector=7, camera=2, ccd=4))
+    simulate_target_pixel_files(
+        tmp_path, TargetPixelSettings(targets=3, times=3, sector=7, camera=2, ccd=4)
+    )
     [(path, number)] = make_catalogs(tmp_path)
     catalog = open_catalog(tmp_path, 7, 2, 4)
-    assert (path.name, number) == ("catalog_sector007_camera2_ccd4.sqlite", len(Table.read(tmp_path / "catalog.ecsv")))
-    assert (catalog.settings["camera_centre_ra"], catalog.settings["camera_centre_dec"]) == (84.0, -66.0)
+    assert (path.name, number) == (
+        "catalog_sector007_camera2_ccd4.sqlite",
+        len(Table.read(tmp_path / "catalog.ecsv")),
+    )
+    assert (catalog.settings["camera_centre_ra"], catalog.settings["camera_centre_dec"]) == (
+        84.0,
+        -66.0,
+    )

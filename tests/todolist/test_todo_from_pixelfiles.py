@@ -37,12 +37,23 @@ def test_each_file_gives_its_star_and_priority_1_is_the_brightest(sky, rows):
         (3, 11, 12.0),
     ]
     assert {
-        (r["sector"], r["camera"], r["ccd"], r["cadence"], r["datasource"], r["status"], r["method"]) for r in todo
+        (
+            r["sector"],
+            r["camera"],
+            r["ccd"],
+            r["cadence"],
+            r["datasource"],
+            r["status"],
+            r["method"],
+        )
+        for r in todo
     } == {(1, 1, 1, 120, "tpf", None, None)}
     assert made.summary()["targets"] == 3
 
 
-def test_catalogue_star_on_a_collected_pixel_is_a_secondary_and_one_beside_the_stamp_is_not(sky, rows):
+def test_catalogue_star_on_a_collected_pixel_is_a_secondary_and_one_beside_the_stamp_is_not(
+    sky, rows
+):
     sky.tpf(1, 500, 500, 9.0)  # collects rows and columns 495-505
     sky.star(2, 503.2, 498.1, 11.0)
     sky.star(3, 505.4, 505.4, 11.1)  # in the corner pixel
@@ -103,8 +114,22 @@ def test_secondary_in_several_stamps_is_kept_where_it_is_farthest_from_the_edge(
 
 
 def test_two_files_of_one_target_give_one_row_and_the_later_file_counts(sky, rows):
-    sky.tpf(1, 500, 500, 9.0, name="tess2018206045859-s0001-0000000000000001-0120-s_tp.fits", subfolder="old")
-    later = sky.tpf(1, 500, 500, 9.0, name="tess2018206045900-s0001-0000000000000001-0120-s_tp.fits", subfolder="new")
+    sky.tpf(
+        1,
+        500,
+        500,
+        9.0,
+        name="tess2018206045859-s0001-0000000000000001-0120-s_tp.fits",
+        subfolder="old",
+    )
+    later = sky.tpf(
+        1,
+        500,
+        500,
+        9.0,
+        name="tess2018206045900-s0001-0000000000000001-0120-s_tp.fits",
+        subfolder="new",
+    )
     make_todo("tpf", sky.folder)
     assert pairs(rows(sky.folder)) == [(1, "tpf")]
     assert lookup(sky.folder, 1, 1, 120) == later
@@ -151,13 +176,24 @@ def test_magnitude_limits_exclusions_and_methods_of_the_template_hold(sky, rows,
         tmag_min = 9.9
     """
     made = make_todo(template(tmp_path, text), sky.folder)
-    assert [(r["starid"], r["method"]) for r in rows(sky.folder)] == [(2, None), (6, "aperture"), (4, "aperture")]
+    assert [(r["starid"], r["method"]) for r in rows(sky.folder)] == [
+        (2, None),
+        (6, "aperture"),
+        (4, "aperture"),
+    ]
     assert made.left_out == 3
 
 
 @pytest.mark.parametrize(
     ("row", "column", "ring"),
-    [(2040, 2085, 1), (1650, 1650, 1), (1500, 1400, 2), (1000, 1000, 3), (2040, 100, 3), (60, 60, 4)],
+    [
+        (2040, 2085, 1),
+        (1650, 1650, 1),
+        (1500, 1400, 2),
+        (1000, 1000, 3),
+        (2040, 100, 3),
+        (60, 60, 4),
+    ],
 )
 def test_cbv_area_has_the_ring_by_the_distance_from_the_camera_centre(sky, rows, row, column, ring):
     """Rings of 4.243 deg. The simulated camera has 21 arcsec per pixel; its centre is 52 pixels off row 2048, column 2092."""
@@ -174,7 +210,9 @@ def test_camera_centre_of_the_catalogue_decides_the_ring(sky, rows):
     ra, decl = sky.star(1, 60, 60, 9.0)
     sky.tpf(1, 60, 60, 9.0)
     sky.catalog()
-    make_catalog(sky.folder / "catalog.ecsv", sky.folder, 1, 1, 1, camera_centre=(ra, decl + 5))  # 5 deg: ring 2
+    make_catalog(
+        sky.folder / "catalog.ecsv", sky.folder, 1, 1, 1, camera_centre=(ra, decl + 5)
+    )  # 5 deg: ring 2
     make_todo("tpf", sky.folder)
     assert rows(sky.folder)[0]["cbv_area"] == 112
 
@@ -192,9 +230,14 @@ def test_damaged_file_that_names_its_star_gets_a_row_and_the_report_says_so(sky,
 
 def test_light_curves_and_other_files_are_passed_over_and_counted(sky, rows, tmp_path):
     sky.tpf(1, 500, 500, 9.0)
-    columns = [fits.Column("TIME", "D", array=np.arange(10.0)), fits.Column("SAP_FLUX", "E", array=np.ones(10))]
+    columns = [
+        fits.Column("TIME", "D", array=np.arange(10.0)),
+        fits.Column("SAP_FLUX", "E", array=np.ones(10)),
+    ]
     primary = fits.PrimaryHDU()
-    primary.header.update({"TELESCOP": "TESS", "TICID": 1, "SECTOR": 1, "CAMERA": 1, "CCD": 1, "NEXTEND": 2})
+    primary.header.update(
+        {"TELESCOP": "TESS", "TICID": 1, "SECTOR": 1, "CAMERA": 1, "CCD": 1, "NEXTEND": 2}
+    )
     curve = [
         primary,
         fits.BinTableHDU.from_columns(columns, name="LIGHTCURVE"),
@@ -207,7 +250,11 @@ def test_light_curves_and_other_files_are_passed_over_and_counted(sky, rows, tmp
     (sky.folder / "README").write_text("hello")
     made = make_todo("tpf", sky.folder)
     assert pairs(rows(sky.folder)) == [(1, "tpf")]
-    assert made.passed_over == {"a light curve": 1, "a FITS file that names no star": 1, "not readable as FITS": 2}
+    assert made.passed_over == {
+        "a light curve": 1,
+        "a FITS file that names no star": 1,
+        "not readable as FITS": 2,
+    }
 
 
 def test_star_without_magnitude_takes_it_from_the_catalogue_or_comes_last(sky, rows):
@@ -267,7 +314,9 @@ def test_catalogue_that_cannot_be_read_stops_the_work(sky):
 def test_simulated_folder_lists_all_its_targets_and_the_companions_on_their_stamps(tmp_path, rows):
     from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
 
-    truth = simulate_target_pixel_files(tmp_path, TargetPixelSettings(targets=20, times=3, truncated=1))
+    truth = simulate_target_pixel_files(
+        tmp_path, TargetPixelSettings(targets=20, times=3, truncated=1)
+    )
     make_todo("tpf", tmp_path)
     todo = rows(tmp_path)
     assert {r["starid"] for r in todo if r["datasource"] == "tpf"} == set(truth["starid"].tolist())
@@ -275,7 +324,9 @@ def test_simulated_folder_lists_all_its_targets_and_the_companions_on_their_stam
     for row in truth[~truth["truncated"]]:
         expected[row["starid"]] = row["stars_in_stamp"] - 1
     found = {starid: sum(r["datasource"] == f"tpf:{starid}" for r in todo) for starid in expected}
-    assert all(found[starid] <= expected[starid] for starid in expected)  # the catalogue's faintest are below the limit
+    assert all(
+        found[starid] <= expected[starid] for starid in expected
+    )  # the catalogue's faintest are below the limit
     isolated = truth["starid"][truth["isolated"] & ~truth["truncated"]]
     assert all(found[starid] == 0 for starid in isolated)
     assert sum(found.values()) >= 5
@@ -300,15 +351,28 @@ class TestRealFiles:
         assert len(todo) == 10
         assert made.damaged == []
         tess = todo[25155310, 1]
-        assert (tess["camera"], tess["ccd"], tess["cadence"], tess["tmag"]) == (4, 1, 120, pytest.approx(10.555))
+        assert (tess["camera"], tess["ccd"], tess["cadence"], tess["tmag"]) == (
+            4,
+            1,
+            120,
+            pytest.approx(10.555),
+        )
         assert tess["cbv_area"] == 413  # 10.3 deg from the ecliptic pole, where camera 4 looks
-        assert (todo[8462852, 8]["camera"], todo[8462852, 8]["ccd"], todo[8462852, 8]["cadence"]) == (16, 4, 1800)
+        assert (
+            todo[8462852, 8]["camera"],
+            todo[8462852, 8]["ccd"],
+            todo[8462852, 8]["cadence"],
+        ) == (16, 4, 1800)
         assert (221312395, 91) in todo
 
     def test_each_broken_file_gives_a_row(self, copy, rows):
         folder = copy("tpf_broken")
         made = make_todo("tpf", folder)
-        assert {(r["starid"], r["sector"]) for r in rows(folder)} == {(261136679, 1), (261136679, 68), (7024511, 11)}
+        assert {(r["starid"], r["sector"]) for r in rows(folder)} == {
+            (261136679, 1),
+            (261136679, 68),
+            (7024511, 11),
+        }
         assert len(made.damaged) == 3
 
     def test_real_catalogue_gives_the_neighbours_on_the_stamp(self, copy, rows):
@@ -326,7 +390,11 @@ class TestRealFiles:
         middle = SkyCoord(63.3739, -69.2267, unit="deg")
         for row in secondaries:
             star = stars[row["starid"]]
-            apart = SkyCoord(star["ra_J2000"], star["decl_J2000"], unit="deg").separation(middle).to_value(u.arcsec)
+            apart = (
+                SkyCoord(star["ra_J2000"], star["decl_J2000"], unit="deg")
+                .separation(middle)
+                .to_value(u.arcsec)
+            )
             assert apart < 7.8 * 20.34 + 30
             assert row["tmag"] <= 15
         near = [i for i, s in stars.items() if s["tmag"] <= 15 and i != 25155310

@@ -17,7 +17,13 @@ def template(folder, text=""):
 @pytest.mark.parametrize("ending", ["csv", "ecsv", "fits", "vot", "parquet"])
 def test_every_format_gives_the_same_rows(tmp_path, rows, ending):
     table = Table(
-        {"starid": [3, 1, 2], "sector": [1, 1, 2], "camera": [1, 2, 3], "ccd": [4, 3, 2], "tmag": [10.5, 9.5, 11.5]}
+        {
+            "starid": [3, 1, 2],
+            "sector": [1, 1, 2],
+            "camera": [1, 2, 3],
+            "ccd": [4, 3, 2],
+            "tmag": [10.5, 9.5, 11.5],
+        }
     )
     table["datasource"] = ["tpf", "ffi", "tpf:9"]
     path = tmp_path / f"targets.{ending}"
@@ -25,7 +31,9 @@ def test_every_format_gives_the_same_rows(tmp_path, rows, ending):
         from pyarrow import parquet
         from pyarrow import table as arrow_table
 
-        parquet.write_table(arrow_table({name: table[name].tolist() for name in table.colnames}), path)
+        parquet.write_table(
+            arrow_table({name: table[name].tolist() for name in table.colnames}), path
+        )
     else:
         table.write(path, format={"vot": "votable", "csv": "ascii.csv"}.get(ending))
     make_todo("table", tmp_path, table=path)
@@ -55,16 +63,26 @@ def test_cadence_of_full_frame_targets_follows_from_the_sector(tmp_path, rows, s
     assert rows(tmp_path)[0]["cadence"] == cadence
 
 
-def test_full_frame_targets_of_magnitude_2_and_brighter_get_halo_unless_a_method_is_given(tmp_path, rows):
+def test_full_frame_targets_of_magnitude_2_and_brighter_get_halo_unless_a_method_is_given(
+    tmp_path, rows
+):
     (tmp_path / "t.csv").write_text(
         "starid,sector,camera,ccd,tmag,datasource,method\n1,1,1,1,1.5,ffi,\n2,1,1,1,2.0,ffi,\n3,1,1,1,2.1,ffi,\n4,1,1,1,1.0,tpf,\n5,1,1,1,1.0,ffi,aperture\n"
     )
     make_todo("table", tmp_path, table=tmp_path / "t.csv")
-    assert {r["starid"]: r["method"] for r in rows(tmp_path)} == {1: "halo", 2: "halo", 3: None, 4: None, 5: "aperture"}
+    assert {r["starid"]: r["method"] for r in rows(tmp_path)} == {
+        1: "halo",
+        2: "halo",
+        3: None,
+        4: None,
+        5: "aperture",
+    }
 
 
 def test_duplicate_rows_are_dropped_and_counted(tmp_path, rows):
-    (tmp_path / "t.csv").write_text("starid,sector,camera,ccd,tmag\n1,1,1,1,10\n1,1,1,1,10\n1,2,1,1,10\n")
+    (tmp_path / "t.csv").write_text(
+        "starid,sector,camera,ccd,tmag\n1,1,1,1,10\n1,1,1,1,10\n1,2,1,1,10\n"
+    )
     made = make_todo("table", tmp_path, table=tmp_path / "t.csv")
     assert len(rows(tmp_path)) == 2
     assert made.duplicates == 1
@@ -82,7 +100,12 @@ def test_a_hundred_thousand_rows_keep_their_order(tmp_path, rows):
     n = 100_000
     rng = np.random.default_rng(1)
     table = Table(
-        {"starid": np.arange(n), "sector": np.ones(n, int), "camera": np.ones(n, int), "ccd": np.ones(n, int)}
+        {
+            "starid": np.arange(n),
+            "sector": np.ones(n, int),
+            "camera": np.ones(n, int),
+            "ccd": np.ones(n, int),
+        }
     )
     table["tmag"] = rng.uniform(5, 15, n)
     table.write(tmp_path / "t.fits")
@@ -95,11 +118,23 @@ def test_a_hundred_thousand_rows_keep_their_order(tmp_path, rows):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("starid,sector,camera,ccd\n1,1,1,1\n", r"no column tmag \(it has starid, sector, camera, ccd\)"),
-        ("starid,sector,camera,ccd,tmag\nVega,1,1,1,0\n", r"row 1, column starid: 'Vega' is not a whole number"),
-        ("starid,sector,camera,ccd,tmag\n1,1.5,1,1,0\n", r"row 1, column sector: '1.5' is not a whole number"),
+        (
+            "starid,sector,camera,ccd\n1,1,1,1\n",
+            r"no column tmag \(it has starid, sector, camera, ccd\)",
+        ),
+        (
+            "starid,sector,camera,ccd,tmag\nVega,1,1,1,0\n",
+            r"row 1, column starid: 'Vega' is not a whole number",
+        ),
+        (
+            "starid,sector,camera,ccd,tmag\n1,1.5,1,1,0\n",
+            r"row 1, column sector: '1.5' is not a whole number",
+        ),
         ("starid,sector,camera,ccd,tmag\n1,1,1,1,9\n2,,1,1,9\n", r"row 2 has no sector"),
-        ("starid,sector,camera,ccd,tmag,datasource\n1,1,1,1,9,cube\n", r"row 1: datasource 'cube' is not 'ffi', 'tpf'"),
+        (
+            "starid,sector,camera,ccd,tmag,datasource\n1,1,1,1,9,cube\n",
+            r"row 1: datasource 'cube' is not 'ffi', 'tpf'",
+        ),
     ],
 )
 def test_table_with_a_fault_is_refused_with_the_place_of_it(tmp_path, content, message):
@@ -122,5 +157,7 @@ def test_template_that_speaks_of_columns_that_are_not_there_is_refused(tmp_path)
     (tmp_path / "t.csv").write_text("starid,sector,camera,ccd,tmag\n1,1,1,1,10\n")
     with pytest.raises(TemplateError, match=r"starid = 'TIC', but .*t\.csv has starid"):
         make_todo(template(tmp_path, '[table]\nfile="t.csv"\ncolumns={starid="TIC"}'), tmp_path)
-    with pytest.raises(TemplateError, match=r"'magnitude' is no column of a TODO-file; accepted are starid"):
+    with pytest.raises(
+        TemplateError, match=r"'magnitude' is no column of a TODO-file; accepted are starid"
+    ):
         make_todo(template(tmp_path, '[table]\nfile="t.csv"\ncolumns={magnitude="tmag"}'), tmp_path)

@@ -27,13 +27,19 @@ def test_grid_is_astropys():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_best_box_is_astropys_in_every_number(weighted):
     times, flux = planet(seed=7)
-    errors = np.full(times.size, 3e-4) if not weighted else np.random.default_rng(1).uniform(2e-4, 6e-4, times.size)
+    errors = (
+        np.full(times.size, 3e-4)
+        if not weighted
+        else np.random.default_rng(1).uniform(2e-4, 6e-4, times.size)
+    )
     theirs = BoxLeastSquares(times, flux, dy=errors).power(grid(times), DURATIONS)
     ours = box_periodogram(times, flux, errors, grid(times))
     best = np.argmax(theirs.power)
     assert ours.best == best
     for name in ("power", "depth", "depth_err", "duration", "depth_snr", "transit_time"):
-        assert getattr(ours, name)[ours.best] == pytest.approx(getattr(theirs, name)[best], rel=1e-8)
+        assert getattr(ours, name)[ours.best] == pytest.approx(
+            getattr(theirs, name)[best], rel=1e-8
+        )
 
 
 def test_power_differs_from_astropys_only_where_a_box_crosses_the_end_of_the_folded_light_curve():
@@ -43,8 +49,13 @@ def test_power_differs_from_astropys_only_where_a_box_crosses_the_end_of_the_fol
     errors = np.full(times.size, 3e-4)
     theirs = BoxLeastSquares(times, flux, dy=errors).power(grid(times), DURATIONS)
     ours = box_periodogram(times, flux, errors, grid(times))
-    start = [(np.mod(r.transit_time - times[0] - 0.5 * r.duration, r.period), r.duration) for r in (theirs, ours)]
-    crosses = np.any([s + d > theirs.period - 0.005 for s, d in start] + [s < 0.006 for s, d in start], axis=0)
+    start = [
+        (np.mod(r.transit_time - times[0] - 0.5 * r.duration, r.period), r.duration)
+        for r in (theirs, ours)
+    ]
+    crosses = np.any(
+        [s + d > theirs.period - 0.005 for s, d in start] + [s < 0.006 for s, d in start], axis=0
+    )
     assert crosses.mean() < 0.4
     np.testing.assert_allclose(ours.power[~crosses], theirs.power[~crosses], rtol=1e-7)
 
@@ -98,7 +109,10 @@ def test_bins_of_time_keep_sums_and_are_not_made_where_they_would_not_help():
 @pytest.mark.parametrize("seed", range(4))
 def test_coarse_to_fine_finds_the_best_of_the_whole_grid(seed):
     times, flux = planet(seed=seed, depth=700e-6, period=3.1 + seed)
-    full, fast = box_periodogram(times, flux, None, grid(times)), search_boxes(times, flux, None, grid(times))
+    full, fast = (
+        box_periodogram(times, flux, None, grid(times)),
+        search_boxes(times, flux, None, grid(times)),
+    )
     assert fast.best == full.best
     for name in ("power", "depth", "duration", "transit_time"):
         assert getattr(fast, name)[fast.best] == getattr(full, name)[full.best]
@@ -110,7 +124,9 @@ def test_threads_do_not_change_anything():
     one, three = (box_periodogram(times, flux, None, grid(times), threads=n) for n in (1, 3))
     np.testing.assert_array_equal(one.power, three.power)
     shares = np.zeros(200)
-    over_periods(lambda periods, out: np.copyto(out, periods * 2), np.arange(200.0), [shares], threads=3)
+    over_periods(
+        lambda periods, out: np.copyto(out, periods * 2), np.arange(200.0), [shares], threads=3
+    )
     np.testing.assert_array_equal(shares, np.arange(200) * 2)
 
 
@@ -159,7 +175,9 @@ def slow_signal_residue(times, flux, period, n_bins, q_min, q_max):
 def test_edge_effect_bls_is_the_loop_of_the_paper():
     times, flux = planet(days=20, depth=5e-3)
     periods = np.array([1.3, 2.1, 4.37, 7.7])
-    power, depth, _ = edge_effect_periodogram(times, flux, periods, q_min=0.05, q_max=0.2, n_bins=10)
+    power, depth, _ = edge_effect_periodogram(
+        times, flux, periods, q_min=0.05, q_max=0.2, n_bins=10
+    )
     expected = [slow_signal_residue(times, flux, p, 10, 0.05, 0.2) for p in periods]
     np.testing.assert_allclose(np.column_stack([power, depth]), expected, rtol=1e-6)
     assert np.argmax(power) == 2

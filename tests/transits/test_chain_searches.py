@@ -9,7 +9,12 @@ from transit_examples import planet
 
 from photometry.errors import ArgumentError, WrongUseError
 from photometry.lightcurve import LightcurveArbitraryRaster
-from photometry.transits import SEARCHES, quasi_periodic_search, run_search, transit_detection_quality_control
+from photometry.transits import (
+    SEARCHES,
+    quasi_periodic_search,
+    run_search,
+    transit_detection_quality_control,
+)
 from photometry.transits.qats import regular_flux, spacing_limits
 from photometry.transits.quality_control import detection_details
 
@@ -17,7 +22,13 @@ KEYS = {
     "transit_search_tls": {"period", "transit_count", "depth", "duration", "sde"},
     "transit_search_bls_reference": {"period", "power"},
     "transit_search_bls_kovacs": {"period", "power", "depth"},
-    "transit_search_qats": {"period", "transit_count", "period_span", "first_transit", "last_transit"},
+    "transit_search_qats": {
+        "period",
+        "transit_count",
+        "period_span",
+        "first_transit",
+        "last_transit",
+    },
 }
 COPIED = {"integrated_transit_power": 0.1, "pixels_in_transit": 95.0, "mes": 20.0}
 
@@ -25,7 +36,9 @@ COPIED = {"integrated_transit_power": 0.1, "pixels_in_transit": 95.0, "mes": 20.
 @pytest.fixture(scope="module")
 def lc():
     times, flux = planet(days=60, period=6.5, t0=1.9, depth=2000e-6)
-    return LightcurveArbitraryRaster(times, flux, metadata={"orbital_period": 6.5, "t0": 1.9, **COPIED})
+    return LightcurveArbitraryRaster(
+        times, flux, metadata={"orbital_period": 6.5, "t0": 1.9, **COPIED}
+    )
 
 
 @pytest.mark.parametrize("name", SEARCHES)
@@ -52,7 +65,10 @@ def test_depth_of_tls_is_the_flux_in_transit_and_depth_ppm_the_depth(lc):
 
 
 def test_coarse_to_fine_gives_the_same_result(lc):
-    full, fast = (run_search("transit_search_bls_reference", lc, 60.0, {"exact": exact}) for exact in (True, False))
+    full, fast = (
+        run_search("transit_search_bls_reference", lc, 60.0, {"exact": exact})
+        for exact in (True, False)
+    )
     assert full == pytest.approx(fast)
 
 
@@ -66,23 +82,43 @@ def test_flat_light_curve_fails_and_does_not_crash(name):
 
 
 def test_unknown_search_or_setting_is_told_with_what_is_accepted(lc):
-    with pytest.raises(WrongUseError, match="search 'dst' is not known; known are transit_search_tls"):
+    with pytest.raises(
+        WrongUseError, match="search 'dst' is not known; known are transit_search_tls"
+    ):
         run_search("dst", lc, 10.0)
-    with pytest.raises(WrongUseError, match="unknown search setting 'period'; accepted are period_min, period_max"):
+    with pytest.raises(
+        WrongUseError, match="unknown search setting 'period'; accepted are period_min, period_max"
+    ):
         run_search("transit_search_tls", lc, 10.0, {"period": 3})
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "sentence"),
     [
-        ("bls_reference", {"period_min": 0.1}, r"period_min=0\.1, period_max=4.*: expected 0\.2 < period_min"),
+        (
+            "bls_reference",
+            {"period_min": 0.1},
+            r"period_min=0\.1, period_max=4.*: expected 0\.2 < period_min",
+        ),
         ("bls_reference", {"period_min": 0}, "period_min=0, .* expected 0.2 < period_min"),
-        ("bls_kovacs", {"period_max": float("nan")}, "period_max=nan: expected a number, 0 or more"),
+        (
+            "bls_kovacs",
+            {"period_max": float("nan")},
+            "period_max=nan: expected a number, 0 or more",
+        ),
         ("tls", {"period_min": "a"}, "transit_search_tls: period_min='a': expected a number"),
-        ("tls", {"period_min": 5, "period_max": 2}, "no period to search between period_min=5 and period_max=2"),
+        (
+            "tls",
+            {"period_min": 5, "period_max": 2},
+            "no period to search between period_min=5 and period_max=2",
+        ),
         ("qats", {"period_min": 0.01}, "period_min=0.01, .* expected at least one sample"),
         ("qats", {"min_transit_count": 0}, "min_transit_count=0: expected .* at least 1"),
-        ("qats", {"duration_min": 0.3}, "duration_min=0.3, .* expected 0 < duration_min <= duration_max"),
+        (
+            "qats",
+            {"duration_min": 0.3},
+            "duration_min=0.3, .* expected 0 < duration_min <= duration_max",
+        ),
         ("qats", {"duration_count": 0}, "duration_count=0: expected .* at least 1"),
     ],
 )
@@ -100,8 +136,12 @@ def test_light_curve_without_good_samples_gets_one_sentence(name):
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_no_limit_on_the_period_is_too_long(lc, name):
-    settings = {"period_max": 1e9} if "qats" not in name else {"duration_max": 1e3, "duration_count": 3}
-    assert run_search(name, lc, 20.0, {**settings, "period_min": 4.0})["period"] == pytest.approx(6.5, rel=0.03)
+    settings = (
+        {"period_max": 1e9} if "qats" not in name else {"duration_max": 1e3, "duration_count": 3}
+    )
+    assert run_search(name, lc, 20.0, {**settings, "period_min": 4.0})["period"] == pytest.approx(
+        6.5, rel=0.03
+    )
 
 
 # Quality control
@@ -138,11 +178,19 @@ def test_without_both_periods_the_outcome_is_undefined(target, observed):
     assert np.isnan(result["target_period"])
 
 
-@pytest.mark.parametrize(("ratio", "harmonic"), [(1.0, 1.0), (2.02, 2.0), (0.5, 0.5), (1 / 3, 1 / 3), (1.4, None)])
+@pytest.mark.parametrize(
+    ("ratio", "harmonic"), [(1.0, 1.0), (2.02, 2.0), (0.5, 0.5), (1 / 3, 1 / 3), (1.4, None)]
+)
 def test_harmonics_are_named(ratio, harmonic):
-    lc = LightcurveArbitraryRaster(np.arange(3.0), np.ones(3), metadata={"orbital_period": 10.0, "t0": 1.0})
+    lc = LightcurveArbitraryRaster(
+        np.arange(3.0), np.ones(3), metadata={"orbital_period": 10.0, "t0": 1.0}
+    )
     details = detection_details(lc, {"period": 10 * ratio, "t0": 20.5})
-    assert details["harmonic"] == pytest.approx(harmonic) if harmonic else np.isnan(details["harmonic"])
+    assert (
+        details["harmonic"] == pytest.approx(harmonic)
+        if harmonic
+        else np.isnan(details["harmonic"])
+    )
     assert details["t0_offset"] == pytest.approx(-0.5)
 
 
@@ -191,7 +239,9 @@ def test_transits_with_timing_variations_are_each_found(tmp_path):
     for middle in middles:
         flux[np.abs(times - middle) < 0.1] -= 1e-3
     keep = np.delete(np.arange(times.size), slice(500, 600))
-    found = quasi_periodic_search(LightcurveArbitraryRaster(times[keep], flux[keep]), max_ttv_mag=0.06)
+    found = quasi_periodic_search(
+        LightcurveArbitraryRaster(times[keep], flux[keep]), max_ttv_mag=0.06
+    )
     assert len(found.transit_times) == 11
     np.testing.assert_allclose(found.transit_times, middles, atol=0.08)
     assert found.period == pytest.approx(7.3, rel=0.01)

@@ -41,5 +41,7 @@ def test_plato_demo_gives_50_days_and_its_first_transit_is_at_13_and_a_half(shar
 
 
 def test_second_planet_of_k2_3_is_found_after_the_first(shared_data):
-    found = find_planets(Lightcurve.read(shared_data / "lc/EPIC201367065_detrended.csv"), max_planets=2)
+    found = find_planets(
+        Lightcurve.read(shared_data / "lc/EPIC201367065_detrended.csv"), max_planets=2
+    )
     assert [signal.period for signal, _ in found] == pytest.approx([10.054, 24.64], rel=1e-3)

@@ -75,14 +75,25 @@ def test_golden_values_are_in_the_metadata_of_the_demo_file(shared_data):
 
 def test_defaults_are_those_of_the_specification():
     specs = TransitSpecs()
-    assert (specs.duration, specs.t0, specs.eccentricity, specs.planet_radius, specs.orbital_period) == (
+    assert (
+        specs.duration,
+        specs.t0,
+        specs.eccentricity,
+        specs.planet_radius,
+        specs.orbital_period,
+    ) == (
         730,
         1,
         0,
         1,
         365,
     )
-    assert (specs.semi_major_axis, specs.noise, specs.sampling_cadence, specs.threads) == (1, 0, 25, 1)
+    assert (specs.semi_major_axis, specs.noise, specs.sampling_cadence, specs.threads) == (
+        1,
+        0,
+        25,
+        1,
+    )
     assert specs.settings()["orbital_angle"] == 0
     assert specs.settings()["mes_assume_noise"] == 0
 
@@ -95,14 +106,24 @@ def test_impact_parameter_wins_over_the_angle_and_clears_it():
 
 
 @pytest.mark.parametrize(
-    ("specs", "mes"), [({"noise": 0.0}, 1e8), ({"planet_radius": 0.0}, 0.0), ({"orbital_angle": 60.0}, 0.0)]
+    ("specs", "mes"),
+    [({"noise": 0.0}, 1e8), ({"planet_radius": 0.0}, 0.0), ({"orbital_angle": 60.0}, 0.0)],
 )
 def test_mes_is_capped_without_noise_and_zero_without_transit(specs, mes):
-    assert synthesize_transits({"duration": 2, "sampling_cadence": 600, **specs}).metadata["mes"] == mes
+    assert (
+        synthesize_transits({"duration": 2, "sampling_cadence": 600, **specs}).metadata["mes"]
+        == mes
+    )
 
 
 def test_noise_scales_with_the_cadence_and_a_seed_repeats_it():
-    specs = {"duration": 100, "planet_radius": 0, "sampling_cadence": 900, "noise": 0.000315, "seed": 4}
+    specs = {
+        "duration": 100,
+        "planet_radius": 0,
+        "sampling_cadence": 900,
+        "noise": 0.000315,
+        "seed": 4,
+    }
     a, b = synthesize_transits(specs), synthesize_transits(specs)
     np.testing.assert_array_equal(a.fluxes, b.fluxes)
     assert np.std(a.fluxes) == pytest.approx(0.000315 * np.sqrt(25 / 900), rel=0.03)
@@ -110,14 +131,24 @@ def test_noise_scales_with_the_cadence_and_a_seed_repeats_it():
 
 
 def test_transits_come_at_t0_and_eccentricity_shortens_those_at_periastron():
-    base = {"duration": 40, "orbital_period": 10, "semi_major_axis": 0.09, "sampling_cadence": 300, "t0": 3.0}
-    circular, eccentric = synthesize_transits(base), synthesize_transits({**base, "eccentricity": 0.4})
+    # Winn (2010), equation 16, omega 90 deg
+    base = {
+        "duration": 40,
+        "orbital_period": 10,
+        "semi_major_axis": 0.09,
+        "sampling_cadence": 300,
+        "t0": 3.0,
+    }
+    circular, eccentric = (
+        synthesize_transits(base),
+        synthesize_transits({**base, "eccentricity": 0.4}),
+    )
     for lc in (circular, eccentric):
         dips = lc.times[lc.fluxes < 1]
         np.testing.assert_allclose(np.mod(dips - 3.0 + 5, 10) - 5, 0, atol=0.15)
         assert len(np.unique(np.rint((dips - 3) / 10))) == 4
     ratio = eccentric.metadata["pixels_in_transit"] / circular.metadata["pixels_in_transit"]
-    assert ratio == pytest.approx(np.sqrt(1 - 0.4**2) / 1.4, rel=0.05)  # Winn (2010), equation 16, omega 90 deg
+    assert ratio == pytest.approx(np.sqrt(1 - 0.4**2) / 1.4, rel=0.05)
 
 
 def test_limb_darkening_makes_the_middle_deeper():
@@ -153,7 +184,9 @@ def test_wrong_specs_get_one_sentence(specs, sentence):
 
 
 def test_coloured_noise_has_the_spectrum_that_was_asked_for():
-    noise = coloured_noise(lambda nu: np.where(nu < 100, 2.0, 0.5), 2**16, 600.0, np.random.default_rng(1))
+    noise = coloured_noise(
+        lambda nu: np.where(nu < 100, 2.0, 0.5), 2**16, 600.0, np.random.default_rng(1)
+    )
     density = np.abs(np.fft.rfft(noise)) ** 2 * 2 * 600.0 / len(noise) * 1e-6  # ppm^2/muHz
     nu = np.fft.rfftfreq(len(noise), 600.0) * 1e6
     averaging = np.sinc(nu * 1e-6 * 600.0) ** 2
@@ -169,7 +202,9 @@ def test_the_sun_oscillates_at_3090_and_135_microhertz_and_its_granulation_is_so
     radial = modes[::3, 0]
     np.testing.assert_allclose(np.diff(radial), 135.1, rtol=1e-6)
     nu = np.arange(1, 8333, 0.1)
-    assert 30 < np.sqrt(np.sum(sun.granulation(nu)) * 0.1) < 70  # ppm; Kallinger et al. (2014), figure 8
+    assert (
+        30 < np.sqrt(np.sum(sun.granulation(nu)) * 0.1) < 70
+    )  # ppm; Kallinger et al. (2014), figure 8
 
 
 def test_star_has_noise_of_nsr_transits_at_t0_and_depth_of_its_radius():
@@ -184,16 +219,19 @@ def test_star_has_noise_of_nsr_transits_at_t0_and_depth_of_its_radius():
     quiet = {**base, "enable_oscillations": False}
     noisy = synthesize_star({**quiet, "enable_transits": False})
     assert np.std(noisy.fluxes) == pytest.approx(73e-6 * np.sqrt(6 / 24), rel=0.05)
-    assert np.std(synthesize_star({**quiet, "nsr": 730.0, "enable_transits": False}).fluxes) == pytest.approx(
-        730e-6 / 2, rel=0.05
-    )
+    assert np.std(
+        synthesize_star({**quiet, "nsr": 730.0, "enable_transits": False}).fluxes
+    ) == pytest.approx(730e-6 / 2, rel=0.05)
     lc = synthesize_star({**quiet, "planet_radius": 0.5})
-    assert abs(lc.times[np.argmin(lc.fluxes)] - 2.0) % 10 < 0.2 or abs(lc.times[np.argmin(lc.fluxes)] - 2.0) % 10 > 9.8
+    assert (
+        abs(lc.times[np.argmin(lc.fluxes)] - 2.0) % 10 < 0.2
+        or abs(lc.times[np.argmin(lc.fluxes)] - 2.0) % 10 > 9.8
+    )
     wide = synthesize_star({**quiet, "planet_radius": 0.5, "star_radius": 2 * 9.728361215240866})
     assert (1 - wide.fluxes.min()) / (1 - lc.fluxes.min()) == pytest.approx(0.25, rel=0.1)
-    assert np.std(synthesize_star({**base, "mode": "red_giant", "enable_transits": False}).fluxes) > 3 * np.std(
-        noisy.fluxes
-    )
+    assert np.std(
+        synthesize_star({**base, "mode": "red_giant", "enable_transits": False}).fluxes
+    ) > 3 * np.std(noisy.fluxes)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +264,8 @@ SHORT = {
     "planet_radius": 1.0,
 }
 psls = pytest.mark.skipif(
-    not (shutil.which("psls") or shutil.which("psls.py")), reason="the program psls is not installed"
+    not (shutil.which("psls") or shutil.which("psls.py")),
+    reason="the program psls is not installed",
 )
 
 
@@ -262,7 +301,10 @@ def test_psls_that_fails_is_quoted(tmp_path):
 @pytest.mark.external
 @psls
 def test_psls_light_curve_has_our_transits_and_the_noise_of_nsr():
-    lc, noisy = synthesize_psls(SHORT), synthesize_psls({**SHORT, "nsr": 2000.0, "enable_transits": False})
+    lc, noisy = (
+        synthesize_psls(SHORT),
+        synthesize_psls({**SHORT, "nsr": 2000.0, "enable_transits": False}),
+    )
     assert lc.times[0] == 0
     assert len(lc) == 1920
     dips = lc.times[lc.fluxes < 0.995]

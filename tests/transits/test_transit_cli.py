@@ -21,7 +21,11 @@ def test_synthetic_light_curve_is_read_with_its_metadata_and_its_planet_found(tm
     path = tmp_path / "lc.gz"
     assert run(synthesize, path, *SPECS).return_value == 0
     lc = Lightcurve.read(path)
-    assert (lc.metadata["orbital_period"], lc.metadata["t0"], lc.metadata["gzipped"]) == (6.0, 1.0, "True")
+    assert (lc.metadata["orbital_period"], lc.metadata["t0"], lc.metadata["gzipped"]) == (
+        6.0,
+        1.0,
+        "True",
+    )
     result = run(search, path, "--detrend", 0, "--json", "--plot", tmp_path / "plots")
     found = json.loads(result.output)
     assert found["period"] == pytest.approx(6, rel=1e-3)
@@ -45,17 +49,39 @@ def test_json_has_null_where_a_number_is_not_known(tmp_path):
     path = tmp_path / "lc"
     run(synthesize, path, *SPECS[:8], "-s", "noise=0.0001", "-s", "orbital_period=15", "-s", "t0=3")
     lc = Lightcurve.read(path)
-    lc.select(np.abs(lc.times - 18) > 1).to_file(path)  # the transits at 3 and 33 d are left: none has an odd number
-    result = run(search, path, "--detrend", 0, "--json", "--threshold", 1, "--period-min", 14, "--period-max", 16)
-    found = json.loads(result.output, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    lc.select(np.abs(lc.times - 18) > 1).to_file(
+        path
+    )  # the transits at 3 and 33 d are left: none has an odd number
+    result = run(
+        search,
+        path,
+        "--detrend",
+        0,
+        "--json",
+        "--threshold",
+        1,
+        "--period-min",
+        14,
+        "--period-max",
+        16,
+    )
+    found = json.loads(
+        result.output, parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
+    )
     assert (found["transit_count"], found["odd_even"]) == (2, None)
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--period-min", 5, "--period-max", 2], "--period-min 5 is not shorter than --period-max 2"),
-        (["--method", "bls", "--period-min", 0.1], "--period-min 0.1: bls tries transits of up to 0.2 d"),
+        (
+            ["--period-min", 5, "--period-max", 2],
+            "--period-min 5 is not shorter than --period-max 2",
+        ),
+        (
+            ["--method", "bls", "--period-min", 0.1],
+            "--period-min 0.1: bls tries transits of up to 0.2 d",
+        ),
     ],
 )
 def test_limits_that_no_file_can_satisfy_are_wrong_use(options, sentence):

@@ -15,7 +15,9 @@ def found():
     times, flux = planet()
     flags = np.zeros(times.size)
     flags[10:20] = 1
-    lc = LightcurveArbitraryRaster(times, flux, flags=flags, metadata={"object": "TIC 1", "time_reference": 2457000})
+    lc = LightcurveArbitraryRaster(
+        times, flux, flags=flags, metadata={"object": "TIC 1", "time_reference": 2457000}
+    )
     return lc, *find_transits(lc)
 
 

@@ -40,7 +40,10 @@ def slow_search(times, flux, period):
     for duration in shortest * 1.05 ** np.arange(0, np.log(longest / shortest) / np.log(1.05)):
         for t0 in np.arange(0, period, duration / 24):
             shape = transit_shape(times, period, t0, duration)
-            best = max(best, max(np.dot(shape, 1 - flux), 0) ** 2 / max(np.dot(shape, shape), 1e-9) * weight)
+            best = max(
+                best,
+                max(np.dot(shape, 1 - flux), 0) ** 2 / max(np.dot(shape, shape), 1e-9) * weight,
+            )
     return best
 
 
@@ -128,7 +131,9 @@ def test_too_few_samples_unknown_method_and_no_period_are_told():
         find_transits(LightcurveArbitraryRaster(times, np.ones(5)))
     with pytest.raises(WrongUseError, match="method='lomb': expected tls or bls"):
         find_transits(LightcurveArbitraryRaster(times, np.ones(5)), method="lomb")
-    with pytest.raises(WrongUseError, match="median of its good samples is 0; a search needs flux above zero"):
+    with pytest.raises(
+        WrongUseError, match="median of its good samples is 0; a search needs flux above zero"
+    ):
         find_transits(LightcurveArbitraryRaster(np.arange(20.0), np.zeros(20)))
     with pytest.raises(ValueError, match="no period to search"):
         transit_periodogram(np.arange(50.0), np.ones(50), period_min=40.0)

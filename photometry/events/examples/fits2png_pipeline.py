@@ -66,7 +66,11 @@ def save_png(action, context):
 def contact_sheet(action, context):
     """Write the contact sheet, now and then while pictures keep coming, and after the last one."""
     page = Path(context.config.output_directory, "index.html")
-    if context.event_queue.head() is None or not page.is_file() or time.time() - page.stat().st_mtime > SHEET_INTERVAL:
+    if (
+        context.event_queue.head() is None
+        or not page.is_file()
+        or time.time() - page.stat().st_mtime > SHEET_INTERVAL
+    ):
         draw.write_contact_sheet(page.parent, title=context.config.name)
     return action.args
 
@@ -76,7 +80,9 @@ def create_contact_sheet_html(action, context):
     given = vars(action.args)
     folder = given.get("dir_name", context.config.output_directory)
     patterns = (given["pattern"],) if "pattern" in given else draw.PICTURES
-    draw.write_contact_sheet(folder, given.get("out_name", "index.html"), context.config.name, patterns)
+    draw.write_contact_sheet(
+        folder, given.get("out_name", "index.html"), context.config.name, patterns
+    )
     return action.args
 
 

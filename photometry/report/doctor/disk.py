@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from ...atomic import atomic_write
+from ...constants import DAY
+from ...files import atomic_write
 from ...lightcurve.tasoc import COLUMNS
 from .check import FAIL, OK, WARN, Check, size
 
 # Light curves of real target pixel files of Kepler, K2 and TESS, gzipped at level 1: 0.52 to 0.58 of the table, and 8 kB
 COMPRESSED, HEADERS = 0.6, 8_000  # share; bytes
 ROW = np.dtype([(name, kind) for name, kind, _, _ in COLUMNS]).itemsize  # bytes per exposure
-SECTOR = 27.4 * 86400  # s, where the number of exposures is not known
+SECTOR = 27.4 * DAY  # s, where the number of exposures is not known
 # Measured with 200,000 finished targets: 340 bytes each in the TODO-file, 263 in the journal; and some lines of log
 TODO_ROW, LOG_ROW = 600, 500  # bytes
 COMFORT = 1.5  # times the estimate
@@ -45,7 +46,11 @@ def check_writable(what, folder):
             part.write_bytes(b"photometry doctor\n")
         path.unlink()
     except OSError as error:
-        return Check("writable", FAIL, f"{folder} ({what}) cannot be written to: {error.strerror}; the run needs to")
+        return Check(
+            "writable",
+            FAIL,
+            f"{folder} ({what}) cannot be written to: {error.strerror}; the run needs to",
+        )
     finally:
         path.unlink(missing_ok=True)
     return Check("writable", OK, f"{folder} ({what})")
@@ -53,10 +58,14 @@ def check_writable(what, folder):
 
 def check_space(todo_file, folder, work, n_times):
     """Free space against an estimate of what the run will write."""
-    curves = sum(number * lightcurve_size(source, cadence, n_times) for source, cadence, number in work.kinds)
+    curves = sum(
+        number * lightcurve_size(source, cadence, n_times) for source, cadence, number in work.kinds
+    )
     rest = 2 * todo_file.stat().st_size + work.total * (TODO_ROW + LOG_ROW)
     free, needed = psutil.disk_usage(folder).free, curves + rest
-    sentence = f"{folder}: {size(free)} free, about {size(needed)} needed for {work.total} light curves"
+    sentence = (
+        f"{folder}: {size(free)} free, about {size(needed)} needed for {work.total} light curves"
+    )
     return _compare("space", sentence, free, needed, "make room, or write elsewhere with --output")
 
 
@@ -66,7 +75,9 @@ def check_inodes(folder, work):
     if stats.f_files == 0:
         return Check("inodes", OK, f"{folder}: no limit on the number of files")
     sentence = f"{folder}: {stats.f_favail} files more can be made, about {needed} needed"
-    return _compare("inodes", sentence, stats.f_favail, needed, "remove files, or write elsewhere with --output")
+    return _compare(
+        "inodes", sentence, stats.f_favail, needed, "remove files, or write elsewhere with --output"
+    )
 
 
 def lightcurve_size(source, cadence, n_times):
@@ -81,26 +92,45 @@ def check_file_system(what, folder, settings):
     name = f"{what} on {kind} ({mount})"
     nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
     if kind in VOLATILE:
-        return Check("file system", WARN, f"{name}: in memory, gone after a restart; copy it away when the run ends")
+        return Check(
+            "file system",
+            WARN,
+            f"{name}: in memory, gone after a restart; copy it away when the run ends",
+        )
     if kind in NETWORK:
         if what == "TODO-file" and not settings.run.in_memory:
-            return Check("file system", WARN, f"{name}: a network disk; leave out --no-in-memory, it is slow there")
+            return Check(
+                "file system",
+                WARN,
+                f"{name}: a network disk; leave out --no-in-memory, it is slow there",
+            )
         return Check("file system", OK, f"{name}: a network disk, safe with one run per TODO-file")
     if kind in PARALLEL:
-        hint = ": many small files; on Lustre 'lfs setstripe -c 1' suits them" if what != "TODO-file" else ""
+        hint = (
+            ": many small files; on Lustre 'lfs setstripe -c 1' suits them"
+            if what != "TODO-file"
+            else ""
+        )
         return Check("file system", OK, f"{name}{hint}")
     if nodes > 1:
-        return Check("file system", WARN, f"{name}: a disk of this node, but the job has {nodes}; use a shared one")
+        return Check(
+            "file system",
+            WARN,
+            f"{name}: a disk of this node, but the job has {nodes}; use a shared one",
+        )
     return Check("file system", OK, f"{name}: a local disk")
 
 
 def file_system(folder):
     """(type, mount point) of the file system that a folder is on."""
     folder = Path(folder).resolve()
-    mounts = [part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)]
+    # of two on one place, the later
+    mounts = [
+        part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)
+    ]
     if not mounts:
         return "an unknown file system", "?"
-    deepest = max(range(len(mounts)), key=lambda i: (len(mounts[i].mountpoint), i))  # of two on one place, the later
+    deepest = max(range(len(mounts)), key=lambda i: (len(mounts[i].mountpoint), i))
     return mounts[deepest].fstype, mounts[deepest].mountpoint
 
 

@@ -26,8 +26,14 @@ def check_files(conn, folder):
     n_tried, problems, seconds = _try_all(tasks, lambda task: _find(folder, task))
     name = f"the files of {n_tried} of {total} targets"
     if problems:
-        return _judge("inputs", f"{name} were looked for, {len(problems)} are missing", n_tried, problems)
-    if not (folder / INDEX_NAME).exists() and seconds > 1 and any(task["datasource"] != "ffi" for task in tasks):
+        return _judge(
+            "inputs", f"{name} were looked for, {len(problems)} are missing", n_tried, problems
+        )
+    if (
+        not (folder / INDEX_NAME).exists()
+        and seconds > 1
+        and any(task["datasource"] != "ffi" for task in tasks)
+    ):
         slow = f"{name} are there, but looking took {seconds:.0f} s, for each worker anew"
         return Check("inputs", WARN, f"{slow}; 'photometry todo' makes an index, {INDEX_NAME}")
     return Check("inputs", OK, f"{name} were looked for, and are there")
@@ -46,13 +52,20 @@ def check_sample(conn, folder, settings, n_times):
     tasks, _ = _sample(conn, N_OPENED)
     n_tried, problems, seconds = _try_all(tasks, read)
     if problems:
-        return _judge("pixels", f"{n_tried} targets were read, {len(problems)} of them cannot be", n_tried, problems)
+        return _judge(
+            "pixels",
+            f"{n_tried} targets were read, {len(problems)} of them cannot be",
+            n_tried,
+            problems,
+        )
     return Check("pixels", OK, f"{n_tried} targets were read, {seconds / n_tried:.2g} s each")
 
 
 def check_catalogues(conn, folder):
     """Open the catalogue of each CCD that has something to do."""
-    ccds = conn.execute(f"SELECT DISTINCT sector, camera, ccd FROM todolist WHERE {TO_DO}").fetchall()
+    ccds = conn.execute(
+        f"SELECT DISTINCT sector, camera, ccd FROM todolist WHERE {TO_DO}"
+    ).fetchall()
     try:
         table = find_star_table(folder)
         missing = [ccd for ccd in ccds if not catalog_path(folder, *ccd).is_file()]
@@ -67,7 +80,11 @@ def check_catalogues(conn, folder):
         return Check("catalogue", FAIL, str(error))
     if table is None and missing:
         return _no_catalogue(conn, folder, missing, ccds)
-    return Check("catalogue", OK, f"stars for {len(ccds)} CCDs, from {table.name if missing else 'a file for each'}")
+    return Check(
+        "catalogue",
+        OK,
+        f"stars for {len(ccds)} CCDs, from {table.name if missing else 'a file for each'}",
+    )
 
 
 def _no_catalogue(conn, folder, missing, ccds):
@@ -85,16 +102,23 @@ def _no_catalogue(conn, folder, missing, ccds):
             f"none for {len(missing)} of {len(ccds)} CCDs ({first}, …), but {needy} targets need it: {way_out}",
         )
     return Check(
-        "catalogue", WARN, f"none for {len(missing)} of {len(ccds)} CCDs: contamination will not be known; {way_out}"
+        "catalogue",
+        WARN,
+        f"none for {len(missing)} of {len(ccds)} CCDs: contamination will not be known; {way_out}",
     )
 
 
 def _sample(conn, n):
     """(tasks, total): some of the targets to do, of all kinds and magnitudes, and how many there are. Always the same."""
-    priorities = [row[0] for row in conn.execute(f"SELECT priority FROM todolist WHERE {TO_DO} ORDER BY priority")]
+    priorities = [
+        row[0]
+        for row in conn.execute(f"SELECT priority FROM todolist WHERE {TO_DO} ORDER BY priority")
+    ]
     chosen = random.Random(0).sample(priorities, min(n, len(priorities)))
     sql = f"SELECT {', '.join(_KEYS)} FROM todolist WHERE priority = ?"
-    return [dict(zip(_KEYS, conn.execute(sql, (p,)).fetchone(), strict=True)) for p in chosen], len(priorities)
+    return [dict(zip(_KEYS, conn.execute(sql, (p,)).fetchone(), strict=True)) for p in chosen], len(
+        priorities
+    )
 
 
 def _find(folder, task):
@@ -122,4 +146,6 @@ def _try_all(tasks, function):
 def _judge(name, sentence, n_tried, problems):
     task, why = problems[0]
     state = FAIL if len(problems) > ACCIDENT * n_tried else WARN
-    return Check(name, state, f"{sentence}, e.g. priority {task['priority']}, star {task['starid']}: {why}")
+    return Check(
+        name, state, f"{sentence}, e.g. priority {task['priority']}, star {task['starid']}: {why}"
+    )

@@ -10,8 +10,8 @@ import psutil
 
 from ..._version import __version__
 from ...errors import SettingsError
+from ...processes import THREAD_VARIABLES
 from ...scheduler.limits import end_of_run
-from ...scheduler.threads import THREAD_VARIABLES
 from .check import FAIL, OK, WARN, Check, size
 
 # Measured: 200,000 targets need 1.07 times their file, and 394 bytes each when they are done
@@ -56,7 +56,10 @@ def _control_groups(root):
         if controllers == "":
             top, names = root / "sys/fs/cgroup", ("memory.max", "memory.current")
         elif "memory" in controllers.split(","):
-            top, names = root / "sys/fs/cgroup/memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            top, names = (
+                root / "sys/fs/cgroup/memory",
+                ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+            )
         else:
             continue
         parts = [part for part in path.split("/") if part]
@@ -73,7 +76,9 @@ def check_threads(environ=None, cores=None):
         return Check("threads", OK, f"{cores} cores; one thread per worker")
     said = ", ".join(f"{name}={value}" for name, value in told.items())
     return Check(
-        "threads", WARN, f"{cores} cores, but {said}: each worker starts so many; unset it, or start fewer workers"
+        "threads",
+        WARN,
+        f"{cores} cores, but {said}: each worker starts so many; unset it, or start fewer workers",
     )
 
 
@@ -100,8 +105,14 @@ def check_packages():
         if not requirement.specifier.contains(version, prereleases=True):
             wrong.append(f"{requirement.name} {version} is not {requirement.specifier}")
     if wrong:
-        return Check("packages", FAIL, f"{', '.join(wrong)}; run 'pip install --upgrade photometry'")
-    return Check("packages", OK, f"photometry {__version__}, Python {platform.python_version()}, {', '.join(found)}")
+        return Check(
+            "packages", FAIL, f"{', '.join(wrong)}; run 'pip install --upgrade photometry'"
+        )
+    return Check(
+        "packages",
+        OK,
+        f"photometry {__version__}, Python {platform.python_version()}, {', '.join(found)}",
+    )
 
 
 def check_time_limit(settings, environ=None):
@@ -126,6 +137,8 @@ def _unknown_end(own, environ):
     for name in ("SLURM_JOB_ID", "PBS_JOBID"):
         if name in environ:
             return Check(
-                "time limit", WARN, f"{name} is set, but not when the job ends; run with --time-limit HH:MM:SS"
+                "time limit",
+                WARN,
+                f"{name} is set, but not when the job ends; run with --time-limit HH:MM:SS",
             )
     return Check("time limit", OK, "none: not in a batch job")

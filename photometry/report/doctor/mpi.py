@@ -24,14 +24,24 @@ def check_mpi(timeout=20.0):
     """Start two ranks that say how many they are, and by which library."""
     alone = _run([sys.executable, "-c", _HELLO], timeout)
     if alone is None:
-        return Check("MPI", FAIL, f"mpi4py did not start within {timeout:.0f} s; on a login node MPI may be forbidden")
+        return Check(
+            "MPI",
+            FAIL,
+            f"mpi4py did not start within {timeout:.0f} s; on a login node MPI may be forbidden",
+        )
     if alone.returncode != 0:
         why = (alone.stderr.strip().splitlines() or ["no message"])[-1]
-        return Check("MPI", WARN, f"mpi4py cannot be used ({why}): {_LOCAL}; pip install 'photometry[mpi]'")
+        return Check(
+            "MPI", WARN, f"mpi4py cannot be used ({why}): {_LOCAL}; pip install 'photometry[mpi]'"
+        )
     library = " ".join(alone.stdout.split()[1:])
     launcher = find_launcher()
     if launcher is None:
-        return Check("MPI", WARN, f"{library}, but no mpiexec or srun in PATH: {_LOCAL}; load your site's MPI module")
+        return Check(
+            "MPI",
+            WARN,
+            f"{library}, but no mpiexec or srun in PATH: {_LOCAL}; load your site's MPI module",
+        )
     return check_two_ranks(launcher, library, timeout)
 
 
@@ -39,14 +49,14 @@ def check_two_ranks(launcher, library, timeout):
     """Start two ranks with a launcher, with the MPI library that mpi4py is for."""
     done = _run([launcher, "-n", "2", sys.executable, "-c", _HELLO], timeout)
     if done is None:
-        return Check("MPI", FAIL, f"{launcher} -n 2 did not end within {timeout:.0f} s; try it by hand")
+        return Check(
+            "MPI", FAIL, f"{launcher} -n 2 did not end within {timeout:.0f} s; try it by hand"
+        )
     if done.returncode != 0:
         why = (done.stderr.strip().splitlines() or ["no message"])[-1]
         return Check("MPI", FAIL, f"{launcher} -n 2 ended with exit code {done.returncode}: {why}")
     if not done.stdout.startswith("2 "):
-        way_out = (
-            "use the mpiexec of that MPI, or install mpi4py against this one: pip install --no-binary mpi4py mpi4py"
-        )
+        way_out = "use the mpiexec of that MPI, or install mpi4py against this one: pip install --no-binary mpi4py mpi4py"
         return Check(
             "MPI",
             FAIL,

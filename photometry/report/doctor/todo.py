@@ -38,7 +38,9 @@ def open_todo_file(path, stack):
     conn : sqlite3.Connection to a copy in memory with the journal in it; None where there is nothing to be read
     """
     if not path.is_file():
-        return [Check("TODO-file", FAIL, f"{path}: no such file; make it with 'photometry todo'")], None
+        return [
+            Check("TODO-file", FAIL, f"{path}: no such file; make it with 'photometry todo'")
+        ], None
     owner = owner_of(path)
     if owner is not None and owner.state != "dead":
         return [_held(path, owner)], None
@@ -69,23 +71,31 @@ def _held(path, owner):
         way_out = "wait for it, or stop it with kill -TERM: it saves everything first"
     else:
         way_out = "wait for it; if that process has ended, start the run with --steal-lock"
-    return Check("lock", FAIL, f"{path}: in use by {owner.text}; {way_out}. Nothing else of it was looked at")
+    return Check(
+        "lock", FAIL, f"{path}: in use by {owner.text}; {way_out}. Nothing else of it was looked at"
+    )
 
 
 def _lock(path, owner):
     if owner is None:
         return Check("lock", OK, f"nobody works on {path.name}")
-    return Check("lock", WARN, f"left behind by {owner.text}, which has died; the next run takes it over")
+    return Check(
+        "lock", WARN, f"left behind by {owner.text}, which has died; the next run takes it over"
+    )
 
 
 def _journal(path, pending):
     if pending:
         return Check(
-            "journal", WARN, f"a run was killed: {pending} saved changes are in its journal; the next run replays them"
+            "journal",
+            WARN,
+            f"a run was killed: {pending} saved changes are in its journal; the next run replays them",
         )
     if has_unfinished_business(path):
         return Check(
-            "journal", WARN, "a run was killed: what it saved is in SQLite's own log; the next run folds it in"
+            "journal",
+            WARN,
+            "a run was killed: what it saved is in SQLite's own log; the next run folds it in",
         )
     return Check("journal", OK, "none pending")
 
@@ -95,9 +105,13 @@ def _contents(path, conn):
     (to_do,) = conn.execute(f"SELECT COUNT(*) FROM todolist WHERE {TO_DO}").fetchone()
     if not to_do:
         way_out = (
-            "make them anew with --overwrite, or put some back with 'photometry reset'" if total else "make it anew"
+            "make them anew with --overwrite, or put some back with 'photometry reset'"
+            if total
+            else "make it anew"
         )
         return Check("TODO-file", WARN, f"{path}: {total} targets, none to do; {way_out}")
-    (again,) = conn.execute(f"SELECT COUNT(*) FROM todolist WHERE {TO_DO} AND status IS NOT NULL").fetchone()
+    (again,) = conn.execute(
+        f"SELECT COUNT(*) FROM todolist WHERE {TO_DO} AND status IS NOT NULL"
+    ).fetchone()
     retried = f", {again} of them again (failed or stopped before)" if again else ""
     return Check("TODO-file", OK, f"{path}: {total} targets, {to_do} to do{retried}")

@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from photometry import gzipped
+from photometry.files import GZIP_ERRORS, gzip_compress, gzip_reader
 
 CONTENT = bytes(range(256)) * 5000
 
@@ -12,21 +12,21 @@ CONTENT = bytes(range(256)) * 5000
 def isal(request, monkeypatch):
     """With and without the fast library."""
     if request.param == "not installed":
-        monkeypatch.setattr(gzipped, "igzip", None)
+        monkeypatch.setattr("photometry.files.igzip", None)
 
 
 @pytest.mark.parametrize("level", range(10))
 def test_what_is_compressed_is_read_back_at_every_level(level):
-    packed = gzipped.compress(CONTENT, level)
+    packed = gzip_compress(CONTENT, level)
     assert gzip.decompress(packed) == CONTENT
-    with gzipped.reader(io.BytesIO(packed)) as file:
+    with gzip_reader(io.BytesIO(packed)) as file:
         assert file.read() == CONTENT
 
 
 def test_same_content_gives_the_same_bytes():
-    packed = gzipped.compress(CONTENT, 1)
+    packed = gzip_compress(CONTENT, 1)
     assert packed[4:8] == bytes(4)  # the time of writing
-    assert packed == gzipped.compress(CONTENT, 1)
+    assert packed == gzip_compress(CONTENT, 1)
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])
@@ -36,5 +36,5 @@ def test_damaged_file_raises_one_of_the_known_errors(damage):
         del packed[-100:]
     else:
         packed[len(packed) // 2] ^= 255
-    with pytest.raises(gzipped.ERRORS), gzipped.reader(io.BytesIO(packed)) as file:
+    with pytest.raises(GZIP_ERRORS), gzip_reader(io.BytesIO(packed)) as file:
         file.read()

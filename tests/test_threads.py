@@ -2,7 +2,7 @@
 
 import os
 
-from photometry.scheduler.threads import THREAD_VARIABLES, limit_threads, threads_limited
+from photometry.processes import THREAD_VARIABLES, limit_threads, threads_limited
 
 
 def test_threads_are_limited_to_one_but_what_the_user_says_stays():
