@@ -3,10 +3,10 @@
 import dataclasses
 from dataclasses import dataclass
 
+from .catalog.stars import catalog_for, with_stars, with_target
 from .pixels.cubestamp import area_of, cube_of, grown_area, stamp_from_cube, target_of
-from .pixels.findtpf import CHECKED, find_target_pixel_file, refuse_other_target
-from .pixels.stampcatalog import catalog_for, with_stars, with_target
-from .pixels.sumimage import good_times, mean_image
+from .pixels.find import CHECKED, find_target_pixel_file, refuse_other_target
+from .pixels.quality import good_times, mean_image
 from .pixels.targetpixelfile import read_target_pixel_file
 
 

@@ -10,7 +10,7 @@ from astropy.table import Table
 from photometry.errors import TargetNotFoundError
 from photometry.extract import SWITCHED, expected_flux, extract, needs_halo
 from photometry.methods.aperture import aperture
-from photometry.pixels.prepare import prepare
+from photometry.prepare.driver import prepare
 from photometry.settings import photometry_settings
 from photometry.simulate.fullframe import FullFrameSimulation, Sky, simulate_full_frames
 from photometry.simulate.fullframe_scene import draw_stars

@@ -5,8 +5,8 @@ The mask comes from `pixelmask`, or from the target pixel file itself.
 
 import numpy as np
 
+from ..catalog.stars import target_position
 from ..errors import BadInputError
-from ..pixels.stampcatalog import target_position
 from ..pixels.targetpixelfile import BIT_OPTIMAL
 from ..status import STATUS
 from .extraction import Extraction

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.special import erf
 
-from ..pixels.prf import PRF, TESS_LIKE
+from .prf import PRF, TESS_LIKE
 
 LIMITS = (0.5, 3.0)  # of the stretch
 ROUNDS = 20

@@ -10,7 +10,7 @@ pixels, and those of faint neighbours, do not follow deep eclipses, and are then
 import numpy as np
 
 from ..errors import BadInputError
-from ..pixels.sumimage import good_times
+from ..pixels.quality import good_times
 from ..status import STATUS
 from .aperture import contamination, edge_flux, own_mask
 from .extraction import Extraction

@@ -8,7 +8,7 @@ measurements too (to 20 %), because the pixels alone cannot tell apart stars tha
 
 import numpy as np
 
-from ..pixels.framequality import BAD_FRAME
+from ..pixels.quality import BAD_FRAME
 from ..status import STATUS
 from .aperture import edge_flux
 from .extraction import Extraction

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import BadInputError
-from ..pixels.prf import open_prf
-from ..pixels.sumimage import good_times
+from ..pixels.quality import good_times
 from .fittedprf import fit_prf
+from .prf import open_prf
 
 # Stars fainter than the target by more are not fitted, but removed with the flux of their magnitude (mag)
 MAX_FAINTER, MAX_FAINTER_FAR = 5.0, 2.0  # within `NEAR` of the target, and farther away

@@ -7,9 +7,9 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from photometry.catalog.stars import with_stars
 from photometry.lightcurve.tasoc import lightcurve_path, write_lightcurve
 from photometry.methods.aperture import aperture
-from photometry.pixels.stampcatalog import with_stars
 from photometry.pixels.targetpixelfile import read_target_pixel_file
 from photometry.settings import photometry_settings
 

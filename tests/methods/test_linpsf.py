@@ -11,7 +11,7 @@ from photometry.methods.fittedprf import StretchedPRF, fit_prf
 from photometry.methods.leastsquares import solver
 from photometry.methods.linpsf import linpsf
 from photometry.methods.places import fit_offset
-from photometry.pixels.prf import TESS_LIKE, GaussianPRF
+from photometry.methods.prf import TESS_LIKE, GaussianPRF
 from photometry.settings import photometry_settings
 from photometry.status import STATUS
 
@@ -74,7 +74,7 @@ def test_a_stamp_of_saturated_pixels_is_refused():
 @pytest.mark.real_data
 def test_mission_prf_files_are_used_where_they_are(shared_data):
     settings = photometry_settings({"psf": {"prf": str(shared_data / "prf")}})
-    from photometry.pixels.prf import TessPRF
+    from photometry.methods.prf import TessPRF
 
     prf = TessPRF.read(shared_data / "prf", 4, 1, 1)
     stamp, flux = make_stamp(

@@ -1,4 +1,4 @@
-"""From images to cubes: `photometry.pixels.prepare`."""
+"""From images to cubes: `photometry.prepare.driver`."""
 
 import gzip
 import os
@@ -18,10 +18,10 @@ from ffi_files import spoc_series, star_image, write_spoc, write_tica
 
 from photometry.errors import TryAgainError, WrongUseError
 from photometry.flags import bitmask
-from photometry.pixels import workfolder
 from photometry.pixels.imagecube import cube_path, find_cube, find_cubes
-from photometry.pixels.prepare import prepare
-from photometry.pixels.workfolder import WorkFolder
+from photometry.prepare import workfolder
+from photometry.prepare.driver import prepare
+from photometry.prepare.workfolder import WorkFolder
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 CUBE = "sector003_camera1_ccd2.hdf5"
@@ -83,7 +83,7 @@ class TestCube:
         assert (cube.first_row, cube.first_column, cube.time_reference) == (1, 1, 2457000)
 
     def test_movement_of_the_stars_is_measured(self, cube):
-        from photometry.pixels.pointing import movement_at
+        from photometry.pixels.imagecube import movement_at
 
         good = cube.quality == 0
         moved = movement_at(cube.movement, 40, 36, cube.shape)[good]
@@ -128,7 +128,7 @@ def test_a_finished_cube_is_left_alone(images, cube):
 class TestInterruption:
     def run_and_kill(self, images, output, seconds):
         """Start prepare, kill the process and its workers after a while; True if it had finished before."""
-        code = f"from photometry.pixels.prepare import prepare; prepare({str(images)!r}, {str(output)!r}, workers=2)"
+        code = f"from photometry.prepare.driver import prepare; prepare({str(images)!r}, {str(output)!r}, workers=2)"
         process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
         try:
             process.wait(seconds)
@@ -198,7 +198,7 @@ class TestInterruption:
 
     def test_two_at_once_are_refused(self, images, tmp_path):
         with WorkFolder(cube_path(tmp_path, 3, 1, 2)):
-            code = f"from photometry.pixels.prepare import prepare; prepare({str(images)!r}, {str(tmp_path)!r})"
+            code = f"from photometry.prepare.driver import prepare; prepare({str(images)!r}, {str(tmp_path)!r})"
             done = subprocess.run(
                 [sys.executable, "-c", code], capture_output=True, text=True, check=False
             )

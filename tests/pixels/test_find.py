@@ -5,8 +5,12 @@ import pytest
 from astropy.io import fits
 
 from photometry.errors import BadInputError, TargetNotFoundError
-from photometry.pixels.findtpf import find_target_pixel_file, identify, refuse_other_target
-from photometry.pixels.tpfindex import write_index
+from photometry.pixels.find import (
+    find_target_pixel_file,
+    identify,
+    refuse_other_target,
+    write_index,
+)
 
 IMAGES = np.ones((3, 4, 5))
 

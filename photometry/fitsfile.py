@@ -11,8 +11,8 @@ import re
 import numpy as np
 from astropy.io import fits
 
-from ..errors import BadInputError
-from ..files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
+from .errors import BadInputError
+from .files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
 
 BLOCK = 2880  # bytes: FITS standard 4.0, section 3.1
 BUFFER = 2**20  # bytes; a megabyte was as fast as any other size between 0.5 and 10

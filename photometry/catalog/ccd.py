@@ -19,8 +19,8 @@ from ..constants import J2000
 from ..errors import CatalogError
 from ..files import atomic_write
 from ..sky import in_polygon, polygon_centre, propagate, separation
-from .startable import COLUMNS as STAR_COLUMNS
-from .startable import READERS, read_stars
+from .tables import COLUMNS as STAR_COLUMNS
+from .tables import READERS, read_stars
 
 COLUMNS = ("starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff")
 
@@ -182,7 +182,7 @@ def make_catalog(
 
     Parameters
     ----------
-    stars : file name, or a table as ``startable.read_stars`` makes it
+    stars : file name, or a table as ``tables.read_stars`` makes it
     folder : where ``catalog_sectorSSS_cameraC_ccdD.sqlite`` is written
     epoch : float, Julian year of the images; default: that of the TESS sector
     ticver : version of the TIC, or any text that says where the stars come from

@@ -1,10 +1,11 @@
-"""How stars move: `photometry.pixels.pointing`."""
+"""How stars move: `photometry.prepare.pointing`."""
 
 import numpy as np
 import pytest
 
-from photometry.pixels.pointing import centroids, find_reference_stars, fit_movement, movement_at
-from photometry.pixels.prf import GaussianPRF
+from photometry.methods.prf import GaussianPRF
+from photometry.pixels.imagecube import movement_at
+from photometry.prepare.pointing import centroids, find_reference_stars, fit_movement
 
 SHAPE = (200, 220)
 

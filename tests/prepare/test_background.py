@@ -1,11 +1,11 @@
-"""The sky background: `photometry.pixels.background`."""
+"""The sky background: `photometry.prepare.background`."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from photometry.pixels.background import (
+from photometry.prepare.background import (
     FLUX_CUT,
     GRAIN,
     BackgroundModel,

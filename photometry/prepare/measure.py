@@ -1,4 +1,4 @@
-"""First pass of `prepare`: what is measured on every frame (background, stars, usable pixels).
+"""First pass of `prepare`: what is measured on every frame (background, stars, usable pixels), and which frames are bad.
 
 The background of one frame, the reference, is measured in full; of every other one, what it has more or less than that. In
 the difference of two frames the stars are gone: in a crowded field, how much of their light passes for sky depends on where
@@ -12,6 +12,13 @@ import numpy as np
 from ..flags import DEFAULT_BITMASK
 from .background import FLUX_CUT, BackgroundModel, camera_centre
 from .pointing import centroids, find_reference_stars
+
+# fraction of the pixels that need a value
+MIN_FINITE = 0.5
+# flux of the reference stars over their median flux: outside, the image is smeared or veiled
+FLUX_RANGE = (0.7, 1.3)
+# pixels from the median position
+MAX_MOVEMENT = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,3 +106,26 @@ def measure(frames, model, reference):
         stars = centroids(image - (model.image(mesh, glow) if known else 0), reference.pixels)
         rows.append((mesh, glow, error, np.isfinite(image).mean(), *stars))
     return Measured(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def find_bad_frames(finite, star_flux, movement):
+    """Which frames cannot be used.
+
+    Parameters
+    ----------
+    finite : (n_times,) array, share of the pixels with a value
+    star_flux : (n_times, n_stars) array, e-/s, of the reference stars
+    movement : (n_times, 2, 3) array, see `pointing`
+
+    Returns
+    -------
+    bad : (n_times,) bool array
+    """
+    bad = ~(finite >= MIN_FINITE)
+    if star_flux.shape[1] >= 3 and not bad.all():
+        usual = np.nanmedian(star_flux[~bad], axis=0)
+        ratio = np.nanmedian(np.nan_to_num(star_flux) / usual, axis=1)
+        bad |= (ratio < FLUX_RANGE[0]) | (ratio > FLUX_RANGE[1])
+        shift = movement[:, :, 0]
+        bad |= np.hypot(*(shift - np.median(shift[~bad], axis=0)).T) > MAX_MOVEMENT
+    return bad

@@ -8,9 +8,9 @@ from astropy.table import Table
 
 from ..constants import J2000, YEAR
 from ..errors import TargetNotFoundError
+from ..pixels.stamp import Target
 from ..sky import propagate, separation
-from .catalog import open_catalog
-from .stamp import Target
+from .ccd import open_catalog
 
 MARGIN = 5  # pixels around the stamp from which a star still gives flux to it
 

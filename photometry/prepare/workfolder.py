@@ -10,7 +10,8 @@ import numpy as np
 
 from ..errors import TryAgainError
 from ..files import atomic_write, write_json
-from . import cubefile
+from ..pixels.imagecube import QUANTITIES
+from .cubefile import write_skeleton
 
 log = logging.getLogger(__name__)
 GIB = 2**30
@@ -68,9 +69,7 @@ class WorkFolder:
         if self.cube.exists():
             return
         shape = (len(frames), *frames[0].shape)
-        needed = np.prod(shape) * sum(
-            np.dtype(kind).itemsize for kind in cubefile.QUANTITIES.values()
-        )
+        needed = np.prod(shape) * sum(np.dtype(kind).itemsize for kind in QUANTITIES.values())
         free = shutil.disk_usage(self.folder).free
         if free < 1.02 * needed:
             raise TryAgainError(
@@ -78,7 +77,7 @@ class WorkFolder:
             )
         self._bands.unlink(missing_ok=True)
         with atomic_write(self.cube) as part:
-            cubefile.write_skeleton(part, shape, datasets, attributes)
+            write_skeleton(part, shape, datasets, attributes)
 
     def finished_bands(self):
         """Set of the bands that are on the disk. A last line that was cut short is removed."""

@@ -14,17 +14,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BadInputError
-from .frame import DAY, Frame, Plane, nominal_cadence
+from ..constants import DAY
+from ..errors import BadInputError, WrongUseError
+from ..files import atomic_write
+from .frames import Frame, Plane, nominal_cadence
 
+ENDINGS = (".fits", ".fits.gz", ".fits.fz", ".fit")
 ACCEPTED = "a TESS (SPOC, TICA), TessCut or Kepler full-frame image"
 KEPLER_CADENCE = 1800  # s, nominal, as for long-cadence target pixel files
 # rows, columns that see the sky in an image of 2078 x 2136 pixels
-TESS_SCIENCE = (
-    (0, 2048),
-    (44, 2092),
-)
-KEPLER_SCIENCE = ((20, 1044), (12, 1112))  # the same for 1070 x 1132 pixels
+TESS_SCIENCE = ((0, 2048), (44, 2092))
+# the same for 1070 x 1132 pixels
+KEPLER_SCIENCE = ((20, 1044), (12, 1112))
 _SECTOR_IN_NAME = re.compile(r"[-_]s(\d{4})-")
 
 
@@ -104,8 +105,6 @@ def unpack(path, folder):
     copy : pathlib.Path
     """
     from astropy.io import fits
-
-    from ..files import atomic_write
 
     copy = Path(folder) / Path(path).name.removesuffix(".gz").removesuffix(".fz")
     if copy.suffix != ".fits":
@@ -406,3 +405,49 @@ def _column_plane(path, table, name):
 def _tess_read_noise(header):
     """Read noise of an exposure (e-): that of one readout, of which an exposure holds NUM_FRM."""
     return header.get("READNOIA", 10.0) * np.sqrt(header.get("NUM_FRM", 720))
+
+
+def find_image_files(folder):
+    """All FITS files of a folder and the folders below it, sorted by name; hidden folders are left out.
+
+    Raises
+    ------
+    WrongUseError : the folder does not exist
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise WrongUseError(
+            f"{folder}: there is no such folder; expected a folder with {ACCEPTED}s"
+        )
+    paths = (
+        path for path in folder.rglob("*.fit*") if path.name.endswith(ENDINGS) and path.is_file()
+    )
+    return sorted(
+        path
+        for path in paths
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def read_file(path, scratch):
+    """Frames of one file, or the reason why there are none.
+
+    Parameters
+    ----------
+    path : file
+    scratch : folder for uncompressed copies
+
+    Returns
+    -------
+    frames : list of Frame
+    problem : str, or None
+    """
+    try:
+        frames = read_frames(path)
+        if frames and is_packed(path):
+            frames = read_frames(unpack(path, scratch))
+    except BadInputError as error:
+        return [], str(error)
+    return frames, None

@@ -6,6 +6,8 @@ position (shift, rotation, stretch) that fits their motion is the movement of th
 
 import numpy as np
 
+from ..pixels.imagecube import movement_basis
+
 BOX = 4  # pixels to each side of a star's brightest pixel that its centroid may use
 WINDOW = 1.3  # pixels, sigma of the Gaussian that weights them; about that of the stars
 MAX_STARS = 200
@@ -89,12 +91,12 @@ def fit_movement(positions, reference, shape):
     Returns
     -------
     movement : (n_times, 2, 3) array: for row and column, the coefficients of 1, y and x, where y and x run from -1 to 1
-        over the image (see `movement_at`); zeros where there are too few stars
+        over the image (see `pixels.imagecube.movement_at`); zeros where there are too few stars
     scatter : (n_times,) array, pixels, of single stars around it; NaN where there are too few stars
     """
     movement = np.zeros((len(positions), 2, 3))
     scatter = np.full(len(positions), np.nan)
-    basis = _basis(reference[:, 0], reference[:, 1], shape)
+    basis = movement_basis(reference[:, 0], reference[:, 1], shape)
     for i, there in enumerate(positions):
         moved = there - reference
         used = np.isfinite(moved).all(axis=1)
@@ -130,19 +132,3 @@ def against_usual(movement, measured, usable):
         return movement
     usual = np.median(movement[counted], axis=0)
     return np.where(measured[:, None, None], movement - usual, movement)
-
-
-def movement_at(movement, row, column, shape):
-    """How far a place of the image moved.
-
-    Returns
-    -------
-    moved : (n_times, 2) array, pixels: column, row (the order of `Stamp.pos_corr`)
-    """
-    return (movement @ _basis(row, column, shape))[:, ::-1]
-
-
-def _basis(row, column, shape):
-    y = 2 * np.asarray(row, dtype=float) / shape[0] - 1
-    x = 2 * np.asarray(column, dtype=float) / shape[1] - 1
-    return np.stack([np.ones_like(y), y, x], axis=-1)

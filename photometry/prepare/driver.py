@@ -24,15 +24,16 @@ from ..constants import MAD_TO_SIGMA
 from ..errors import WrongUseError
 from ..files import atomic_write
 from ..flags import DEFAULT_BITMASK, bitmask
+from ..pixels import barycentre
+from ..pixels.imagecube import FORMAT, VERSION, ImageCube, cube_path
+from ..pixels.quality import BAD_FRAME, HIGH_BACKGROUND, background_flags
 from ..processes import Pool
 from ..sky import unit_vectors
-from . import barycentre, cubefile, cubepixels, pointing
+from . import cubefile, pointing
 from .background import smooth_in_time
-from .ffi import headers_of
-from .framequality import BAD_FRAME, HIGH_BACKGROUND, background_flags, find_bad_frames
-from .imagecube import ImageCube, cube_path
-from .imagelist import find_image_files, group_frames, read_file
-from .measureframes import Measured, background_model, choose_reference, measure
+from .ffi import find_image_files, headers_of, read_file
+from .frames import group_frames
+from .measure import Measured, background_model, choose_reference, find_bad_frames, measure
 from .workfolder import GIB, WorkFolder
 
 log = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
         )
         sky, good, datasets = _between(frames, measured, model, reference)
         work.make_skeleton(frames, datasets, _attributes(frames, reference))
-        needed = cubepixels.band_memory((len(frames), *frames[0].shape), cubefile.TILE)
+        needed = cubefile.band_memory((len(frames), *frames[0].shape), cubefile.TILE)
         _second_pass(work, frames, sky, good, affordable(workers, needed, memory), progress)
         work.finish()
     return Prepared(
@@ -235,7 +236,7 @@ def _second_pass(work, frames, sky, good, workers, progress):
 
 def _write_one(shared, band):
     work, *what = shared
-    cubepixels.write_band(work.cube, *what, band)
+    cubefile.write_band(work.cube, *what, band)
     return band
 
 
@@ -254,7 +255,7 @@ def _between(frames, measured, model, reference):
     times = _times(frames)
     usable = ~bad
     movement = pointing.against_usual(movement, np.isfinite(scatter), usable)
-    sky = cubepixels.Sky(
+    sky = cubefile.Sky(
         model,
         smooth_in_time(times["time"], measured.mesh, usable),
         smooth_in_time(times["time"], measured.glow[:, None, :], usable)[:, 0]
@@ -328,8 +329,8 @@ def _attributes(frames, reference):
         if k in h and isinstance(h[k], int | float | str)
     }
     return {
-        "format": cubefile.FORMAT,
-        "version": cubefile.VERSION,
+        "format": FORMAT,
+        "version": VERSION,
         "creator": f"photometry {__version__}",
         "mission": frame.mission,
         "sector": frame.sector,

@@ -1,14 +1,15 @@
-"""`Frame` and `Plane`: one exposure of one CCD, and where its pixels lie in a file.
+"""`Frame` and `Plane`: one exposure of one CCD, and where its pixels lie in a file; sorted into the cubes that they make.
 
 Pixels are read straight from their place in the (uncompressed) file, a few rows at a time where that is all one needs.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..constants import DAY
-from ..errors import BadInputError
+from ..errors import BadInputError, WrongUseError
 
 TESS_CADENCES = (20, 120, 200, 600, 1800)  # s, nominal times between exposures
 _DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}  # BITPIX of the FITS standard
@@ -103,3 +104,60 @@ def nominal_cadence(days):
     seconds = days * DAY
     nearest = min(TESS_CADENCES, key=lambda nominal: abs(nominal - seconds))
     return nearest if abs(nearest - seconds) <= 0.1 * nearest else round(seconds)
+
+
+def group_frames(frames, *, sector=None, camera=None, ccd=None):
+    """Sort frames into cubes.
+
+    Returns
+    -------
+    groups : dict (mission, sector, camera, ccd, cadence) -> list of Frame in order of time
+
+    Raises
+    ------
+    WrongUseError : two groups would be the same cube, or images of one cube do not fit one another
+    """
+    groups = defaultdict(list)
+    wanted = (sector, camera, ccd)
+    for frame in frames:
+        if all(
+            want is None or want == have
+            for want, have in zip(wanted, frame.group[1:4], strict=True)
+        ):
+            groups[frame.group].append(frame)
+    _refuse_same_cube(groups)
+    return {group: _in_order(groups[group]) for group in sorted(groups)}
+
+
+def _in_order(frames):
+    frames = sorted(frames, key=lambda frame: (frame.time, frame.flux.path))
+    first = frames[0]
+    for frame in frames:
+        if (frame.shape, frame.first_row, frame.first_column) != (
+            first.shape,
+            first.first_row,
+            first.first_column,
+        ):
+            raise WrongUseError(
+                f"{frame.flux.path}: {frame.shape} pixels from row {frame.first_row}, column {frame.first_column}, but "
+                f"{first.flux.path} has {first.shape} from {first.first_row}, {first.first_column}; images of different parts of "
+                f"a CCD do not make one cube: put them in folders of their own"
+            )
+    repeated = np.flatnonzero(np.diff([frame.time for frame in frames]) == 0)
+    if repeated.size:
+        a, b = frames[repeated[0]], frames[repeated[0] + 1]
+        raise WrongUseError(
+            f"{a.flux.path} and {b.flux.path} are of the same time; keep one of them"
+        )
+    return frames
+
+
+def _refuse_same_cube(groups):
+    seen = {}
+    for group in groups:
+        if group[1:4] in seen:
+            raise WrongUseError(
+                f"images of sector {group[1]}, camera {group[2]}, CCD {group[3]} are of different missions or cadences "
+                f"({seen[group[1:4]][0]} {seen[group[1:4]][4]} s, {group[0]} {group[4]} s); put them in folders of their own"
+            )
+        seen[group[1:4]] = group

@@ -1,4 +1,4 @@
-"""Full-frame images as files: `photometry.pixels.ffi`, `frame`."""
+"""Full-frame images as files: `photometry.prepare.ffi`, `frame`."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from astropy.wcs import WCS
 from ffi_files import star_image, write_spoc, write_tica
 
 from photometry.errors import BadInputError
-from photometry.pixels.ffi import headers_of, is_packed, read_frames, unpack
-from photometry.pixels.frame import nominal_cadence
+from photometry.prepare.ffi import headers_of, is_packed, read_frames, unpack
+from photometry.prepare.frames import nominal_cadence
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 real_data = [

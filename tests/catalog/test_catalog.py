@@ -10,9 +10,9 @@ from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
+from photometry.catalog.ccd import catalog_path, make_catalog, open_catalog
+from photometry.catalog.tables import read_stars
 from photometry.errors import CatalogError
-from photometry.pixels.catalog import catalog_path, make_catalog, open_catalog
-from photometry.pixels.startable import read_stars
 from photometry.sky import propagate
 
 REAL = Path(__file__).parents[3] / "shared/data/catalog/tic25155310_field_stars.csv"

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from photometry.errors import TargetNotFoundError
-from photometry.pixels.catalog import make_catalog, open_catalog
-from photometry.pixels.stampcatalog import (
+from photometry.catalog.ccd import make_catalog, open_catalog
+from photometry.catalog.stars import (
     catalog_for,
     mid_epoch,
     target_position,
     with_stars,
     with_target,
 )
+from photometry.errors import TargetNotFoundError
 from photometry.pixels.targetpixelfile import read_target_pixel_file
 
 PIXEL = 21 / 3600  # deg

@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 from astropy.wcs import WCS
 
+from ..catalog.ccd import find_star_table, make_catalog, sector_epoch
+from ..catalog.tables import read_stars
 from ..errors import BadInputError, CatalogError, WrongUseError
+from ..pixels.find import identify
+from ..pixels.imagecube import find_cubes
+from ..pixels.tesscamera import FIRST_COLUMN, FIRST_ROW, optical_axis
 from ..sky import in_polygon, propagate
-from .catalog import find_star_table, make_catalog, sector_epoch
-from .ffi import headers_of, read_frames
-from .findtpf import identify
-from .imagecube import find_cubes
-from .imagelist import find_image_files
-from .startable import read_stars
-from .tesscamera import FIRST_COLUMN, FIRST_ROW, optical_axis
+from .ffi import find_image_files, headers_of, read_frames
 
 log = logging.getLogger(__name__)
 
