@@ -6,9 +6,9 @@ from astropy.io import fits
 from astropy.table import Table
 
 from photometry.errors import BadInputError, SettingsError, TargetNotFoundError
+from photometry.methods.prf import GaussianPRF
 from photometry.pixels.catalog import make_catalog
 from photometry.pixels.findtpf import identify
-from photometry.pixels.prf import GaussianPRF
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
 from photometry.status import STATUS
 from photometry.target import photometry, plot_path

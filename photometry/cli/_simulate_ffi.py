@@ -97,7 +97,7 @@ def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
 
         options["stars"] = read_stars(catalog)
     if prf is not None:
-        from ..pixels.prf import TessPRF
+        from ..methods.prf import TessPRF
 
         options["prf"] = TessPRF.read(prf, options["camera"], options["ccd"], options["sector"])
     with Bars() as bars:

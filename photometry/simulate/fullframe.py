@@ -8,8 +8,8 @@ from astropy.table import vstack
 
 from ..constants import DAY
 from ..files import atomic_write
+from ..methods.prf import PRF, GaussianPRF
 from ..pixels.catalog import sector_epoch
-from ..pixels.prf import PRF, GaussianPRF
 from . import detector, fullframe_fits
 from .fullframe_scene import (
     BRIGHTER_PER_MAG,

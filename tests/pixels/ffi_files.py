@@ -3,7 +3,7 @@
 import numpy as np
 from astropy.io import fits
 
-from photometry.pixels.prf import GaussianPRF
+from photometry.methods.prf import GaussianPRF
 from photometry.simulate.fullframe_scene import image_wcs
 
 EXPOSURE = 1425.6 / 86400  # d

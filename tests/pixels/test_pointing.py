@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from photometry.methods.prf import GaussianPRF
 from photometry.pixels.pointing import centroids, find_reference_stars, fit_movement, movement_at
-from photometry.pixels.prf import GaussianPRF
 
 SHAPE = (200, 220)
 

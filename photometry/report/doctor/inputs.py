@@ -9,7 +9,7 @@ from ...pixels.cubestamp import cube_of
 from ...pixels.findtpf import find_target_pixel_file
 from ...pixels.imagecube import cube_path
 from ...pixels.tpfindex import INDEX_NAME
-from ...stampsource import StampSource
+from ...target import StampSource
 from ..preview import TO_DO
 from .check import FAIL, OK, WARN, Check, size
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.integrate import dblquad
 
 from photometry.errors import WrongUseError
-from photometry.pixels.prf import GaussianPRF, TessPRF, open_prf
+from photometry.methods.prf import GaussianPRF, TessPRF, open_prf
 
 PRF_FOLDER = Path(__file__).parents[3] / "shared/data/prf"
 real_data = [
