@@ -29,6 +29,10 @@ _TESS_FILE = re.compile(
 )
 
 
+STRETCH_LIMITS = (0.5, 3.0)
+STRETCH_ROUNDS = 20
+
+
 class PRF(ABC):
     """The response of pixels to one electron from a star."""
 
@@ -110,15 +114,15 @@ class GaussianPRF(PRF):
 
 
 class TessPRF(PRF):
-    """The mission's PRF: samples on a grid of 1/9 pixel at several places of a CCD.
+    """The mission's PRF: samples on a grid of 1/9 pixel at several positions of a CCD.
 
     Sample ``k`` of an axis of a file is the response of a pixel whose centre lies ``(k - 58) / 9`` pixels from the star.
-    Between samples it is interpolated by cubic splines, between the places on the CCD bilinearly, and beyond the
-    outermost places it stays as it is there. (TESS archive manual, and the tutorial on PRFs by MAST.)
+    Between samples it is interpolated by cubic splines, between the positions on the CCD bilinearly, and beyond the
+    outermost positions it stays as it is there. (TESS archive manual, and the tutorial on PRFs by MAST.)
 
     Parameters
     ----------
-    rows, columns : (n,) and (m,) arrays, detector rows and columns of the places, increasing
+    rows, columns : (n,) and (m,) arrays, detector rows and columns of the positions, increasing
     samples : (n, m, 117, 117) array
     """
 
@@ -133,7 +137,7 @@ class TessPRF(PRF):
             )
         self.centre = (samples.shape[-1] - 1) / 2
         self._splines = np.array(
-            [[spline_filter(place, order=3) for place in line] for line in samples]
+            [[spline_filter(image, order=3) for image in line] for line in samples]
         )
 
     @classmethod
@@ -146,20 +150,20 @@ class TessPRF(PRF):
         """
         from astropy.io import fits
 
-        places = {}
+        images = {}
         for path in _tess_files(folder, camera, ccd, sector):
             with fits.open(path) as hdulist:
                 header = hdulist[0].header
-                places[header["CCD_RREF"], header["CCD_CREF"]] = np.array(
+                images[header["CCD_RREF"], header["CCD_CREF"]] = np.array(
                     hdulist[0].data, dtype=float
                 )
-        rows, columns = (np.unique([place[axis] for place in places]) for axis in (0, 1))
-        if len(places) != rows.size * columns.size:
+        rows, columns = (np.unique([position[axis] for position in images]) for axis in (0, 1))
+        if len(images) != rows.size * columns.size:
             raise WrongUseError(
-                f"{folder}: PRF files of camera {camera}, CCD {ccd} are for {len(places)} places, expected one for each "
+                f"{folder}: PRF files of camera {camera}, CCD {ccd} are for {len(images)} positions, expected one for each "
                 f"of {rows.size} rows x {columns.size} columns; some file is missing"
             )
-        return cls(rows, columns, [[places[row, column] for column in columns] for row in rows])
+        return cls(rows, columns, [[images[row, column] for column in columns] for row in rows])
 
     def evaluate(self, row, column, rows, columns):
         row, column = np.broadcast_arrays(
@@ -175,22 +179,92 @@ class TessPRF(PRF):
             ]
         )
         fraction = np.zeros(shape)
-        for place, weight in self._places(row, column):
+        for node, weight in self._nodes(row, column):
             used = weight > 0
             values = map_coordinates(
-                self._splines[place], samples[:, used], order=3, prefilter=False, mode="constant"
+                self._splines[node], samples[:, used], order=3, prefilter=False, mode="constant"
             )
             fraction[used] += weight[used][..., None, None] * values
         return fraction
 
-    def _places(self, row, column):
-        """Yield (index of a place, its weight in the bilinear interpolation for every star), for places that count."""
+    def _nodes(self, row, column):
+        """Yield (index of a position of a file, its weight in the bilinear interpolation for every star), for those that count."""
         in_row, in_column = _hat_weights(self.rows, row), _hat_weights(self.columns, column)
         for j in range(self.rows.size):
             for i in range(self.columns.size):
                 weight = in_row[j] * in_column[i]
                 if np.any(weight > 0):
                     yield (j, i), weight
+
+
+class StretchedPRF(PRF):
+    """Sum of Gaussians integrated over each pixel, with widths of their own in row and column.
+
+    Parameters
+    ----------
+    stretch : (row, column), factors on the widths of `prf.TESS_LIKE`
+    smear : (row, column), pixels, standard deviation of a motion that the image is a mean over
+    """
+
+    def __init__(self, stretch, smear=(0.0, 0.0)):
+        self.fractions, self.sigmas = np.array(TESS_LIKE).T
+        self.stretch = tuple(stretch)
+        self.smear = tuple(smear)
+
+    def evaluate(self, row, column, rows, columns):
+        in_row = self._along(row, rows, self.stretch[0], self.smear[0])
+        in_column = self._along(column, columns, self.stretch[1], self.smear[1])
+        return np.einsum("k,k...i,k...j->...ij", self.fractions, in_row, in_column, optimize=True)
+
+    def _along(self, star, pixels, stretch, smear):
+        """Fraction of each Gaussian in each pixel of one axis, shape (n_gaussians,) + S + (n_pixels,)."""
+        star = np.asarray(star, dtype=float)[..., None]
+        edges = np.concatenate([pixels - 0.5, pixels[..., -1:] + 0.5], axis=-1)
+        sigma = np.hypot(stretch * self.sigmas, smear)[(...,) + (None,) * star.ndim]
+        return 0.5 * np.diff(erf((edges - star) / (np.sqrt(2) * sigma)), axis=-1)
+
+
+def fit_prf(image, weight, row, column, rows, columns, smear=(0.0, 0.0), flux_ratios=None):
+    """The stretched PRF with the smallest residual from an image, the fluxes of its stars being free.
+
+    Parameters
+    ----------
+    image, weight : (n_rows, n_columns) arrays; weight 0 where a pixel is not to be used
+    row, column : (n_stars,) arrays, positions of the stars
+    rows, columns : (n_rows,) and (n_columns,) arrays, numbers of the pixels
+    smear : (row, column), pixels, standard deviation of the motion during the times that the image is the mean of
+    flux_ratios : (n_stars, n_free) array, fluxes of the stars in each of the fluxes that are free; default: each on its own
+
+    Returns
+    -------
+    StretchedPRF; not stretched where the image does not say
+    """
+    from scipy.optimize import least_squares
+
+    used = weight > 0
+    flux_ratios = np.eye(len(row)) if flux_ratios is None else flux_ratios
+    if used.sum() <= flux_ratios.shape[1] + 2:
+        return StretchedPRF((1.0, 1.0))
+    scale = np.sqrt(weight[used])
+
+    def residual(log_stretch):
+        """Of the weighted pixels, after the stars and a constant: the residual background."""
+        stars = (
+            StretchedPRF(np.exp(log_stretch), smear).evaluate(row, column, rows, columns)[:, used].T
+        )
+        response = np.column_stack([stars @ flux_ratios * scale[:, None], scale])
+        flux = np.linalg.lstsq(response, image[used] * scale, rcond=None)[0]
+        return image[used] * scale - response @ flux
+
+    solution = least_squares(
+        residual,
+        [0.0, 0.0],
+        bounds=np.log(STRETCH_LIMITS),
+        x_scale=0.1,
+        diff_step=1e-4,
+        max_nfev=STRETCH_ROUNDS,
+    )
+    return StretchedPRF(np.exp(solution.x))
 
 
 def open_prf(folder=None, camera=0, ccd=0, sector=FIRST_SECTOR_OF_SECOND_SET):

@@ -44,7 +44,7 @@ def test_prepare_tells_what_it_made(simulated, tmp_path):
         (["--sector", 9], "no images of the sector"),
         (["--workers", 0], "workers=0"),
         (["--memory", 0.1], "memory=0.1 GiB"),
-        (["--nonsense"], "No such option"),
+        (["--nonsense"], "no such option"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_exit_code_2(simulated, tmp_path, options, words):

@@ -8,7 +8,7 @@ from ...errors import CatalogError, TargetError, WrongUseError
 from ...pixels.cubestamp import cube_of
 from ...pixels.find import INDEX_NAME, find_target_pixel_file
 from ...pixels.imagecube import cube_path
-from ...stampsource import StampSource
+from ...target import StampSource
 from ..preview import TO_DO
 from .check import FAIL, OK, WARN, Check, size
 

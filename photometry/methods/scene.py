@@ -1,8 +1,8 @@
-"""The stars of a stamp as a model that is linear in their fluxes, at all times at once.
+"""The stars of a stamp as a model that is linear in their fluxes, and its weighted least squares, at all times at once.
 
-At one time, the image is ``A @ f``: column ``s`` of ``A`` is the response of the pixels to one electron from star ``s``. The
-stars move together, by fractions of a pixel, so ``A`` at any time follows from a grid of 5x5 responses around the mean
-place: a polynomial of fourth degree in the movement, in row and column.
+At one time, the image is ``A @ f``: column ``s`` of the design matrix ``A`` is the response of the pixels to one electron from
+star ``s``. The stars move together, by fractions of a pixel, so ``A`` at any time follows from a grid of 5x5 responses around
+the mean position: a polynomial of fourth degree in the movement, in row and column.
 """
 
 import functools
@@ -10,22 +10,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..constants import MISSIONS
 from ..errors import BadInputError
 from ..pixels.quality import good_times
-from .fittedprf import fit_prf
-from .prf import open_prf
+from .prf import fit_prf, open_prf
 
 # Stars fainter than the target by more are not fitted, but removed with the flux of their magnitude (mag)
 MAX_FAINTER, MAX_FAINTER_FAR = 5.0, 2.0  # within `NEAR` of the target, and farther away
 NEAR = 5.0  # pixels
 MIN_SEPARATION = 0.25  # pixels; stars closer to a brighter one than this cannot be told from it
 FULL_WELL = 1e5  # e-/s; pixels near it have lost or gained charge
+# of the largest eigenvalue of the scaled normal matrix; below, stars cannot be told apart
+DEGENERATE = 1e-9
 NODES = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
-CATALOGUE_ERROR = 0.2  # of a star's flux, by its magnitude: less than the colours leave open, more than TIC 8 states
+# of a star's flux, by its magnitude: less than the colours leave open, more than TIC 8 states
+CATALOGUE_ERROR = 0.2
 CLOSE = 1.0  # pixels
 STEADY = 1e-3  # of their flux, what stars so close to the target may vary
-FREE = 2.0  # mag; while the PRF is fitted, stars fainter than the target by more keep the shares of their magnitudes
-TARGET_SHARE = 0.01  # of the target's flux in a pixel that counts as the target's
+# mag; while the PRF is fitted, the fluxes of stars fainter than the target by more are tied by their magnitudes
+FREE = 2.0
+MIN_FRACTION = 0.01  # of the target's flux in a pixel that counts as the target's
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,13 @@ class Scene:
     row: np.ndarray  # (n_stars,) detector rows and columns at the mean pointing
     column: np.ndarray
     by_magnitude: np.ndarray  # (n_stars,) e-/s, flux that their magnitudes let expect
-    responses: (
-        np.ndarray
-    )  # (25, n_pixels, n_stars): at row and column offsets of `NODES` times step each
+    # (25, n_pixels, n_stars): at row and column offsets of `NODES` times step each
+    responses: np.ndarray
     step: float  # pixels
     used: np.ndarray  # (n_rows, n_columns) bool, the pixels that are fitted
     fixed: np.ndarray  # (n_pixels,) e-/s, of faint stars that are not fitted
     # (n_stars,) e-/s, fluxes in the sum image; None: not fitted yet
-    usual: np.ndarray | None = None
+    reference_flux: np.ndarray | None = None
 
     def weights(self, shift):
         """How much each of the responses counts at a movement.
@@ -67,24 +70,27 @@ class Scene:
         """The response of the pixels for rows of weights, (n_times, n_pixels, n_stars) array."""
         return np.tensordot(weights, self.responses, 1)
 
-    def known(self, n_more=0):
-        """What is known of the fluxes beforehand, and nothing of the target's or of ``n_more`` other parameters.
+    def priors(self, n_more=0):
+        """Prior means and inverse variances of the fluxes; none for the target's and for ``n_more`` other parameters.
 
-        The magnitudes tell them; without that, stars that lie within a pixel of each other could have any fluxes, as long as
-        the sum is right. Of stars within a pixel of the target nobody can tell which one varies: once their fluxes in the
+        They follow from the magnitudes; without that, stars that lie within a pixel of each other could have any fluxes, as long as
+        the sum is right. Which of the stars within a pixel of the target varies cannot be known: once their fluxes in the
         sum image are fitted, they stay at these.
 
         Returns
         -------
-        expected, certainty : (n_stars + n_more,) arrays, see `leastsquares.solver`
+        prior_mean, inverse_variance : (n_stars + n_more,) arrays, see `solver`
         """
-        expected, error = self.by_magnitude.copy(), CATALOGUE_ERROR * self.by_magnitude
-        if self.usual is not None:
+        mean, error = self.by_magnitude.copy(), CATALOGUE_ERROR * self.by_magnitude
+        if self.reference_flux is not None:
             close = np.hypot(self.row - self.row[0], self.column - self.column[0]) < CLOSE
-            expected[close], error[close] = self.usual[close], STEADY * self.by_magnitude[close]
-        certainty = 1 / error**2
-        certainty[0] = 0.0
-        return np.append(expected, np.zeros(n_more)), np.append(certainty, np.zeros(n_more))
+            mean[close], error[close] = (
+                self.reference_flux[close],
+                STEADY * self.by_magnitude[close],
+            )
+        inverse_variance = 1 / error**2
+        inverse_variance[0] = 0.0
+        return np.append(mean, np.zeros(n_more)), np.append(inverse_variance, np.zeros(n_more))
 
     @property
     def mean_response(self):
@@ -99,7 +105,7 @@ def make_scene(stamp, prf, shift, *, min_step=0.1):
     ----------
     stamp : Stamp with its stars and its sum image
     prf : PRF
-    shift : (n_times, 2) array, pixels, of all stars against their places in the catalogue
+    shift : (n_times, 2) array, pixels, of all stars against their positions in the catalogue
     min_step : float, pixels; movements up to this size are well described
 
     Returns
@@ -126,7 +132,7 @@ def make_scene(stamp, prf, shift, *, min_step=0.1):
     faint = _response(prf, stamp, used, row[~fitted], column[~fitted])
     flux = 10 ** (-0.4 * stars["tmag"])
     together = responses[len(offsets) // 2] @ flux[fitted] + faint @ flux[~fitted]
-    flux = flux * _scale(together, stamp.sumimage[used])
+    flux = flux * _scale(together, stamp.sumimage[used], stamp.mission)
     return Scene(
         row[fitted], column[fitted], flux[fitted], responses, step, used, faint @ flux[~fitted]
     )
@@ -166,19 +172,19 @@ def prf_for(stamp, folder, scatter=(0.0, 0.0)):
     )
     row, column = stars["row"][bright] + stamp.row, stars["column"][bright] + stamp.column
     smear = scatter[1], scatter[0]
-    shares = _shares(stars["tmag"][bright])
-    return fit_prf(np.nan_to_num(stamp.sumimage), weight, row, column, rows, columns, smear, shares)
+    flux_ratios = _flux_ratios(stars["tmag"][bright])
+    return fit_prf(
+        np.nan_to_num(stamp.sumimage), weight, row, column, rows, columns, smear, flux_ratios
+    )
 
 
-def _shares(tmag):
+def _flux_ratios(tmag):
     """Which stars are one in a fit: (n_stars, n_free) array. The target's magnitude is the first; fainter stars go together."""
     free = tmag <= tmag[0] + FREE
-    shares = np.eye(len(tmag))[:, free]
-    return (
-        shares
-        if free.all()
-        else np.column_stack([shares, np.where(free, 0, 10 ** (-0.4 * (tmag - tmag[0])))])
-    )
+    ratios = np.eye(len(tmag))[:, free]
+    if free.all():
+        return ratios
+    return np.column_stack([ratios, np.where(free, 0, 10 ** (-0.4 * (tmag - tmag[0])))])
 
 
 @functools.lru_cache(maxsize=4)
@@ -222,12 +228,11 @@ def _response(prf, stamp, used, row, column):
     return prf.evaluate(row, column, rows, columns)[:, used].T
 
 
-def _scale(light, image):
+def _scale(light, image, mission):
     """Flux of a star of magnitude 0 on this stamp, e-/s: how strong the stars' light together is in the sum image."""
-    (scale, _), *_ = np.linalg.lstsq(
-        np.column_stack([light, np.ones_like(light)]), image, rcond=None
-    )
-    return scale if scale > 0 else 10 ** (0.4 * 20.54)
+    design = np.column_stack([light, np.ones_like(light)])
+    (scale, _), *_ = np.linalg.lstsq(design, image, rcond=None)
+    return scale if scale > 0 else 10 ** (0.4 * MISSIONS[mission].zero_point)
 
 
 def _lagrange(x):
@@ -238,3 +243,95 @@ def _lagrange(x):
         polynomial = np.poly1d(others, r=True) / np.prod(node - others)
         value[:, i], slope[:, i] = polynomial(x), polynomial.deriv()(x)
     return value, slope
+
+
+def pixel_weights(pixels, errors):
+    """Weights of pixels, 1 / error^2 with the median error of each: errors at one time follow its noise and would bias.
+
+    Zero where a pixel has no value.
+
+    Parameters
+    ----------
+    pixels, errors : (n_times, n_pixels) arrays, e-/s
+
+    Returns
+    -------
+    (n_times, n_pixels) array
+    """
+    median = np.nanmedian(errors, axis=0)
+    positive = median > 0
+    median = np.where(positive, median, np.median(median[positive]) if positive.any() else 1.0)
+    return np.isfinite(pixels) / median**2
+
+
+def with_constant(response):
+    """The design matrix with a constant, the same in all pixels: the residual background."""
+    return np.concatenate([response, np.ones((*response.shape[:2], 1))], axis=2)
+
+
+def fit_parameters(design, weight, pixels, prior_mean=0.0, inverse_variance=None):
+    """The parameters at every time.
+
+    Parameters
+    ----------
+    design : (n_times, n_pixels, n_parameters) array
+    weight, pixels : (n_times, n_pixels) arrays; pixels without weight may be NaN
+    prior_mean, inverse_variance : (n_parameters,) arrays, prior of the parameters, see `solver`
+
+    Returns
+    -------
+    parameters : (n_times, n_parameters) array
+    solve : (n_times, n_parameters, n_pixels) array, what each pixel adds to each parameter
+    """
+    solve = solver(design, weight, inverse_variance)
+    prior_mean = np.broadcast_to(prior_mean, design.shape[2])
+    residual = np.nan_to_num(pixels - design @ prior_mean)
+    return prior_mean + np.einsum("tsp,tp->ts", solve, residual), solve
+
+
+def solver(design, weight, inverse_variance=None):
+    """The matrices that take pixels to parameters: (A^T W A + P)^-1 A^T W, for every time.
+
+    Parameters that no pixel can separate divide the flux between them (the pseudo-inverse), parameters without any pixel get 0.
+
+    Parameters
+    ----------
+    design : (n_times, n_pixels, n_parameters) array, A
+    weight : (n_times, n_pixels) array, the diagonal of W
+    inverse_variance : (n_parameters,) array, the diagonal of P: 1 / variance of each parameter's prior, whose mean the
+        pixels then are relative to; 0: no prior
+
+    Returns
+    -------
+    (n_times, n_parameters, n_pixels) array
+    """
+    weighted = np.swapaxes(design * weight[:, :, None], 1, 2)
+    normal = weighted @ design
+    if inverse_variance is not None:
+        normal += np.diag(inverse_variance)
+    # parameters may differ by powers of ten: fluxes, and shifts in pixels
+    size = np.sqrt(np.einsum("tss->ts", normal))
+    scale = np.divide(1.0, size, out=np.zeros_like(size), where=size > 0)
+    scaled = normal * scale[:, :, None] * scale[:, None, :]
+    return (
+        np.linalg.pinv(scaled, rcond=DEGENERATE, hermitian=True)
+        * scale[:, None, :]
+        * scale[:, :, None]
+        @ weighted
+    )
+
+
+def parameter_error(solve, errors, background_err):
+    """Error of one parameter: pixels err on their own, the background of all of them together.
+
+    Parameters
+    ----------
+    solve : (n_times, n_pixels) array, what each pixel adds to the parameter
+    errors, background_err : (n_times, n_pixels) arrays, e-/s
+
+    Returns
+    -------
+    (n_times,) array
+    """
+    independent = np.nansum((solve * errors) ** 2, axis=1)
+    return np.sqrt(independent + np.nansum(solve * background_err, axis=1) ** 2)

@@ -1,4 +1,4 @@
-"""Which method, and on how large a stamp: `photometry.extract`, `photometry.stampsource`, and targets of image cubes."""
+"""Which method, and on how large a stamp, and targets of image cubes: `photometry.target`."""
 
 import dataclasses
 
@@ -8,15 +8,13 @@ from astropy.io import fits
 from astropy.table import Table
 
 from photometry.errors import TargetNotFoundError
-from photometry.extract import SWITCHED, expected_flux, extract, needs_halo
-from photometry.methods.aperture import aperture
+from photometry.methods.aperture import aperture_photometry
 from photometry.prepare.driver import prepare
 from photometry.settings import photometry_settings
 from photometry.simulate.fullframe import FullFrameSimulation, Sky, simulate_full_frames
 from photometry.simulate.fullframe_scene import draw_stars
-from photometry.stampsource import StampSource
 from photometry.status import STATUS
-from photometry.target import photometry
+from photometry.target import SWITCHED, StampSource, expected_flux, extract, needs_halo, photometry
 
 SETTINGS = photometry_settings(None)
 SKY = Sky(scattered=0.0, glow=0.0)
@@ -72,13 +70,13 @@ def test_a_mask_at_the_edge_makes_the_stamp_grow_until_it_is_inside(simulated):
         """A mask of a fixed place on the detector, larger than the first stamp."""
         mask = np.zeros((400, 400), bool)
         mask[40:75, 60:80] = True
-        found = aperture(stamp, settings)
+        found = aperture_photometry(stamp, settings)
         row, column = stamp.row, stamp.column
         return dataclasses.replace(
             found, mask=mask[row : row + stamp.shape[0], column : column + stamp.shape[1]]
         )
 
-    from photometry.extract import grow
+    from photometry.target import grow
 
     simulation, folder = simulated
     near = np.hypot(simulation.stars["row"] - 57, simulation.stars["column"] - 25)
@@ -94,9 +92,11 @@ def test_a_mask_at_the_edge_makes_the_stamp_grow_until_it_is_inside(simulated):
 
 def test_growth_ends_at_the_detector(simulated):
     def everything(stamp, settings):
-        return dataclasses.replace(aperture(stamp, settings), mask=np.ones(stamp.shape, bool))
+        return dataclasses.replace(
+            aperture_photometry(stamp, settings), mask=np.ones(stamp.shape, bool)
+        )
 
-    from photometry.extract import grow
+    from photometry.target import grow
 
     _, folder = simulated
     stamp, _, extraction, complete = grow(StampSource(task(2), folder, SETTINGS), everything)
@@ -119,7 +119,7 @@ def test_the_brightest_star_switches_to_halo_and_says_so(simulated):
 
 
 def test_halo_switch_is_noted_in_the_diagnostics(simulated, tmp_path, monkeypatch):
-    from photometry import extract as module
+    from photometry import target as module
 
     simulation, folder = simulated
     monkeypatch.setattr(module, "HALO_EDGE", -1.0)  # any flux at the edge is too much
