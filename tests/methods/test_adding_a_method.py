@@ -1,4 +1,4 @@
-"""The how-to in docs/adding-a-method.md, done: its package is installed by pip and used by the program."""
+"""The how-to in docs/adding-a-method.md, done: its file and its package are used by the program."""
 
 import os
 import re
@@ -8,19 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from photometry import TaskManager
 from photometry.report.results import read_results
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-method.md"
+
+
+def blocks(language):
+    """The code blocks of the page in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """The folder that pip installed the page's package into."""
     source, target = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("site")
-    text = PAGE.read_text()
     for name, language in (("pyproject.toml", "toml"), ("brightest_pixel.py", "python")):
-        (block,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-        (source / name).write_text(block)
+        (source / name).write_text(blocks(language)[1 if language == "python" else -1])
     pip = [
         sys.executable,
         "-m",
@@ -35,7 +39,7 @@ def installed(tmp_path_factory):
     return target
 
 
-def run(installed, *words):
+def run(installed, *words, cwd=None):
     path = os.pathsep.join([str(installed), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "photometry", *map(str, words)]
     return subprocess.run(
@@ -45,6 +49,7 @@ def run(installed, *words):
         timeout=120,
         env={**os.environ, "PYTHONPATH": path},
         check=False,
+        cwd=cwd,
     )
 
 
@@ -74,3 +79,67 @@ def test_a_method_that_is_not_installed_is_refused_with_the_names_of_those_that_
     done = run(installed, "run", tmp_path, "--method", "dimmest")
     assert done.returncode == 2
     assert "'aperture' or 'brightest' or 'halo'" in done.stderr
+
+
+@pytest.fixture
+def with_file(tmp_path):
+    """An input folder of two targets, and the page's file and settings beside it."""
+    (tmp_path / "mine.py").write_text(blocks("python")[0])
+    folder = tmp_path / "data"
+    for words in (
+        ["simulate", "tpf", folder, "--targets", 2, "--times", 20],
+        ["todo", "tpf", folder],
+    ):
+        done = run("", *words)
+        assert done.returncode == 0, done.stderr
+    return tmp_path, folder
+
+
+def mask_sizes(folder):
+    rows = read_results(folder / "todo.sqlite")
+    assert set(rows["method_used"]) == {"mine"}, rows
+    return list(rows["mask_size"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_file_of_the_page_is_a_method_with_a_section_of_the_settings(with_file, workers):
+    here, folder = with_file
+    words = ["run", folder, "--method", "mine:mine", "--workers", workers]
+    assert run("", *words, cwd=here).returncode == 0
+    small = mask_sizes(folder)
+    (folder / "photometry.toml").write_text(blocks("toml")[0])
+    assert run("", *words, "--overwrite", cwd=here).returncode == 0
+    assert all(more >= some for more, some in zip(mask_sizes(folder), small, strict=True))
+    (folder / "photometry.toml").write_text("[photometry.mine]\nfraction = 0.001\n")
+    assert run("", *words, "--overwrite", cwd=here).returncode == 0
+    assert all(more > some for more, some in zip(mask_sizes(folder), small, strict=True))
+
+
+def test_section_of_a_method_that_only_the_todo_file_names_is_known(with_file):
+    here, folder = with_file
+    with TaskManager(folder) as tm:
+        tm.conn.execute("UPDATE todolist SET method = 'mine:mine'")
+        tm.conn.commit()
+    (folder / "photometry.toml").write_text("[photometry.mine]\nfraction = 0.001\n")
+    done = run("", "run", folder, "--workers", 0, cwd=here)
+    assert done.returncode == 0, done.stderr
+    assert min(mask_sizes(folder)) > 4
+
+
+@pytest.mark.parametrize(
+    ("words", "toml", "message"),
+    [
+        ([], "[photometry.mine]\nfractoin = 0.3", "did you mean 'fraction'?"),
+        ([], "[photometry.mine]\nfraction = 'much'", "photometry.mine.fraction='much'"),
+        ([], "[photometry.mime]\nfraction = 0.3", "did you mean 'mine'?"),
+        (["--method", "mine:min"], "", "no function 'min'; did you mean 'mine'?"),
+        (["--method", "mein:mine"], "", "'mein' cannot be imported"),
+    ],
+)
+def test_wrong_names_of_a_method_and_its_settings_are_refused(with_file, words, toml, message):
+    here, folder = with_file
+    (folder / "photometry.toml").write_text(toml)
+    done = run("", "run", folder, "--method", "mine:mine", *words, cwd=here)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
