@@ -284,8 +284,11 @@ def _environment(environ):
             section = section.setdefault(level, {})
             if not isinstance(section, dict):
                 raise SettingsError(f"{variable}: {level!r} is set as a whole already")
-        try:  # lists, tables and null are JSON; pydantic makes numbers and booleans of text
-            section[last] = json.loads(text) if text[:1] in "{[" or text == "null" else text
+        if text in ("null", "none"):
+            section[last] = None
+            continue
+        try:  # lists and tables are JSON; pydantic makes numbers and booleans of text
+            section[last] = json.loads(text) if text.startswith(("{", "[")) else text
         except ValueError as error:
             raise SettingsError(f"{variable}={text!r}: is not JSON: {error}") from None
     return values
