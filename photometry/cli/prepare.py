@@ -43,7 +43,7 @@ def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_
     Exit codes: 0 all done; 1 some files could not be read and were left out; 2 wrong usage; 3 unfinished: run again.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes share the work already
-    from ..pixels.prepare import GIB, default_workers, prepare, refuse_bad_numbers
+    from ..prepare.driver import GIB, default_workers, prepare, refuse_bad_numbers
 
     workers = default_workers() if workers is None else workers
     refuse_bad_numbers(workers, memory * GIB)

@@ -14,7 +14,10 @@ from ..errors import SettingsError
 
 GROUP = "photometry.methods"
 BUILT_IN = {
-    name: f"photometry.methods.{name}:{name}" for name in ("aperture", "halo", "linpsf", "psf")
+    "aperture": "photometry.methods.aperture:aperture_photometry",
+    "halo": "photometry.methods.halo:halo_photometry",
+    "linpsf": "photometry.methods.psf:linpsf_photometry",
+    "psf": "photometry.methods.psf:psf_photometry",
 }
 
 

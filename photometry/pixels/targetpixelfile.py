@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 
 from ..constants import DAY
 from ..errors import BadInputError
-from .fitsstream import open_stream
+from ..fitsfile import open_stream
 from .stamp import Stamp, Target
 
 ACCEPTED = "a TESS, Kepler or K2 target pixel file (…_tp.fits, …-targ.fits, plain or gzipped)"

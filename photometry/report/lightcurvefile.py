@@ -13,8 +13,8 @@ from astropy.io import fits
 from ..constants import DAY, MISSIONS
 from ..errors import BadInputError
 from ..files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
+from ..fitsfile import FitsStream
 from ..lightcurve.fitsbytes import BLOCK, ones_complement_sum
-from ..pixels.fitsstream import FitsStream
 
 EXTENSIONS = ("LIGHTCURVE", "SUMIMAGE", "APERTURE")
 CADENCE_TOLERANCE = 0.03  # Kepler's nominal 1800 s and 60 s are 1765.5 s and 58.8 s

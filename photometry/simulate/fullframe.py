@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from astropy.table import vstack
 
+from ..catalog.ccd import sector_epoch
 from ..constants import DAY
 from ..files import atomic_write
-from ..pixels.catalog import sector_epoch
-from ..pixels.prf import PRF, GaussianPRF
+from ..methods.prf import PRF, GaussianPRF
 from . import detector, fullframe_fits
 from .fullframe_scene import (
     BRIGHTER_PER_MAG,
@@ -44,7 +44,7 @@ class FullFrameSimulation:
     ----------
     size : int, rows and columns that see the sky; 2048 is a whole CCD
     n_frames : int, exposures of the sector; some fall into the gap in its middle and are not made
-    stars : int, or a table as `startable.read_stars` or `fullframe_scene.draw_stars` make it
+    stars : int, or a table as `tables.read_stars` or `fullframe_scene.draw_stars` make it
     prf : pixel response; default: analytic, wider far from the camera's centre
     jitter : float, pixels, scatter of the pointing. The default is what SPOC's POS_CORR has in sectors 1 and 24, in
         means of 30 minutes and without what is slower than two days: 0.0016 to 0.0074, mostly near 0.001.

@@ -14,7 +14,7 @@ from astropy.table import Table
 
 from ..errors import SettingsError, WrongUseError
 from ..files import atomic_write
-from ..pixels.prf import GaussianPRF
+from ..methods.prf import GaussianPRF
 from . import detector, field, signals, spacecraft
 from .saturation import FULL_WELL, bleed
 from .spocfile import file_name, row_type, write_target_pixel_file

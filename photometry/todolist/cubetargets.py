@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..catalog.ccd import open_catalog
 from ..errors import CatalogError, WrongUseError
-from ..pixels.catalog import open_catalog
 from ..pixels.imagecube import find_cubes
 from ..pixels.tesscamera import distance_from_axis
 from ..sky import separation

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WrongUseError
-from ..pixels.tpfindex import write_index
+from ..pixels.find import write_index
 from ..taskmanager.create import create_todo
 from .cubetargets import targets_of_cubes
 from .tabletargets import targets_of_table

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..constants import J2000, YEAR
 from ..errors import BadInputError
-from ..pixels.findtpf import FITS_ENDINGS
-from ..pixels.fitsstream import open_stream
+from ..fitsfile import open_stream
+from ..pixels.find import FITS_ENDINGS
 from ..pixels.targetpixelfile import celestial_wcs, identity, number, starid_of
 
 log = logging.getLogger(__name__)

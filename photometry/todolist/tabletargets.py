@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..catalog.tables import NAMES, read_table
 from ..errors import TemplateError, WrongUseError
-from ..pixels.startable import NAMES, read_table
 from .area import cbv_area
 from .targets import Found
 from .template import DATASOURCE

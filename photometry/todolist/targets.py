@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..catalog.ccd import open_catalog
 from ..errors import WrongUseError
-from ..pixels.catalog import open_catalog
 from ..pixels.tesscamera import distance_from_axis
 from ..sky import separation
 from .area import cbv_area
@@ -84,7 +84,7 @@ def _one_per_target(files):
 
 
 def _catalog(folder, file):
-    """The catalogue of the file's CCD, at the epoch at which the pixels will be read (see ``pixels.stampcatalog``)."""
+    """The catalogue of the file's CCD, at the epoch at which the pixels will be read (see ``catalog.stars``)."""
     epoch = None if file.mission == "TESS" or file.epoch is None else round(file.epoch, 1)
     return open_catalog(folder, file.sector, file.camera, file.ccd, epoch=epoch)
 

@@ -44,7 +44,7 @@ def test_prepare_tells_what_it_made(simulated, tmp_path):
         (["--sector", 9], "no images of the sector"),
         (["--workers", 0], "workers=0"),
         (["--memory", 0.1], "memory=0.1 GiB"),
-        (["--nonsense"], "No such option"),
+        (["--nonsense"], "no such option"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_exit_code_2(simulated, tmp_path, options, words):
@@ -76,8 +76,8 @@ def test_files_left_out_give_exit_code_1(simulated, tmp_path):
 SLOW = """
 import pathlib, sys, time
 from photometry.cli import main
-from photometry.pixels import prepare
-write = prepare._write_one
+from photometry.prepare import driver
+write = driver._write_one
 
 def slow(shared, band):
     if band > 0:
@@ -85,7 +85,7 @@ def slow(shared, band):
         time.sleep(600)
     return write(shared, band)
 
-prepare._write_one = slow
+driver._write_one = slow
 main(sys.argv[2:])
 """
 

@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from photometry.extract import extract
 from photometry.lightcurve import Lightcurve, correct_file
 from photometry.methods.extraction import Extraction
-from photometry.pixels.findtpf import identify
+from photometry.pixels.find import identify
 from photometry.settings import photometry_settings
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
-from photometry.stampsource import StampSource
-from photometry.target import photometry
+from photometry.target import StampSource, extract, photometry
 
 
 @pytest.fixture(scope="module")

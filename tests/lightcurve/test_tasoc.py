@@ -7,9 +7,9 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
+from photometry.catalog.stars import with_stars
 from photometry.lightcurve.tasoc import lightcurve_path, write_lightcurve
-from photometry.methods.aperture import aperture
-from photometry.pixels.stampcatalog import with_stars
+from photometry.methods.aperture import aperture_photometry
 from photometry.pixels.targetpixelfile import read_target_pixel_file
 from photometry.settings import photometry_settings
 
@@ -42,7 +42,9 @@ def stamp(tmp_path, make_tpf):
 
 @pytest.fixture
 def written(stamp, tmp_path):
-    return tmp_path / write_lightcurve(tmp_path, stamp, aperture(stamp, SETTINGS), SETTINGS)
+    return tmp_path / write_lightcurve(
+        tmp_path, stamp, aperture_photometry(stamp, SETTINGS), SETTINGS
+    )
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_checksum_notices_a_changed_flux(written):
 
 
 def test_table_holds_what_was_measured(written, stamp):
-    extraction = aperture(stamp, SETTINGS)
+    extraction = aperture_photometry(stamp, SETTINGS)
     table = fits.getdata(written, "LIGHTCURVE")
     np.testing.assert_array_equal(table["TIME"], stamp.time)
     np.testing.assert_array_equal(table["CADENCENO"], stamp.cadenceno)
@@ -153,7 +155,7 @@ def test_keywords_tell_star_instrument_method_and_time(written):
 
 def test_sentences_about_doubts_are_in_the_header(stamp, tmp_path):
     sentence = "no pixel mask found for the target, and this sentence is longer than a card of a FITS header can hold…"
-    extraction = replace(aperture(stamp, SETTINGS), errors=(sentence, "another"))
+    extraction = replace(aperture_photometry(stamp, SETTINGS), errors=(sentence, "another"))
     path = tmp_path / write_lightcurve(tmp_path, stamp, extraction, SETTINGS)
     comments = list(fits.getheader(path)["COMMENT"])
     assert "".join(comments[:-1]) == sentence.replace("…", "?")
@@ -183,7 +185,7 @@ def test_sum_image_is_the_stamp_s(written, stamp):
 
 def test_same_input_gives_the_same_bytes(written, stamp):
     first = written.read_bytes()
-    write_lightcurve(written.parents[2], stamp, aperture(stamp, SETTINGS), SETTINGS)
+    write_lightcurve(written.parents[2], stamp, aperture_photometry(stamp, SETTINGS), SETTINGS)
     assert written.read_bytes() == first
 
 
@@ -194,8 +196,12 @@ def test_lightkurve_reads_a_tess_file_as_a_tasoc_product(written, stamp):
     assert curve.meta["AUTHOR"] == "TASOC"
     assert curve.meta["TARGETID"] == 1234
     np.testing.assert_allclose(curve.time.jd, stamp.time + 2457000, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(curve.flux.value, aperture(stamp, SETTINGS).flux, rtol=1e-7)
-    np.testing.assert_allclose(curve.flux_err.value, aperture(stamp, SETTINGS).flux_err, rtol=1e-7)
+    np.testing.assert_allclose(
+        curve.flux.value, aperture_photometry(stamp, SETTINGS).flux, rtol=1e-7
+    )
+    np.testing.assert_allclose(
+        curve.flux_err.value, aperture_photometry(stamp, SETTINGS).flux_err, rtol=1e-7
+    )
     np.testing.assert_array_equal(curve.quality, stamp.quality)
     assert str(curve.flux.unit) == "electron / s"
     assert float(curve.centroid_col[0].value) == pytest.approx(
@@ -207,7 +213,9 @@ def test_lightkurve_reads_a_tess_file_as_a_tasoc_product(written, stamp):
 def test_lightkurve_reads_a_kepler_file_with_kepler_times(stamp, tmp_path):
     lightkurve = pytest.importorskip("lightkurve")
     kepler = replace(stamp, mission="Kepler", time_reference=2454833)
-    path = tmp_path / write_lightcurve(tmp_path, kepler, aperture(kepler, SETTINGS), SETTINGS)
+    path = tmp_path / write_lightcurve(
+        tmp_path, kepler, aperture_photometry(kepler, SETTINGS), SETTINGS
+    )
     curve = lightkurve.read(str(path), flux_column="flux_raw")
     assert curve.meta["OBJECT"] == "KIC 1234"
     np.testing.assert_allclose(curve.time.jd, stamp.time + 2454833, rtol=0, atol=1e-8)
@@ -219,7 +227,9 @@ def test_distortion_of_the_coordinates_comes_along(stamp, tmp_path):
     header.update({"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2})
     header.update({"A_2_0": 1e-3, "A_1_1": 2e-4, "B_0_2": -2e-3})
     distorted = replace(stamp, wcs=WCS(header))
-    path = tmp_path / write_lightcurve(tmp_path, distorted, aperture(distorted, SETTINGS), SETTINGS)
+    path = tmp_path / write_lightcurve(
+        tmp_path, distorted, aperture_photometry(distorted, SETTINGS), SETTINGS
+    )
     sky = WCS(fits.getheader(path, "SUMIMAGE")).all_pix2world([[0, 0], [5, 4]], 0)
     np.testing.assert_allclose(sky, distorted.wcs.all_pix2world([[0, 0], [5, 4]], 0), atol=1e-12)
     assert not np.allclose(sky, stamp.wcs.all_pix2world([[0, 0], [5, 4]], 0), rtol=0, atol=1e-8)

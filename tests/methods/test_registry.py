@@ -3,13 +3,13 @@ import sys
 import pytest
 
 from photometry.errors import SettingsError
-from photometry.methods.aperture import aperture
+from photometry.methods.aperture import aperture_photometry
 from photometry.methods.registry import get_method, method_names
 
 
 def test_aperture_is_the_default_method():
-    assert get_method("aperture") is aperture
-    assert get_method(None) is aperture
+    assert get_method("aperture") is aperture_photometry
+    assert get_method(None) is aperture_photometry
 
 
 def test_unknown_method_is_refused_with_the_known_ones():

@@ -5,8 +5,8 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from photometry.pixels.catalog import open_catalog
-from photometry.pixels.ffi import headers_of, read_frames
+from photometry.catalog.ccd import open_catalog
+from photometry.prepare.ffi import headers_of, read_frames
 from photometry.simulate.fullframe import FullFrameSimulation, simulate_full_frames
 from photometry.simulate.fullframe_scene import Sky, relative_flux
 

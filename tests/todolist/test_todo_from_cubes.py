@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from photometry.catalog.ccd import open_catalog
 from photometry.errors import CatalogError, WrongUseError
-from photometry.pixels.catalog import open_catalog
-from photometry.pixels.ccdcatalogs import make_catalogs
 from photometry.pixels.imagecube import find_cubes
-from photometry.pixels.prepare import prepare
+from photometry.prepare.catalogs import make_catalogs
+from photometry.prepare.driver import prepare
 from photometry.simulate.fullframe import simulate_full_frames
 from photometry.todolist.make import make_todo
 

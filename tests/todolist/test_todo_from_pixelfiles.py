@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from photometry.errors import CatalogError, WrongUseError
-from photometry.pixels.tpfindex import lookup
+from photometry.pixels.find import lookup
 from photometry.todolist.make import make_todo
 
 REAL = Path(__file__).parents[3] / "shared/data"
@@ -205,7 +205,7 @@ def test_cbv_area_has_the_ring_by_the_distance_from_the_camera_centre(sky, rows,
 
 
 def test_camera_centre_of_the_catalogue_decides_the_ring(sky, rows):
-    from photometry.pixels.catalog import make_catalog
+    from photometry.catalog.ccd import make_catalog
 
     ra, decl = sky.star(1, 60, 60, 9.0)
     sky.tpf(1, 60, 60, 9.0)
@@ -384,7 +384,7 @@ class TestRealFiles:
         from astropy import units as u
         from astropy.coordinates import SkyCoord
 
-        from photometry.pixels.startable import read_stars
+        from photometry.catalog.tables import read_stars
 
         stars = {row["starid"]: row for row in read_stars(folder / "catalog.csv")}
         middle = SkyCoord(63.3739, -69.2267, unit="deg")
