@@ -7,9 +7,7 @@ from ..errors import WrongUseError
 from .fitsfiles import Samples
 
 # lightkurve's names of times: btjd, bkjd
-_TIME_FORMATS = {
-    mission.time_reference: mission.time_name.lower() for mission in MISSIONS.values()
-}
+_TIME_FORMATS = {mission.time_reference: mission.time_name.lower() for mission in MISSIONS.values()}
 
 
 def to_timeseries(lc):

@@ -169,9 +169,13 @@ def _metadata(kind, primary, hdu, flux_name):
     mission = mission_of(primary)
     step = hdu.header.get("TIMEDEL")  # d
     periods = (primary.get(key) for key in ("SECTOR", "QUARTER", "CAMPAIGN"))
-    column = flux_name.upper()
+    column, pipeline = flux_name.upper(), kind.name
+    if kind.name == "SPOC":
+        pipeline = {"TESS": "SPOC"}.get(mission, mission)
+    elif str(primary.get("CREATOR", "")).startswith("photometry"):
+        pipeline = "photometry"
     values = {
-        "pipeline": {"TESS": "SPOC"}.get(mission, mission) if kind.name == "SPOC" else kind.name,
+        "pipeline": pipeline,
         "mission": mission,
         "object": primary.get("OBJECT"),
         "starid": primary.get("TICID") or primary.get("KEPLERID"),
@@ -189,7 +193,7 @@ def _metadata(kind, primary, hdu, flux_name):
         "crowding": hdu.header.get("CROWDSAP"),
         "flux_fraction": hdu.header.get("FLFRCSAP"),
         # Kepler Archive Manual (KDMC-10008), section 2.3.1: PDCSAP_FLUX has both corrections
-        "crowding_applied": column == "PDCSAP_FLUX",
+        "crowding_applied": column == "PDCSAP_FLUX" and kind.name == "SPOC",
     }
     return {key: value for key, value in values.items() if value is not None}
 

@@ -56,7 +56,9 @@ class Lightcurve:
         ------
         BadInputError : the file is not a light curve; one sentence says what was found
         """
-        return _until(LightcurveArbitraryRaster(*formats.read_samples(path, flux=flux)), cut_off_time)
+        return _until(
+            LightcurveArbitraryRaster(*formats.read_samples(path, flux=flux)), cut_off_time
+        )
 
     def _set_samples(self, fluxes, uncertainties, flags):
         self.flags_set = flags is not None

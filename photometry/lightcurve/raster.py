@@ -68,9 +68,7 @@ class LightcurveResampler:
 
     def __init__(self, input_lc):
         if len(input_lc) < MIN_RESAMPLED:
-            raise AssertionError(
-                f"{input_lc!r}: resampling needs at least {MIN_RESAMPLED} samples"
-            )
+            raise AssertionError(f"{input_lc!r}: resampling needs at least {MIN_RESAMPLED} samples")
         self.input_lc = input_lc
         self.edges = pixel_edges(input_lc.get_times())
 

@@ -326,7 +326,7 @@ def _crowding_cards(source, extraction, settings):
     crowding = None if crowding is None else _real(crowding)
     return [
         ("CROWDSAP", crowding, "fraction of the flux that is the target's"),
-        ("FLFRCSAP", fraction, "fraction of the target's flux that is in the aperture"),
+        ("FLFRCSAP", fraction, "fraction of the target's flux in the mask"),
         *cards,
     ]
 

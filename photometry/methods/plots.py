@@ -5,8 +5,8 @@ matplotlib is imported where it is used: most runs draw nothing.
 
 import numpy as np
 
-from ..files import atomic_write
 from ..constants import MISSIONS
+from ..files import atomic_write
 
 STRETCH = 99.5  # percentile of the image that is drawn white
 PERIOD = {"TESS": "sector", "Kepler": "quarter", "K2": "campaign"}
