@@ -13,7 +13,9 @@ def test_aperture_is_the_default_method():
 
 
 def test_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(SettingsError, match=r"method='apperture': did you mean 'aperture'\? expected 'aperture' or"):
+    with pytest.raises(
+        SettingsError, match=r"method='apperture': did you mean 'aperture'\? expected 'aperture' or"
+    ):
         get_method("apperture")
 
 
@@ -45,5 +47,5 @@ def test_a_module_with_a_mistake_is_one_message_with_its_cause(tmp_path, monkeyp
     (tmp_path / "their_mistake.py").write_text("import nowhere_to_be_had\n")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingsError, match="cannot be imported: .*nowhere_to_be_had"):
+    with pytest.raises(SettingsError, match=r"cannot be imported: .*nowhere_to_be_had"):
         get_method("their_mistake:function")
