@@ -55,7 +55,10 @@ def _show_version(ctx, param, value):
 @filters
 @click.option("--random", "randomly", is_flag=True, help="Take tasks in random order.")
 @click.option("--limit", type=click.IntRange(0), metavar="N", help="Do at most N tasks.")
-@click.option("--method", help="Use this method for all tasks, whatever the TODO-file says.")
+@click.option(
+    "--method",
+    help="Use this method for all tasks instead of the TODO-file's; your own as 'module:function'.",
+)
 @click.option(
     "--handler",
     default="photometry",
@@ -158,7 +161,7 @@ def command(where, **options):
     settings = _settings(todo_file, options)
     output = options["output"] or todo_file.parent / "lightcurves"
     if options["dry_run"]:
-        return _tell(todo_file, options["constraints"], options["limit"], output)
+        return _tell(todo_file, settings, output, options)
     return _run(todo_file, output, settings, options)
 
 
@@ -174,6 +177,7 @@ def _check_names(handler, method):
 
 
 def _settings(todo_file, options):
+    from ..errors import SettingsError
     from ..settings import load_settings
 
     path = options["settings_file"]
@@ -189,7 +193,25 @@ def _settings(todo_file, options):
         photometry["aperture"] = {"mask": options["mask"]}
     if options["version"] is not None:
         photometry["output"] = {"version": options["version"]}
-    return load_settings(path, {"run": run, "photometry": photometry})
+    overrides = {"run": run, "photometry": photometry}
+    try:
+        return load_settings(path, overrides)
+    except SettingsError:
+        if not _register_methods(todo_file):
+            raise
+    return load_settings(path, overrides)
+
+
+def _register_methods(todo_file):
+    """Import the methods ``'module:function'`` of a TODO-file, whose sections may be in the settings; False without any."""
+    from ..methods.registry import get_method
+    from ..taskmanager import open_view
+
+    with open_view(todo_file) as view:
+        names = view.query("SELECT DISTINCT method FROM todolist WHERE instr(method, ':')")
+    for (name,) in names:
+        get_method(name)
+    return bool(names)
 
 
 def _run(todo_file, output, settings, options):
@@ -200,7 +222,8 @@ def _run(todo_file, output, settings, options):
         open_source=lambda: open_todo(todo_file, output, summary, settings, options),
         handler=_handler(todo_file, output, settings, options),
         output_folder=output,
-        settings=settings,
+        settings=settings.run,
+        records=settings.model_dump(mode="json"),
         workers=options["workers"],
         constraints=options["constraints"],
         randomly=options["randomly"],
@@ -248,15 +271,40 @@ def open_todo(todo_file, output, summary, settings, options):
         steal_lock=options["steal_lock"],
         max_attempts=settings.run.max_attempts,
     )
+    manager.task_timeout = settings.run.task_timeout
+    manager.task_timeouts = dict(settings.run.task_timeouts)
     manager.run_info.update(todo_file=os.path.abspath(todo_file), output=os.path.abspath(output))
     link_summary(summary, [todo_file.parent, output])
     return manager
 
 
-def _tell(todo_file, constraints, limit, output):
+def _tell(todo_file, settings, output, options):
     """What a run would do."""
-    from ..report.preview import preview
+    from ..taskmanager import open_view
 
-    click.echo(preview(todo_file, constraints, limit))
+    with open_view(todo_file) as view:
+        to_do = view.to_do(
+            options["constraints"],
+            max_attempts=settings.run.max_attempts,
+            overwrite=options["overwrite"],
+        )
+        kinds, first = view.kinds(to_do), view.tasks(to_do, limit=5)
+    for line in _preview(kinds, first, options["limit"]):
+        click.echo(line)
     click.echo(f"Light curves would go to {output}. Nothing was changed.")
     return EXIT_OK
+
+
+def _preview(kinds, first, limit):
+    from ..taskmanager.schema import star_label
+
+    total = sum(kind[-1] for kind in kinds)
+    number = total if limit is None else min(total, limit)
+    yield f"{number} targets would be done" + ("" if limit is None else f" of {total} that match")
+    for source, camera, ccd, cadence, method, number in kinds:
+        chosen = method or "chosen by the target"
+        yield f"{number:>9}  {source}  camera {camera}  CCD {ccd}  {cadence} s  method {chosen}"
+    for task in first:
+        label = star_label(task["starid"], task["datasource"], task["cadence"])
+        tmag = "unknown" if task["tmag"] is None else f"{task['tmag']:.2f}"
+        yield f"priority {task['priority']}: {label} ({task['datasource']}), magnitude {tmag}"

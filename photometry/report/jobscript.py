@@ -9,7 +9,7 @@ from ..constants import DAY
 from ..errors import ArgumentError
 from ..processes import THREAD_VARIABLES
 from ..scheduler.limits import parse_duration
-from ..taskmanager.check import find_todo_file
+from ..taskmanager.opening import find_todo_file
 from .status import SUMMARY_NAME
 
 RESERVED = ("--output", "--summary", "--time-limit")  # options of run that the script sets itself

@@ -19,6 +19,7 @@ _HOMES = {
     "create_todo": "create",
     "merge_todos": "create",
     "open_view": "view",
+    "read_results": "view",
     "split_todo": "create",
 }
 

@@ -7,6 +7,7 @@ import sqlite3
 import msgspec
 
 from ..errors import ArgumentError
+from ..scheduler.protocol import Limits
 from ..status import STATUS
 from .cleanup import crash_record, discarded, quarantine_record
 from .constraints import build_constraints
@@ -165,8 +166,6 @@ class TaskManager(Session):
         seconds = self.task_timeouts.get(task.get("method"), self.task_timeout)
         seconds = task.get("settings", {}).get("task_timeout", seconds)
         if seconds not in self._limits:
-            from ..scheduler.protocol import Limits  # the one word that both rooms have to share
-
             self._limits[seconds] = Limits(seconds)
         return self._limits[seconds]
 

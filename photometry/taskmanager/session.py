@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import ArgumentError, TryAgainError
+from ..scheduler.protocol import DEFAULT_TASK_TIMEOUT
 from ..status import STATUS
 from .cleanup import Crashes, cleanup_conditions, prepare
 from .constraints import LastConstraints
@@ -18,8 +19,6 @@ from .summary import Run, Summary
 from .view import Closed, ViewStore, open_view
 
 _STARTED = int(STATUS.STARTED)
-DEFAULT_TASK_TIMEOUT = 3600.0
-"""s; no target of a survey should need an hour, a hanging one needs for ever."""
 
 
 class Session:

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import TodoFileError, TryAgainError
 from .cleanup import cleanup_conditions, quarantined_condition, to_do_condition
 from .journal import Segments, read_segments
@@ -77,6 +79,13 @@ class View:
         """
         conditions = cleanup_conditions(constraints or {})
         return to_do_condition(conditions, max_attempts=max_attempts, overwrite=overwrite)
+
+    def kinds(self, condition):
+        """How many tasks of each kind match an SQL condition: (datasource without star, camera, ccd, cadence, method, number)."""
+        return self.query(
+            "SELECT SUBSTR(datasource, 1, 3) AS source, camera, ccd, cadence, method, COUNT(*) FROM todolist"
+            f" WHERE {condition} GROUP BY source, camera, ccd, cadence, method"
+        )
 
     def matches(self, constraints):
         """How many rows match constraints, whatever their status."""
@@ -146,6 +155,43 @@ def open_view(todo_file, *, is_ours=False):
         conn.close()
         time.sleep(0.1)
     raise TryAgainError(f"{path}: changes too fast to be looked at; try again")
+
+
+def read_results(todo_file):
+    """All targets of a TODO-file with what became of them.
+
+    Parameters
+    ----------
+    todo_file : path; only read, see `open_view`
+
+    Returns
+    -------
+    astropy.table.Table : the columns of ``todolist`` and ``diagnostics``, one row a target, by priority. Numbers that
+        are not there are NaN or masked; ``lightcurve`` is relative to the output folder.
+    """
+    from astropy.table import Table
+
+    with open_view(todo_file) as view:
+        cursor = view.conn.cursor()
+        cursor.row_factory = None
+        cursor.execute(
+            "SELECT * FROM todolist LEFT JOIN diagnostics USING (priority) ORDER BY priority"
+        )
+        names = [column[0] for column in cursor.description]
+        columns = list(zip(*cursor, strict=True)) or [()] * len(names)
+    return Table([_column(values) for values in columns], names=names)
+
+
+def _column(values):
+    """Floats with NaN for NULL; whole numbers and text masked where NULL."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if float in kinds or not kinds:
+        return np.array([np.nan if value is None else value for value in values], dtype=float)
+    fill = "" if str in kinds else 0
+    return np.ma.array(
+        [fill if value is None else value for value in values],
+        mask=[value is None for value in values],
+    )
 
 
 def _replay(conn, path, segments, todo_id, generation):
