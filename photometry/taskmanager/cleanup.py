@@ -94,6 +94,8 @@ def prepare(store, conditions, *, overwrite, max_attempts):
         priorities = [priority for (priority,) in store.cursor.execute(sql).fetchall()]
     except (sqlite3.Error, sqlite3.Warning) as error:
         raise ArgumentError(f"cleanup_constraints: {error} in{conditions}") from None
+    if not priorities and not overwrite:
+        return 0
     if overwrite and not conditions:
         store.write(everything_discarded())
     elif overwrite:

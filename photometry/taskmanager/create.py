@@ -73,8 +73,11 @@ def create_indices(conn, path):
         conn.execute(schema.IDENTITY_INDEX)
     except sqlite3.IntegrityError:
         raise TodoFileError(f"{path}: {_first_duplicate(conn)}") from None
+    try:
+        conn.execute(schema.DIAGNOSTICS_INDEX)
+    except sqlite3.IntegrityError as error:
+        raise TodoFileError(f"{path}: two tasks have the same light-curve file ({error})") from None
     conn.execute(schema.TODO_INDEX)
-    conn.execute(schema.DIAGNOSTICS_INDEX)
 
 
 def _write(conn, names, chunks, path):
@@ -241,7 +244,7 @@ def split_todo(todo_file, folder=None, *, by="ccd", parts=None):
                 _create(file, hashlib.md5(part_id.encode()).hexdigest())
             ) as conn:
                 _copy_runs(source, conn, {})
-                _copy(source, conn, target, part=name)
+                _copy(source, conn, part=name)
                 _finish(conn, target)
             # One that a killed split had finished is the same, byte for byte.
             if target.exists() and not filecmp.cmp(file, target, shallow=False):
@@ -286,7 +289,7 @@ def merge_todos(paths, output):
         ):
             for source, number in zip(sources, numbers, strict=True):
                 runs = _copy_runs(source, conn, known_runs)
-                _copy(source, conn, output, number=number, runs=runs)
+                _copy(source, conn, number=number, runs=runs)
             return _finish(conn, output)
 
 
@@ -347,13 +350,12 @@ def _numbering(sources):
     return numbers
 
 
-def _copy(source, conn, path, *, part=None, number=None, runs=None):
+def _copy(source, conn, *, part=None, number=None, runs=None):
     """Copy the rows of all tables, of one part only if it is named, with new priorities and run numbers.
 
     Parameters
     ----------
     source, conn : sqlite3.Connection, from and to
-    path : Path, of the new file, for messages
     part : str or None
     number : dict, old priority -> new one; None where they stay
     runs : dict, old number of a run -> new one; None where they stay
@@ -365,15 +367,8 @@ def _copy(source, conn, path, *, part=None, number=None, runs=None):
             rows = (
                 tuple(c(v) if c else v for c, v in zip(changes, row, strict=True)) for row in rows
             )
-        try:
-            conn.executemany(
-                f"INSERT INTO {table} ({_quoted(columns)}) VALUES ({', '.join('?' * len(columns))})",
-                rows,
-            )
-        except sqlite3.IntegrityError as error:
-            raise TodoFileError(
-                f"{path}: two tasks have the same light-curve file ({error})"
-            ) from None
+        marks = ", ".join("?" * len(columns))
+        conn.executemany(f"INSERT INTO {table} ({_quoted(columns)}) VALUES ({marks})", rows)
     _copy_blocks(source, conn, part, number, runs)
 
 

@@ -219,6 +219,8 @@ def read_segments(todo_file, todo_id, generation, *, before=None):
 
 def read_changes(segment):
     """Yield the changes of a segment, as far as it is good, with values in the order of our columns."""
+    if not segment.n_changes:
+        return
     lines = _lines(segment.path, {})
     _, header = next(lines)
     orders = {

@@ -1,5 +1,6 @@
 """`Session`: a TODO-file from opening to closing, what the user does with SQL meanwhile, the record of the run."""
 
+import json
 import logging
 import numbers
 import os
@@ -19,6 +20,7 @@ from .summary import Run, Summary
 from .view import Closed, ViewStore, open_view
 
 _STARTED = int(STATUS.STARTED)
+_UNRESOLVED = "unresolved"  # key of todo_settings
 
 
 class Session:
@@ -51,7 +53,7 @@ class Session:
             raise ArgumentError(
                 f"durability={durability!r}: expected one of {', '.join(DURABILITIES)}"
             )
-        self.logger = logging.getLogger(__name__)
+        self.logger = logging.getLogger("photometry.taskmanager")
         self.todo_file = find_todo_file(todo_file)
         self.summary_file = None if read_only else _summary_path(summary)
         self.run_info = {}
@@ -62,6 +64,7 @@ class Session:
         self._lock = None
         if read_only:
             self._use(ViewStore(self.todo_file, open_view(self.todo_file).conn), was_killed=False)
+            self._invalidate()
             return
         check_header(self.todo_file)
         check_writable(self.todo_file)
@@ -74,6 +77,7 @@ class Session:
             self._use(store, was_killed=was_killed or store.replayed > 0)
             options = {"overwrite": overwrite, "max_attempts": self.max_attempts}
             self.n_discarded = prepare(store, conditions, **options)
+            self._sort_interrupted()
             self._invalidate()
             if cleanup:
                 store.vacuum()
@@ -122,6 +126,8 @@ class Session:
             return
         try:
             self.write_summary()
+            if self._lock is not None:
+                self._note_unresolved()
         finally:
             try:
                 self._store.close()
@@ -151,10 +157,29 @@ class Session:
         self.cursor = self.conn.cursor()
         self._cache, self._crashes = TaskCache(store), Crashes(store.conn)
         self._summary = Summary(self.summary_file)
-        self._interrupted, self._has_overrides = set(), True
+        self._has_overrides = True
+        self._interrupted = set(json.loads(store.setting(_UNRESOLVED) or "[]"))
         if was_killed:
-            sql = "SELECT priority FROM todolist WHERE status = ?"
-            self._interrupted = {p for (p,) in store.cursor.execute(sql, (_STARTED,))}
+            self._interrupted |= self._started()
+
+    def _started(self):
+        sql = "SELECT priority FROM todolist WHERE status = ?"
+        return {priority for (priority,) in self._store.cursor.execute(sql, (_STARTED,))}
+
+    def _sort_interrupted(self):
+        """Of the tasks that were STARTED when the file was left, those are crash candidates that are to do again."""
+        started = self._started()
+        self._unresolved = self._interrupted & started
+        self._interrupted -= started
+
+    def _note_unresolved(self):
+        """Leave word of the tasks that no opening has put back to do since the process that had STARTED them was killed."""
+        unresolved = (self._unresolved & self._started()) - self._cache.running
+        if unresolved:
+            text = json.dumps(sorted(unresolved))
+            self._store.write([("setting", [(_UNRESOLVED, text)])])
+        elif self._store.setting(_UNRESOLVED) is not None:
+            self._store.write([("no setting", [(_UNRESOLVED,)])])
 
     def _sync_external_changes(self):
         """If SQL of the user has changed something, look again. Called at the begin of every call."""
@@ -172,6 +197,7 @@ class Session:
             self.conn.close()
         self.conn = self.cursor = None
         self._cache = self._crashes = self._store = Closed(self.todo_file)
+        self._has_overrides = True
         if self._lock is not None:
             self._lock.release()
 

@@ -281,3 +281,5 @@ class Closed:
         raise TodoFileError(
             f"{self._path}: this TaskManager is closed; open the file again with TaskManager({str(self._path)!r})"
         )
+
+    __getitem__ = __getattr__
