@@ -71,6 +71,12 @@ class SoftLimit:
         """The task has ended."""
         self._limit = None
 
+    def close(self):
+        """No task will begin any more: the timer would end a process that waits for others to end."""
+        if self._rings < math.inf:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._rings = math.inf
+
     def _set(self, seconds):
         if not self._is_installed:
             signal.signal(signal.SIGALRM, self._ring)
@@ -351,16 +357,20 @@ class TaskRunner:
         if n_tasks is None:
             return run_task(self._handler, task, limits=limits, waited=waited, rank=self._rank)
         if self._child is not None and self._child.n_tasks != n_tasks:
-            self.close()
+            self._close_child()
         if self._child is None:
             self._child = Child(self._handler, n_tasks, rank=self._rank)
         outcome = self._child.run(task, limits=limits, waited=waited)
         if self._child.pid is None or self._child.n_done >= n_tasks:
-            self.close()
+            self._close_child()
         return outcome
 
     def close(self):
-        """End the child, if there is one."""
+        """No task will be done any more."""
+        self._close_child()
+        _soft_limit.close()
+
+    def _close_child(self):
         if self._child is not None:
             self._child.close()
             self._child = None
