@@ -9,6 +9,7 @@ import errno
 import math
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -313,11 +314,11 @@ def _serve(pipe, handler, rank):
             task, limits, waited = pipe.recv()
             result, lines = run_task(handler, task, limits=limits, waited=waited, rank=rank)
             try:
-                pipe.send((result, lines))
-            except (EOFError, BrokenPipeError):
-                raise
-            except Exception as error:  # noqa: BLE001 - pickling runs code of what the handler returned
-                pipe.send((odd_result(task, result, error), lines))
+                data = pickle.dumps((result, lines))
+                pickle.loads(data)
+            except Exception as error:  # noqa: BLE001 - runs code of what the handler returned
+                data = pickle.dumps((odd_result(task, result, error), lines))
+            pipe.send_bytes(data)
     except (EOFError, BrokenPipeError):
         code = 0
     except BaseException:

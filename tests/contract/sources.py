@@ -167,7 +167,7 @@ class Packing(Toy):
 
 def pack_squares(results):
     """The packer of `Packing`."""
-    return [(result["number"], result.get("square", str(result["details"]))) for result in results]
+    return [(result["number"], result.get("square")) for result in results]
 
 
 def square(task):
