@@ -122,7 +122,9 @@ def test_a_damaged_journal_is_reported_and_stays_where_it_is(folder):
     journal.write_bytes(journal.read_bytes().replace(b"[6,2]", b"[6,3]"))
     before = everything_below(folder)
     says = examine(folder)["journal"]
-    assert says.startswith("warn: a run was killed: todo.sqlite.journal-000001 is damaged in line 3")
+    assert says.startswith(
+        "warn: a run was killed: todo.sqlite.journal-000001 is damaged in line 3"
+    )
     assert "(changes: 1)" in says
     assert everything_below(folder) == before
 
