@@ -76,6 +76,8 @@ dataset = Table(
     Column("description", String(100), nullable=False),
     Column("node", SmallInteger, nullable=False, default=1),
     Column("nodes", SmallInteger, nullable=False, default=1),
+    # The job that a dataset belongs to, and whether all of its images were looked at.
+    *_own(Column("job", String(200)), Column("finished", Boolean, nullable=False, default=False)),
 )
 
 config = Table(
