@@ -115,7 +115,7 @@ def make_images(folder, size, n_frames):
 
 def measure_prepare(folder, workers):
     """Time, throughput and memory of one call."""
-    from photometry.pixels.prepare import prepare
+    from photometry.prepare.driver import prepare
 
     stages = {}
     with MemoryPeak() as peak:
@@ -144,23 +144,23 @@ def measure_prepare(folder, workers):
 
 def measure_memory(folder, n_frames, workers, n_bands=2):
     """Memory of the second pass for a cube of ``n_frames``, with as many workers as prepare would take of ``workers``."""
-    from photometry.pixels import cubefile, cubepixels, prepare
-    from photometry.pixels.ffi import read_frames
-    from photometry.pixels.measureframes import background_model
+    from photometry.prepare import cubefile, driver
+    from photometry.prepare.ffi import read_frames
+    from photometry.prepare.measure import background_model
     from photometry.processes import Pool
 
     frames = [frame for path in sorted((folder / "ffi").iterdir()) for frame in read_frames(path)]
     frames = (frames * (n_frames // len(frames) + 1))[:n_frames]
     model = background_model(frames[0])
     mesh = np.full((n_frames, *model.mesh_shape), 100.0)
-    sky = cubepixels.Sky(
+    sky = cubefile.Sky(
         model, mesh, np.zeros((n_frames, model.n_rings)), np.zeros(mesh.shape, dtype=bool)
     )
     path = folder / "many"
     cubefile.write_skeleton(path, (n_frames, *frames[0].shape), {}, {})
     layout = cubefile.read_layout(path)
-    needed = cubepixels.band_memory(layout.shape, cubefile.TILE)
-    taken = prepare.affordable(workers, needed, prepare.MEMORY)
+    needed = cubefile.band_memory(layout.shape, cubefile.TILE)
+    taken = driver.affordable(workers, needed, driver.MEMORY)
     shared = (path, layout, frames, sky, np.ones(n_frames, dtype=bool))
     with MemoryPeak() as peak:
         start = time.perf_counter()
@@ -176,7 +176,7 @@ def measure_memory(folder, n_frames, workers, n_bands=2):
 
 
 def _write(shared, band):
-    from photometry.pixels.cubepixels import write_band
+    from photometry.prepare.cubefile import write_band
 
     write_band(*shared, band)
 

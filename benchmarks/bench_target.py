@@ -105,7 +105,7 @@ def compress_files(plain, gzipped):
 
 def make_cube(folder, n_frames):
     """Simulate full-frame images of 64 x 64 pixels and prepare them; returns the tasks of stars on 15x15 pixels."""
-    from photometry.pixels.prepare import prepare
+    from photometry.prepare.driver import prepare
     from photometry.simulate.fullframe import simulate_full_frames
 
     simulation = simulate_full_frames(

@@ -1,20 +1,33 @@
-"""The work of one target: from its task to its light curve and its result."""
+"""The work of one target: from its task to its stamp, from the stamp to its flux, and to its light curve and its result.
+
+Without a method named, it is aperture photometry; the brightest stars, whose light is not all on the stamp, get halo
+photometry instead.
+"""
 
 import dataclasses
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from .extract import extract
+from .catalog.stars import catalog_for, with_stars, with_target
+from .constants import MISSIONS
 from .lightcurve.tasoc import write_lightcurve
 from .methods.metrics import diagnostics
 from .methods.plots import plot_target
+from .methods.registry import get_method
+from .pixels.cubestamp import area_of, cube_of, grown_area, max_resizes, stamp_from_cube, target_of
+from .pixels.find import CHECKED, find_target_pixel_file, refuse_other_target
+from .pixels.quality import good_times, mean_image
+from .pixels.targetpixelfile import read_target_pixel_file
 from .settings import photometry_settings
-from .stampsource import StampSource
 from .status import STATUS
 
 MADE = (STATUS.OK, STATUS.WARNING)  # a light curve is written for these
+MAX_HALO_TMAG = 6.0  # mag; only stars as bright are switched to halo photometry
+HALO_EDGE = 0.01  # fraction of the expected flux on the edge of the stamp, above which they are
+SWITCHED = "Automatically switched to Halo photometry"
 
 
 def photometry(
@@ -27,8 +40,8 @@ def photometry(
     task : dict, see "Task" in docs/architecture
     input_folder : where the target pixel files or the image cubes are, and the star catalogue
     output_folder : where the light curve goes
-    settings : PhotometrySettings, or nested dict of the same. What the task itself says under ``settings`` goes first.
-    method : name of the method to use whatever the task says
+    settings : PhotometrySettings, or nested dict of the same. What the task itself has under ``settings`` goes first.
+    method : name of the method to use instead of the task's, see `methods.registry`
     plot : bool; also draw what was done, beside the light curve
     catalog : star catalogue of the CCD, if the caller has opened it already
 
@@ -38,12 +51,14 @@ def photometry(
 
     Raises
     ------
-    TargetError : the target cannot be done; its class and sentence tell why
+    TargetError : the target cannot be done; its class and message say why
     """
     start = time.perf_counter()
+    method = method or task.get("method")
+    get_method(method)  # so that its section of the settings is known
     settings = photometry_settings(settings, task.get("settings"))
     source = StampSource(task, input_folder, settings, catalog)
-    stamp, good, extraction = extract(source, method or task.get("method"))
+    stamp, good, extraction = extract(source, method)
     extraction = judge(extraction, stamp, good)
     details = diagnostics(stamp, extraction, good)
     if extraction.status in MADE:
@@ -66,6 +81,139 @@ def photometry(
     }
 
 
+@dataclass(frozen=True)
+class StampSource:
+    """Makes the stamps of one task.
+
+    Parameters
+    ----------
+    task : dict, see "Task" in docs/architecture
+    folder : the input folder
+    settings : PhotometrySettings
+    catalog : star catalogue of the CCD, if the caller has opened it already
+    """
+
+    task: dict
+    folder: object
+    settings: object
+    catalog: object = None
+
+    def make(self, area=None):
+        """All that a method needs to know about the task.
+
+        Parameters
+        ----------
+        area : cubestamp.Area; default: that of the target's magnitude (target pixel files are always used whole)
+
+        Returns
+        -------
+        stamp : Stamp with its stars and its sum image
+        good : (n_times,) bool array, times of good quality
+        """
+        stamp = self._from_cube(area) if self._is_cube else self._from_file()
+        stamp = with_stars(
+            stamp, self.catalog or catalog_for(stamp, self.folder), self.settings.faint_limit
+        )
+        good = good_times(stamp, self.settings.good_quality)
+        return dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good)), good
+
+    def larger(self, stamp, mask):
+        """The area to make a larger stamp from, because a mask touches the edge; None where there are no more pixels."""
+        if not self._is_cube:
+            return None
+        cube = cube_of(self.task, self.folder)
+        area = area_of(stamp, cube)
+        grown = grown_area(area, mask, cube.shape)
+        return None if grown == area else grown
+
+    @property
+    def _is_cube(self):
+        return self.task["datasource"] == "ffi"
+
+    def _from_cube(self, area):
+        cube = cube_of(self.task, self.folder)
+        catalog = self.catalog or catalog_for(cube, self.folder)
+        return stamp_from_cube(cube, target_of(self.task, catalog, self.folder), area)
+
+    def _from_file(self):
+        """The stamp from a target pixel file that is sure to be of the task."""
+        path = find_target_pixel_file(self.folder, self.task)
+        stamp = read_target_pixel_file(path, datasource=self.task["datasource"])
+        found = {key: getattr(stamp, key) for key in CHECKED}
+        refuse_other_target(path, self.task, {"starid": stamp.target.starid, **found})
+        if self.task["starid"] == stamp.target.starid:
+            return stamp
+        return with_target(
+            stamp, self.task["starid"], self.catalog or catalog_for(stamp, self.folder)
+        )
+
+
+def extract(source, method=None):
+    """Measure a target.
+
+    Parameters
+    ----------
+    source : StampSource
+    method : name of a method; None: chosen as above
+
+    Returns
+    -------
+    stamp : Stamp
+    good : (n_times,) bool array, times of good quality
+    extraction : Extraction
+    """
+    stamp, good, extraction, complete = grow(source, get_method(method or "aperture"))
+    if method is None and not is_secondary(stamp) and needs_halo(stamp, extraction, complete):
+        halo = get_method("halo")(stamp, source.settings)
+        resizes = extraction.stamp_resizes
+        extraction = dataclasses.replace(
+            halo, stamp_resizes=resizes, errors=(*halo.errors, SWITCHED)
+        )
+    return stamp, good, extraction
+
+
+def grow(source, method):
+    """Measure on a stamp that grows as long as the mask touches its edge, if the source has more pixels.
+
+    Methods that use a stamp of any size whole say so by an attribute ``fixed_stamp``.
+
+    Returns
+    -------
+    stamp, good, extraction : as from `extract`
+    complete : bool, False where the mask still touches an edge that could not be moved
+    """
+    stamp, good = source.make()
+    extraction = method(stamp, source.settings)
+    if getattr(method, "fixed_stamp", False):
+        return stamp, good, extraction, True
+    resizes = 0
+    while resizes < max_resizes(stamp.target.tmag) and (
+        area := source.larger(stamp, extraction.mask)
+    ):
+        resizes += 1
+        stamp, good = source.make(area)
+        extraction = method(stamp, source.settings)
+    extraction = dataclasses.replace(extraction, stamp_resizes=resizes)
+    return stamp, good, extraction, source.larger(stamp, extraction.mask) is None
+
+
+def needs_halo(stamp, extraction, complete):
+    """Whether aperture photometry misses light of a bright star that halo photometry can do without."""
+    if not stamp.target.tmag <= MAX_HALO_TMAG:
+        return False
+    return not complete or extraction.edge_flux > HALO_EDGE * expected_flux(stamp)
+
+
+def expected_flux(stamp):
+    """Flux of the target by its magnitude, e-/s."""
+    return 10 ** (-0.4 * (stamp.target.tmag - MISSIONS[stamp.mission].zero_point))
+
+
+def is_secondary(stamp):
+    """Whether the stamp is the target pixel file of another star."""
+    return ":" in stamp.datasource
+
+
 def plot_path(lightcurve):
     """Where the picture of a light curve is, beside it."""
     return lightcurve.removesuffix(".fits.gz") + ".png"
@@ -81,8 +229,8 @@ def judge(extraction, stamp, good):
     if primary and int(primary) in extraction.skip_targets:
         return dataclasses.replace(extraction, status=STATUS.SKIPPED)
     if extraction.status is STATUS.OK and not np.isfinite(extraction.flux[good]).any():
-        sentence = f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
+        message = f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
         return dataclasses.replace(
-            extraction, status=STATUS.WARNING, errors=(*extraction.errors, sentence)
+            extraction, status=STATUS.WARNING, errors=(*extraction.errors, message)
         )
     return extraction

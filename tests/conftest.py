@@ -1,9 +1,16 @@
 """Fixtures for tests of several rooms: the real data, and tiny target pixel files made in code."""
 
+import contextlib
+import ctypes
 import os
+import shutil
+import signal
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from astropy.io import fits
 
@@ -22,6 +29,79 @@ def pytest_sessionfinish(session, exitstatus):
     if os.environ.get("PHOTOMETRY_NO_SKIPS") and skipped and exitstatus == 0:
         reporter.write_line("PHOTOMETRY_NO_SKIPS is set, but tests were skipped", red=True)
         session.exitstatus = 1
+
+
+PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphans of what tests start become children of this process
+HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PATIENCE = 20.0  # s for processes to end that were asked to
+
+
+def pytest_sessionstart(session):
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _children():
+    """The processes that this one has started, and theirs, whoever has left them."""
+    alive = set()
+    if sys.platform == "linux" and not _has_children():
+        return alive  # without looking at each process of the machine
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if child.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if not any(helper in word for word in child.cmdline() for helper in HELPERS):
+                alive.add(child)
+    return alive
+
+
+def _has_children():
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            if path.read_text():
+                return True
+    return False
+
+
+def _started_since(before):
+    """The processes that are not in ``before``, nor descend from one that is (a browser of all tests of a module)."""
+    return {child for child in _children() - before if not before.intersection(_ancestors(child))}
+
+
+def _ancestors(process):
+    with contextlib.suppress(psutil.Error):
+        return process.parents()
+    return []
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left_behind():
+    """A test, also one that fails, leaves no process behind; those that it leaves are killed."""
+    before = _children()
+    yield
+    deadline = time.monotonic() + PATIENCE
+    while (left_over := _started_since(before)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for child in left_over:
+        with contextlib.suppress(psutil.Error):
+            child.send_signal(signal.SIGKILL)
+    assert not left_over, "the test left processes behind (killed now)"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium, driven by playwright: ``browser.new_context(...)``."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on this machine: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+                 "--no-first-run", "--disable-component-update", "--disable-sync"]  # fmt: skip
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

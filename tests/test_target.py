@@ -5,10 +5,10 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
+from photometry.catalog.ccd import make_catalog
 from photometry.errors import BadInputError, SettingsError, TargetNotFoundError
-from photometry.pixels.catalog import make_catalog
-from photometry.pixels.findtpf import identify
-from photometry.pixels.prf import GaussianPRF
+from photometry.methods.prf import GaussianPRF
+from photometry.pixels.find import identify
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
 from photometry.status import STATUS
 from photometry.target import photometry, plot_path

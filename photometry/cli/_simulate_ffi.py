@@ -93,11 +93,11 @@ def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
     options["n_frames"] = frames
     options["sky"] = Sky(level=background, glow=glow, scattered=scattered)
     if catalog is not None:
-        from ..pixels.startable import read_stars
+        from ..catalog.tables import read_stars
 
         options["stars"] = read_stars(catalog)
     if prf is not None:
-        from ..pixels.prf import TessPRF
+        from ..methods.prf import TessPRF
 
         options["prf"] = TessPRF.read(prf, options["camera"], options["ccd"], options["sector"])
     with Bars() as bars:

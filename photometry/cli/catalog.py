@@ -38,7 +38,7 @@ def command(folder, stars, sector, camera, ccd, epoch, ticver):
     The columns of the table may be called as in the TIC, in Gaia's archive, or as this program calls them: starid, ra, decl, pm_ra,
     pm_decl, tmag, teff. With full-frame images or cubes in DIR, a CCD gets the stars that fall on it and a little beside it; else all.
     """
-    from ..pixels.ccdcatalogs import make_catalogs
+    from ..prepare.catalogs import make_catalogs
 
     set_up_logging(logging.INFO)
     chosen = {"sector": sector, "camera": camera, "ccd": ccd}

@@ -108,7 +108,7 @@ def tpf(folder, prf, overwrite, **options):
     """
     import logging
 
-    from ..pixels.prf import open_prf
+    from ..methods.prf import open_prf
     from ..simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
 
     set_up_logging(logging.INFO)

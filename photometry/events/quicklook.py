@@ -71,7 +71,7 @@ def kind_of_file(path):
 
 def measure(action, context):
     """The photometry of a target pixel file: its light curve, and the picture beside it, in the output directory."""
-    from ..pixels.findtpf import identify
+    from ..pixels.find import identify
     from ..target import photometry
 
     path = Path(action.args.name)

@@ -16,18 +16,18 @@ class Extraction:
     flux_err: np.ndarray  # (n_times,) e-/s, 1 sigma
     background: np.ndarray  # (n_times,) e-/s, the background that was removed
     background_err: np.ndarray  # (n_times,) e-/s
-    centroid: np.ndarray  # (n_times, 2) detector column, row; pixels, integers at pixel centres, as the mission counts them
+    # (n_times, 2) detector column, row; pixels, integers at pixel centres, as the mission counts them
+    centroid: np.ndarray
     mask: np.ndarray  # (n_rows, n_columns) bool, pixels that the flux is from
     position_mask: np.ndarray  # (n_rows, n_columns) bool, pixels that the centroid is from
     pixel_quality: np.ndarray  # (n_times,) int, bits of flags.PIXEL_QUALITY
     status: STATUS = STATUS.OK
-    contamination: float = (
-        np.nan
-    )  # share of the flux in the mask that other stars of the catalogue account for
+    # fraction of the flux in the mask that is from other stars; NaN where it is not known
+    contamination: float = np.nan
     skip_targets: tuple = ()  # starid of other stars in the mask
     edge_flux: float = np.nan  # e-/s, flux of those pixels of the mask that lie on the stamp's edge
     stamp_resizes: int = 0
-    errors: tuple = field(default=())  # sentences that belong in the diagnostics
+    errors: tuple = field(default=())  # messages that belong in the diagnostics
 
     def lightcurve(self, stamp):
         """The light curve of this extraction, to detrend, search and plot.
@@ -40,6 +40,6 @@ class Extraction:
         -------
         photometry.lightcurve.LightcurveArbitraryRaster, flux in e-/s; see `photometry.lightcurve.extraction_to_lightcurve`
         """
-        from ..lightcurve.convert import extraction_to_lightcurve
+        from ..lightcurve.tasoc import extraction_to_lightcurve
 
         return extraction_to_lightcurve(stamp, self)

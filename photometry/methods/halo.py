@@ -9,21 +9,22 @@ pixels, and those of faint neighbours, do not follow deep eclipses, and are then
 
 import numpy as np
 
+from ..constants import MISSIONS
 from ..errors import BadInputError
-from ..pixels.sumimage import good_times
+from ..pixels.quality import good_times
 from ..status import STATUS
-from .aperture import contamination, edge_flux, own_mask
+from .aperture import contamination, edge_flux, mask_pixels, own_mask, pixel_quality
 from .extraction import Extraction
-from .sums import inside, judge_pixels
 
 MIN_TIMES = 10
 MAX_ROUNDS = 500
-SMOOTHING = 1e-7  # of the mean flux: steps below it count with their square, so that the sum can be differentiated
-NEGLIGIBLE = 1e-6  # weights below this share of the largest do not count as part of the mask
-EXPECTED_ZERO_POINT = {"TESS": 20.54, "Kepler": 25.1, "K2": 25.1}  # mag of 1 e-/s
+# of the mean flux: steps below it count with their square, so that the sum can be differentiated
+SMOOTHING = 1e-7
+# weights below this fraction of the largest do not count as part of the mask
+NEGLIGIBLE = 1e-6
 
 
-def halo(stamp, settings):
+def halo_photometry(stamp, settings):
     """Halo photometry of a target.
 
     Parameters
@@ -50,8 +51,8 @@ def halo(stamp, settings):
             f"{stamp.path}: halo photometry needs {MIN_TIMES} good times and pixels with values at all of them; "
             f"there are {good.sum()} times and {usable.sum()} pixels"
         )
-    weights = quietest_weights(inside(stamp.flux, usable)[good])
-    return _describe(stamp, usable, weights, good)
+    weights = quietest_weights(mask_pixels(stamp.flux, usable)[good])
+    return _to_extraction(stamp, usable, weights, good)
 
 
 def pixels_of_target(stamp, settings):
@@ -79,11 +80,11 @@ def quietest_weights(pixels):
     from scipy.optimize import minimize
 
     mean = pixels.mean(axis=0)
-    # in units of each pixel's mean: all pixels start with a say by their flux
+    # in units of each pixel's mean: all pixels start with a weight by their flux
     relative = pixels / mean
     steps = np.diff(relative, axis=0)
     start = np.log(mean / mean.sum())
-    found = minimize(
+    optimum = minimize(
         total_variation,
         start,
         args=(steps,),
@@ -91,8 +92,7 @@ def quietest_weights(pixels):
         method="L-BFGS-B",
         options={"maxiter": MAX_ROUNDS, "maxfun": 2 * MAX_ROUNDS},
     )
-    shares = _softmax(found.x)  # of the mean flux
-    weights = shares / mean
+    weights = _softmax(optimum.x) / mean  # the softmax: fractions of the mean flux
     return weights / weights.sum()
 
 
@@ -101,7 +101,7 @@ def total_variation(x, steps):
 
     Parameters
     ----------
-    x : (n_pixels,) array; a pixel's share of the mean flux is its part of the sum of exp(x)
+    x : (n_pixels,) array; a pixel's fraction of the mean flux is its fraction of the sum of exp(x)
     steps : (n_times - 1, n_pixels) array, steps of the pixels' fluxes over their means
 
     Returns
@@ -109,11 +109,11 @@ def total_variation(x, steps):
     value : float
     gradient : (n_pixels,) array
     """
-    shares = _softmax(x)
-    step = steps @ shares
+    fractions = _softmax(x)
+    step = steps @ fractions
     size = np.sqrt(step**2 + SMOOTHING**2)
     slope = steps.T @ (step / size)
-    return size.sum(), shares * (slope - shares @ slope)
+    return size.sum(), fractions * (slope - fractions @ slope)
 
 
 def _softmax(x):
@@ -121,38 +121,38 @@ def _softmax(x):
     return powers / powers.sum()
 
 
-def _describe(stamp, usable, weights, good):
-    flux = np.nan_to_num(inside(stamp.flux, usable)) @ weights
-    expected = 10 ** (-0.4 * (stamp.target.tmag - EXPECTED_ZERO_POINT[stamp.mission]))
+def _to_extraction(stamp, usable, weights, good):
+    flux = np.nan_to_num(mask_pixels(stamp.flux, usable)) @ weights
+    expected = 10 ** (-0.4 * (stamp.target.tmag - MISSIONS[stamp.mission].zero_point))
     scale = expected / np.median(flux[good]) if np.isfinite(expected) else 1.0
     mask = np.zeros(stamp.shape, dtype=bool)
     mask[usable] = weights > NEGLIGIBLE * weights.max()
-    missing = ~np.isfinite(inside(stamp.flux, usable)).all(axis=1)
-    errors = np.sqrt(np.nan_to_num(inside(stamp.flux_err, usable)) ** 2 @ weights**2)
-    background_err = np.nan_to_num(inside(stamp.background_err, usable)) @ weights
+    missing = ~np.isfinite(mask_pixels(stamp.flux, usable)).all(axis=1)
+    errors = np.sqrt(np.nan_to_num(mask_pixels(stamp.flux_err, usable)) ** 2 @ weights**2)
+    background_err = np.nan_to_num(mask_pixels(stamp.background_err, usable)) @ weights
     return Extraction(
         method="halo",
         flux=np.where(missing, np.nan, scale * flux),
         flux_err=np.where(missing, np.nan, scale * np.hypot(errors, background_err)),
-        background=scale * (np.nan_to_num(inside(stamp.background, usable)) @ weights),
+        background=scale * (np.nan_to_num(mask_pixels(stamp.background, usable)) @ weights),
         background_err=scale * background_err,
         centroid=_centroid(stamp),
         mask=mask,
         position_mask=mask,
-        pixel_quality=judge_pixels(inside(stamp.flux, mask), stamp.quality, stamp.mission),
+        pixel_quality=pixel_quality(mask_pixels(stamp.flux, mask), stamp.quality, stamp.mission),
         contamination=contamination(stamp, mask),
         edge_flux=edge_flux(stamp.sumimage, mask),
     )
 
 
 def _centroid(stamp):
-    """The target's place by the catalogue and the pointing: charge that bleeds says nothing about it."""
+    """The target's position by the catalogue and the pointing: charge that bleeds says nothing about it."""
     (index,) = np.flatnonzero(stamp.catalog["starid"] == stamp.target.starid)
-    place = np.array(
+    position = np.array(
         [stamp.column + stamp.catalog["column"][index], stamp.row + stamp.catalog["row"][index]],
         dtype=float,
     )
-    return place + np.nan_to_num(stamp.pos_corr)
+    return position + np.nan_to_num(stamp.pos_corr)
 
 
-halo.fixed_stamp = True
+halo_photometry.fixed_stamp = True

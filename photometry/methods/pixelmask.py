@@ -18,13 +18,14 @@ MODE_PERCENTILE = 85  # fluxes above are stars: left out where the mode is looke
 MODE_FLUX_LIMIT = 7e4  # e-/s, likewise
 # length of the shortest interval with half of a normal distribution, in sigma
 HALF_OF_NORMAL = 1.349
-CORE_NEIGHBOURS = 4  # a pixel with so many pixels above the cut in its 3x3 surroundings, itself included, is a core pixel
+# a pixel with so many pixels above the cut in its 3x3 surroundings, itself included, is a core pixel
+CORE_NEIGHBOURS = 4
 SMOOTHING = 0.5  # pixels, sigma of the Gaussian before local maxima are looked for
-MARKER_DISTANCE_BRIGHT = 5 * np.sqrt(
-    2
-)  # pixels from a star to its maximum; saturated stars are far from symmetric
+# pixels from a star to its maximum; saturated stars are far from symmetric
+MARKER_DISTANCE_BRIGHT = 5 * np.sqrt(2)
 MARKER_DISTANCE_FAINT = 2 * np.sqrt(2)
-SATURATED_STEP = 0.01  # a column is saturated if its median step is a smaller share of its maximum
+# a column is saturated if its median step is a smaller fraction of its maximum
+SATURATED_STEP = 0.01
 SURROUNDINGS = np.ones((3, 3), bool)  # pixels within sqrt(2)
 BESIDE = ndimage.generate_binary_structure(2, 1)  # a pixel and the four beside it
 
@@ -75,10 +76,10 @@ def flux_cut(image, threshold):
 def density_mode(values):
     """The most frequent value, from a kernel density with Gaussian kernels of Silverman's width.
 
-    The width follows the densest half of the values, which are mostly those of the sky. Standard deviation or quartiles of
+    The width follows the shortest_interval half of the values, which are mostly those of the sky. Standard deviation or quartiles of
     all would be those of the star, where a bright one fills much of the stamp.
     """
-    low, high = densest(values, 0.5)
+    low, high = shortest_interval(values, 0.5)
     spread = (high - low) / HALF_OF_NORMAL
     if spread == 0:
         return low
@@ -88,10 +89,10 @@ def density_mode(values):
     return grid[np.argmax(density)]
 
 
-def densest(values, share):
-    """Ends of the shortest interval that holds a share of the values."""
+def shortest_interval(values, fraction):
+    """Ends of the shortest interval that holds a fraction of the values."""
     values = np.sort(values)
-    n = min(int(np.ceil(share * len(values))), len(values) - 1)
+    n = min(int(np.ceil(fraction * len(values))), len(values) - 1)
     shortest = np.argmin(values[n:] - values[: len(values) - n])
     return values[shortest], values[shortest + n]
 
@@ -177,9 +178,9 @@ def in_mask(stars, mask):
     rows = np.rint(np.asarray(stars["row"], float)).astype(int)
     columns = np.rint(np.asarray(stars["column"], float)).astype(int)
     on_stamp = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
-    inside = np.zeros(len(rows), bool)
-    inside[on_stamp] = mask[rows[on_stamp], columns[on_stamp]]
-    return inside
+    in_it = np.zeros(len(rows), bool)
+    in_it[on_stamp] = mask[rows[on_stamp], columns[on_stamp]]
+    return in_it
 
 
 def total_magnitude(tmag):

@@ -12,9 +12,8 @@ import numpy as np
 from ..errors import TargetNotFoundError
 from ..sky import propagate, unit_vectors
 from .barycentre import correction
-from .framequality import BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND, background_flags
-from .imagecube import cube_path, find_cube
-from .pointing import movement_at
+from .imagecube import cube_path, find_cube, movement_at
+from .quality import BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND, background_flags
 from .stamp import Stamp, Target
 
 # TESS magnitude, and how many columns and rows its stamp has; between them the logarithms are interpolated

@@ -14,8 +14,14 @@ import numpy as np
 
 from ..constants import J2000
 from ..errors import BadInputError, TargetNotFoundError
-from .cubefile import FORMAT, QUANTITIES, VERSION
 
+FORMAT, VERSION = "photometry image cube", 1
+QUANTITIES = {
+    "flux": np.float32,
+    "error": np.float32,
+    "background": np.float32,
+    "pixel_flags": np.uint8,
+}
 CHUNK_CACHE = 64 * 2**20  # bytes; HDF5 reads chunks larger than its cache piece by tiny piece
 _SERIES = ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality", "background_err")
 
@@ -148,7 +154,7 @@ class ImageCube:
 
     @functools.cached_property
     def movement(self):
-        """(n_times, 2, 3) array, see `pointing.movement_at`"""
+        """(n_times, 2, 3) array, see `movement_at`"""
         return self._file["movement"][:]
 
     @functools.cached_property
@@ -243,3 +249,20 @@ def find_cube(folder, sector, camera, ccd, cadence=None):
             f"{cube.path}: its images are {found} s apart, the task asks for {cadence} s"
         )
     return cube
+
+
+def movement_at(movement, row, column, shape):
+    """How far a place of the image moved.
+
+    Returns
+    -------
+    moved : (n_times, 2) array, pixels: column, row (the order of `Stamp.pos_corr`)
+    """
+    return (movement @ movement_basis(row, column, shape))[:, ::-1]
+
+
+def movement_basis(row, column, shape):
+    """Coefficients of the linear functions of position that `movement` consists of: 1, y, x, from -1 to 1 over the image."""
+    y = 2 * np.asarray(row, dtype=float) / shape[0] - 1
+    x = 2 * np.asarray(column, dtype=float) / shape[1] - 1
+    return np.stack([np.ones_like(y), y, x], axis=-1)

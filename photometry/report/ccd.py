@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ..files import atomic_write
-from ..pixels.prf import GaussianPRF
+from ..methods.prf import GaussianPRF
 from ..simulate.detector import READ_NOISE, frames
 from ..status import STATUS
 from .results import read_results

@@ -3,8 +3,8 @@
 import numpy as np
 from astropy.table import Table, vstack
 
+from ..catalog.ccd import sector_epoch
 from ..pixels import tesscamera
-from ..pixels.catalog import sector_epoch
 from ..sky import propagate
 
 ZERO_POINT = 20.54  # magnitude that gives 1 e-/s (TESS)

@@ -1,6 +1,8 @@
 """`photometry prepare` and `photometry simulate ffi` as commands: exit codes, messages, signals."""
 
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -44,7 +46,7 @@ def test_prepare_tells_what_it_made(simulated, tmp_path):
         (["--sector", 9], "no images of the sector"),
         (["--workers", 0], "workers=0"),
         (["--memory", 0.1], "memory=0.1 GiB"),
-        (["--nonsense"], "No such option"),
+        (["--nonsense"], "no such option"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_exit_code_2(simulated, tmp_path, options, words):
@@ -76,8 +78,8 @@ def test_files_left_out_give_exit_code_1(simulated, tmp_path):
 SLOW = """
 import pathlib, sys, time
 from photometry.cli import main
-from photometry.pixels import prepare
-write = prepare._write_one
+from photometry.prepare import driver
+write = driver._write_one
 
 def slow(shared, band):
     if band > 0:
@@ -85,24 +87,37 @@ def slow(shared, band):
         time.sleep(600)
     return write(shared, band)
 
-prepare._write_one = slow
+driver._write_one = slow
 main(sys.argv[2:])
 """
 
 
-def test_sigterm_keeps_what_is_finished_and_gives_exit_code_3(simulated, tmp_path):
-    """The real program, with a disk so slow that it is at its second band when the signal comes."""
-    there = tmp_path / "second-band"
-    words = ["prepare", str(simulated), "--output", str(tmp_path), "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(there), *words], stderr=subprocess.PIPE, text=True
-    )
-    while process.poll() is None and not there.exists():
+def wait_for(path, seconds=300):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come"
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 3, said
-    assert "the same command goes on from there" in said
+
+
+def test_sigterm_ends_a_prepare_in_the_background_of_a_script_with_3_and_keeps_what_is_finished(
+    simulated, tmp_path
+):
+    """The real program, at its second band when the signal comes; such a shell makes it ignore Ctrl-C (SIGINT)."""
+    there, pid, code = (tmp_path / name for name in ("second-band", "pid", "code"))
+    words = ["prepare", str(simulated), "--output", str(tmp_path), "--workers", "1"]
+    program = shlex.join([sys.executable, "-c", SLOW, str(there), *words])
+    script = f"{program} & echo $! >{pid}.part; mv {pid}.part {pid}; wait $!; echo $? >{code}.part; mv {code}.part {code}"
+    shell = subprocess.Popen(["bash", "-c", script], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(there)
+        os.kill(int(pid.read_text()), signal.SIGTERM)
+        _, reported = shell.communicate(timeout=300)
+    finally:
+        shell.kill()
+        if pid.exists() and not code.exists():
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert code.read_text().strip() == "3", reported
+    assert "the same command goes on from there" in reported
     assert not list(tmp_path.glob("*.hdf5"))
     again = run(*words)
     assert again.returncode == 0, again.stderr

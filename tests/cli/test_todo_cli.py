@@ -53,7 +53,7 @@ def test_json_is_for_programs(folder):
     [
         (["nonsense", "."], "no such template; expected the path of a TOML file or one of"),
         (["tpf", "/no/such/folder"], "no such folder"),
-        (["tpf"], "Missing argument 'DIR'"),
+        (["tpf"], "missing argument 'DIR'"),
     ],
 )
 def test_wrong_use_is_one_sentence_and_exit_code_2(args, message):

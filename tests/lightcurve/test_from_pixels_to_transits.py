@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from photometry.extract import extract
 from photometry.lightcurve import Lightcurve, correct_file
 from photometry.methods.extraction import Extraction
-from photometry.pixels.findtpf import identify
+from photometry.pixels.find import identify
 from photometry.settings import photometry_settings
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
-from photometry.stampsource import StampSource
-from photometry.target import photometry
+from photometry.target import StampSource, extract, photometry
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +61,7 @@ def test_our_own_file_is_corrected_and_its_planet_found(star, path):
     assert Lightcurve.read(path).metadata["flux_column"] == "FLUX_RAW"
     correct_file(path)
     lc = Lightcurve.read(path)
-    assert (lc.metadata["pipeline"], lc.metadata["flux_column"]) == ("TASOC", "FLUX_CORR")
+    assert (lc.metadata["pipeline"], lc.metadata["flux_column"]) == ("photometry", "FLUX_CORR")
     assert np.median(lc.fluxes[lc.good()]) == pytest.approx(1, abs=1e-4)
     signal, _ = find_transits(lc)
     assert signal.period == pytest.approx(truth["transit_period"], rel=1e-3)

@@ -4,9 +4,9 @@ import numpy as np
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from photometry.pixels.prf import GaussianPRF
+from photometry.methods.prf import GaussianPRF
+from photometry.pixels.quality import mean_image
 from photometry.pixels.stamp import Stamp, Target
-from photometry.pixels.sumimage import mean_image
 from photometry.simulate.detector import noise
 
 

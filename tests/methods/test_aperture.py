@@ -6,7 +6,13 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from photometry.errors import BadInputError
-from photometry.methods.aperture import aperture, contamination, edge_flux, measure, own_mask
+from photometry.methods.aperture import (
+    aperture_photometry,
+    contamination,
+    edge_flux,
+    measure,
+    own_mask,
+)
 from photometry.pixels.stamp import Stamp, Target
 from photometry.settings import photometry_settings
 from photometry.status import STATUS
@@ -141,7 +147,7 @@ def test_time_at_which_the_mask_is_empty_or_zero_has_no_flux():
     flux[2] = 0.0
     flux[3, 4, 4] = np.nan
     stamp = make_stamp(flux, aperture=np.full((9, 8), 3))
-    result = aperture(stamp, PIPELINE)
+    result = aperture_photometry(stamp, PIPELINE)
     np.testing.assert_array_equal(np.isnan(result.flux), [False, True, True, False])
     np.testing.assert_array_equal(np.isnan(result.flux_err), [False, True, True, False])
     np.testing.assert_array_equal(
@@ -163,20 +169,20 @@ def test_argabrightening_has_no_flux_as_in_the_official_light_curves(mission, qu
     stamp = make_stamp(
         np.ones((5, 9, 8)), mission=mission, quality=np.array(quality), aperture=np.full((9, 8), 3)
     )
-    result = aperture(stamp, PIPELINE)
+    result = aperture_photometry(stamp, PIPELINE)
     np.testing.assert_array_equal(np.isfinite(result.flux), measured)
     np.testing.assert_array_equal(result.pixel_quality, np.where(measured, 0, 4))
 
 
 def test_pipeline_mask_is_bit_2_of_the_aperture():
     bits = np.random.default_rng(1).integers(0, 256, (9, 8))
-    mask = aperture(make_stamp(np.ones((2, 9, 8)), aperture=bits), PIPELINE).mask
+    mask = aperture_photometry(make_stamp(np.ones((2, 9, 8)), aperture=bits), PIPELINE).mask
     np.testing.assert_array_equal(mask, [[bool(int(b) // 2 % 2) for b in line] for line in bits])
 
 
 def test_file_without_pipeline_mask_is_refused():
     with pytest.raises(BadInputError, match="APERTURE marks no pixel as the pipeline's aperture"):
-        aperture(make_stamp(np.ones((2, 9, 8))), PIPELINE)
+        aperture_photometry(make_stamp(np.ones((2, 9, 8))), PIPELINE)
 
 
 def star_images(stars, shape=(15, 15), noise=1.0):
@@ -192,7 +198,7 @@ def star_images(stars, shape=(15, 15), noise=1.0):
 
 def test_isolated_star_gives_its_flux_with_own_mask():
     stars = [(1, 7.2, 6.8, 9.0)]
-    result = aperture(make_stamp(star_images(stars), stars=stars), OWN)
+    result = aperture_photometry(make_stamp(star_images(stars), stars=stars), OWN)
     assert result.status is STATUS.OK
     assert np.median(result.flux) == pytest.approx(10 ** (-0.4 * (9.0 - 20.54)), rel=0.01)
     np.testing.assert_allclose(np.median(result.centroid, axis=0), [306.8, 207.2], atol=0.02)
@@ -202,7 +208,7 @@ def test_isolated_star_gives_its_flux_with_own_mask():
 
 def test_star_within_the_mask_is_reported_and_contaminates():
     stars = [(1, 7.0, 7.0, 9.0), (2, 8.0, 7.0, 11.5), (3, 1.0, 1.0, 16.0)]
-    result = aperture(make_stamp(star_images(stars[:1]), stars=stars), OWN)
+    result = aperture_photometry(make_stamp(star_images(stars[:1]), stars=stars), OWN)
     assert result.skip_targets == (2,)
     other = 10 ** (-0.4 * (11.5 - 9.0))
     assert result.contamination == pytest.approx(other / (1 + other))

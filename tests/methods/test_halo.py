@@ -7,7 +7,7 @@ from scipy.optimize import approx_fprime
 
 from photometry.errors import BadInputError
 from photometry.methods.aperture import measure
-from photometry.methods.halo import halo, quietest_weights, total_variation
+from photometry.methods.halo import halo_photometry, quietest_weights, total_variation
 from photometry.settings import photometry_settings
 from photometry.simulate.saturation import bleed
 
@@ -43,9 +43,9 @@ def amplitude_of(flux, signal):
 
 def test_a_signal_of_500_ppm_survives_on_a_saturated_star(saturated):
     stamp, flux, signal = saturated
-    found = halo(stamp, SETTINGS)
-    share, scatter = amplitude_of(found.flux, signal)
-    assert share == pytest.approx(1, abs=0.05)
+    found = halo_photometry(stamp, SETTINGS)
+    fraction, scatter = amplitude_of(found.flux, signal)
+    assert fraction == pytest.approx(1, abs=0.05)
     assert scatter < 100
     assert np.median(found.flux) == pytest.approx(flux, rel=1e-6)
 
@@ -55,7 +55,7 @@ def test_it_is_quieter_than_the_sum_of_an_aperture_that_cuts_the_bleeding_column
     mask = np.zeros(stamp.shape, bool)
     mask[14:27, 8:21] = True
     assert (
-        amplitude_of(halo(stamp, SETTINGS).flux, signal)[1]
+        amplitude_of(halo_photometry(stamp, SETTINGS).flux, signal)[1]
         < 0.3 * amplitude_of(measure(stamp, mask, method="a").flux, signal)[1]
     )
 
@@ -90,7 +90,7 @@ def test_weights_cancel_charge_that_moves_between_two_pixels():
 def test_too_few_times_are_refused():
     stamp, _ = make_stamp(tmag=[5.0], row=[7.0], column=[7.0], n_times=5)
     with pytest.raises(BadInputError, match="there are 5 times"):
-        halo(stamp, SETTINGS)
+        halo_photometry(stamp, SETTINGS)
 
 
 def test_pixels_of_a_neighbour_get_no_weight():
@@ -99,6 +99,6 @@ def test_pixels_of_a_neighbour_get_no_weight():
         tmag=[5.0, 8.5], row=[20.2, 33.0], column=[14.1, 25.0], shape=(41, 29), bleed=bleed,
         signal=[1 + 1e-3 * np.sin(time / 5), np.ones(200)],
     )  # fmt: skip
-    mask = halo(stamp, SETTINGS).mask
+    mask = halo_photometry(stamp, SETTINGS).mask
     assert mask.any()
     assert not mask[32:35, 24:27].any()

@@ -1,4 +1,4 @@
-"""Linear PSF photometry: `photometry.methods.linpsf`, `leastsquares`, `places`, `fittedprf`."""
+"""Linear PSF photometry: `photometry.methods.psf`, `scene`, `prf`."""
 
 import dataclasses
 
@@ -7,11 +7,9 @@ import pytest
 from psf_stamps import make_stamp
 
 from photometry.errors import BadInputError
-from photometry.methods.fittedprf import StretchedPRF, fit_prf
-from photometry.methods.leastsquares import solver
-from photometry.methods.linpsf import linpsf
-from photometry.methods.places import fit_offset
-from photometry.pixels.prf import TESS_LIKE, GaussianPRF
+from photometry.methods.prf import TESS_LIKE, GaussianPRF, StretchedPRF, fit_prf
+from photometry.methods.psf import fit_offset, linpsf_photometry
+from photometry.methods.scene import solver
 from photometry.settings import photometry_settings
 from photometry.status import STATUS
 
@@ -22,7 +20,7 @@ def test_flux_of_a_star_between_others_is_that_of_the_truth():
     stamp, flux = make_stamp(
         tmag=[10.0, 10.5, 11.0, 12.0], row=[7.2, 9.4, 4.1, 7.9], column=[6.8, 8.1, 5.0, 4.2]
     )
-    found = linpsf(stamp, SETTINGS)
+    found = linpsf_photometry(stamp, SETTINGS)
     assert found.status is STATUS.OK
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.003)
     assert found.contamination > 0.1
@@ -30,7 +28,7 @@ def test_flux_of_a_star_between_others_is_that_of_the_truth():
 
 def test_errors_are_the_scatter_of_the_flux():
     stamp, _ = make_stamp(tmag=[11.0, 11.5], row=[7.2, 9.4], column=[6.8, 8.1], n_times=600)
-    found = linpsf(stamp, SETTINGS)
+    found = linpsf_photometry(stamp, SETTINGS)
     assert np.std(found.flux) == pytest.approx(np.median(found.flux_err), rel=0.15)
 
 
@@ -39,7 +37,7 @@ def test_a_neighbour_that_varies_does_not_leak_into_the_target():
     stamp, flux = make_stamp(
         tmag=[11.0, 10.5], row=[7.0, 9.2], column=[7.0, 7.6], signal=[np.ones(200), dip]
     )
-    found = linpsf(stamp, SETTINGS)
+    found = linpsf_photometry(stamp, SETTINGS)
     inside = dip < 1
     leak = (np.mean(found.flux[inside]) - np.mean(found.flux[~inside])) / (0.5 * flux[1])
     assert abs(leak) < 0.01
@@ -49,7 +47,7 @@ def test_pointing_jitter_does_not_reach_the_flux():
     rng = np.random.default_rng(3)
     motion = 0.1 * rng.standard_normal((400, 2))
     stamp, flux = make_stamp(tmag=[9.0], row=[7.3], column=[6.6], n_times=400, motion=motion)
-    found = linpsf(stamp, SETTINGS)
+    found = linpsf_photometry(stamp, SETTINGS)
     assert np.std(found.flux) / flux[0] < 1.3 * np.median(found.flux_err) / flux[0]
     assert np.allclose(
         found.centroid - found.centroid.mean(axis=0), motion - motion.mean(axis=0), atol=1e-6
@@ -60,7 +58,7 @@ def test_times_without_pixels_have_no_flux_and_others_are_not_touched():
     stamp, flux = make_stamp(tmag=[10.0], row=[7.0], column=[7.0])
     stamp.flux[5] = np.nan
     stamp.flux[6, 0, 0] = np.nan
-    found = linpsf(stamp, SETTINGS)
+    found = linpsf_photometry(stamp, SETTINGS)
     assert np.flatnonzero(np.isnan(found.flux)).tolist() == [5]
     assert found.flux[6] == pytest.approx(flux[0], rel=0.02)
 
@@ -68,13 +66,15 @@ def test_times_without_pixels_have_no_flux_and_others_are_not_touched():
 def test_a_stamp_of_saturated_pixels_is_refused():
     stamp, _ = make_stamp(tmag=[10.0], row=[7.0], column=[7.0])
     with pytest.raises(BadInputError, match="halo"):
-        linpsf(dataclasses.replace(stamp, sumimage=np.full(stamp.shape, 1.5e5)), SETTINGS)
+        linpsf_photometry(
+            dataclasses.replace(stamp, sumimage=np.full(stamp.shape, 1.5e5)), SETTINGS
+        )
 
 
 @pytest.mark.real_data
 def test_mission_prf_files_are_used_where_they_are(shared_data):
     settings = photometry_settings({"psf": {"prf": str(shared_data / "prf")}})
-    from photometry.pixels.prf import TessPRF
+    from photometry.methods.prf import TessPRF
 
     prf = TessPRF.read(shared_data / "prf", 4, 1, 1)
     stamp, flux = make_stamp(
@@ -85,7 +85,7 @@ def test_mission_prf_files_are_used_where_they_are(shared_data):
         n_times=50,
         corner=(300, 1800),
     )
-    assert np.median(linpsf(stamp, settings).flux) == pytest.approx(flux[0], rel=0.003)
+    assert np.median(linpsf_photometry(stamp, settings).flux) == pytest.approx(flux[0], rel=0.003)
 
 
 class TestParts:
@@ -154,9 +154,9 @@ def test_a_background_that_was_missed_does_not_reach_the_flux():
         flux=stamp.flux + missed[:, None, None].astype(np.float32),
         sumimage=stamp.sumimage + missed.mean(),
     )
-    found = linpsf(wrong, SETTINGS)
+    found = linpsf_photometry(wrong, SETTINGS)
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.005)
-    assert np.std(found.flux) < 1.2 * np.std(linpsf(stamp, SETTINGS).flux)
+    assert np.std(found.flux) < 1.2 * np.std(linpsf_photometry(stamp, SETTINGS).flux)
 
 
 def test_a_crowd_of_faint_stars_that_no_pixels_could_tell_apart_does_not_drown_the_target():
@@ -165,15 +165,15 @@ def test_a_crowd_of_faint_stars_that_no_pixels_could_tell_apart_does_not_drown_t
     row, column = (np.append(place, rng.uniform(0, 14, 40)) for place in (7.2, 6.8))
     stamp, flux = make_stamp(tmag=tmag, row=row, column=column)
     alone, _ = make_stamp(tmag=tmag[:1], row=row[:1], column=column[:1])
-    found = linpsf(stamp, SETTINGS)
+    found = linpsf_photometry(stamp, SETTINGS)
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.02)
-    assert np.std(found.flux) < 2 * np.std(linpsf(alone, SETTINGS).flux)
+    assert np.std(found.flux) < 2 * np.std(linpsf_photometry(alone, SETTINGS).flux)
 
 
 def test_a_wrong_magnitude_of_a_neighbour_that_is_resolved_does_not_matter():
     stamp, flux = make_stamp(tmag=[11.0, 11.0], row=[7.2, 9.7], column=[6.8, 8.1])
     stamp.catalog["tmag"][1] = 12.0
-    assert np.median(linpsf(stamp, SETTINGS).flux) == pytest.approx(flux[0], rel=0.005)
+    assert np.median(linpsf_photometry(stamp, SETTINGS).flux) == pytest.approx(flux[0], rel=0.005)
 
 
 def test_a_star_within_a_pixel_adds_no_noise():
@@ -181,7 +181,7 @@ def test_a_star_within_a_pixel_adds_no_noise():
         tmag=[11.0, 13.0, 12.0], row=[7.2, 7.5, 10.0], column=[6.8, 7.1, 8.1], n_times=600
     )
     alone, _ = make_stamp(tmag=[11.0], row=[7.2], column=[6.8], n_times=600)
-    found = linpsf(stamp, SETTINGS)
+    found = linpsf_photometry(stamp, SETTINGS)
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.01)
-    assert np.std(found.flux) < 1.2 * np.std(linpsf(alone, SETTINGS).flux)
+    assert np.std(found.flux) < 1.2 * np.std(linpsf_photometry(alone, SETTINGS).flux)
     assert np.std(found.flux) == pytest.approx(np.median(found.flux_err), rel=0.15)

@@ -3,7 +3,6 @@ import pytest
 
 from photometry.methods.pixelmask import (
     clusters,
-    densest,
     density_mode,
     fill_holes,
     flux_cut,
@@ -11,6 +10,7 @@ from photometry.methods.pixelmask import (
     in_mask,
     minimum_mask,
     pixel_masks,
+    shortest_interval,
     total_magnitude,
 )
 
@@ -183,8 +183,8 @@ def test_mode_is_that_of_the_sky_also_where_a_bright_star_fills_most_of_the_stam
 
 
 def test_shortest_interval_is_found():
-    assert densest(np.array([9.0, 1, 5, 5.1, 5.2, 20, 30, 40]), 0.25) == (5, 5.2)
-    assert densest(np.array([7.0]), 0.25) == (7, 7)
+    assert shortest_interval(np.array([9.0, 1, 5, 5.1, 5.2, 20, 30, 40]), 0.25) == (5, 5.2)
+    assert shortest_interval(np.array([7.0]), 0.25) == (7, 7)
 
 
 def test_cut_is_mode_plus_threshold_times_the_noise():

@@ -21,8 +21,8 @@ from photometry.pixels.cubestamp import (
     target_of,
 )
 from photometry.pixels.imagecube import find_cube
-from photometry.pixels.prepare import prepare
 from photometry.pixels.stamp import Target
+from photometry.prepare.driver import prepare
 from photometry.simulate.fullframe import simulate_full_frames
 
 

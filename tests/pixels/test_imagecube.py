@@ -1,4 +1,4 @@
-"""The cube file: `photometry.pixels.cubefile` and `imagecube`."""
+"""The cube file: `photometry.prepare.cubefile` and `imagecube`."""
 
 import os
 
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from photometry.errors import BadInputError, TargetNotFoundError
-from photometry.pixels import cubefile
 from photometry.pixels.imagecube import ImageCube, cube_path, find_cube, find_cubes
+from photometry.prepare import cubefile
 
 
 @pytest.mark.parametrize("shape", [(5, 16, 24), (5, 17, 9), (1, 1, 1), (40, 8, 3), (33, 20, 20)])

@@ -3,7 +3,7 @@ import sqlite3
 import pytest
 
 from photometry.errors import TodoFileError
-from photometry.pixels.tpfindex import INDEX_NAME, lookup, write_index
+from photometry.pixels.find import INDEX_NAME, lookup, write_index
 
 
 def test_indexed_star_is_found_by_star_sector_and_cadence(tmp_path):

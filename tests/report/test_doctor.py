@@ -12,8 +12,7 @@ import pytest
 from finished_run import everything_below, finished_run, target_pixel_files
 
 from photometry import TaskManager
-from photometry.pixels.findtpf import identify
-from photometry.pixels.tpfindex import write_index
+from photometry.pixels.find import identify, write_index
 from photometry.report.doctor import diagnose, disk, machine, mpi
 from photometry.report.doctor.todo import Work
 from photometry.settings import Settings

@@ -9,9 +9,9 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from photometry.catalog.ccd import open_catalog
 from photometry.errors import SettingsError, WrongUseError
-from photometry.pixels.catalog import open_catalog
-from photometry.pixels.prf import GaussianPRF
+from photometry.methods.prf import GaussianPRF
 from photometry.simulate.saturation import bleed
 from photometry.simulate.signals import transit
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files

@@ -107,7 +107,7 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(folder):
         ("split", folder, "--output", folder / "nowhere"): "nowhere: no such folder",
         ("split", folder / "text"): "text: not a SQLite file",
         ("split", folder / "nowhere"): "nowhere: no such TODO-file",
-        ("merge", folder / "new.sqlite"): "Missing argument 'PART...'",
+        ("merge", folder / "new.sqlite"): "missing argument 'PART...'",
         ("merge", folder, first): "is a folder: say the name of the file",
         ("merge", folder / "nowhere" / "new.sqlite", first): "there is no folder",
         ("merge", second, first): "todo-2.sqlite: exists already",

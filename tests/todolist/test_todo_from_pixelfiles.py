@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from photometry.errors import CatalogError, WrongUseError
-from photometry.pixels.tpfindex import lookup
+from photometry.errors import BadInputError, WrongUseError
+from photometry.pixels.find import lookup
+from photometry.pixels.targetpixelfile import read_target_pixel_file
 from photometry.todolist.make import make_todo
 
 REAL = Path(__file__).parents[3] / "shared/data"
@@ -205,7 +206,7 @@ def test_cbv_area_has_the_ring_by_the_distance_from_the_camera_centre(sky, rows,
 
 
 def test_camera_centre_of_the_catalogue_decides_the_ring(sky, rows):
-    from photometry.pixels.catalog import make_catalog
+    from photometry.catalog.ccd import make_catalog
 
     ra, decl = sky.star(1, 60, 60, 9.0)
     sky.tpf(1, 60, 60, 9.0)
@@ -226,6 +227,23 @@ def test_damaged_file_that_names_its_star_gets_a_row_and_the_report_says_so(sky,
     assert pairs(rows(sky.folder)) == [(1, "tpf"), (2, "tpf"), (3, "tpf")]
     assert len(made.damaged) == 2
     assert {row["cadence"] for row in rows(sky.folder)} == {120}
+
+
+def test_many_damaged_files_are_one_line_a_cause_in_the_words_of_the_run(sky, caplog):
+    sky.tpf(1, 500, 500, 9.0)
+    for starid in range(2, 42):
+        path = sky.tpf(starid, 700, 500, 10.0)
+        path.write_bytes(path.read_bytes()[: 20000 + 60 * starid])
+    for number in range(30):
+        (sky.folder / f"{number}.fits").write_bytes(b"no FITS at all")
+    made = make_todo("tpf", sky.folder)
+    with pytest.raises(BadInputError) as raised:
+        read_target_pixel_file(path)
+    assert made.damaged[-1] == str(raised.value)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert "39 more files like it" in warnings[0]
+    assert "29 more files like it" in warnings[1]
 
 
 def test_light_curves_and_other_files_are_passed_over_and_counted(sky, rows, tmp_path):
@@ -307,7 +325,7 @@ def test_folder_that_is_missing_empty_or_without_wanted_targets_is_refused(sky, 
 def test_catalogue_that_cannot_be_read_stops_the_work(sky):
     sky.tpf(1, 500, 500, 9.0)
     (sky.folder / "catalog.csv").write_text("starid,ra\n1,2\n")
-    with pytest.raises(CatalogError, match="no column decl"):
+    with pytest.raises(WrongUseError, match="no column decl"):
         make_todo("tpf", sky.folder)
 
 
@@ -384,7 +402,7 @@ class TestRealFiles:
         from astropy import units as u
         from astropy.coordinates import SkyCoord
 
-        from photometry.pixels.startable import read_stars
+        from photometry.catalog.tables import read_stars
 
         stars = {row["starid"]: row for row in read_stars(folder / "catalog.csv")}
         middle = SkyCoord(63.3739, -69.2267, unit="deg")

@@ -1,0 +1,251 @@
+"""Tables of stars, whatever their maker calls the columns: TIC, Gaia, Kepler, VizieR, or this package.
+
+``read_stars`` turns a file into a table with the columns ``starid, ra_J2000, decl_J2000, pm_ra, pm_decl, tmag, teff``;
+``propagate`` moves stars to another epoch.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from astropy.table import Table
+
+from ..errors import WrongUseError
+from ..sky import propagate
+
+# What each of our columns may be called, in the order of preference; compared in lower case.
+NAMES = {
+    "starid": (
+        "starid",
+        "ticid",
+        "tic_id",
+        "tic",
+        "kepid",
+        "kic_kepler_id",
+        "kic",
+        "epic",
+        "id",
+        "source_id",
+        "source",
+    ),
+    "ra_J2000": ("ra_j2000",),
+    "decl_J2000": ("decl_j2000",),
+    "ra": ("ra", "raj2000", "ra_icrs", "ra_deg", "ra_obj", "_ra"),
+    "decl": (
+        "decl",
+        "dec",
+        "dej2000",
+        "decj2000",
+        "de_icrs",
+        "dec_icrs",
+        "dec_deg",
+        "dec_obj",
+        "declination",
+        "_de",
+    ),
+    "pm_ra": ("pm_ra", "pmra"),
+    "pm_decl": ("pm_decl", "pmdec", "pmde", "pm_dec"),
+    "tmag": ("tmag", "tessmag", "tess_mag", "kepmag", "kpmag", "kic_kepmag"),
+    "teff": ("teff", "t_eff", "teff_gspphot", "teff_val", "kic_teff"),
+    "epoch": ("ref_epoch", "epoch"),
+    "gaia_g": ("phot_g_mean_mag", "gmag_gaia", "gaiamag"),
+    "gaia_bp": ("phot_bp_mean_mag", "bpmag", "gaiabp"),
+    "gaia_rp": ("phot_rp_mean_mag", "rpmag", "gaiarp"),
+    "j": ("j", "jmag", "j_m"),
+    "k": ("k", "ks", "kmag", "ksmag", "k_m"),
+}
+COLUMNS = ("starid", "ra_J2000", "decl_J2000", "pm_ra", "pm_decl", "tmag", "teff")
+EPOCH_OF_GAIA_DR3 = 2016.0  # for tables with Gaia's source_id that do not say their epoch
+READERS = {
+    ".ecsv": "ascii.ecsv",
+    ".csv": "ascii.csv",
+    ".fits": "fits",
+    ".vot": "votable",
+    ".parquet": None,
+}
+OTHER_ENDINGS = {".votable": ".vot", ".xml": ".vot", ".fit": ".fits", ".pq": ".parquet"}
+
+_MAS_PER_DEGREE = 3.6e6
+
+
+def read_stars(path):
+    """Read a table of stars from a file: ECSV, CSV, FITS, VOTable or Parquet.
+
+    The epoch of the positions is the column ``ref_epoch`` or ``epoch``, else the header's ``epoch`` (Julian year), else
+    2016 where the stars are named by Gaia's ``source_id``, else 2000 as in the TIC.
+    Without TESS magnitudes they are computed from Gaia's or 2MASS's.
+
+    Parameters
+    ----------
+    path : file name; its ending tells the format, a further ``.gz`` is understood
+
+    Returns
+    -------
+    astropy Table with the columns ``starid`` (int), ``ra_J2000``, ``decl_J2000`` (deg), ``pm_ra``, ``pm_decl`` (mas/yr,
+        0 where not known; ra including cos(decl)), ``tmag``, ``teff`` (K, NaN where not known), and the header of the file as
+        ``meta``. Rows without position or
+        magnitude, and all but the first row of a star, are left out.
+
+    Raises
+    ------
+    WrongUseError : the file cannot be read or lacks a column
+    """
+    table = read_table(path)
+    names = {column.lower(): column for column in reversed(table.colnames)}
+    found = {ours: _first(names, theirs) for ours, theirs in NAMES.items()}
+    columns = {
+        ours: _numbers(table, name, path, ours) for ours, name in found.items() if name is not None
+    }
+    stars = Table(meta=dict(table.meta))
+    stars["starid"] = _required(columns, "starid", path, table)
+    stars["ra_J2000"], stars["decl_J2000"] = _positions(columns, found, table, path)
+    for name in ("pm_ra", "pm_decl"):
+        stars[name] = np.nan_to_num(columns.get(name, np.zeros(len(table))))
+    stars["tmag"] = _magnitudes(columns, path, table)
+    stars["teff"] = columns.get("teff", np.full(len(table), np.nan))
+    usable = (
+        np.isfinite(stars["ra_J2000"])
+        & np.isfinite(stars["decl_J2000"])
+        & np.isfinite(stars["tmag"])
+    )
+    stars = stars[usable]
+    return stars[np.sort(np.unique(stars["starid"], return_index=True)[1])]
+
+
+def read_table(path, error=WrongUseError):
+    """Read any table that astropy reads, by the ending of its name; ``error`` is raised if that fails."""
+    path = Path(path)
+    ending = Path(path.name.lower().removesuffix(".gz")).suffix
+    ending = OTHER_ENDINGS.get(ending, ending)
+    if ending not in READERS:
+        raise error(
+            f"{path}: not a table that is understood; accepted endings are {', '.join(READERS)}"
+        )
+    try:
+        return (
+            _read_parquet(path)
+            if ending == ".parquet"
+            else Table.read(path, format=READERS[ending])
+        )
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    except ImportError:
+        raise error(
+            f"{path}: reading Parquet needs the package pyarrow; pip install pyarrow"
+        ) from None
+    except (
+        Exception
+    ) as cause:  # the readers of five formats raise dozens of classes, all meaning "not readable"
+        reason = str(cause).strip().split("\n")[0] or type(cause).__name__
+        raise error(f"{path}: cannot be read as a table ({reason})") from cause
+
+
+def tmag_from_gaia(g, bp, rp):
+    """TESS magnitude from Gaia's (Stassun et al. 2019, AJ 158, 138, section 2.2); T = G - 0.43 where a colour is missing."""
+    colour = bp - rp
+    fitted = g - 0.00522555 * colour**3 + 0.0891337 * colour**2 - 0.633923 * colour + 0.0324473
+    return np.where(np.isfinite(colour), fitted, g - 0.430)
+
+
+def tmag_from_2mass(j, k):
+    """TESS magnitude from 2MASS J and Ks (Stassun et al. 2018, AJ 156, 102, section 2.2), to 0.01 mag for -0.1 < J-Ks < 0.7."""
+    colour = j - k
+    blue = j + 1.22163 * colour**3 - 1.74299 * colour**2 + 1.89115 * colour + 0.0563
+    middle = j - 269.372 * colour**3 + 668.453 * colour**2 - 545.64 * colour + 147.811
+    return np.select(
+        [colour <= 0.7, colour <= 1.0, colour > 1.0], [blue, middle, j + 1.75], default=j + 0.5
+    )
+
+
+def _read_parquet(path):
+    from pyarrow import parquet
+
+    content = parquet.read_table(path)
+    return Table({name: content[name].to_numpy() for name in content.column_names})
+
+
+def _first(names, candidates):
+    """The column of the file that comes first in our order of preference, or None."""
+    return next((names[candidate] for candidate in candidates if candidate in names), None)
+
+
+def _numbers(table, name, path, ours):
+    """A column as numbers, missing ones as NaN; star identifiers as integers, also from text like 'TIC 123'."""
+    column = np.ma.asarray(table[name])
+    if ours == "starid":
+        return _identifiers(column, name, path)
+    try:
+        return np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
+    except ValueError:
+        bad = next(value for value in column if not _is_number(value))
+        raise WrongUseError(
+            f"{path}: column {name} holds {str(bad)!r}, expected numbers (positions in degrees)"
+        ) from None
+
+
+def _identifiers(column, name, path):
+    if column.dtype.kind in "iu":
+        return np.ma.getdata(column).astype(np.int64)
+    matches = [
+        re.fullmatch(r"\s*(?:TIC|KIC|EPIC)?\s*(\d+)(?:\.0*)?\s*", str(value), re.IGNORECASE)
+        for value in column
+    ]
+    for value, match in zip(column, matches, strict=True):
+        if match is None:
+            raise WrongUseError(
+                f"{path}: column {name} holds {str(value)!r}, expected a number such as 25155310 or TIC 25155310"
+            )
+    return np.array([int(match[1]) for match in matches], dtype=np.int64)
+
+
+def _is_number(value):
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return value is np.ma.masked
+    return True
+
+
+def _required(columns, ours, path, table):
+    if ours not in columns:
+        accepted = ", ".join(NAMES[ours] + NAMES.get(f"{ours}_J2000", ()))
+        raise WrongUseError(
+            f"{path}: no column {ours}; accepted names are {accepted}; the file has {', '.join(table.colnames)}"
+        )
+    return columns[ours]
+
+
+def _positions(columns, found, table, path):
+    """Positions moved to the year 2000."""
+    if "ra_J2000" in columns and "decl_J2000" in columns:
+        return columns["ra_J2000"] % 360, columns["decl_J2000"]
+    ra, decl = _required(columns, "ra", path, table), _required(columns, "decl", path, table)
+    if np.any(np.abs(decl) > 90):
+        raise WrongUseError(
+            f"{path}: column {found['decl']} holds {decl[np.abs(decl) > 90][0]}, expected degrees from -90 to 90"
+        )
+    epoch = columns.get("epoch", _epoch(table, found))
+    motion = [
+        np.nan_to_num(columns.get(name, np.zeros(len(table)))) for name in ("pm_ra", "pm_decl")
+    ]
+    return propagate(ra, decl, *motion, 2000.0 - epoch)
+
+
+def _epoch(table, found):
+    meta = {str(key).lower(): value for key, value in table.meta.items()}
+    if "epoch" in meta:
+        return float(meta["epoch"])
+    return EPOCH_OF_GAIA_DR3 if (found["starid"] or "").lower() == "source_id" else 2000.0
+
+
+def _magnitudes(columns, path, table):
+    if "tmag" in columns:
+        return columns["tmag"]
+    missing = np.full(len(table), np.nan)
+    if "gaia_g" in columns:
+        return tmag_from_gaia(
+            columns["gaia_g"], columns.get("gaia_bp", missing), columns.get("gaia_rp", missing)
+        )
+    if "j" in columns:
+        return tmag_from_2mass(columns["j"], columns.get("k", missing))
+    return _required(columns, "tmag", path, table)

@@ -1,0 +1,1 @@
+"""Full-frame images to image cubes: `photometry prepare`."""

@@ -1,0 +1,147 @@
+"""First pass of `prepare`: what is measured on every frame (background, stars, usable pixels), and which frames are bad.
+
+The background of one frame, the reference, is measured in full; of every other one, what it has more or less than that. In
+the difference of two frames the stars are gone: in a crowded field, how much of their light passes for sky depends on where
+clipping stops, differs from frame to frame, and would go into the light curves times the pixels of a mask.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import BadInputError
+from ..flags import DEFAULT_BITMASK
+from .background import FLUX_CUT, BackgroundModel, camera_centre
+from .ffi import headers_of, wcs_of
+from .pointing import centroids, find_reference_stars
+
+# fraction of the pixels that need a value
+MIN_FINITE = 0.5
+# flux of the reference stars over their median flux: outside, the image is smeared or veiled
+FLUX_RANGE = (0.7, 1.3)
+# pixels from the median position
+MAX_MOVEMENT = 1.0
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The frame that the others are compared with."""
+
+    index: int
+    image: (
+        np.ndarray
+    )  # (n_rows, n_columns) e-/s, as in the file; zeros where no frame has a background
+    mesh: np.ndarray  # its background, e-/s
+    glow: np.ndarray
+    pixels: np.ndarray  # (n_stars, 2) int: row, column of the reference stars
+    positions: np.ndarray  # (n_stars, 2) their centroids
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of the frames after the first pass; arrays of n_times (or of the frames of a batch)."""
+
+    mesh: np.ndarray  # (n_times, n_tile_rows, n_tile_columns) e-/s
+    glow: np.ndarray  # (n_times, n_rings) e-/s
+    background_err: np.ndarray  # (n_times,) e-/s
+    finite: np.ndarray  # (n_times,) share of the pixels with a value
+    positions: np.ndarray  # (n_times, n_stars, 2) row, column
+    star_flux: np.ndarray  # (n_times, n_stars) e-/s
+
+    def save(self, path):
+        np.savez(path, **self.__dict__)
+
+    @classmethod
+    def load(cls, paths):
+        """Join batches, in order."""
+        parts = []
+        for path in paths:
+            with np.load(path, allow_pickle=False) as file:
+                parts.append({name: file[name] for name in file.files})
+        return cls(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+
+def background_model(frame):
+    """The model of the background for images like ``frame``; cut-outs are too small for the glow."""
+    whole = min(frame.shape) >= 200
+    return BackgroundModel(
+        frame.shape, camera_centre(frame.mission, frame.ccd, frame.shape) if whole else None
+    )
+
+
+def choose_reference(frames, model):
+    """The frame nearest to the middle that the mission calls good, and that has coordinates and a background; with its stars.
+
+    Raises
+    ------
+    BadInputError : no frame near the middle has coordinates
+    """
+    middle = len(frames) // 2
+    bitmask = DEFAULT_BITMASK[frames[0].mission]
+    good = [i for i, frame in enumerate(frames) if not frame.quality & bitmask] or list(
+        range(len(frames))
+    )
+    good.sort(key=lambda i: abs(i - middle))
+    located, problem = [], None
+    for index in good[:20]:
+        try:
+            wcs_of(headers_of(frames[index])[1], frames[index].flux.path)
+        except BadInputError as error:
+            problem = error
+            continue
+        located.append(index)
+        image = frames[index].read_flux()
+        mesh, glow, _ = model.measure(image)
+        if np.isfinite(mesh).all():
+            clean = image - model.image(mesh, glow)
+            pixels = find_reference_stars(clean)
+            return Reference(index, image, mesh, glow, pixels, centroids(clean, pixels)[0])
+    if not located:
+        raise problem
+    nothing = (
+        np.zeros(model.shape, dtype=np.float32),
+        np.zeros(model.mesh_shape),
+        np.zeros(model.n_rings),
+    )
+    return Reference(located[0], *nothing, np.zeros((0, 2), dtype=int), np.zeros((0, 2)))
+
+
+def measure(frames, model, reference):
+    """Measure some frames.
+
+    Returns
+    -------
+    Measured
+    """
+    rows = []
+    for frame in frames:
+        image = frame.read_flux()
+        mesh, glow, error = model.measure(image - reference.image, unusable=~(image < FLUX_CUT))
+        mesh, glow = mesh + reference.mesh, glow + reference.glow
+        known = np.isfinite(mesh).all()
+        stars = centroids(image - (model.image(mesh, glow) if known else 0), reference.pixels)
+        rows.append((mesh, glow, error, np.isfinite(image).mean(), *stars))
+    return Measured(*(np.array(column) for column in zip(*rows, strict=True)))
+
+
+def find_bad_frames(finite, star_flux, movement):
+    """Which frames cannot be used.
+
+    Parameters
+    ----------
+    finite : (n_times,) array, share of the pixels with a value
+    star_flux : (n_times, n_stars) array, e-/s, of the reference stars
+    movement : (n_times, 2, 3) array, see `pointing`
+
+    Returns
+    -------
+    bad : (n_times,) bool array
+    """
+    bad = ~(finite >= MIN_FINITE)
+    if star_flux.shape[1] >= 3 and not bad.all():
+        usual = np.nanmedian(star_flux[~bad], axis=0)
+        ratio = np.nanmedian(np.nan_to_num(star_flux) / usual, axis=1)
+        bad |= (ratio < FLUX_RANGE[0]) | (ratio > FLUX_RANGE[1])
+        shift = movement[:, :, 0]
+        bad |= np.hypot(*(shift - np.median(shift[~bad], axis=0)).T) > MAX_MOVEMENT
+    return bad
