@@ -94,7 +94,7 @@ def test_forced_fits_in_noise_scatter_as_much_as_their_errors():
 
 def test_two_bands_have_light_curves_of_their_own(tmp_path):
     series = RadioSeries(n_epochs=3, shape=(256, 256), frequencies=(150e6, 170e6), seed=2)
-    sources = [replace(s, spectral_index=-0.8) for s in steady_sources(series, 3, snr=(60, 200))]
+    sources = [replace(s, spectral_index=-0.8) for s in steady_sources(series, 3, snr=(150, 300))]
     series = replace(series, sources=tuple(sources))
     run_series(in_memory(series), tmp_path)
     fluxes = rows("runningcatalog_flux")

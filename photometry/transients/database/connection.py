@@ -32,6 +32,8 @@ class Database:
         Tables are made where there are none.
     read_only : bool
         Look, and change nothing; there must be such a database.
+    must_exist : bool
+        Make no new file.
 
     Raises
     ------
@@ -39,10 +41,10 @@ class Database:
     TryAgainError : the server cannot be reached
     """
 
-    def __init__(self, url, *, read_only=False):
+    def __init__(self, url, *, read_only=False, must_exist=False):
         self.url = database_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._engine = _engine(self.url, read_only)
+        self._engine = _engine(self.url, read_only, must_exist or read_only)
         if self.is_sqlite:
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", self._begin_sqlite)
@@ -289,13 +291,13 @@ def _prepare_sqlite(connection, _):
     connection.execute(f"PRAGMA cache_size = -{SQLITE_CACHE}")
 
 
-def _engine(url, read_only):
+def _engine(url, read_only, must_exist):
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url)
+    path = Path(url.database or "")
+    if must_exist and not path.is_file():
+        raise WrongUseError(f"{path}: no such database")
     if read_only:
-        path = Path(url.database or "")
-        if not path.is_file():
-            raise WrongUseError(f"{path}: no such database")
         url = url.set(database=f"file:{quote(str(path.resolve()))}?mode=ro", query={"uri": "true"})
     return sa.create_engine(url, connect_args={"timeout": 60})
 
