@@ -13,9 +13,10 @@ from .database import current, lightcurve, schema
 MJD = 2400000.5
 """Light curves count days from here (JD): Modified Julian Dates."""
 
-OUTLIER = 3.0
-"""A source varies if V and eta both lie so many sigma above those of the others, in their logarithms (Rowlinson et al. 2019,
-Astronomy and Computing 27, 111)."""
+OUTLIER = {"eta": 3.0, "v": 1.0}
+"""A source varies if both lie so many sigma above those of the others, in their logarithms (Rowlinson et al. 2019, Astronomy
+and Computing 27, 111). eta has the significance; V of steady sources differs by their brightness, and guards against
+significance without size."""
 
 MIN_POINTS = 3
 """Points that a light curve needs for its V and eta to be judged."""
@@ -148,6 +149,27 @@ def _table(columns, units):
     return table
 
 
+def variability_limits(catalog):
+    """V and eta above which a source varies: two floats.
+
+    Parameters
+    ----------
+    catalog : table with columns ``v, eta, n_fluxes``
+    """
+    v, eta = np.asarray(catalog["v"], float), np.asarray(catalog["eta"], float)
+    judged = (np.asarray(catalog["n_fluxes"]) >= MIN_POINTS) & (v > 0) & (eta > 0)
+    if judged.sum() < 5:
+        # nothing to compare with: a reduced chi-square above 5 is no constant source
+        return 0.0, 5.0
+    limits = []
+    for name, values in (("v", v), ("eta", eta)):
+        logarithm = np.log10(values[judged])
+        middle = np.median(logarithm)
+        spread = MAD_TO_SIGMA * np.median(np.abs(logarithm - middle))
+        limits.append(10 ** (middle + OUTLIER[name] * max(spread, 0.02)))
+    return tuple(limits)
+
+
 def variable_sources(catalog):
     """Which sources of a catalogue vary more than the others.
 
@@ -159,18 +181,13 @@ def variable_sources(catalog):
     -------
     (n_sources,) bool array
     """
-    v, eta = np.asarray(catalog["v"], float), np.asarray(catalog["eta"], float)
-    judged = (np.asarray(catalog["n_fluxes"]) >= MIN_POINTS) & (v > 0) & (eta > 0)
-    above = judged & ~np.asarray(catalog["monitored"], bool)
-    if judged.sum() < 5:
-        # nothing to compare with: a reduced chi-square above 5 is no constant source
-        return above & (eta > 5)
-    for values in (v, eta):
-        logarithm = np.log10(np.where(values > 0, values, 1))
-        middle = np.median(logarithm[judged])
-        spread = MAD_TO_SIGMA * np.median(np.abs(logarithm[judged] - middle))
-        above &= logarithm > middle + OUTLIER * max(spread, 0.02)
-    return above
+    v_limit, eta_limit = variability_limits(catalog)
+    return (
+        (np.asarray(catalog["n_fluxes"]) >= MIN_POINTS)
+        & (np.asarray(catalog["v"], float) > v_limit)
+        & (np.asarray(catalog["eta"], float) > eta_limit)
+        & ~np.asarray(catalog["monitored"], bool)
+    )
 
 
 def candidate_table(database, dataset_id, catalog=None):
@@ -324,7 +341,7 @@ def _overview_of(database, dataset):
         "rejected": len(rejections),
         "measurements": database.scalar(
             sa.select(count).select_from(x.join(image, image.c.id == x.c.image)).where(mine)
-        ),  # fmt: skip
+        ),
         "sources": database.scalar(
             sa.select(count).select_from(r).where(r.c.dataset == dataset.id)
         ),
@@ -332,7 +349,7 @@ def _overview_of(database, dataset):
             sa.select(count)
             .select_from(n.join(r, r.c.id == n.c.runcat))
             .where(r.c.dataset == dataset.id)
-        ),  # fmt: skip
+        ),
         "skipped": {row.url: row.reason for row in left_out},
         "failures": {str(row.taustart_ts): row.message for row in steps if row.status != "done"},
         "rejections": {row.url: f"{row.description}: {row.comment}" for row in rejections},

@@ -4,6 +4,7 @@ Every function works on the database of the last `connect`, or on the one given 
 that of its caller.
 """
 
+from . import schema
 from .association import associate_extracted_sources
 from .catalogue import catalogue
 from .connection import Database, connect, current, database_url, disconnect
@@ -72,6 +73,7 @@ __all__ = [
     "record_skipped",
     "record_timestep",
     "reject",
+    "schema",
     "update_dataset_process_end_ts",
     "update_image",
     "varmetric",
