@@ -27,6 +27,22 @@ class Samples(NamedTuple):
     metadata: dict
 
 
+class Part(NamedTuple):
+    """What is known of one part of a stitched light curve."""
+
+    name: str  # 'sector 5', 'quarter 13'
+    start: float  # d, first sample
+    end: float  # d, last sample
+    level: float  # flux that became 1, in the unit of the part, other stars' light taken off
+    crowding: float  # CROWDSAP that was corrected for; 1 where the flux had it, NaN where unknown
+    noise: float  # relative scatter of one sample
+    samples: int  # good ones
+
+
+# FITS keywords of the fields of `Part`, followed by its number
+PART_KEYWORDS = ("PNAME", "PBEG", "PEND", "PLEV", "PCROW", "PNOIS", "PNUM")
+
+
 class Kind(NamedTuple):
     """Where one pipeline keeps what. Names are compared without regard to case."""
 
@@ -195,7 +211,18 @@ def _metadata(kind, primary, hdu, flux_name):
         # Kepler Archive Manual (KDMC-10008), section 2.3.1: PDCSAP_FLUX has both corrections
         "crowding_applied": column == "PDCSAP_FLUX" and kind.name == "SPOC",
     }
+    if primary.get("STITCHED"):
+        values |= {"joined": True, "flux_unit": "relative", "parts": _parts(hdu.header)}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _parts(header):
+    """List of `Part` of a stitched light curve"""
+    parts = []
+    while f"PNAME{len(parts) + 1}" in header:
+        values = [header[f"{keyword}{len(parts) + 1}"] for keyword in PART_KEYWORDS]
+        parts.append(Part(*(float("nan") if value is None else value for value in values)))
+    return parts
 
 
 def mission_of(primary):
