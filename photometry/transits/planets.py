@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import WrongUseError
 from . import bls, tls
+from .detection import half_width, sde_of_power
 from .fit import (
     NOTHING,
     PERIODIC,
@@ -22,7 +23,6 @@ from .fit import (
 )
 from .folding import prepare
 from .periods import DURATIONS, drift_periods, transit_duration
-from .tls import half_width, sde_of_power
 
 SDE_THRESHOLD = 7.0  # Hippke & Heller 2019, section 3.1: 1 % false alarms in white noise
 SNR_THRESHOLD = 7.1  # Jenkins et al. 2002, ApJ 564, 495: one false alarm in Kepler's whole search
