@@ -8,7 +8,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from ..flags import DEFAULT_BITMASK
-from ..simulate.signals import transit
+from ..simulate.field import transit
 from ..taskmanager import read_results
 
 
