@@ -11,7 +11,8 @@ from ..scheduler.protocol import Limits
 from ..status import STATUS
 from .cleanup import crash_record, discarded, quarantine_record
 from .constraints import build_constraints
-from .result import NULL, Packed, Packer, Result
+from .packing import Packed, Packer
+from .result import NULL, Result
 from .schema import BLOCK, star_label
 from .session import Session
 from .skipping import in_batches, saving
@@ -163,8 +164,10 @@ class TaskManager(Session):
 
     def limits(self, task):
         """What it may take, `scheduler.protocol.Limits`."""
-        seconds = self.task_timeouts.get(task.get("method"), self.task_timeout)
-        seconds = task.get("settings", {}).get("task_timeout", seconds)
+        seconds = self.task_timeout
+        if self.task_timeouts or "settings" in task:
+            seconds = self.task_timeouts.get(task.get("method"), seconds)
+            seconds = task.get("settings", {}).get("task_timeout", seconds)
         if seconds not in self._limits:
             self._limits[seconds] = Limits(seconds)
         return self._limits[seconds]
