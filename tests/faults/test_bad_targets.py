@@ -139,13 +139,18 @@ def test_work_that_forks_and_returns_twice_does_not_keep_an_mpi_job_from_its_end
 
 def small_disk(command, size, where):
     """Run a command with a small file system mounted at ``where``, seen by this command only."""
-    script = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cp "$3"/* "$2"/ && shift 3 && "$@"; code=$?; cp -r "$OUT"/. "$KEEP"/; exit $code'
+    script = (
+        'mount -t tmpfs -o size="$1" tmpfs "$2" && cp "$3"/* "$2"/ && shift 3 && "$@"; code=$?; '
+        'cp -r "$OUT"/. "$KEEP"/; exit $code'
+    )
     namespace = "-m" if os.geteuid() == 0 else "-rm"
     return ["unshare", namespace, "sh", "-c", script, "sh", size, str(where), *command]
 
 
 def run_on_small_disk(engine, folder, tmp_path, size, **env):
-    """A run whose TODO-file and output lie on a disk of ``size``; what it left is copied back into ``folder``."""
+    """A run whose TODO-file and output lie on a disk of ``size``; what it left is copied back into
+    ``folder``.
+    """
     disk, keep = tmp_path / "disk", tmp_path / "keep"
     disk.mkdir()
     keep.mkdir()
