@@ -9,7 +9,7 @@ from astropy.table import Table
 
 from ..flags import DEFAULT_BITMASK
 from ..simulate.field import transit
-from .results import read_results
+from ..taskmanager import read_results
 
 
 @dataclass(frozen=True)
