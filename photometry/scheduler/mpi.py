@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 SHORTEST_SLEEP = 20e-6  # s; a message between two nodes takes about this long
 # s; what a rank wrote takes a while to reach the launcher, which drops it when the job is ended
 ABORT_FLUSH_DELAY = 0.3
-END_PATIENCE = 2.0  # s that a rank gets to end when asked to
+END_PATIENCE = 5.0  # s that a rank gets to end when asked to
 START_PATIENCE = (
     60.0  # s that ranks get which have not started yet: imports from a network disk take long
 )
@@ -159,15 +159,15 @@ def run_worker(comm, handler, recycle=None):
         channel.flush()
     except BaseException:  # noqa: BLE001 - the edge of the rank
         sys.stderr.write(traceback.format_exc())
-        abort(comm, 70)
+        abort(70)
 
 
-def abort(comm, code):
+def abort(code):
     """End all ranks at once."""
     sys.stdout.flush()
     sys.stderr.flush()
     time.sleep(ABORT_FLUSH_DELAY)
-    comm.Abort(code)
+    _library().COMM_WORLD.Abort(code)  # of another communicator, launchers do not report the code
 
 
 class MpiEngine:
@@ -179,7 +179,6 @@ class MpiEngine:
     """
 
     def __init__(self, comm):
-        self._comm = comm
         self._mail = _Mail(comm)
         self._working = set(range(1, comm.size))
         self._starting = set(self._working)
@@ -224,11 +223,12 @@ class MpiEngine:
         """Have the ranks that still work end; `end_job` ends those that do not do so in time."""
         for rank in self._working - self._dismissed:
             self.send(rank, (FINISH,))
-        now = time.monotonic()
-        while self._working and time.monotonic() < now + (
-            START_PATIENCE if self._working <= self._starting else END_PATIENCE
-        ):
+        end = time.monotonic() + (START_PATIENCE if self._starting else END_PATIENCE)
+        while self._working and time.monotonic() < end:
+            n_starting = len(self._starting)
             self.receive(0.1)  # what was not saved is done again
+            if n_starting and not self._starting:  # the last one has just started
+                end = time.monotonic() + END_PATIENCE
         self._mail.flush()
         self.abandoned |= self._working
         self._working = set()
@@ -245,4 +245,4 @@ class MpiEngine:
 
     def abort(self, code):
         """End all ranks at once."""
-        abort(self._comm, code)
+        abort(code)
