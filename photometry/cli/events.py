@@ -201,9 +201,8 @@ def add(settings, event, argument, keywords):
     """Add EVENT to the queue, with ARGUMENT as the name in its arguments."""
     from ..events import Arguments, Event
 
-    _interface(settings, start=True).add_event(
-        Event(event, Arguments(name=argument, **dict(map(_keyword, keywords))))
-    )
+    new = Event(event, Arguments(name=argument, **dict(map(_keyword, keywords))))
+    _interface(settings).add_event(new)
     click.echo(f"added {event}, {argument}")
     return EXIT_OK
 
@@ -271,8 +270,7 @@ def table(pipeline, config, as_json):
 def _interface(settings, start=False):
     """The interface to a queue that is there; with ``start`` it is made if it is missing."""
     from ..errors import WrongUseError
-    from ..events.interface import FrameworkInterface
-    from ..events.openqueue import queue_name
+    from ..events.interface import FrameworkInterface, queue_name
 
     interface = FrameworkInterface(settings)
     if start:

@@ -73,7 +73,7 @@ def command(
     Exit code: 0 all done, 1 some failed, 2 wrong usage, 3 something is left to do.
     """
     from ..events.config import ConfigClass
-    from ..events.openqueue import shared_queue
+    from ..events.interface import shared_queue
     from ..events.startup import run
     from ._events import log_level
 

@@ -13,9 +13,9 @@ from .context import ProcessingContext
 from .dataset import DataSet
 from .event import OUTCOME, Action, Event
 from .execution import execute
+from .interface import open_event_queue
 from .logger import getLogger
 from .loop import Loop
-from .openqueue import open_event_queue
 from .queues import SimpleEventQueue
 from .resolve import find_pipeline
 from .tally import Tally

@@ -1,4 +1,4 @@
-"""`SimpleEventQueue`: a queue in memory, and the contract that every queue of events fulfils.
+"""`SimpleEventQueue`: a queue in memory, and the contract that every queue of events fulfils. `PolledQueue`: a shared one.
 
 An event is *pending* until it is handed out, then *in progress* until it is finished, discarded or put back. Nothing
 leaves the table of events in progress by itself.
@@ -13,7 +13,11 @@ from queue import Empty
 
 from .event import OUTCOME
 
-SLICE = 0.25  # s; longest uninterrupted wait, so that a signal is obeyed soon
+SLICE = 0.25
+"""s; longest uninterrupted wait, so that a signal is obeyed soon."""
+
+SHORTEST_POLL, LONGEST_POLL = 0.005, 0.1
+"""s between looks at a shared queue while there is nothing to take."""
 
 
 class SimpleEventQueue:
@@ -174,3 +178,45 @@ class SimpleEventQueue:
         while self._later and self._later[0][0] <= time.monotonic():
             self._pending.append(heapq.heappop(self._later)[2])
         return bool(self._pending)
+
+
+class PolledQueue:
+    """Blocking `get` and `wait`, for subclasses that define `take` and `head`."""
+
+    shared = True
+
+    def __init__(self):
+        self._interrupted = False
+        self._put_here = threading.Event()  # this process has added something: look at once
+
+    def get(self, block=True, timeout=0):
+        """Take the first event; see `SimpleEventQueue.get`."""
+        deadline = None if timeout is None else time.monotonic() + (timeout if block else 0)
+        pause = SHORTEST_POLL
+        while True:
+            self._put_here.clear()
+            event = self.take()
+            if event is not None:
+                return event
+            left = LONGEST_POLL if deadline is None else deadline - time.monotonic()
+            if left <= 0 or self._interrupted:
+                raise Empty
+            self._put_here.wait(min(pause, left))
+            pause = min(2 * pause, LONGEST_POLL)
+
+    def wait(self, timeout):
+        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is one."""
+        deadline = time.monotonic() + timeout
+        while not self._interrupted:
+            self._put_here.clear()
+            if self.head() is not None:
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._put_here.wait(min(LONGEST_POLL, left))
+        return False
+
+    def interrupt(self):
+        """End all waiting, now and from now on. May be called from a signal handler."""
+        self._interrupted = True

@@ -19,8 +19,8 @@ from ..errors import PhotometryError, TryAgainError
 from ..processes import draining
 from .event import OUTCOME
 from .framework import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED, Framework
+from .interface import shared_queue
 from .loop import STOPPING
-from .openqueue import shared_queue
 from .tally import MOST_REASONS
 
 EXIT_USAGE = 2

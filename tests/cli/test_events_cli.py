@@ -74,6 +74,39 @@ def test_a_queue_is_opened_filled_shown_worked_on_and_closed(photometry, tmp_pat
     assert photometry("events", "retry", "-q", "q.sqlite").stdout == "1 items are pending again\n"
 
 
+def test_only_start_makes_a_queue_and_lets_workers_work_again(photometry, tmp_path):
+    refused = photometry("events", "add", "next_file", "a.fits", "-q", "q.sqlite")
+    assert refused.returncode == 2
+    assert "q.sqlite: there is no such queue" in refused.stderr
+    assert not (tmp_path / "q.sqlite").exists()
+    photometry("events", "start", "-q", "q.sqlite")
+    photometry("events", "stop", "-q", "q.sqlite")
+    assert photometry("events", "add", "next_file", "a.fits", "-q", "q.sqlite").returncode == 0
+    assert json.loads(photometry("events", "info", "--json", "-q", "q.sqlite").stdout)["stopping"]
+
+
+def test_add_at_a_wrong_port_or_with_a_wrong_secret_says_so_and_starts_nothing(
+    photometry, tmp_path, monkeypatch
+):
+    with contextlib.closing(socket.create_server(("localhost", 0))) as free:
+        port = free.getsockname()[1]
+    where = ("--host", "localhost", "--port", port)
+    monkeypatch.setenv("PHOTOMETRY_EVENTS_SECRET", "known to this test")
+    refused = photometry("events", "add", "next_file", "a.fits", *where)
+    assert refused.returncode == 2
+    assert f"localhost:{port}: there is no such queue" in refused.stderr
+    assert not (tmp_path / "output").exists()
+    assert photometry("events", "start", "-q", "q.sqlite", *where).returncode == 0
+    try:
+        monkeypatch.setenv("PHOTOMETRY_EVENTS_SECRET", "another secret")
+        refused = photometry("events", "add", "next_file", "a.fits", *where)
+        assert refused.returncode == 2
+        assert "does not know this secret" in refused.stderr
+    finally:
+        monkeypatch.setenv("PHOTOMETRY_EVENTS_SECRET", "known to this test")
+        photometry("events", "stop", *where)
+
+
 def test_run_takes_files_lists_and_directories(photometry, tmp_path):
     (tmp_path / "list.txt").write_text("# the first one\ndata/0.fits\n\n")
     run = ("events", "run", "my_pipeline", "-c", "quick.cfg")

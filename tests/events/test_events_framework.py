@@ -186,7 +186,7 @@ class TestBuilding:
                 name, context=ProcessingContext(None, None, logging.getLogger(), ConfigClass())
             )
 
-    def test_a_table_that_is_no_dict_is_told(self, config):
+    def test_a_table_that_is_no_dict_is_reported(self, config):
         class Wrong(BasePipeline):
             event_table = [("next_file", "noop", None)]  # noqa: RUF012
 
@@ -199,13 +199,13 @@ class TestBuilding:
         with pytest.raises(PipelineError, match=r"json\.py: another module is called json"):
             find_pipeline(str(path))
 
-    def test_an_error_within_the_module_is_told(self, tmp_path, monkeypatch):
+    def test_an_error_within_the_module_is_reported(self, tmp_path, monkeypatch):
         (tmp_path / "broken_pipeline.py").write_text("import nothing_of_this_name\n")
         monkeypatch.syspath_prepend(str(tmp_path))
         with pytest.raises(PipelineError, match="nothing_of_this_name"):
             find_pipeline("broken_pipeline")
 
-    def test_all_that_is_wrong_with_a_table_is_told_at_once(self, config):
+    def test_all_that_is_wrong_with_a_table_is_reported_at_once(self, config):
         class Wrong(BasePipeline):
             event_table = {  # noqa: RUF012
                 "short": ("noop", None),
@@ -221,7 +221,7 @@ class TestBuilding:
             assert word in str(caught.value)
         assert "'fine'" not in str(caught.value)
 
-    def test_an_import_error_within_a_primitive_is_told(self, config, tmp_path, monkeypatch):
+    def test_an_import_error_within_a_primitive_is_reported(self, config, tmp_path, monkeypatch):
         (tmp_path / "broken_primitive.py").write_text("from math import no_such_function\n")
         monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -665,7 +665,7 @@ class TestDataSet:
         assert framework.context.data_set.data_table == {good: {"length": len(good)}}
         assert framework.event_queue.qsize() == 1
 
-    def test_an_ingestion_event_that_the_table_lacks_is_told_when_data_come(self, config):
+    def test_an_ingestion_event_that_the_table_lacks_is_reported_when_data_come(self, config):
         config.default_ingestion_event = "ingest_only"
         framework = Framework(NotesPipeline, config)
         with pytest.raises(SettingsError, match="ingest_only"):

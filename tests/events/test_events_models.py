@@ -215,7 +215,7 @@ def test_a_missing_file_is_an_error(tmp_path):
         ConfigClass(str(tmp_path / "bad.cfg"))
 
 
-def test_a_key_close_to_a_known_one_is_told(tmp_path, caplog):
+def test_a_key_close_to_a_known_one_is_reported(tmp_path, caplog):
     path = tmp_path / "my.cfg"
     path.write_text("[DEFAULT]\nevent_timout = 3\nmy_own_key = 4\n")
     ConfigClass(str(path))

@@ -103,7 +103,7 @@ class TestFinding:
         found = self.names(tree, "*.fits", "*.fits.gz", recursive=True, exclude=[str(tree / "out")])
         assert found == ["a.fits", "b.fits", "below/d.fits.gz", "below/e.fits"]
 
-    def test_what_matches_nothing_is_told(self, tree):
+    def test_what_matches_nothing_is_reported(self, tree):
         assert find_files(tree, ["*.png"]) == []
         assert (
             why_nothing(tree, ["*.png"])
@@ -152,7 +152,7 @@ class TestWatcher:
         with pytest.raises(queue.Empty):
             told.get(timeout=0.4)
 
-    def test_a_file_is_told_when_it_is_complete(self, watch, tmp_path):
+    def test_a_file_is_reported_when_it_is_complete(self, watch, tmp_path):
         sizes = []
         told = watch(lambda path: (sizes.append(os.path.getsize(path)), told.put(path)))
         with open(tmp_path / "growing.fits", "wb", buffering=0) as file:
@@ -162,13 +162,13 @@ class TestWatcher:
         told.get(timeout=WAIT)
         assert sizes == [10000]
 
-    def test_a_file_renamed_into_place_is_told(self, watch, tmp_path):
+    def test_a_file_renamed_into_place_is_reported(self, watch, tmp_path):
         told = watch()
         (tmp_path / "a.part").write_text("whole")
         (tmp_path / "a.part").rename(tmp_path / "a.fits")
         assert told.get(timeout=WAIT) == str(tmp_path / "a.fits")
 
-    def test_a_file_that_changes_later_is_told_again(self, watch, tmp_path):
+    def test_a_file_that_changes_later_is_reported_again(self, watch, tmp_path):
         told = watch()
         (tmp_path / "a.fits").write_text("one")
         told.get(timeout=WAIT)
