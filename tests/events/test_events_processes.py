@@ -115,8 +115,9 @@ def test_independent_workers_take_over_from_a_killed_one(start, shared, notes):
     survivor = start()
     wait_for(lambda: len(notes()) == 7)
     assert survivor.poll() is None, "it must wait for what another one holds"
-    with queue._transaction() as db:  # else the second attempt takes as long as the first
-        db.execute("UPDATE items SET args=replace(args, '1000', '0')")
+    # else the second attempt takes as long as the first
+    shorten = "UPDATE lease_items SET payload=replace(payload, '1000', '0')"
+    assert queue.leases.store.do(lambda db: db.run(shorten)) == 4
     victim.kill()
     victim.communicate()
     out, _ = survivor.communicate(timeout=60)
