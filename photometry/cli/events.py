@@ -61,8 +61,9 @@ def settings_of(config, queue_file):
     import os
 
     from ..events.config import ConfigClass
+    from ._events import debugging
 
-    settings = ConfigClass(config)
+    settings = ConfigClass(config, print_trace=debugging())
     if settings.queue_manager_auth_code is None:
         settings.queue_manager_auth_code = os.environ.get(SECRET)
     if queue_file is not None:
@@ -224,7 +225,7 @@ def new(path):
     import inspect
 
     from ..errors import WrongUseError
-    from ..events.examples import template_pipeline
+    from ..events import template_pipeline
     from ..events.settings import as_file
     from ..files import atomic_write
 

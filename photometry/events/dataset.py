@@ -2,6 +2,7 @@
 
 import os
 import threading
+import warnings
 
 from .arguments import Arguments
 from .event import Event
@@ -22,6 +23,7 @@ class DataSet:
     ----------
     data_table : dict of file name -> row (dict)
     clobber : bool, take files again that the queue on disk remembers as done
+    known : int, files that were not taken again
     """
 
     def __init__(self, dirname, logger, config, event_queue, scan=True):
@@ -31,6 +33,7 @@ class DataSet:
         self.event_queue = event_queue
         self.data_table = {}
         self.clobber = False
+        self.known = 0
         self._signatures = {}
         self._lock = threading.RLock()
         self._watcher = None
@@ -45,16 +48,17 @@ class DataSet:
         if not any(part in filename.lower() for part in (".fits", ".fit", ".fts")):
             return {}
         from astropy.io import fits
+        from astropy.utils.exceptions import AstropyWarning
 
         try:
-            return {
-                key: value
-                for key, value in fits.getheader(filename).items()
-                if key not in ("COMMENT", "HISTORY", "")
-            }
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AstropyWarning)
+                header = fits.getheader(filename)
         except (OSError, ValueError, IndexError, fits.VerifyError) as error:
-            self.logger.warning("%s: no FITS header in it: %s", filename, error)
+            self.logger.debug("%s: no FITS header in it: %s", filename, error)
             return {}
+        commentary = ("COMMENT", "HISTORY", "")
+        return {key: value for key, value in header.items() if key not in commentary}
 
     def append_item(self, filename):
         """Add a file and put its event on the queue.
@@ -86,8 +90,14 @@ class DataSet:
         if not found:
             self.logger.warning(why_nothing(self.dirname, patterns))
         new = [path for path in found if self._signatures.get(path) != signature(path)]
+        before = self.known
         for path in settled_files(new, self.config.settle_time):
             self.append_item(path)
+        if self.known > before:
+            self.logger.info(
+                "%d files were taken in an earlier run already, see the queue; clobber to do them again",
+                self.known - before,
+            )
 
     def change_directory(self, dirname):
         """Forget all files and take those of another directory."""
@@ -171,7 +181,5 @@ class DataSet:
         if self.clobber:
             self.event_queue.forget(event.key)
         if not self.event_queue.put(event):
-            self.logger.info(
-                "%s: taken in an earlier run already, see the queue; clobber to do it again",
-                filename,
-            )
+            self.known += 1
+            self.logger.debug("%s: taken in an earlier run already", filename)

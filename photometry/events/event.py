@@ -111,7 +111,10 @@ class Action:
         self.output = None
         self.outcome = None
         self.error = None
-        self.failed_check = None  # 'pre' or 'post', set by a primitive class that checks for itself
+        # 'pre' or 'post', set by a primitive class that checks for itself
+        self.failed_check = None
+        # left out, since the pre-condition of its class is not met, while its chain goes on
+        self.skipped = False
 
     def __str__(self):
         return f"{self.name}, {self.args}, {self.next_state}, {self.new_event}"

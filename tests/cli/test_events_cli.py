@@ -212,7 +212,34 @@ def test_watch_makes_pictures_of_what_arrives_until_it_is_told_to_stop(photometr
         watch.communicate()
     again = photometry("watch", "data", "--once", "--settle", "0", "--ncpus", "2")
     assert again.returncode == 0
-    assert again.stderr.count("taken in an earlier run already") == 4
+    assert "4 files were taken in an earlier run already" in again.stderr
+
+
+def test_watch_tells_of_each_file_in_one_line_and_remembers_failures(photometry, tmp_path):
+    (tmp_path / "data" / "bad.fits").write_text("no FITS at all")
+    first = photometry("watch", "data", "--once", "--settle", "0")
+    assert first.returncode == 1
+    lines = [line for line in first.stderr.splitlines() if "next_file, " in line]
+    assert sorted(line.rpartition(" next_file, ")[0].split()[-1] for line in lines) == [
+        *["completed:"] * 3,
+        *["failed:"] * 2,
+    ], "one line per file, and the failure again in the report at the end"
+    assert "Traceback" not in first.stderr
+    assert "Warning" not in first.stderr
+    again = photometry("watch", "data", "--once", "--settle", "0")
+    assert again.returncode == 1
+    assert "1 items failed in earlier runs; 'photometry watch --retry-failed'" in again.stderr
+    (tmp_path / "data" / "bad.fits").write_bytes((tmp_path / "data" / "0.fits").read_bytes())
+    mended = photometry("watch", "data", "--once", "--settle", "0", "--retry-failed")
+    assert mended.returncode == 0
+
+
+def test_watch_without_pictures_makes_none(photometry, tmp_path):
+    done = photometry("watch", "data", "--once", "--settle", "0", "--no-pictures")
+    assert done.returncode == 0
+    assert sorted(path.suffix for path in (tmp_path / "data" / "quicklook").iterdir()) == [
+        ".sqlite"
+    ]
 
 
 def test_watch_once_says_when_there_is_nothing(photometry, tmp_path):

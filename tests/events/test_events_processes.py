@@ -273,7 +273,7 @@ def test_a_worker_whose_pipeline_is_wrong_ends_the_pool_with_status_2(tmp_path, 
 def test_workers_that_die_without_having_taken_anything_are_not_replaced_for_ever(
     tmp_path, shared, monkeypatch
 ):
-    monkeypatch.setattr(workers, "MOST_DEATHS", 3)
+    monkeypatch.setattr(workers, "MAX_CRASHES", 3)
     config, queue = shared
     path = tmp_path / "dying_of_test.py"
     path.write_text("import os\nos._exit(1)\n")
@@ -288,8 +288,6 @@ def test_the_arguments_in_the_file_are_json(shared):
     import sqlite3
 
     db = sqlite3.connect(config.queue_file)
-    assert json.loads(db.execute("SELECT args FROM items").fetchone()[0]) == {
-        "args": [],
-        "kwargs": {"name": "0", "seconds": 3},
-    }
+    (payload,) = db.execute("SELECT payload FROM lease_items").fetchone()
+    assert json.loads(payload)["args"] == {"args": [], "kwargs": {"name": "0", "seconds": 3}}
     db.close()
