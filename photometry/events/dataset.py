@@ -65,31 +65,31 @@ class DataSet:
 
         None, what is not a regular file and what is known and unchanged only give a warning.
         """
-        found = signature(filename) if filename is not None and os.path.isfile(filename) else None
-        if found is None:
+        current = signature(filename) if filename is not None and os.path.isfile(filename) else None
+        if current is None:
             self.logger.warning("%s: not a file, left out", filename)
             return
         with self._lock:
-            if self._signatures.get(filename) == found:
+            if self._signatures.get(filename) == current:
                 self.logger.warning("%s: known already, left out", filename)
                 return
             row = self.digest_new_item(filename)
             if row is None:
                 self.logger.info("%s: left out by digest_new_item", filename)
                 return
-            self._put_event(filename, found)
+            self._put_event(filename, current)
             self.data_table[filename] = dict(row)
-            self._signatures[filename] = found
+            self._signatures[filename] = current
 
     def update_data_set(self):
         """Look through the directory again, and add the files that are new and have settled."""
         patterns = patterns_of(self.config.file_type)
-        found = find_files(
+        paths = find_files(
             self.dirname, patterns, recursive=self.config.recursive, exclude=self._own_folders()
         )
-        if not found:
+        if not paths:
             self.logger.warning(why_nothing(self.dirname, patterns))
-        new = [path for path in found if self._signatures.get(path) != signature(path)]
+        new = [path for path in paths if self._signatures.get(path) != signature(path)]
         before = self.known
         for path in settled_files(new, self.config.settle_time):
             self.append_item(path)
@@ -173,11 +173,11 @@ class DataSet:
             if folder
         ]
 
-    def _put_event(self, filename, found):
+    def _put_event(self, filename, current):
         name = self.config.default_ingestion_event
         absolute = os.path.abspath(filename)
         event = Event(name, Arguments(name=absolute if self.event_queue.shared else filename))
-        event.key = f"{absolute}|{found[0]}|{found[1]}|{name}"
+        event.key = f"{absolute}|{current[0]}|{current[1]}|{name}"
         if self.clobber:
             self.event_queue.forget(event.key)
         if not self.event_queue.put(event):

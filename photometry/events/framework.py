@@ -41,7 +41,7 @@ class Framework:
 
     Raises
     ------
-    WrongUseError : the pipeline cannot be found, or its table is wrong; all that is wrong is told at once
+    WrongUseError : the pipeline cannot be found, or its table is wrong; all that is wrong is reported at once
     SettingsError : the configuration is missing or says something outside what is accepted
     """
 

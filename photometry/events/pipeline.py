@@ -121,7 +121,7 @@ class BasePipeline:
     # checking
 
     def problems(self):
-        """What is wrong with the event table, as a list of sentences."""
+        """What is wrong with the event table, as a list of messages."""
         if not isinstance(self.event_table, dict):
             return [
                 f"event_table={self.event_table!r} is not a dict of event: (action, new state, next event)"

@@ -1,6 +1,6 @@
 """`SimpleEventQueue`: a queue in memory, and the contract that every queue of events fulfils. `PolledQueue`: a shared one.
 
-An event is *pending* until it is handed out, then *in progress* until it is finished, discarded or put back. Nothing
+An event is *pending* until it is taken, then *in progress* until it is finished, discarded or put back. Nothing
 leaves the table of events in progress by itself.
 """
 
@@ -21,13 +21,14 @@ SHORTEST_POLL, LONGEST_POLL = 0.005, 0.1
 
 
 class SimpleEventQueue:
-    """First in, first out, plus a table of the events handed out but not finished. Safe between threads."""
+    """First in, first out, plus a table of the events taken but not finished. Safe between threads."""
 
     shared = False  # whether other processes see it, so that arguments must be JSON-like
 
     def __init__(self):
         self._pending = deque()
-        self._later = []  # heap of (time, number, event): put back, not to be handed out before that time
+        # heap of (time, number, event): put back, not to be taken before that time
+        self._later = []
         self._in_progress = {}
         self._changed = threading.Condition()
         self._number = itertools.count()
@@ -116,7 +117,7 @@ class SimpleEventQueue:
         return event
 
     def re_append(self, event_id, delay=0, error=None, worker=None):
-        """Move an event in progress to the end of the queue, not to be handed out for ``delay`` s. Returns it, or None."""
+        """Move an event in progress to the end of the queue, not to be taken for ``delay`` s. Returns it, or None."""
         with self._changed:
             event = self._in_progress.pop(event_id, None)
             if event is not None:
@@ -166,11 +167,11 @@ class SimpleEventQueue:
     def _wait(self, timeout):
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ripen() and not self._interrupted:
-            left = SLICE if deadline is None else deadline - time.monotonic()
-            if left <= 0:
+            remaining = SLICE if deadline is None else deadline - time.monotonic()
+            if remaining <= 0:
                 break
             ripe = self._later[0][0] - time.monotonic() if self._later else SLICE
-            self._changed.wait(max(0, min(left, ripe, SLICE)))
+            self._changed.wait(max(0, min(remaining, ripe, SLICE)))
         return bool(self._pending)
 
     def _ripen(self):
@@ -198,10 +199,10 @@ class PolledQueue:
             event = self.take()
             if event is not None:
                 return event
-            left = LONGEST_POLL if deadline is None else deadline - time.monotonic()
-            if left <= 0 or self._interrupted:
+            remaining = LONGEST_POLL if deadline is None else deadline - time.monotonic()
+            if remaining <= 0 or self._interrupted:
                 raise Empty
-            self._put_here.wait(min(pause, left))
+            self._put_here.wait(min(pause, remaining))
             pause = min(2 * pause, LONGEST_POLL)
 
     def wait(self, timeout):
@@ -211,10 +212,10 @@ class PolledQueue:
             self._put_here.clear()
             if self.head() is not None:
                 return True
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 return False
-            self._put_here.wait(min(LONGEST_POLL, left))
+            self._put_here.wait(min(LONGEST_POLL, remaining))
         return False
 
     def interrupt(self):

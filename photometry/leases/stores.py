@@ -186,7 +186,7 @@ class SqliteFile:
             raise WrongUseError(
                 f"{self.path}: cannot make the folder of the queue: {error.strerror}"
             ) from error
-        with self._lock, self._sentences():
+        with self._lock, self._as_our_errors():
             self._connect()
 
     @contextlib.contextmanager
@@ -207,7 +207,7 @@ class SqliteFile:
         if self._process != os.getpid():
             # a thread of the parent may have held the lock at the moment of the fork
             self._process, self._lock = os.getpid(), threading.RLock()
-        with self._lock, self._sentences():
+        with self._lock, self._as_our_errors():
             self._reopen_if_replaced()
             yield self._connection
 
@@ -263,7 +263,7 @@ class SqliteFile:
             self._connect()
 
     @contextlib.contextmanager
-    def _sentences(self):
+    def _as_our_errors(self):
         try:
             yield
         except sqlite3.OperationalError as error:

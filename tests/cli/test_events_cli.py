@@ -1,4 +1,4 @@
-"""``photometry events …`` and ``photometry watch``, as commands: exit codes, JSON, and sentences for wrong use."""
+"""``photometry events …`` and ``photometry watch``, as commands: exit codes, JSON, and messages for wrong use."""
 
 import contextlib
 import json
@@ -165,7 +165,7 @@ def test_a_queue_can_be_reached_through_a_server(photometry, tmp_path, monkeypat
         (("start", "-q", "q.sqlite", "--port", "50999"), "--host and --port need a secret"),
     ],
 )
-def test_wrong_use_is_one_sentence_and_exit_code_2(photometry, words, said):
+def test_wrong_use_is_one_message_and_exit_code_2(photometry, words, said):
     done = photometry("events", *words)
     assert done.returncode == 2
     assert said in done.stderr
@@ -190,7 +190,7 @@ def test_the_template_runs_as_it_is_and_is_not_overwritten(photometry, tmp_path)
     assert photometry("events", "new", "mine.py").returncode == 2
 
 
-def test_watch_makes_pictures_of_what_arrives_until_it_is_told_to_stop(photometry, tmp_path):
+def test_watch_makes_pictures_of_what_arrives_until_it_is_asked_to_stop(photometry, tmp_path):
     command = [sys.executable, "-m", "photometry", "watch", "data", "--settle", "0.1", "--quiet"]
     watch = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:

@@ -658,7 +658,7 @@ class TestStarting:
         assert [event.args.name for event in framework.event_queue.get_pending()] == ["a"]
         assert framework.event_queue.get_in_progress() == {}
 
-    def test_the_end_of_a_run_is_told_to_its_pipeline(self, framework):
+    def test_a_pipeline_is_called_at_the_end_of_a_run(self, framework):
         ends = []
         framework.pipeline.finish_run = ends.append
         framework.append_event("boom", Arguments(name="a"))
