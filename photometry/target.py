@@ -7,12 +7,14 @@ photometry instead.
 import dataclasses
 import time
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
 from .catalog.stars import catalog_for, with_stars, with_target
 from .constants import MISSIONS
+from .errors import BadInputError
 from .lightcurve.tasoc import write_lightcurve
 from .methods.metrics import diagnostics
 from .methods.plots import plot_target
@@ -54,6 +56,7 @@ def photometry(
     TargetError : the target cannot be done; its class and message say why
     """
     start = time.perf_counter()
+    _check_types(task)
     method = method or task.get("method")
     get_method(method)  # so that its section of the settings is known
     settings = photometry_settings(settings, task.get("settings"))
@@ -212,6 +215,16 @@ def expected_flux(stamp):
 def is_secondary(stamp):
     """Whether the stamp is the target pixel file of another star."""
     return ":" in stamp.datasource
+
+
+def _check_types(task):
+    """Refuse text in a column of numbers, and the reverse, as SQLite keeps whatever it is given."""
+    for name in ("starid", "sector", "camera", "ccd", "cadence", "tmag"):
+        value = task.get(name)
+        if value is not None and not isinstance(value, Real):
+            raise BadInputError(f"{name}={value!r} in the TODO-file: expected a number")
+    if not isinstance(task["datasource"], str):
+        raise BadInputError(f"datasource={task['datasource']!r} in the TODO-file: expected a text")
 
 
 def plot_path(lightcurve):
