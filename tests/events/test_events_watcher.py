@@ -188,8 +188,8 @@ class TestWatcher:
         assert arrived.get(timeout=WAIT) == str(tmp_path / "below" / "a.fits")
         assert arrived.empty()
 
-    def test_a_file_that_cannot_be_handed_on_is_tried_again(self, watch, tmp_path, monkeypatch):
-        monkeypatch.setattr("photometry.events.watcher.LATER", 0.1)
+    def test_a_file_that_cannot_be_taken_in_is_tried_again(self, watch, tmp_path, monkeypatch):
+        monkeypatch.setattr("photometry.events.watcher.RETRY_DELAY", 0.1)
         failures = [TryAgainError("the queue is gone")]
 
         def on_file(path):
