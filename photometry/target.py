@@ -236,14 +236,19 @@ def judge(extraction, stamp, good):
     """The extraction with what only the whole target shows.
 
     A secondary target whose mask holds the primary of the stamp is SKIPPED: it would be the primary's light curve. One
-    without flux at any time of good quality gets a WARNING.
+    without flux at any time of good quality gets a WARNING, and so does one whose pixels are doubtful.
     """
     primary = stamp.datasource.partition(":")[2]
     if primary and int(primary) in extraction.skip_targets:
         return dataclasses.replace(extraction, status=STATUS.SKIPPED)
     if extraction.status is STATUS.OK and not np.isfinite(extraction.flux[good]).any():
         message = f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
-        return dataclasses.replace(
-            extraction, status=STATUS.WARNING, errors=(*extraction.errors, message)
-        )
+        extraction = _warned(extraction, message)
+    if extraction.status in MADE and stamp.warnings:
+        extraction = _warned(extraction, *stamp.warnings)
     return extraction
+
+
+def _warned(extraction, *messages):
+    errors = (*extraction.errors, *messages)
+    return dataclasses.replace(extraction, status=STATUS.WARNING, errors=errors)
