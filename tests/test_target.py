@@ -405,3 +405,11 @@ def test_real_broken_file_is_found_and_refused(shared_data, tmp_path, name):
     }
     with pytest.raises(BadInputError, match=f"{name}: truncated"):
         photometry(broken, input_folder=path.parent, output_folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("tmag", "n/a"), ("sector", "x"), ("starid", "12 a"), ("datasource", None)]
+)
+def test_a_row_with_text_for_a_number_is_refused_by_name(tmp_path, name, value):
+    with pytest.raises(BadInputError, match=f"{name}={value!r} in the TODO-file: expected a"):
+        photometry(task(1) | {name: value}, input_folder=tmp_path, output_folder=tmp_path)

@@ -9,11 +9,13 @@ import errno
 import math
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import sys
 import time
 import traceback
+from operator import is_
 from typing import NamedTuple
 
 from ..errors import NothingToDoError, PhotometryError, TargetTimeoutError, TryAgainError
@@ -71,6 +73,12 @@ class SoftLimit:
         """The task has ended."""
         self._limit = None
 
+    def close(self):
+        """No task will begin any more: the timer would end a process that waits for others to end."""
+        if self._rings < math.inf:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._rings = math.inf
+
     def _set(self, seconds):
         if not self._is_installed:
             signal.signal(signal.SIGALRM, self._ring)
@@ -126,7 +134,7 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
     result : dict, see `protocol.TaskSource`; or `Hindered`
     lines : list of what was logged meanwhile: (time, level, logger, message)
     """
-    pid, start, tick = os.getpid(), time.time(), time.perf_counter()
+    forks, start, tick = _forks, time.time(), time.perf_counter()
     attempt = {"rank": rank, "start": start}
     lines = collected()
     try:
@@ -139,7 +147,7 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
                     result = _checked(handler(task), task)
         finally:
             _soft_limit.end()
-            if os.getpid() != pid:
+            if _forks != forks:
                 _end_stray_process()
     except StopNow:
         raise
@@ -166,7 +174,7 @@ def _checked(returned, task):
         raise TypeError(
             f"the work returned {returned!r:.200}, expected a dict with a status of STATUS"
         )
-    if task.items() <= returned.items():
+    if all(map(is_, map(returned.get, task), task.values())):  # it holds the task as it was
         return returned
     for key in task.keys() & returned.keys():
         if task[key] is not returned[key] and task[key] != returned[key]:
@@ -174,6 +182,17 @@ def _checked(returned, task):
                 f"the work returned {key}={returned[key]!r:.200} for the task with {key}={task[key]!r:.200}"
             )
     return {**task, **returned}
+
+
+_forks = 0  # how many forks lie between the start of the program and this process; cheaper to ask for than os.getpid()
+
+
+def _count_fork():
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 def _end_stray_process():
@@ -307,11 +326,11 @@ def _serve(pipe, handler, rank):
             task, limits, waited = pipe.recv()
             result, lines = run_task(handler, task, limits=limits, waited=waited, rank=rank)
             try:
-                pipe.send((result, lines))
-            except (EOFError, BrokenPipeError):
-                raise
-            except Exception as error:  # noqa: BLE001 - pickling runs code of what the handler returned
-                pipe.send((odd_result(task, result, error), lines))
+                data = pickle.dumps((result, lines))
+                pickle.loads(data)
+            except Exception as error:  # noqa: BLE001 - runs code of what the handler returned
+                data = pickle.dumps((odd_result(task, result, error), lines))
+            pipe.send_bytes(data)
     except (EOFError, BrokenPipeError):
         code = 0
     except BaseException:
@@ -351,16 +370,20 @@ class TaskRunner:
         if n_tasks is None:
             return run_task(self._handler, task, limits=limits, waited=waited, rank=self._rank)
         if self._child is not None and self._child.n_tasks != n_tasks:
-            self.close()
+            self._close_child()
         if self._child is None:
             self._child = Child(self._handler, n_tasks, rank=self._rank)
         outcome = self._child.run(task, limits=limits, waited=waited)
         if self._child.pid is None or self._child.n_done >= n_tasks:
-            self.close()
+            self._close_child()
         return outcome
 
     def close(self):
-        """End the child, if there is one."""
+        """No task will be done any more."""
+        self._close_child()
+        _soft_limit.close()
+
+    def _close_child(self):
         if self._child is not None:
             self._child.close()
             self._child = None
