@@ -236,14 +236,25 @@ def judge(extraction, stamp, good):
     """The extraction with what only the whole target shows.
 
     A secondary target whose mask holds the primary of the stamp is SKIPPED: it would be the primary's light curve. One
-    without flux at any time of good quality gets a WARNING.
+    without flux at any time of good quality, with negative flux, without errors, or with doubtful pixels gets a WARNING.
     """
     primary = stamp.datasource.partition(":")[2]
     if primary and int(primary) in extraction.skip_targets:
         return dataclasses.replace(extraction, status=STATUS.SKIPPED)
-    if extraction.status is STATUS.OK and not np.isfinite(extraction.flux[good]).any():
-        message = f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
-        return dataclasses.replace(
-            extraction, status=STATUS.WARNING, errors=(*extraction.errors, message)
+    if extraction.status not in MADE:
+        return extraction
+    doubts = list(stamp.warnings)
+    flux, flux_err = (series[good] for series in (extraction.flux, extraction.flux_err))
+    measured = np.isfinite(flux)
+    if not measured.any():
+        doubts.append(
+            f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
         )
-    return extraction
+    elif not (median := np.median(flux[measured])) > 0:
+        doubts.append(f"the median flux is {median:.3g} e-/s: no star has a negative one")
+    elif not np.isfinite(flux_err[measured]).any():
+        doubts.append("the pixels have no errors, so the flux has none")
+    if not doubts:
+        return extraction
+    errors = (*extraction.errors, *doubts)
+    return dataclasses.replace(extraction, status=STATUS.WARNING, errors=errors)
