@@ -102,9 +102,9 @@ def relative_flux(flux, good):
 
 def median_of_good(values, good):
     """Median over the good times, of finite values; NaN without any."""
-    finite = np.where(np.isfinite(values), values, np.nan)[good]
-    some = finite[np.isfinite(finite).reshape(len(finite), -1).all(axis=1)]
-    return np.median(some, axis=0) if len(some) else np.full(values.shape[1:], np.nan)
+    finite = np.isfinite(values) if values.ndim == 1 else np.isfinite(values).all(axis=1)
+    chosen = values[good & finite]
+    return np.median(chosen, axis=0) if len(chosen) else np.full(values.shape[1:], np.nan)
 
 
 def window(mask):
