@@ -45,8 +45,7 @@ def pytest_sessionstart(session):
 def _children():
     """The processes that this one has started, and theirs, whoever has left them."""
     alive = set()
-    lists = Path("/proc/self/task").glob("*/children")
-    if sys.platform == "linux" and not any(path.read_text() for path in lists):
+    if sys.platform == "linux" and not _has_children():
         return alive  # without looking at each process of the machine
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
@@ -55,6 +54,14 @@ def _children():
             if not any(helper in word for word in child.cmdline() for helper in HELPERS):
                 alive.add(child)
     return alive
+
+
+def _has_children():
+    for path in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            if path.read_text():
+                return True
+    return False
 
 
 def _started_since(before):

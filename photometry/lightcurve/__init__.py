@@ -1,4 +1,4 @@
-"""The light curve itself: the classes, how they are stored, resampled, corrected, converted and drawn.
+"""The light curve itself: classes, files, resampling, correction, conversion, pictures.
 
 Names are imported when they are first used.
 """
@@ -9,15 +9,16 @@ _HOMES = {
     "Lightcurve": "lightcurve",
     "LightcurveArbitraryRaster": "lightcurve",
     "LightcurveFixedStep": "lightcurve",
-    "LightcurveResampler": "resample",
-    "read_lcsg_lightcurve": "lcsg",
-    "bin_to_cadence": "checks",
-    "verify": "checks",
+    "LightcurveResampler": "raster",
+    "read_lcsg_lightcurve": "lightcurve",
+    "bin_to_cadence": "raster",
+    "verify": "raster",
     "cdpp": "detrend",
     "flatten": "detrend",
+    "quick_cdpp": "detrend",
     "transit_mask": "detrend",
     "correct_file": "correct",
-    "extraction_to_lightcurve": "convert",
+    "extraction_to_lightcurve": "tasoc",
     "plot_lightcurve": "plots",
 }
 __all__ = list(_HOMES)

@@ -1,9 +1,13 @@
-"""Light curves to and from the objects of astropy and lightkurve, and from what a photometric method returns."""
+"""Light curves to and from the objects of astropy and lightkurve."""
 
 import numpy as np
 
+from ..constants import MISSIONS
 from ..errors import WrongUseError
-from .lightcurve import LightcurveArbitraryRaster
+from .fitsfiles import Samples
+
+# lightkurve's names of times: btjd, bkjd
+_TIME_FORMATS = {mission.time_reference: mission.time_name.lower() for mission in MISSIONS.values()}
 
 
 def to_timeseries(lc):
@@ -11,8 +15,8 @@ def to_timeseries(lc):
 
     Returns
     -------
-    TimeSeries with columns ``flux``, ``flux_err``, ``flags``; time as BJD in the TDB scale: the light curve's times plus
-    its ``time_reference`` (0 if it has none). The metadata is in ``meta``
+    TimeSeries with columns ``flux``, ``flux_err``, ``flags``; time as BJD in the TDB scale: the
+    light curve's times plus its ``time_reference`` (0 if it has none). The metadata is in ``meta``
     """
     from astropy.timeseries import TimeSeries
 
@@ -24,16 +28,38 @@ def to_timeseries(lc):
 
 
 def to_lightkurve(lc):
-    """As `lightkurve.LightCurve`: flux, flux_err and a column ``flags``."""
+    """As a light curve of lightkurve.
+
+    Returns
+    -------
+    TessLightCurve or KeplerLightCurve by the ``mission`` of the metadata, else LightCurve: flux and
+    flux_err with their unit, a column ``flags``, time as BTJD or BKJD where that is its zero point,
+    label and target id
+    """
     try:
         import lightkurve
     except ImportError as error:
         raise WrongUseError("lightkurve is not installed: pip install lightkurve") from error
-    converted = lightkurve.LightCurve(
-        time=_absolute_time(lc), flux=lc.fluxes, flux_err=lc.uncertainties
+    from astropy import units
+
+    kinds = {"TESS": "TessLightCurve", "Kepler": "KeplerLightCurve", "K2": "KeplerLightCurve"}
+    kind = getattr(lightkurve, kinds.get(lc.metadata.get("mission"), "LightCurve"))
+    unit = {"e-/s": units.electron / units.second, "relative": units.dimensionless_unscaled}.get(
+        lc.metadata.get("flux_unit")
     )
+    flux, flux_err = lc.fluxes, lc.uncertainties
+    if unit is not None:
+        flux, flux_err = flux * unit, flux_err * unit
+    time, own_format = _absolute_time(lc), _TIME_FORMATS.get(lc.metadata.get("time_reference"))
+    if own_format:
+        time.format = own_format
+    converted = kind(time=time, flux=flux, flux_err=flux_err)
     converted["flags"] = lc.flags
     converted.meta.update(lc.metadata)
+    converted.meta["NORMALIZED"] = lc.metadata.get("flux_unit") == "relative"
+    for key, name in (("LABEL", "object"), ("OBJECT", "object"), ("TARGETID", "starid")):
+        if lc.metadata.get(name) is not None:
+            converted.meta[key] = lc.metadata[name]
     return converted
 
 
@@ -42,14 +68,14 @@ def from_timeseries(series, *, flux="flux"):
 
     Parameters
     ----------
-    series : TimeSeries with a column ``flux`` and perhaps ``flux_err``; flags from a column ``flags`` or, if there is none,
-        ``quality`` (any bit counts as bad)
+    series : TimeSeries with a column ``flux`` and perhaps ``flux_err``; flags from a column
+        ``flags`` or, if there is none, ``quality`` (any bit counts as bad)
     flux : str
         Name of the flux column
 
     Returns
     -------
-    LightcurveArbitraryRaster; masked and NaN fluxes are flagged, rows with masked times are left out
+    Samples; masked and NaN fluxes are flagged, rows with masked times are left out
     """
     if flux not in series.colnames:
         raise WrongUseError(
@@ -66,41 +92,7 @@ def from_timeseries(series, *, flux="flux"):
     keep = np.isfinite(times)
     columns = (None if a is None else a[keep] for a in (fluxes, uncertainties, flags))
     metadata = {key: value for key, value in series.meta.items() if not key.startswith("__")}
-    return LightcurveArbitraryRaster(
-        times[keep], *columns, metadata={**metadata, "time_reference": reference}
-    )
-
-
-def extraction_to_lightcurve(stamp, extraction):
-    """The light curve that a method of `photometry.methods` made.
-
-    Parameters
-    ----------
-    stamp : Stamp, for times, quality and target
-    extraction : Extraction
-
-    Returns
-    -------
-    LightcurveArbitraryRaster, flux in e-/s; times at which no exposure was made are left out
-    """
-    from ..flags import DEFAULT_BITMASK
-
-    made = np.isfinite(stamp.time)
-    flags = ((stamp.quality & DEFAULT_BITMASK[stamp.mission]) != 0).astype(float)
-    metadata = {
-        "object": f"{stamp.mission} {stamp.target.starid}",
-        "starid": stamp.target.starid,
-        "mission": stamp.mission,
-        "sector": stamp.sector,
-        "cadence": stamp.cadence,
-        "magnitude": stamp.target.tmag,
-        "method": extraction.method,
-        "flux_unit": "e-/s",
-        "time_reference": stamp.time_reference,
-    }
-    return LightcurveArbitraryRaster(
-        stamp.time[made], extraction.flux[made], extraction.flux_err[made], flags[made], metadata
-    )
+    return Samples(times[keep], *columns, {**metadata, "time_reference": reference})
 
 
 def _absolute_time(lc):
@@ -110,8 +102,9 @@ def _absolute_time(lc):
 
 
 def _format_reference(time):
-    """JD of the zero point of a time's own format (BTJD, BKJD…), so that times come back as they are shown"""
-    return {"btjd": 2457000, "bkjd": 2454833, "mjd": 2400000.5}.get(time.format, 0)
+    """JD of the zero point of a time's own format, so that times come back as they are shown"""
+    references = {name: reference for reference, name in _TIME_FORMATS.items()}
+    return {**references, "mjd": 2400000.5}.get(time.format, 0)
 
 
 def _filled(column):

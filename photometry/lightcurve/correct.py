@@ -1,115 +1,143 @@
-"""Fill FLUX_CORR and FLUX_CORR_ERR of our own light-curve files, in place."""
+"""Fill FLUX_CORR and FLUX_CORR_ERR of our own light-curve files, in place.
+
+A method of correction is a function in `METHODS`: it takes the good samples of a light curve and
+returns a `Correction`. The file, its columns and its checksums are the same for all methods.
+"""
 
 import gzip
 import io
-import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 
-from ..errors import BadInputError
-from ..files import atomic_write
+from ..errors import ArgumentError, BadInputError
+from ..files import GZIP_MAGIC, atomic_write
 from ..flags import DEFAULT_BITMASK
 from . import detrend
-from .fitsfiles import _mission
+from .fitsfiles import PPM, mission_of, open_fits
+from .formats import read_bytes
 from .lightcurve import LightcurveArbitraryRaster
-from .texttable import GZIP, read_bytes
 
-PPM = 1e-6
-COLUMNS = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_CORR", "FLUX_CORR_ERR", "QUALITY")
-CARDS = (
-    ("CORRMETH", "method that made FLUX_CORR"),
-    ("CORRWIN", "[d] window of the trend"),
-    ("CDPP", "[ppm] noise of FLUX_CORR over 6.5 hours"),
-)
-METHOD = "biweight"
-NOISE_HOURS = 6.5
+NEEDED = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_CORR", "FLUX_CORR_ERR", "QUALITY")
 
 
-def correct_file(path, *, window=detrend.DEFAULT_WINDOW, overwrite=False, dry_run=False):
+@dataclass(frozen=True)
+class Correction:
+    """What a method makes of the good samples of a light curve."""
+
+    fluxes: np.ndarray  # (n,) relative, about 1; NaN where it cannot be corrected
+    uncertainties: np.ndarray  # (n,) relative, 1 sigma
+    cards: tuple = ()  # (keyword, value, comment) for the table's header: how it was made
+
+
+def biweight(lc, *, window=detrend.DEFAULT_WINDOW):
+    """Divide by a sliding biweight (`detrend.flatten`): keeps transits, not slow variation.
+
+    Parameters
+    ----------
+    lc : Lightcurve, positive fluxes, all good
+    window : float, days, of the trend
+
+    Returns
+    -------
+    Correction
+    """
+    flat = detrend.flatten(lc, window)
+    cards = (("CORRWIN", window, "[d] window of the trend"),)
+    return Correction(flat.fluxes, flat.uncertainties, cards)
+
+
+METHODS = {"biweight": biweight}
+
+
+def correct_file(path, *, method="biweight", overwrite=False, dry_run=False, **options):
     """Fill the corrected columns of one light-curve file, atomically.
 
-    FLUX_CORR is the flux relative to its trend (`detrend.flatten`), minus 1, in ppm; NaN where the quality is bad. All
-    else in the file stays; its checksums are made anew.
+    FLUX_CORR is the corrected flux relative to its level, minus 1, in ppm; NaN where the quality is
+    bad. PDCSAP_FLUX is the same in e-/s. All else in the file stays; its checksums are made anew.
 
     Parameters
     ----------
     path : path of a file that this package wrote, gzipped or not
-    window : float, days, of the trend
+    method : str, a key of `METHODS`
     overwrite : bool
         Also where the columns are filled already
     dry_run : bool
         Compute, but do not write
+    options : of the method, e.g. ``window`` [d] of 'biweight'
 
     Returns
     -------
-    dict of ``path`` (str), ``corrected`` (bool; False: was corrected before) and ``cdpp`` (ppm over 6.5 h)
+    dict of ``path`` (str), ``corrected`` (bool; False: was corrected before) and ``cdpp`` (ppm over
+    6.5 h)
 
     Raises
     ------
     BadInputError : not one of our light curves, or nothing in it can be corrected
     """
-    content = read_bytes(path)
-    with _opened(content, path) as hdulist:
-        table = hdulist["LIGHTCURVE"]
+    if method not in METHODS:
+        raise ArgumentError(f"method={method!r}: expected {' or '.join(METHODS)}")
+    with open_fits(read_bytes(path), path) as hdulist:
+        table = _table(hdulist, path)
         if np.isfinite(table.data["FLUX_CORR"]).any() and not overwrite:
             return {"path": str(path), "corrected": False, "cdpp": table.header.get("CDPP")}
-        noise = _fill(table, hdulist[0].header, path, window)
+        good, lc, level = _good_samples(table, hdulist[0].header, path)
+        correction = METHODS[method](lc, **options)
+        corrected = LightcurveArbitraryRaster(
+            lc.times, correction.fluxes, correction.uncertainties, metadata=lc.metadata
+        )
+        noise = detrend.cdpp(corrected, detrend.NOISE_HOURS)
+        noise = noise if np.isfinite(noise) else None
+        _fill(table, good, correction, level)
+        table.header["CORRMETH"] = (method, "method that made FLUX_CORR")
+        for keyword, value, comment in correction.cards:
+            table.header[keyword] = (value, comment)
+        table.header["CDPP"] = (noise, "[ppm] noise of FLUX_CORR over 6.5 hours")
         if not dry_run:
             _write(hdulist, path)
     return {"path": str(path), "corrected": True, "cdpp": noise}
 
 
-def _opened(content, path):
-    """The file with all of its data, which astropy would otherwise read, and find cut short, only later"""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", AstropyWarning
-            )  # of a damaged file; it is reported below, in a sentence
-            hdulist = fits.open(io.BytesIO(content))
-            names = hdulist["LIGHTCURVE"].columns.names
-            _ = [hdu.data for hdu in hdulist]
-    except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise BadInputError(
-            f"{path}: not a light curve in FITS, or a truncated one ({error})"
-        ) from error
-    missing = [name for name in COLUMNS if name not in names]
+def _table(hdulist, path):
+    names = hdulist["LIGHTCURVE"].columns.names if "LIGHTCURVE" in hdulist else []
+    missing = [name for name in NEEDED if name not in names]
     if missing:
         raise BadInputError(
-            f"{path}: no column {', '.join(missing)}; only light curves that this package wrote can be corrected"
+            f"{path}: no column {', '.join(missing)}; "
+            "only light curves that this package wrote can be corrected"
         )
-    return hdulist
+    return hdulist["LIGHTCURVE"]
 
 
-def _fill(table, primary, path, window):
-    """Put corrected fluxes into the table and how they were made into its header; returns the noise, ppm"""
+def _good_samples(table, primary, path):
+    """(n_rows,) bool array, light curve of the good samples, their median flux [e-/s]"""
+    mission = mission_of(primary)
     times = np.asarray(table.data["TIME"], dtype=float)
-    good = np.isfinite(times) & (table.data["QUALITY"] & DEFAULT_BITMASK[_mission(primary)] == 0)
-    columns = [
+    good = np.isfinite(times) & (table.data["QUALITY"] & DEFAULT_BITMASK[mission] == 0)
+    flux, error = (
         np.asarray(table.data[name][good], dtype=float) for name in ("FLUX_RAW", "FLUX_RAW_ERR")
-    ]
-    lc = LightcurveArbitraryRaster(times[good], *columns)
+    )
+    lc = LightcurveArbitraryRaster(times[good], flux, error, metadata={"mission": mission})
     level = detrend.good_level(lc)
     if not level > 0:
         raise BadInputError(
-            f"{path}: the median of its good samples is {level:g}, so it cannot be divided by its trend"
+            f"{path}: the median of its good samples is {level:g}, "
+            "so it cannot be divided by its trend"
         )
-    flat = detrend.flatten(lc, window)
-    for name, values in (
-        ("FLUX_CORR", (flat.fluxes - 1) / PPM),
-        ("FLUX_CORR_ERR", flat.uncertainties / PPM),
-    ):
+    return good, lc, level
+
+
+def _fill(table, good, correction, level):
+    values = {
+        "FLUX_CORR": (correction.fluxes - 1) / PPM,
+        "FLUX_CORR_ERR": correction.uncertainties / PPM,
+        "PDCSAP_FLUX": correction.fluxes * level,
+        "PDCSAP_FLUX_ERR": correction.uncertainties * level,
+    }
+    for name in set(values) & set(table.columns.names):  # files of version 1.0 have no PDCSAP_FLUX
         table.data[name] = np.nan
-        table.data[name][good] = values
-    noise = detrend.cdpp(flat, NOISE_HOURS)
-    for (key, comment), value in zip(
-        CARDS, (METHOD, window, noise if np.isfinite(noise) else None), strict=True
-    ):
-        table.header[key] = (value, comment)
-    return noise if np.isfinite(noise) else None
+        table.data[name][good] = values[name]
 
 
 def _write(hdulist, path):
@@ -118,11 +146,10 @@ def _write(hdulist, path):
     content = io.BytesIO()
     hdulist.writeto(content)
     with open(path, "rb") as file:
-        gzipped = file.read(2) == GZIP
+        gzipped = file.read(2) == GZIP_MAGIC
+    data = gzip.compress(content.getbuffer(), mtime=0) if gzipped else content.getbuffer()
     with atomic_write(path) as part:
-        part.write_bytes(
-            gzip.compress(content.getbuffer(), mtime=0) if gzipped else content.getbuffer()
-        )
+        part.write_bytes(data)
 
 
 def lightcurve_files(folder):

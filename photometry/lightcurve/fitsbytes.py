@@ -1,7 +1,8 @@
 """HDUs as bytes, quickly: for programs that write a million small FITS files.
 
-Astropy spends more time on the headers of a light curve than it takes to measure it. Nearly all cards are the same in every
-file, so each is formatted by astropy once and then remembered; what an HDU is beyond that, is put together here.
+Astropy spends more time on the headers of a light curve than it takes to measure it. Nearly all
+cards are the same in every file, so each is formatted by astropy once and then remembered; what an
+HDU is beyond that, is put together here.
 """
 
 from functools import lru_cache
@@ -17,7 +18,10 @@ _BITPIX = {">f4": -32, ">i4": 32}
 
 
 def primary_hdu(cards):
-    """A primary HDU without data, with extensions to follow. ``cards`` are (keyword, value, comment) or (keyword, value)."""
+    """A primary HDU without data, with extensions to follow.
+
+    ``cards`` are (keyword, value, comment) or (keyword, value).
+    """
     return _hdu(
         [("SIMPLE", True, "conforms to FITS standard"), *_size(8, ()), ("EXTEND", True), *cards],
         b"",
@@ -25,7 +29,14 @@ def primary_hdu(cards):
 
 
 def image_hdu(name, pixels, cards):
-    """An image extension; ``pixels`` is a 2-D array of a type in `_BITPIX`."""
+    """An image extension.
+
+    Parameters
+    ----------
+    name : str, EXTNAME
+    pixels : (n_rows, n_columns) array of a type in `_BITPIX`
+    cards : list of (keyword, value, comment)
+    """
     size = _size(_BITPIX[pixels.dtype.str], pixels.shape)
     kind = ("XTENSION", "IMAGE", "Image extension")
     return _hdu(
@@ -76,7 +87,7 @@ def _extension(n_fields):
 
 
 def _hdu(cards, data):
-    """Header and data, each padded to blocks, with CHECKSUM and DATASUM (FITS standard 4.0, section 4.4.2.7)."""
+    """Header and data in blocks, with CHECKSUM and DATASUM (FITS standard 4.0, section 4.4.2.7)"""
     data = data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
     datasum = ones_complement_sum(data)
     cards = [
@@ -106,9 +117,8 @@ def _images(keyword, value, comment=""):
     ]
 
 
-@lru_cache(
-    maxsize=4096, typed=True
-)  # typed: 1, 1.0 and True are equal, but not the same in a header
+# typed: 1, 1.0 and True are equal, but not the same in a header
+@lru_cache(maxsize=4096, typed=True)
 def _image(keyword, value, comment):
     return fits.Card(keyword, value, comment).image
 
@@ -127,9 +137,8 @@ def encode_checksum(value):
     for byte in value.to_bytes(4, "big"):
         quarter, rest = divmod(byte, 4)
         letters = [ord("0") + quarter + rest, *[ord("0") + quarter] * 3]
-        while not all(
-            chr(letter).isalnum() for letter in letters
-        ):  # move away from punctuation; the sum stays
+        # move away from punctuation; the sum stays
+        while not all(chr(letter).isalnum() for letter in letters):
             for i in (0, 2):
                 if not (chr(letters[i]).isalnum() and chr(letters[i + 1]).isalnum()):
                     letters[i] += 1

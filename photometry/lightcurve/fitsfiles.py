@@ -1,4 +1,5 @@
-"""Light curves in FITS files of TESS (SPOC, TESS-SPOC, QLP, our own and TASOC's), Kepler and K2 (official, K2SC, K2SFF)."""
+"""Read light curves from FITS files of TESS (SPOC, TESS-SPOC, QLP, our own and TASOC's), Kepler
+and K2 (official, K2SC, K2SFF)."""
 
 import io
 import warnings
@@ -11,9 +12,19 @@ from astropy.utils.exceptions import AstropyWarning
 from ..constants import DAY
 from ..errors import BadInputError
 from ..flags import DEFAULT_BITMASK
-from .lightcurve import LightcurveArbitraryRaster
 
 PPM = 1e-6
+_DAMAGED = (OSError, TypeError, ValueError, KeyError, IndexError, AttributeError)
+
+
+class Samples(NamedTuple):
+    """What a file holds, before it is an object of `photometry.lightcurve.lightcurve`."""
+
+    times: np.ndarray  # (n,) d, sorted
+    fluxes: np.ndarray  # (n,)
+    uncertainties: np.ndarray | None  # (n,) unit of the fluxes
+    flags: np.ndarray | None  # (n,) 0 for a good sample
+    metadata: dict
 
 
 class Kind(NamedTuple):
@@ -40,12 +51,38 @@ KINDS = (
 ACCEPTED = ", ".join(kind.name for kind in KINDS)
 
 
-def lightcurve_from_fits(content, path, *, flux=None):
+def open_fits(content, path):
+    """All HDUs of a FITS file with their data, which astropy would otherwise read only later.
+
+    Parameters
+    ----------
+    content : bytes
+    path : for messages
+
+    Raises
+    ------
+    BadInputError : not FITS, truncated or damaged
+    """
+    if not content.startswith(b"SIMPLE"):
+        raise BadInputError(f"{path}: not a FITS file: it does not begin with SIMPLE")
+    try:
+        with warnings.catch_warnings():
+            # what astropy warns of in a damaged file is raised below, in a sentence
+            warnings.simplefilter("ignore", AstropyWarning)
+            hdulist = fits.open(io.BytesIO(content))
+            for hdu in hdulist:
+                _ = hdu.data
+    except _DAMAGED as error:
+        raise BadInputError(f"{path}: truncated or damaged FITS file ({error})") from error
+    return hdulist
+
+
+def samples_from_fits(content, path, *, flux=None):
     """Light curve from the bytes of a FITS file.
 
-    Samples without a time are left out. A sample is flagged (1) where the quality has one of the mission's default bits
-    (`photometry.flags.DEFAULT_BITMASK`) or the flux is not a number. ``FLUX_CORR`` (ppm) becomes relative flux; other
-    fluxes keep their unit.
+    Samples without a time are left out. A sample is flagged (1) where the quality has one of the
+    mission's default bits (`photometry.flags.DEFAULT_BITMASK`) or the flux is not a number.
+    ``FLUX_CORR`` (ppm) becomes relative flux; other fluxes keep their unit.
 
     Parameters
     ----------
@@ -56,20 +93,18 @@ def lightcurve_from_fits(content, path, *, flux=None):
 
     Returns
     -------
-    LightcurveArbitraryRaster
-        metadata: ``pipeline``, ``mission``, ``object``, ``starid``, ``flux_column``, ``flux_unit``, ``time_reference`` [JD],
-        ``sector`` (also a quarter or campaign), ``cadence`` [s]
+    Samples
+        metadata: ``pipeline``, ``mission``, ``object``, ``starid``, ``flux_column``, ``flux_unit``,
+        ``time_reference`` [JD], ``sector`` (also a quarter or campaign), ``cadence`` [s],
+        ``crowding``, ``flux_fraction`` (CROWDSAP, FLFRCSAP) and ``crowding_applied`` (bool, whether
+        the flux has been corrected for both)
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", AstropyWarning
-            )  # of a damaged file; it is reported below, in a sentence
-            with fits.open(io.BytesIO(content)) as hdulist:
-                kind, hdu = _find_kind(hdulist, path)
-                return _lightcurve(kind, hdulist[0].header, hdu, path, flux)
-    except (OSError, TypeError, ValueError, KeyError, IndexError) as error:
-        raise BadInputError(f"{path}: truncated or damaged FITS file ({error})") from error
+    with open_fits(content, path) as hdulist:
+        try:
+            kind, hdu = _find_kind(hdulist, path)
+            return _samples(kind, hdulist[0].header, hdu, path, flux)
+        except _DAMAGED as error:
+            raise BadInputError(f"{path}: truncated or damaged FITS file ({error})") from error
 
 
 def _find_kind(hdulist, path):
@@ -78,22 +113,21 @@ def _find_kind(hdulist, path):
             names = _columns(hdu)
             if hdu.name == kind.extension and kind.time in names and kind.flux[0][0] in names:
                 return kind, hdu
-    found = ", ".join(hdu.name or type(hdu).__name__ for hdu in hdulist)
+    extensions = ", ".join(hdu.name or type(hdu).__name__ for hdu in hdulist)
     raise BadInputError(
-        f"{path}: a FITS file with {found}, but no light curve of a kind that we know ({ACCEPTED})"
+        f"{path}: a FITS file with {extensions}, but no light curve of a kind that we know "
+        f"({ACCEPTED})"
     )
 
 
 def _columns(hdu):
     """Names of a table's columns as they stand, by their name in capitals"""
-    return (
-        {name.upper(): name for name in hdu.columns.names}
-        if isinstance(hdu, fits.BinTableHDU)
-        else {}
-    )
+    if not isinstance(hdu, fits.BinTableHDU):
+        return {}
+    return {name.upper(): name for name in hdu.columns.names}
 
 
-def _lightcurve(kind, primary, hdu, path, wanted):
+def _samples(kind, primary, hdu, path, wanted):
     names = _columns(hdu)
 
     def column(name, dtype=float):
@@ -110,20 +144,16 @@ def _lightcurve(kind, primary, hdu, path, wanted):
     if flux_name == "FLUX_CORR":
         flux, error = 1 + flux * PPM, error * PPM
     quality_name = next((name for name in kind.quality if name in names), None)
-    quality = (
-        column(quality_name, np.int64) if quality_name else np.zeros(len(flux), dtype=np.int64)
-    )
+    quality = column(quality_name, np.int64) if quality_name else np.zeros(len(flux), np.int64)
     bits = ~0 if quality_name == "MOVING" else DEFAULT_BITMASK[metadata["mission"]]
     flags = ((quality & bits != 0) | ~np.isfinite(flux)).astype(float)
     order = np.flatnonzero(has_time)
     order = order[np.argsort(times[order], kind="stable")]
-    return LightcurveArbitraryRaster(
-        times[order], flux[order], error[order], flags[order], metadata
-    )
+    return Samples(times[order], flux[order], error[order], flags[order], metadata)
 
 
 def _flux_columns(kind, names, column, path, wanted):
-    """(flux, error) columns: the one asked for, else the first of the kind's that has a finite value"""
+    """(flux, error) columns: the one asked for, else the kind's first with a finite value"""
     if wanted is not None:
         if wanted.upper() not in names:
             raise BadInputError(
@@ -136,33 +166,40 @@ def _flux_columns(kind, names, column, path, wanted):
 
 def _metadata(kind, primary, hdu, flux_name):
     """What is known of the target, under our names; absent keywords are left out"""
-    mission = _mission(primary)
+    mission = mission_of(primary)
     step = hdu.header.get("TIMEDEL")  # d
+    periods = (primary.get(key) for key in ("SECTOR", "QUARTER", "CAMPAIGN"))
+    column, pipeline = flux_name.upper(), kind.name
+    if kind.name == "SPOC":
+        pipeline = {"TESS": "SPOC"}.get(mission, mission)
+    elif str(primary.get("CREATOR", "")).startswith("photometry"):
+        pipeline = "photometry"
     values = {
-        "pipeline": {"TESS": "SPOC"}.get(mission, mission) if kind.name == "SPOC" else kind.name,
+        "pipeline": pipeline,
         "mission": mission,
         "object": primary.get("OBJECT"),
         "starid": primary.get("TICID") or primary.get("KEPLERID"),
-        "sector": next(
-            (
-                primary[key]
-                for key in ("SECTOR", "QUARTER", "CAMPAIGN")
-                if primary.get(key) is not None
-            ),
-            None,
-        ),
+        "sector": next((period for period in periods if period is not None), None),
         "magnitude": primary.get("TESSMAG") or primary.get("KEPMAG"),
+        "radius": primary.get("RADIUS"),
+        "teff": primary.get("TEFF"),
+        "logg": primary.get("LOGG"),
+        "ra": primary.get("RA_OBJ"),
+        "decl": primary.get("DEC_OBJ"),
         "flux_column": flux_name,
-        "flux_unit": "relative"
-        if flux_name.upper() == "FLUX_CORR"
-        else hdu.columns[flux_name].unit,
+        "flux_unit": "relative" if column == "FLUX_CORR" else hdu.columns[flux_name].unit,
         "time_reference": (hdu.header.get("BJDREFI") or 0) + (hdu.header.get("BJDREFF") or 0),
         "cadence": round(step * DAY) if step else None,
+        "crowding": hdu.header.get("CROWDSAP"),
+        "flux_fraction": hdu.header.get("FLFRCSAP"),
+        # Kepler Archive Manual (KDMC-10008), section 2.3.1: PDCSAP_FLUX has both corrections
+        "crowding_applied": column == "PDCSAP_FLUX" and kind.name == "SPOC",
     }
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _mission(primary):
+def mission_of(primary):
+    """Key of `photometry.constants.MISSIONS`, by the primary header of a file"""
     if primary.get("MISSION") == "K2" or primary.get("CAMPAIGN") is not None:
         return "K2"
     return "TESS" if "TESS" in str(primary.get("TELESCOP", "")).upper() else "Kepler"

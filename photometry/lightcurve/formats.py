@@ -1,78 +1,96 @@
-"""`read`: one call that finds out what a light-curve file is, from what it holds, not from its name."""
+"""Light curves in files: what a file is, found from what it holds, not from its name.
+
+Text and numpy formats are read here, FITS in `fitsfiles`; both give `Samples`, from which
+`photometry.lightcurve.lightcurve` makes its objects.
+
+Our archive has four columns (time [s], flux, flag, uncertainty) as text, gzipped or not, or as
+``.npy``, as in the EAS pipeline (``plato_wp36``). Some of its files, by a defect of their writer,
+have the flux in the flag column; all samples of such a file count as good. The files hold seconds
+and light curves days, so a time may change by one unit in the last place when written and read.
+
+Light curves of PLATO's light-curve stitching group (LCSG) are CSV: ``time [d], flux, flag`` and
+perhaps an uncertainty. Lines that start with ``#`` are comments; a comment of the form
+``# #key=value`` is metadata.
+"""
 
 import configparser
+import gzip
+import io
+import re
+import zlib
 from pathlib import Path
 
 import numpy as np
 
+from ..constants import DAY
 from ..errors import BadInputError
-from ..files import atomic_write
-from . import archive, fitsfiles, lcsg
-from .lightcurve import LightcurveArbitraryRaster
-from .texttable import check_samples, decode, parse_table, read_bytes
+from ..files import GZIP_MAGIC, atomic_write
+from .fitsfiles import Samples, samples_from_fits
 
-FITS = b"SIMPLE  ="
+FITS_MAGIC = b"SIMPLE  ="
+NPY_MAGIC = b"\x93NUMPY"
+ARCHIVE_COLUMNS = 4
+METADATA_LINE = re.compile(
+    r"^[ \t]*#[ \t]*#[ \t]*([^=\s]+)[ \t]*=[ \t]*(.*?)[ \t\r]*$", re.MULTILINE
+)
 
 
-def read(path, *, flux=None, cut_off_time=None):
-    """Read a light curve of any known format; see `Lightcurve.read`."""
+def read_samples(path, *, flux=None):
+    """Samples of a light-curve file of any known format.
+
+    Parameters
+    ----------
+    path : path
+    flux : str, optional
+        The column to take from a FITS file; by default the pipeline's corrected flux
+
+    Returns
+    -------
+    Samples
+
+    Raises
+    ------
+    BadInputError : the file is not a light curve; one sentence says what was found
+    """
     path = Path(path)
     if not path.is_file():
         raise BadInputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     content = read_bytes(path)
-    if content.startswith(FITS):
-        lc = fitsfiles.lightcurve_from_fits(content, path, flux=flux)
+    if content.startswith(FITS_MAGIC):
+        samples = samples_from_fits(content, path, flux=flux)
     elif flux is not None:
         raise BadInputError(
             f"{path}: flux={flux!r} names a column of a FITS file, which this is not"
         )
-    elif content.startswith(archive.NPY):
-        lc = archive.read_archive(path, sibling_metadata(path))
+    elif content.startswith(NPY_MAGIC):
+        samples = _from_archive_table(_npy_table(content, path), path, sibling_metadata(path))
     else:
-        lc = _from_text(decode(content, path), path)
-    lc.metadata.setdefault("filename", path.name)
-    return lc if cut_off_time is None else lc.select(lc.times <= cut_off_time)
-
-
-def sibling_metadata(path):
-    """What stands in ``<path>.metadata.cfg``, section ``[metadata]``; numbers as floats. Empty without such a file."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.optionxform = str  # names keep their case
-    try:
-        config.read(f"{path}.metadata.cfg", encoding="utf-8")
-    except configparser.Error as error:
-        raise BadInputError(f"{path}.metadata.cfg: {str(error).splitlines()[0]}") from error
-    section = config["metadata"] if config.has_section("metadata") else {}
-    return {key: lcsg.number_or_text(value) for key, value in section.items()}
-
-
-def write_sibling_metadata(path, metadata):
-    """Write metadata where `sibling_metadata` finds them, atomically."""
-    config = configparser.ConfigParser(interpolation=None)
-    config.optionxform = str
-    config["metadata"] = {key: str(value) for key, value in sorted(metadata.items())}
-    with atomic_write(f"{path}.metadata.cfg") as part, open(part, "w", encoding="utf-8") as file:
-        config.write(file)
+        samples = _from_text(decode(content, path), path)
+    samples.metadata.setdefault("filename", path.name)
+    return samples
 
 
 def _from_text(text, path):
-    """Archive (four columns between blanks), LCSG (commas and flags), or a table of time [d], flux and perhaps error."""
-    first = next(
-        (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")),
-        "",
-    )
+    """Archive (four columns, blanks), LCSG (commas, flags), or a table: time [d], flux, error."""
+    lines = (line for line in text.splitlines() if line.strip())
+    first = next((line for line in lines if not line.lstrip().startswith("#")), "")
     delimiter = "," if "," in first else None
     text = _without_column_names(text, first, delimiter)
     table = parse_table(text, path, delimiter=delimiter, columns={2, 3, 4})
-    if delimiter is None and table.shape[1] == archive.COLUMNS:
-        return archive.lightcurve_from_table(table, path, sibling_metadata(path))
-    if delimiter == "," and lcsg.is_lcsg(text, table):
-        return lcsg.lightcurve_from_text(text, path)
+    if delimiter is None and table.shape[1] == ARCHIVE_COLUMNS:
+        return _from_archive_table(table, path, sibling_metadata(path))
+    has_flags = table.shape[1] > 2 and np.isin(table[:, 2], (0, 1)).all()
+    if delimiter == "," and (has_flags or METADATA_LINE.search(text)):
+        return lcsg_samples(text, path)
     if table.shape[1] == 4:
         raise BadInputError(
-            f"{path}: 4 columns between commas, the third not a flag of 0 or 1; expected time, flux, flag, uncertainty"
+            f"{path}: 4 columns between commas, the third not a flag of 0 or 1; "
+            "expected time, flux, flag, uncertainty"
         )
-    return _from_plain_table(table, path)
+    times, fluxes = table[:, 0].copy(), table[:, 1].copy()
+    _check_samples(path, times, fluxes, np.zeros(len(times)))
+    errors = table[:, 2].copy() if table.shape[1] == 3 else None
+    return Samples(times, fluxes, errors, None, sibling_metadata(path))
 
 
 def _without_column_names(text, first, delimiter):
@@ -84,8 +102,214 @@ def _without_column_names(text, first, delimiter):
     return text.replace(first, "#" + first, 1) if is_header else text
 
 
-def _from_plain_table(table, path):
-    times, fluxes = table[:, 0].copy(), table[:, 1].copy()
-    check_samples(path, times, fluxes, np.zeros(len(times)))
-    errors = table[:, 2].copy() if table.shape[1] == 3 else None
-    return LightcurveArbitraryRaster(times, fluxes, errors, metadata=sibling_metadata(path))
+def write_archive(lc, path, *, binary=False, gzipped=True):
+    """Write ``lc`` to our archive; see `Lightcurve.to_file`.
+
+    Parameters
+    ----------
+    lc : Lightcurve
+    path : path, written atomically
+    binary, gzipped : bool
+
+    Returns
+    -------
+    dict of ``binary`` and ``gzipped``
+    """
+    table = np.column_stack([lc.get_times() * DAY, lc.fluxes, lc.flags, lc.uncertainties])
+    content = io.BytesIO()
+    (np.save if binary else np.savetxt)(content, table)
+    data, gzipped = content.getvalue(), bool(gzipped) and not binary
+    with atomic_write(path) as part:
+        part.write_bytes(gzip.compress(data, compresslevel=6, mtime=0) if gzipped else data)
+    return {"binary": bool(binary), "gzipped": gzipped}
+
+
+def read_archive(path, metadata):
+    """Samples of an archive file; its first bytes show if it is text or binary, gzipped or not.
+
+    Parameters
+    ----------
+    path : path
+    metadata : dict for the light curve
+    """
+    content = read_bytes(path)
+    if content.startswith(NPY_MAGIC):
+        table = _npy_table(content, path)
+    else:
+        table = parse_table(decode(content, path), path, columns={ARCHIVE_COLUMNS})
+    return _from_archive_table(table, path, dict(metadata))
+
+
+def _from_archive_table(table, path, metadata):
+    times, fluxes, flags, uncertainties = np.ascontiguousarray(table.T)
+    if np.array_equal(flags, fluxes, equal_nan=True):
+        flags = np.isnan(fluxes).astype(float)
+    times = times / DAY
+    _check_samples(path, times, fluxes, flags)
+    return Samples(times, fluxes, uncertainties, flags, metadata)
+
+
+def _npy_table(content, path):
+    try:
+        table = np.load(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BadInputError(f"{path}: damaged numpy file ({error})") from error
+    if table.ndim != 2 or table.shape[1] != ARCHIVE_COLUMNS or table.dtype.kind not in "fiu":
+        raise BadInputError(
+            f"{path}: array of shape {table.shape}, type {table.dtype}; "
+            "expected (samples, 4) numbers: time [s], flux, flag, uncertainty"
+        )
+    return table.astype(float)
+
+
+def lcsg_samples(text, path):
+    """Samples of a text of the stitching group; uncertainties are None where the file has none.
+
+    Parameters
+    ----------
+    text : str, content of the file
+    path : for messages and as ``filename`` of the metadata
+    """
+    table = parse_table(text, path, delimiter=",", columns={3, 4})
+    times, fluxes, flags = (table[:, i].copy() for i in range(3))
+    _check_samples(path, times, fluxes, flags)
+    uncertainties = table[:, 3].copy() if table.shape[1] == 4 else None
+    metadata = {key: _number_or_text(value) for key, value in METADATA_LINE.findall(text)}
+    return Samples(times, fluxes, uncertainties, flags, {**metadata, "filename": Path(path).name})
+
+
+def sibling_metadata(path):
+    """Section ``[metadata]`` of ``<path>.metadata.cfg``; numbers as floats. Empty without a file."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.optionxform = str  # names keep their case
+    try:
+        config.read(f"{path}.metadata.cfg", encoding="utf-8")
+    except configparser.Error as error:
+        raise BadInputError(f"{path}.metadata.cfg: {str(error).splitlines()[0]}") from error
+    except UnicodeDecodeError as error:
+        raise BadInputError(f"{path}.metadata.cfg: not text in UTF-8 ({error})") from error
+    section = config["metadata"] if config.has_section("metadata") else {}
+    return {key: _number_or_text(value) for key, value in section.items()}
+
+
+def write_sibling_metadata(path, metadata):
+    """Write metadata where `sibling_metadata` finds them, atomically."""
+    config = configparser.ConfigParser(interpolation=None)
+    config.optionxform = str
+    config["metadata"] = {key: str(value) for key, value in sorted(metadata.items())}
+    with atomic_write(f"{path}.metadata.cfg") as part, open(part, "w", encoding="utf-8") as file:
+        config.write(file)
+
+
+def _number_or_text(value):
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
+def read_bytes(path):
+    """The content of a file, unzipped if its first two bytes say that it is gzipped."""
+    with open(path, "rb") as file:
+        content = file.read()
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadInputError(f"{path}: gzip data is damaged or cut short ({error})") from error
+
+
+def decode(content, path):
+    """Bytes as text; a file with bytes that are not text is refused."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInputError(
+            f"{path}: neither FITS, numpy's binary format nor text; "
+            "accepted is a light curve in one of these"
+        ) from error
+    if "\0" in text:
+        raise BadInputError(
+            f"{path}: text with zero bytes; "
+            "accepted is a light curve as FITS, numpy's binary format or text"
+        )
+    return text
+
+
+def parse_table(text, path, *, delimiter=None, columns):
+    """Numbers of a text table, one sample per line; blank lines and comments (#) are skipped.
+
+    Parameters
+    ----------
+    text : str
+    path : for messages
+    delimiter : str, optional
+        Blanks by default
+    columns : collection of int
+        How many columns are accepted
+
+    Returns
+    -------
+    (n_lines, n_columns) float array
+    """
+    lines = [
+        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
+    accepted = f"{' or '.join(str(n) for n in sorted(columns))}"
+    if not lines:
+        raise BadInputError(
+            f"{path}: no samples in this file; expected lines of {accepted} numbers"
+        )
+    try:
+        table = np.loadtxt(lines, delimiter=delimiter, ndmin=2, comments=None)
+    except ValueError:
+        raise BadInputError(_first_bad_line(text, path, delimiter, accepted)) from None
+    if table.shape[1] not in columns:
+        raise BadInputError(f"{path}: {table.shape[1]} columns; expected {accepted}")
+    return table
+
+
+def _first_bad_line(text, path, delimiter, accepted):
+    width = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        words = line.split(delimiter)
+        width = width or len(words)
+        if len(words) != width:
+            return (
+                f"{path}, line {number}: {len(words)} columns where the lines before have {width}"
+            )
+        for word in words:
+            try:
+                float(word)
+            except ValueError:
+                return (
+                    f"{path}, line {number}: {word.strip()[:40]!r} is not a number; "
+                    f"expected lines of {accepted} numbers"
+                )
+    return f"{path}: not a table of numbers"
+
+
+def _check_samples(path, times, fluxes, flags):
+    """Refuse times that are not finite or not sorted, and good samples without a finite flux."""
+    if len(times) == 0:
+        raise BadInputError(f"{path}: no samples in this file")
+    if not np.isfinite(times).all():
+        raise BadInputError(
+            f"{path}: the time of sample {np.argmin(np.isfinite(times)) + 1} is not a finite number"
+        )
+    backwards = np.flatnonzero(np.diff(times) < 0)
+    if backwards.size:
+        at = backwards[0] + 1
+        raise BadInputError(
+            f"{path}: sample {at + 1} ({times[at]:.6f} d) is earlier than the one before it "
+            f"({times[at - 1]:.6f} d); expected samples sorted in time"
+        )
+    bad = ~np.isfinite(fluxes) & (flags == 0)
+    if bad.any():
+        raise BadInputError(
+            f"{path}: the flux of sample {np.argmax(bad) + 1} is not a finite number "
+            "and its flag does not say bad"
+        )

@@ -1,7 +1,7 @@
 """`Lightcurve` and its two kinds: samples at any times, and samples at a fixed step.
 
-Times are in days. A flag is 0 for a good sample; any other value means that it should not be used. A sample whose flux
-is not a number is always flagged.
+Times are in days. A flag is 0 for a good sample; any other value means that it should not be used.
+A sample whose flux is not a number is always flagged.
 """
 
 import logging
@@ -9,7 +9,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from . import arithmetic, sampling
+from ..errors import BadInputError
+from ..files import GZIP_MAGIC
+from . import convert, formats, raster
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +40,9 @@ class Lightcurve:
 
         Parameters
         ----------
-        path : path of a FITS file (SPOC, TESS-SPOC, QLP, TASOC, Kepler, K2, K2SC, K2SFF), of our text or binary archive, of
-            LCSG text, or of a plain text table (time in days, flux, error); each possibly gzipped
+        path : path of a FITS file (SPOC, TESS-SPOC, QLP, TASOC, Kepler, K2, K2SC, K2SFF), of our
+            text or binary archive, of LCSG text, or of a plain text table (time in days, flux,
+            error); each possibly gzipped
         flux : str, optional
             The column to take from a FITS file; by default the pipeline's corrected flux
         cut_off_time : float, optional
@@ -53,9 +56,9 @@ class Lightcurve:
         ------
         BadInputError : the file is not a light curve; one sentence says what was found
         """
-        from .formats import read
-
-        return read(path, flux=flux, cut_off_time=cut_off_time)
+        return _until(
+            LightcurveArbitraryRaster(*formats.read_samples(path, flux=flux)), cut_off_time
+        )
 
     def _set_samples(self, fluxes, uncertainties, flags):
         self.flags_set = flags is not None
@@ -73,7 +76,8 @@ class Lightcurve:
 
     def __repr__(self):
         target = self.metadata.get("object", self.metadata.get("filename", ""))
-        return f"<{type(self).__name__} {target} {len(self)} samples, {self.duration() if len(self) else 0:.3f} d>"
+        days = self.duration() if len(self) else 0
+        return f"<{type(self).__name__} {target} {len(self)} samples, {days:.3f} d>"
 
     def get_fluxes(self):
         """(n_samples,) array"""
@@ -95,6 +99,10 @@ class Lightcurve:
         """(n_samples,) bool array: not flagged"""
         return self.flags == 0
 
+    def with_samples(self, times, fluxes, uncertainties=None, flags=None):
+        """Other samples with the metadata of this light curve; a `LightcurveArbitraryRaster`."""
+        return LightcurveArbitraryRaster(times, fluxes, uncertainties, flags, self.metadata)
+
     def to_file(self, target_path, binary=False, gzipped=True):
         """Write to our archive: text (times in seconds, flux, flag, uncertainty) or numpy's binary format.
 
@@ -110,39 +118,31 @@ class Lightcurve:
         -------
         dict of ``binary`` and ``gzipped``, what `from_file` needs to know
         """
-        from .archive import write_archive
-
-        return write_archive(self, target_path, binary=binary, gzipped=gzipped)
+        return formats.write_archive(self, target_path, binary=binary, gzipped=gzipped)
 
     def to_timeseries(self):
         """As `astropy.timeseries.TimeSeries`, see `photometry.lightcurve.convert.to_timeseries`."""
-        from .convert import to_timeseries
-
-        return to_timeseries(self)
+        return convert.to_timeseries(self)
 
     def to_lightkurve(self):
-        """As `lightkurve.LightCurve`, where lightkurve is installed."""
-        from .convert import to_lightkurve
-
-        return to_lightkurve(self)
+        """As a light curve of lightkurve, see `photometry.lightcurve.convert.to_lightkurve`."""
+        return convert.to_lightkurve(self)
 
     @staticmethod
     def from_timeseries(series, *, flux="flux"):
         """From `astropy.timeseries.TimeSeries` or `lightkurve.LightCurve` (which is one)."""
-        from .convert import from_timeseries
-
-        return from_timeseries(series, flux=flux)
+        return LightcurveArbitraryRaster(*convert.from_timeseries(series, flux=flux))
 
     from_lightkurve = from_timeseries
 
     def __add__(self, other):
-        return arithmetic.add(self, other) if isinstance(other, Lightcurve) else NotImplemented
+        return raster.add(self, other) if isinstance(other, Lightcurve) else NotImplemented
 
     def __sub__(self, other):
-        return arithmetic.subtract(self, other) if isinstance(other, Lightcurve) else NotImplemented
+        return raster.subtract(self, other) if isinstance(other, Lightcurve) else NotImplemented
 
     def __mul__(self, other):
-        return arithmetic.multiply(self, other) if isinstance(other, Lightcurve) else NotImplemented
+        return raster.multiply(self, other) if isinstance(other, Lightcurve) else NotImplemented
 
 
 class LightcurveArbitraryRaster(Lightcurve):
@@ -169,8 +169,9 @@ class LightcurveArbitraryRaster(Lightcurve):
         _check_array("fluxes", fluxes, None)
         _check_array("times", times, len(fluxes))
         if not np.isfinite(times).all():
+            first = np.argmin(np.isfinite(times))
             raise ValueError(
-                f"times[{np.argmin(np.isfinite(times))}] is not a finite number of days; leave such samples out"
+                f"times[{first}] is not a finite number of days; leave such samples out"
             )
         self.times = times
         self._set_samples(fluxes, uncertainties, flags)
@@ -183,13 +184,13 @@ class LightcurveArbitraryRaster(Lightcurve):
         ----------
         file_path : path
         file_metadata : dict, optional
-            Becomes the light curve's metadata. Its ``binary`` and ``gzipped`` may be missing: the file's first bytes tell
+            Becomes the light curve's metadata. Its ``binary`` and ``gzipped`` may be missing: the
+            file's first bytes show them
         cut_off_time : float, optional
             Leave out samples later than this [d]
         """
-        from .archive import read_archive
-
-        return read_archive(file_path, file_metadata or {}, cut_off_time)
+        metadata = plain_values(file_metadata or {})
+        return _until(cls(*formats.read_archive(file_path, metadata)), cut_off_time)
 
     def get_time_of_point(self, index):
         """Time of a sample [d]; NaN where ``index`` is out of range"""
@@ -200,8 +201,8 @@ class LightcurveArbitraryRaster(Lightcurve):
         return self.times
 
     def estimate_sampling_interval(self):
-        """Step of the raster [d], robust against missing samples, see `sampling.estimate_interval`."""
-        return sampling.estimate_interval(self.times)
+        """Step of the raster [d], robust against missing samples, see `raster.estimate_interval`."""
+        return raster.estimate_interval(self.times)
 
     def check_fixed_step(self, verbose=True, max_errors=6):
         """Number of points of the ideal raster that have no sample within 1e-4 day.
@@ -213,8 +214,8 @@ class LightcurveArbitraryRaster(Lightcurve):
         max_errors : int
             Log at most so many
         """
-        grid = sampling.ideal_grid(self.times)
-        missing = sampling.nearest_sample(self.times, grid) < 0
+        grid = raster.ideal_grid(self.times)
+        missing = raster.nearest_sample(self.times, grid) < 0
         if verbose:
             _log_missing(grid[missing], max_errors)
         return int(missing.sum())
@@ -226,8 +227,8 @@ class LightcurveArbitraryRaster(Lightcurve):
         -------
         LightcurveFixedStep, from the first time to the last one, the last excluded
         """
-        grid = sampling.ideal_grid(self.times)
-        index = sampling.nearest_sample(self.times, grid)
+        grid = raster.ideal_grid(self.times)
+        index = raster.nearest_sample(self.times, grid)
         missing = index < 0
         if verbose:
             _log_missing(grid[missing], max_errors)
@@ -277,7 +278,8 @@ class LightcurveFixedStep(Lightcurve):
         super().__init__(metadata)
         if not (np.isfinite(time_start) and np.isfinite(time_step) and time_step > 0):
             raise ValueError(
-                f"time_start={time_start!r}, time_step={time_step!r}: expected days, a step above zero"
+                f"time_start={time_start!r}, time_step={time_step!r}: "
+                "expected days, a step above zero"
             )
         _check_array("fluxes", fluxes, None)
         self.time_start = float(time_start)
@@ -333,8 +335,44 @@ class LightcurveFixedStep(Lightcurve):
         )
 
 
+def read_lcsg_lightcurve(file_path, gzipped=None, cut_off_time=None):
+    """Read a light curve of PLATO's stitching group, see `photometry.lightcurve.formats`.
+
+    Parameters
+    ----------
+    file_path : path
+    gzipped : bool, optional
+        Insist that the file is, or is not, gzipped; by default its first bytes show it
+    cut_off_time : float, optional
+        Leave out samples later than this [d]
+
+    Returns
+    -------
+    LightcurveArbitraryRaster, whose metadata also has ``filename``. Uncertainties are 0 where the
+    file has none
+
+    Raises
+    ------
+    BadInputError : with the number of the bad line
+    """
+    if gzipped is not None:
+        with open(file_path, "rb") as file:
+            is_gzipped = file.read(2) == GZIP_MAGIC
+        if is_gzipped != bool(gzipped):
+            raise BadInputError(
+                f"{file_path}: is {'' if is_gzipped else 'not '}gzipped, "
+                f"but gzipped={gzipped!r} was given"
+            )
+    text = formats.decode(formats.read_bytes(file_path), file_path)
+    return _until(LightcurveArbitraryRaster(*formats.lcsg_samples(text, file_path)), cut_off_time)
+
+
+def _until(lc, cut_off_time):
+    return lc if cut_off_time is None else lc.select(lc.times <= cut_off_time)
+
+
 def plain_values(metadata):
-    """A copy of ``metadata`` with objects that carry their value in ``.value`` (metadata items) replaced by it."""
+    """A copy of ``metadata`` with objects that have a ``.value`` (metadata items) replaced by it."""
     if not isinstance(metadata, Mapping):
         raise TypeError(
             f"metadata is a {type(metadata).__name__}; expected a dict of values by name"

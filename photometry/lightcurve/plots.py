@@ -4,11 +4,8 @@ import numpy as np
 
 from ..errors import WrongUseError
 
-TESS, BAD, MODEL = (
-    "#33658a",
-    "#c9c9c9",
-    "#d1495b",
-)  # colours: good samples, flagged samples, trends and models
+# colours: good samples, flagged samples, trends and models
+TESS, BAD, MODEL = "#33658a", "#c9c9c9", "#d1495b"
 OUTLIERS = 5  # samples at either end of the flux that need not be in the picture
 
 

@@ -1,21 +1,36 @@
-"""Light-curve files: FITS with the columns and keywords of the TASOC light curves, which lightkurve can read::
+"""Our light-curve files: FITS with the columns and keywords of the TASOC light curves, and besides
+them those by which lightkurve and astropy find flux, quality and times in a file of the missions::
 
-    lightkurve.read(path, flux_column="flux_raw")
+    lightkurve.read(path)
+    astropy.timeseries.TimeSeries.read(path, format="kepler.fits")
 
-The same input gives the same bytes: no date of writing is in the file, neither in its FITS headers nor in gzip's.
+PDCSAP_FLUX is FLUX_CORR in e-/s where a light curve has been corrected, FLUX_RAW before. The same
+input gives the same bytes: no date of writing is in the file, neither in its FITS headers (DATE)
+nor in gzip's; SRC_DATE is that of the pixels.
 """
 
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 import numpy as np
 
+from .._version import __version__
+from ..constants import DAY, MISSIONS
 from ..files import atomic_write, gzip_compress
+from ..flags import DEFAULT_BITMASK
+from .detrend import NOISE_HOURS, quick_cdpp
 from .fitsbytes import image_hdu, primary_hdu, table_hdu
-from .tasocheaders import image_header, primary_header, table_header
+from .lightcurve import LightcurveArbitraryRaster
 
 BIT_COLLECTED, BIT_FLUX, BIT_POSITION = 1, 2, 8  # of the APERTURE image
 PREFIX = {"TESS": "tess", "Kepler": "kplr", "K2": "ktwo"}
 STARS_PER_FOLDER = 1000
+ORIGIN = "photometry"
+# lightkurve and astropy tell a light curve from pixels by "lightcurve" in CREATOR
+CREATOR = "photometry lightcurve"
+FILE_VERSION = "1.1"
 
 COLUMNS = (  # name, type, unit, how it is shown
     ("TIME", ">f8", "BJD - {reference}, days", "D14.7"),
@@ -32,16 +47,53 @@ COLUMNS = (  # name, type, unit, how it is shown
     ("MOM_CENTR2", ">f8", "pixels", "F10.5"),
     ("POS_CORR1", ">f4", "pixels", "F14.7"),
     ("POS_CORR2", ">f4", "pixels", "F14.7"),
+    ("SAP_BKG_ERR", ">f4", "e-/s", "E14.7"),
+    ("MOM_CENTR1_ERR", ">f4", "pixels", "E14.7"),
+    ("MOM_CENTR2_ERR", ">f4", "pixels", "E14.7"),
+    ("PDCSAP_FLUX", ">f4", "e-/s", "E14.7"),
+    ("PDCSAP_FLUX_ERR", ">f4", "e-/s", "E14.7"),
+    ("SAP_QUALITY", ">i4", None, "B16.16"),
 )
+NOT_OF_TESS = ("SAP_QUALITY",)  # the name of QUALITY in light curves of Kepler and K2
 FORMATS = {name: shown for name, _, _, shown in COLUMNS}
+
+_PACKAGES = {
+    "VER_NUMP": "numpy",
+    "VER_SCIP": "scipy",
+    "VER_ASTR": "astropy",
+    "VER_SKIM": "scikit-image",
+}
+_HANDED_ON = {  # keywords of the input file that hold for the light curve too
+    "EXPOSURE": "[d] time on source",
+    "TELAPSE": "[d] TSTOP - TSTART",
+    "LIVETIME": "[d] TELAPSE multiplied by DEADC",
+    "TSTART": "observation start time in BJD - BJDREF",
+    "TSTOP": "observation stop time in BJD - BJDREF",
+    "DATE-OBS": "TSTART as UTC calendar date",
+    "DATE-END": "TSTOP as UTC calendar date",
+    "DEADC": "deadtime correction",
+    "TIMEPIXR": "bin time beginning=0 middle=0.5 end=1",
+    "TIERRELA": "[d] relative time error",
+    "INT_TIME": "[s] photon accumulation time per frame",
+    "READTIME": "[s] readout time per frame",
+    "FRAMETIM": "[s] frame time (INT_TIME + READTIME)",
+    "NUM_FRM": "number of frames per time stamp",
+    "TIMEDEL": "[d] time resolution of data",
+    "NREADOUT": "number of reads per time stamp",
+    "CRMITEN": "cosmic ray mitigation enabled",
+    "CRBLKSZ": "[exposures] cosmic ray mitigation block size",
+    "GAIN": "[electrons/count] gain",
+    "READNOIS": "[electrons] read noise",
+}
+_TESS_TIMING = {"INT_TIME": 1.98, "READTIME": 0.02, "FRAMETIM": 2.0}  # s
 
 
 def lightcurve_path(stamp, settings):
     """Where the light curve of a stamp's target goes: str, relative to the output folder."""
-    starid = stamp.target.starid
+    starid, output = stamp.target.starid, settings.output
     name = (
-        f"{PREFIX[stamp.mission]}{starid:011d}-s{stamp.sector:03d}-{stamp.camera}-{stamp.ccd}-c{stamp.cadence:04d}"
-        f"-dr{settings.output.data_release:02d}-v{settings.output.version:02d}-tasoc_lc.fits.gz"
+        f"{PREFIX[stamp.mission]}{starid:011d}-s{stamp.sector:03d}-{stamp.camera}-{stamp.ccd}"
+        f"-c{stamp.cadence:04d}-dr{output.data_release:02d}-v{output.version:02d}-tasoc_lc.fits.gz"
     )
     return f"c{stamp.cadence:04d}/{starid // STARS_PER_FOLDER:08d}/{name}"
 
@@ -70,40 +122,70 @@ def write_lightcurve(folder, stamp, extraction, settings):
 
 
 def lightcurve_bytes(stamp, extraction, settings):
-    """The light-curve file before compression."""
-    image = image_header(stamp)
-    aperture = _aperture_bits(stamp, extraction).astype(">i4")
+    """The light-curve file before compression.
+
+    Parameters
+    ----------
+    stamp : Stamp, with its sum image
+    extraction : Extraction
+    settings : PhotometrySettings
+    """
+    image = _image_cards(stamp)
+    aperture = (
+        BIT_COLLECTED * stamp.collected
+        | BIT_FLUX * extraction.mask
+        | BIT_POSITION * extraction.position_mask
+    )
+    units = {
+        name: unit and unit.format(reference=stamp.time_reference) for name, _, unit, _ in COLUMNS
+    }
+    sum_cards = [("BUNIT", "e-/s", "unit of the pixels"), *image]
+    table_cards = _table_cards(stamp, extraction, settings)
     return b"".join(
         [
-            primary_hdu(primary_header(stamp, extraction, settings)),
-            table_hdu(
-                "LIGHTCURVE", _rows(stamp, extraction), _units(stamp), FORMATS, table_header(stamp)
-            ),
-            image_hdu(
-                "SUMIMAGE",
-                stamp.sumimage.astype(">f4"),
-                [("BUNIT", "e-/s", "unit of the pixels"), *image],
-            ),
-            image_hdu("APERTURE", aperture, image),
+            primary_hdu(_primary_cards(stamp, extraction, settings)),
+            table_hdu("LIGHTCURVE", _rows(stamp, extraction), units, FORMATS, table_cards),
+            image_hdu("SUMIMAGE", stamp.sumimage.astype(">f4"), sum_cards),
+            image_hdu("APERTURE", aperture.astype(">i4"), image),
         ]
     )
 
 
-def _rows(stamp, extraction):
-    rows = np.empty(len(stamp.time), [(name, kind) for name, kind, _, _ in COLUMNS])
-    for name, values in _series(stamp, extraction).items():
-        rows[name] = values
-    return rows
+def extraction_to_lightcurve(stamp, extraction):
+    """The light curve that a method of `photometry.methods` made.
 
+    Parameters
+    ----------
+    stamp : Stamp, for times, quality and target
+    extraction : Extraction
 
-def _units(stamp):
-    return {
-        name: unit and unit.format(reference=stamp.time_reference) for name, _, unit, _ in COLUMNS
+    Returns
+    -------
+    LightcurveArbitraryRaster, flux in e-/s; times at which no exposure was made are left out
+    """
+    made = np.isfinite(stamp.time)
+    flags = ((stamp.quality & DEFAULT_BITMASK[stamp.mission]) != 0).astype(float)
+    metadata = {
+        "object": MISSIONS[stamp.mission].label(stamp.target.starid),
+        "starid": stamp.target.starid,
+        "mission": stamp.mission,
+        "sector": stamp.sector,
+        "cadence": stamp.cadence,
+        "magnitude": stamp.target.tmag,
+        "method": extraction.method,
+        "flux_unit": "e-/s",
+        "time_reference": stamp.time_reference,
     }
+    return LightcurveArbitraryRaster(
+        stamp.time[made], extraction.flux[made], extraction.flux_err[made], flags[made], metadata
+    )
 
 
-def _series(stamp, extraction):
-    return {
+def _rows(stamp, extraction):
+    centroid_err = getattr(extraction, "centroid_err", None)
+    if centroid_err is None:
+        centroid_err = np.full((len(stamp.time), 2), np.nan)
+    series = {
         "TIME": stamp.time,
         "TIMECORR": stamp.timecorr,
         "CADENCENO": stamp.cadenceno,
@@ -118,12 +200,203 @@ def _series(stamp, extraction):
         "MOM_CENTR2": extraction.centroid[:, 1],
         "POS_CORR1": stamp.pos_corr[:, 0],
         "POS_CORR2": stamp.pos_corr[:, 1],
+        "SAP_BKG_ERR": extraction.background_err,
+        "MOM_CENTR1_ERR": centroid_err[:, 0],
+        "MOM_CENTR2_ERR": centroid_err[:, 1],
+        "PDCSAP_FLUX": extraction.flux,
+        "PDCSAP_FLUX_ERR": extraction.flux_err,
+        "SAP_QUALITY": stamp.quality,
     }
+    left_out = NOT_OF_TESS if stamp.mission == "TESS" else ()
+    kinds = [(name, kind) for name, kind, _, _ in COLUMNS if name not in left_out]
+    rows = np.empty(len(stamp.time), kinds)
+    for name, _ in kinds:
+        rows[name] = series[name]
+    return rows
 
 
-def _aperture_bits(stamp, extraction):
-    return (
-        BIT_COLLECTED * stamp.collected
-        | BIT_FLUX * extraction.mask
-        | BIT_POSITION * extraction.position_mask
-    )
+def _primary_cards(stamp, extraction, settings):
+    """Star, instrument, method, versions"""
+    source = stamp.headers
+    return [
+        ("EXTNAME", "PRIMARY", "name of extension"),
+        ("EXTVER", 1, "extension version number (not format version)"),
+        ("ORIGIN", ORIGIN, "whose program made this file"),
+        *_telescope_cards(stamp),
+        ("INSTRUME", source.get("INSTRUME", f"{stamp.mission} Photometer"), "detector type"),
+        ("MISSION", stamp.mission, "mission"),
+        ("CREATOR", CREATOR, "program that made this file"),
+        ("PROCVER", __version__, "version of that program"),
+        ("FILEVER", FILE_VERSION, "version of the file format"),
+        ("DATA_REL", settings.output.data_release, "data release of this light curve"),
+        ("SRC_DREL", source.get("DATA_REL"), "data release of the pixels"),
+        ("SRC_PROC", source.get("PROCVER")),
+        ("SRC_DATE", source.get("DATE"), "date of the file with the pixels"),
+        *(
+            (keyword, _installed(package), f"version of {package}")
+            for keyword, package in _PACKAGES.items()
+        ),
+        *_star_cards(stamp),
+        *_method_cards(stamp, extraction, settings),
+        *(("COMMENT", sentence) for sentence in extraction.errors),
+    ]
+
+
+def _telescope_cards(stamp):
+    mission, star = MISSIONS[stamp.mission], stamp.target
+    telescope = "TESS" if stamp.mission == "TESS" else "Kepler"
+    return [
+        ("TELESCOP", telescope, "telescope"),
+        ("OBJECT", mission.label(star.starid), "string version of the target id"),
+        (mission.id_keyword, star.starid, "number of the target in the catalogue"),
+        ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
+        ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
+        ("RA_OBJ", _real(star.ra), "[deg] right ascension"),
+        ("DEC_OBJ", _real(star.decl), "[deg] declination"),
+    ]
+
+
+def _star_cards(stamp):
+    star, mission, source = stamp.target, MISSIONS[stamp.mission], stamp.headers
+    camera, ccd = mission.detector_keywords
+    kepler = {"CHANNEL": "CCD channel", "SEASON": "season of the roll of the spacecraft"}
+    return [
+        (mission.period_keyword, stamp.sector, "observing period"),
+        (camera, stamp.camera, "where on the focal plane"),
+        (ccd, stamp.ccd, "where on the focal plane"),
+        *((key, source[key], comment) for key, comment in kepler.items() if key in source),
+        ("PMRA", _real(star.pm_ra), "[mas/yr] proper motion in right ascension"),
+        ("PMDEC", _real(star.pm_decl), "[mas/yr] proper motion in declination"),
+        (mission.magnitude_keyword, _real(star.tmag), f"[mag] {mission.band}"),
+        ("TEFF", _real(star.teff), "[K] effective temperature"),
+        ("LOGG", _real(star.logg), "[cm/s2] log10 surface gravity"),
+        ("RADIUS", _real(star.radius), "[solar radii] stellar radius"),
+        ("TICVER", source.get("TICVER"), "version of the TIC"),
+    ]
+
+
+def _method_cards(stamp, extraction, settings):
+    contamination = _real(extraction.contamination)
+    return [
+        ("PHOTMET", extraction.method, "photometric method"),
+        ("DATASRC", stamp.datasource, "where the pixels are from"),
+        ("STATUS", extraction.status.name, "outcome of the photometry"),
+        ("MASKTYPE", settings.aperture.mask, "own pixel mask, or that of the pipeline"),
+        ("MASKSIZE", int(extraction.mask.sum()), "[pixels] size of the flux mask"),
+        ("KP_THRES", settings.aperture.threshold, "threshold of the pixel mask, in MAD"),
+        ("CONTAM", contamination, "fraction of the flux that is from other stars"),
+        ("EDGEFLUX", _real(extraction.edge_flux), "[e-/s] flux in the mask on the stamp's edge"),
+        ("NRESIZES", extraction.stamp_resizes, "how often the stamp was enlarged"),
+    ]
+
+
+def _table_cards(stamp, extraction, settings):
+    """Besides the description of columns: the star, how times are to be read, crowding, noise"""
+    tess = stamp.mission == "TESS"
+    timing = {"NUM_FRM": round(stamp.cadence / 2), **_TESS_TIMING} if tess else {}
+    known = {"TIMEDEL": stamp.cadence / DAY, "TIMEPIXR": 0.5, **timing, **stamp.headers}
+    return [
+        ("EXTVER", 1, "extension version number (not format version)"),
+        *_telescope_cards(stamp),
+        ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
+        ("TASSIGN", "SPACECRAFT", "where time is assigned"),
+        ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time"),
+        ("BJDREFI", stamp.time_reference, "integer part of BJD reference date"),
+        ("BJDREFF", 0.0, "fraction of the day in BJD reference date"),
+        ("TIMEUNIT", "d", "time unit for TIME, TSTART and TSTOP"),
+        *((key, known[key], comment) for key, comment in _HANDED_ON.items() if key in known),
+        ("BACKAPP", True, "background is subtracted"),
+        ("DEADAPP", True, "deadtime applied"),
+        ("VIGNAPP", True, "vignetting or collimator correction applied"),
+        *_crowding_cards(stamp.headers, extraction, settings),
+        ("CDPP", _real(_noise(stamp, extraction)), "[ppm] noise of FLUX_RAW over 6.5 hours"),
+    ]
+
+
+def _crowding_cards(source, extraction, settings):
+    """CROWDSAP and FLFRCSAP of the flux in this file, and those of the pipeline's own aperture"""
+    crowding, fraction = source.get("CROWDSAP"), source.get("FLFRCSAP")
+    cards = [
+        ("SRC_CROW", crowding, "CROWDSAP of the pipeline's aperture"),
+        ("SRC_FLFR", fraction, "FLFRCSAP of the pipeline's aperture"),
+    ]
+    if settings.aperture.mask != "pipeline":
+        # of a mask of our own only the catalogue can say whose light it holds
+        crowding, fraction = 1 - extraction.contamination, None
+    crowding = None if crowding is None else _real(crowding)
+    return [
+        ("CROWDSAP", crowding, "fraction of the flux that is the target's"),
+        ("FLFRCSAP", fraction, "fraction of the target's flux in the mask"),
+        *cards,
+    ]
+
+
+def _noise(stamp, extraction):
+    good = (stamp.quality & DEFAULT_BITMASK[stamp.mission]) == 0
+    good &= np.isfinite(stamp.time) & np.isfinite(extraction.flux)
+    return quick_cdpp(stamp.time[good], extraction.flux[good], NOISE_HOURS)
+
+
+def _image_cards(stamp):
+    """Celestial coordinates, and as alternative P the pixels of the detector"""
+    return [
+        *_celestial_cards(stamp.wcs),
+        ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
+        ("WCSAXESP", 2, "number of WCS physical axes"),
+        *_detector_cards(1, "RAWX", "column", stamp.column),
+        *_detector_cards(2, "RAWY", "row", stamp.row),
+    ]
+
+
+def _celestial_cards(wcs):
+    if not wcs.has_celestial:
+        return []
+    # written card by card: WCS.to_header costs as much as all other headers together
+    w, pc = wcs.wcs, wcs.wcs.get_pc()
+    cards = [
+        ("WCSAXES", 2, "number of WCS axes"),
+        ("RADESYS", w.radesys or "ICRS", "reference frame of celestial coordinates"),
+        *((f"CTYPE{i + 1}", w.ctype[i], "type of coordinate") for i in range(2)),
+        *((f"CRPIX{i + 1}", float(w.crpix[i]), "[pixel] reference pixel") for i in range(2)),
+        *((f"CRVAL{i + 1}", float(w.crval[i]), "[deg] at the reference pixel") for i in range(2)),
+        *((f"CUNIT{i + 1}", "deg", "unit of coordinate") for i in range(2)),
+        *((f"CDELT{i + 1}", float(w.get_cdelt()[i]), "[deg] pixel scale") for i in range(2)),
+    ]
+    for i in range(2):
+        for j in range(2):
+            cards.append((f"PC{i + 1}_{j + 1}", float(pc[i, j]), "linear transformation"))
+    return cards if wcs.sip is None else [*cards, *_distortion_cards(wcs.sip)]
+
+
+def _distortion_cards(sip):
+    """Polynomials of the SIP convention (Shupe et al. 2005) that are there, and their inverses"""
+    for name in ("a", "b", "ap", "bp"):
+        values = getattr(sip, name)
+        if values is not None:
+            name = name.upper()
+            yield f"{name}_ORDER", len(values) - 1, "order of the distortion polynomial"
+            for i, j in zip(*map(np.ndarray.tolist, np.nonzero(values)), strict=True):
+                yield f"{name}_{i}_{j}", float(values[i, j]), "coefficient of the distortion"
+
+
+def _detector_cards(axis, name, what, first):
+    return [
+        (f"CTYPE{axis}P", name, f"physical WCS axis {axis} type: CCD {what}"),
+        (f"CUNIT{axis}P", "pixel", f"physical WCS axis {axis} unit"),
+        (f"CRPIX{axis}P", 1, f"reference CCD {what}"),
+        (f"CRVAL{axis}P", first, f"value at reference CCD {what}"),
+        (f"CDELT{axis}P", 1.0, f"physical WCS axis {axis} step"),
+    ]
+
+
+def _real(value):
+    """A number as FITS can hold it: it has no NaN, an undefined value stands for it."""
+    return float(value) if np.isfinite(value) else None
+
+
+@lru_cache
+def _installed(package):
+    try:
+        return version_of(package)
+    except PackageNotFoundError:
+        return None

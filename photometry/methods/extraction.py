@@ -40,6 +40,6 @@ class Extraction:
         -------
         photometry.lightcurve.LightcurveArbitraryRaster, flux in e-/s; see `photometry.lightcurve.extraction_to_lightcurve`
         """
-        from ..lightcurve.convert import extraction_to_lightcurve
+        from ..lightcurve.tasoc import extraction_to_lightcurve
 
         return extraction_to_lightcurve(stamp, self)

@@ -5,8 +5,8 @@ matplotlib is imported where it is used: most runs draw nothing.
 
 import numpy as np
 
+from ..constants import MISSIONS
 from ..files import atomic_write
-from ..lightcurve.tasocheaders import CATALOGUE
 
 STRETCH = 99.5  # percentile of the image that is drawn white
 PERIOD = {"TESS": "sector", "Kepler": "quarter", "K2": "campaign"}
@@ -48,7 +48,7 @@ def plot_target(path, stamp, extraction, good):
 def _title(stamp, extraction):
     star = stamp.target
     return (
-        f"{CATALOGUE[stamp.mission]} {star.starid}, mag {star.tmag:.2f}, {PERIOD[stamp.mission]} {stamp.sector}, {stamp.cadence} s  |  "
+        f"{MISSIONS[stamp.mission].label(star.starid)}, mag {star.tmag:.2f}, {PERIOD[stamp.mission]} {stamp.sector}, {stamp.cadence} s  |  "
         f"{extraction.method}: {extraction.status.name}, {extraction.mask.sum()} pixels, "
         f"contamination {100 * extraction.contamination:.2g} %"
     )

@@ -10,12 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from astropy.io import fits
 
-from ..constants import DAY
+from ..constants import DAY, MISSIONS
 from ..errors import BadInputError
 from ..files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
 from ..fitsfile import FitsStream
 from ..lightcurve.fitsbytes import BLOCK, ones_complement_sum
-from ..lightcurve.tasocheaders import STAR_KEYWORDS
 
 EXTENSIONS = ("LIGHTCURVE", "SUMIMAGE", "APERTURE")
 CADENCE_TOLERANCE = 0.03  # Kepler's nominal 1800 s and 60 s are 1765.5 s and 58.8 s
@@ -152,11 +151,15 @@ def _check_sums(hdus):
 
 def _check_identity(primary, table, claim):
     mission = primary.get("MISSION")
-    if mission not in STAR_KEYWORDS:
-        raise _Bad("foreign", f"MISSION is {mission!r}; expected one of {', '.join(STAR_KEYWORDS)}")
-    keywords = dict(
-        zip(("starid", "sector", "camera", "ccd"), STAR_KEYWORDS[mission], strict=False)
-    )
+    if mission not in MISSIONS:
+        raise _Bad("foreign", f"MISSION is {mission!r}; expected one of {', '.join(MISSIONS)}")
+    camera, ccd = MISSIONS[mission].detector_keywords
+    keywords = {
+        "starid": MISSIONS[mission].id_keyword,
+        "sector": MISSIONS[mission].period_keyword,
+        "camera": camera,
+        "ccd": ccd,
+    }
     found = {name: primary.get(keyword) for name, keyword in keywords.items()}
     found |= {"datasource": primary.get("DATASRC"), "method_used": primary.get("PHOTMET")}
     found["cadence"] = _nominal(table["TIMEDEL"] * DAY, claim.cadence)

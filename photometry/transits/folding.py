@@ -1,10 +1,13 @@
-"""Fold samples into bins of phase: the innermost loop of every search, compiled.
+"""Fold samples into bins of phase: the innermost loop of every search, compiled and in threads.
 
-When all samples have the same weight, or stand for a number of such samples, flux and count of a sample are packed into one 64-bit integer,
-``flux << 20 | 1``, so that one addition per sample updates both the sum and the count of a bin. That halves the time, and
-sums of integers are exact. The flux keeps 43 bits over the sum of all samples, about 1e-9 of the scatter.
+When all samples have the same weight, or stand for a number of such samples, flux and count of a
+sample are packed into one 64-bit integer, ``flux << 20 | 1``, so that one addition per sample
+updates both the sum and the count of a bin. That halves the time, and sums of integers are exact.
+The flux keeps 43 bits over the sum of all samples, about 1e-9 of the scatter.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +17,7 @@ MIN_SAMPLES = 3
 COUNT_BITS = 20
 FLUX_BITS = 62 - COUNT_BITS
 MAX_PACKED = 1 << COUNT_BITS  # samples
+FEWEST = 64  # periods that are worth a thread
 
 
 class Samples(NamedTuple):
@@ -60,7 +64,7 @@ def prepare(times, flux, errors=None, *, level=None):
 
 
 def bin_in_time(samples, width):
-    """The same samples in bins of time of the given width [d]; ``samples`` if that would not halve their number."""
+    """The samples in bins of time of ``width`` [d]; themselves if that would not halve their number."""
     bins = np.floor(samples.times / width).astype(np.int64)
     _, first, bins = np.unique(bins, return_index=True, return_inverse=True)
     if len(first) > 0.5 * len(bins):
@@ -87,7 +91,7 @@ def _samples(times, flux, weight, start, weight_unit):
 
 
 def pack(flux, weight):
-    """Flux and weight of each sample in one integer; empty where the weights are not whole numbers, or are too many."""
+    """Flux and weight of a sample in one integer; empty where weights are not whole, or too many."""
     total = np.abs(flux).sum()
     if weight.sum() >= MAX_PACKED or total == 0 or (weight != np.rint(weight)).any():
         return np.empty(0, np.int64), 1.0
@@ -113,7 +117,8 @@ def fold(times, flux, weight, packed, unit, period, width, index, sums, flux_sum
     """
     n_bins = int(np.ceil(period / width))
     per_period, per_width = 1.0 / period, 1.0 / width
-    for i in range(len(times)):  # vectorised by the compiler: no table, no branch
+    # vectorised by the compiler: no table, no branch
+    for i in range(len(times)):
         index[i] = np.int32((times[i] - period * np.floor(times[i] * per_period)) * per_width)
     if packed.size:
         _sum_packed(packed, unit, index, sums, n_bins, flux_sum, weight_sum)
@@ -152,3 +157,37 @@ def _sum_weighted(flux, weight, index, n_bins, flux_sum, weight_sum):
     for b in range(n_bins):
         flux_sum[b + 1] += flux_sum[b]
         weight_sum[b + 1] += weight_sum[b]
+
+
+def available_cores():
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def over_periods(work, periods, outputs, threads=None):
+    """Call ``work(periods, *outputs)`` on interleaved parts of the periods, each in its own thread.
+
+    The compiled kernels release the lock of the interpreter.
+
+    Parameters
+    ----------
+    work : function that fills the arrays it is given
+    periods : (n,) array
+    outputs : sequence of (n,) arrays, filled
+    threads : int, optional
+        By default as many as there are cores, and never more
+    """
+    cores = available_cores()
+    threads = min(threads or cores, cores, max(len(periods) // FEWEST, 1))
+    if threads <= 1:
+        work(periods, *outputs)
+        return
+
+    def part(k):
+        mine = [out[k::threads].copy() for out in outputs]
+        work(periods[k::threads].copy(), *mine)
+        for out, values in zip(outputs, mine, strict=True):
+            out[k::threads] = values
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(part, range(threads)))

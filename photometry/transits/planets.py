@@ -4,10 +4,9 @@ import numpy as np
 
 from ..errors import WrongUseError
 from .bls import search_boxes
-from .detection import half_width, sde_of_power
+from .fit import NOTHING, fit_transit
 from .periods import box_periods
-from .signal import NOTHING, fit_transit
-from .tls import transit_periodogram
+from .tls import half_width, sde_of_power, transit_periodogram
 
 SDE_THRESHOLD = 7.0  # Hippke & Heller 2019, section 3.1: 1 % false alarms in white noise
 MASKED = 1.5  # durations around each transit that are taken out before the next search

@@ -14,7 +14,7 @@ from numba import njit
 
 from ..errors import ArgumentError
 from ..files import atomic_write
-from .parallel import available_cores
+from .folding import available_cores
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ from numbers import Real
 import numpy as np
 
 from ..errors import ArgumentError, WrongUseError
-from .bls import box_periodogram, search_boxes
-from .eebls import N_BINS, edge_effect_periodogram
+from .bls import N_BINS, box_periodogram, edge_effect_periodogram, search_boxes
+from .fit import NOTHING, fit_transit
 from .periods import box_periods
 from .planets import MIN_SAMPLES, good_samples
 from .qats import quasi_periodic_search
 from .quality_control import detection_details, transit_detection_quality_control
-from .signal import NOTHING, fit_transit
 from .tls import transit_periodogram
 
 DURATION_MIN, DURATION_MAX = 0.05, 0.2  # d, of Kovács' search

@@ -1,14 +1,15 @@
 """Transit least squares: at each period, the limb-darkened transit that fits the folded light curve best.
 
-The search is that of Hippke & Heller (2019, A&A 623, A39): their grids of periods and durations, their template and their
-detection statistic (SDE). It is computed otherwise. The folded light curve is summed into bins of phase once, and the
-template is a staircase: a few nested boxes of different height. The fit of a box needs only the sums before each bin, so a
-template costs as much as a few boxes, however many samples are in transit, and all starts of one duration are taken at
-once by vector instructions. Durations are grouped in octaves; each octave bins the folded light curve anew, by adding
-neighbours, such that a transit always has 12 to 23 bins.
+The search is that of Hippke & Heller (2019, A&A 623, A39): their grids of periods and durations,
+their template and their detection statistic (SDE). It is computed otherwise. The folded light curve
+is summed into bins of phase once, and the template is a staircase: a few nested boxes of different
+height. The fit of a box needs only the sums before each bin, so a template costs as much as a few
+boxes, however many samples are in transit, and all starts of one duration are taken at once by
+vector instructions. Durations are grouped in octaves; each octave bins the folded light curve anew,
+by adding neighbours, such that a transit always has 12 to 23 bins.
 
-For flux r below the mean, weights w and template s (1 at most, 0 outside), the best depth is sum(w r s) / sum(w s^2),
-and it lowers chi^2 by sum(w r s)^2 / sum(w s^2).
+For flux r below the mean, weights w and template s (1 at most, 0 outside), the best depth is
+sum(w r s) / sum(w s^2), and it lowers chi^2 by sum(w r s)^2 / sum(w s^2).
 """
 
 from dataclasses import dataclass
@@ -16,11 +17,10 @@ from functools import lru_cache
 
 import numpy as np
 from numba import njit
+from scipy.ndimage import median_filter
 
 from ..errors import ArgumentError
-from .detection import sde_spectrum
-from .folding import bin_in_time, check_samples, fold, prepare
-from .parallel import over_periods
+from .folding import bin_in_time, check_samples, fold, over_periods, prepare
 from .periods import optimal_periods, transit_duration
 from .transit_model import transit_flux
 
@@ -44,6 +44,10 @@ LARGE_STAR = {"radius": 3.5, "mass": 1.0, "planet_radius": 2.0}
 # The template: a transit of a Sun in Kepler's band (Claret & Bloemen 2011), the median of Kepler's planets
 TEMPLATE = {"radius_ratio": 0.03, "u1": 0.4804, "u2": 0.1867}
 TEMPLATE_IMPACT = 0.32
+
+# periods; running median that is subtracted from the spectrum, 30 times the oversampling of the
+# grid (Hippke & Heller 2019)
+KERNEL = 91
 
 _EPSILON = 1e-9  # keeps empty windows finite; weights are about 1
 
@@ -111,6 +115,52 @@ def transit_periodogram(
     )
     middle = np.mod(start + 0.5 * length, periods) + samples.start
     return TransitPeriodogram(periods, power, delta_chi2, depth, length, middle, sde)
+
+
+def sde_spectrum(chi2, kernel=KERNEL):
+    """Signal detection efficiency at each period, from the chi^2 of the best transit there.
+
+    Hippke & Heller (2019, A&A 623, A39), equations 2-4 and section 2.5: the signal residue is min(chi2)/chi2; its running
+    median is subtracted, and what is left is given in standard deviations about its mean.
+
+    Parameters
+    ----------
+    chi2 : (n,) array, in the order of the periods
+    kernel : int, odd, length of the running median
+
+    Returns
+    -------
+    power : (n,) array, zeros where nothing was fitted at any period, or all was fitted exactly
+    sde : float, its maximum; NaN where nothing was fitted
+    """
+    if len(chi2) == 0 or not np.isfinite(chi2).all() or np.ptp(chi2) == 0 or chi2.min() <= 0:
+        return np.zeros(len(chi2)), float("nan")
+    residue = chi2.min() / chi2
+    if len(chi2) > 2 * kernel:
+        residue = residue - median_filter(residue, kernel, mode="nearest")
+    power = (residue - residue.mean()) / residue.std()
+    return power, float(power.max())
+
+
+def sde_of_power(power):
+    """(maximum - mean) / standard deviation: Kovács et al. (2002, A&A 391, 369), equation 6; NaN for a flat periodogram"""
+    return (
+        float((power.max() - power.mean()) / power.std())
+        if len(power) and power.std() > 0
+        else float("nan")
+    )
+
+
+def half_width(periods, power):
+    """Half of the width of the highest peak at half its height [d]: how certain the period is."""
+    top = int(np.argmax(power))
+    low = np.flatnonzero(power < 0.5 * power[top])
+    left, right = low[low < top], low[low > top]
+    ends = [
+        periods[left[-1]] if left.size else periods[0],
+        periods[right[0]] if right.size else periods[-1],
+    ]
+    return float(0.5 * abs(ends[0] - ends[1]))
 
 
 def duration_limits(periods):

@@ -61,7 +61,7 @@ def test_our_own_file_is_corrected_and_its_planet_found(star, path):
     assert Lightcurve.read(path).metadata["flux_column"] == "FLUX_RAW"
     correct_file(path)
     lc = Lightcurve.read(path)
-    assert (lc.metadata["pipeline"], lc.metadata["flux_column"]) == ("TASOC", "FLUX_CORR")
+    assert (lc.metadata["pipeline"], lc.metadata["flux_column"]) == ("photometry", "FLUX_CORR")
     assert np.median(lc.fluxes[lc.good()]) == pytest.approx(1, abs=1e-4)
     signal, _ = find_transits(lc)
     assert signal.period == pytest.approx(truth["transit_period"], rel=1e-3)

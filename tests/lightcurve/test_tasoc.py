@@ -5,9 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.timeseries import TimeSeries
 from astropy.wcs import WCS
 
 from photometry.catalog.stars import with_stars
+from photometry.constants import MISSIONS
+from photometry.flags import DEFAULT_BITMASK
+from photometry.lightcurve import LightcurveArbitraryRaster, cdpp, correct_file, quick_cdpp
 from photometry.lightcurve.tasoc import lightcurve_path, write_lightcurve
 from photometry.methods.aperture import aperture_photometry
 from photometry.pixels.targetpixelfile import read_target_pixel_file
@@ -119,6 +123,11 @@ def test_columns_and_units_are_those_of_the_format(written):
         "MOM_CENTR2": "pixels",
         "POS_CORR1": "pixels",
         "POS_CORR2": "pixels",
+        "SAP_BKG_ERR": "e-/s",
+        "MOM_CENTR1_ERR": "pixels",
+        "MOM_CENTR2_ERR": "pixels",
+        "PDCSAP_FLUX": "e-/s",
+        "PDCSAP_FLUX_ERR": "e-/s",
     }
 
 
@@ -189,37 +198,120 @@ def test_same_input_gives_the_same_bytes(written, stamp):
     assert written.read_bytes() == first
 
 
+MISSION_TIMES = {"TESS": 2457000, "Kepler": 2454833, "K2": 2454833}
+
+
+@pytest.fixture(params=MISSION_TIMES)
+def mission_file(request, stamp, tmp_path):
+    """Stamp and light-curve file of each mission, with quality flags of different weight"""
+    quality = np.zeros(50, int)
+    # Kepler: 2 SafeMode, in all masks; 16 ZeroCrossing, in none but hardest; 128 ApertureCosmic and
+    # 8192 CollateralCosmic: in hard
+    quality[:4] = 2, 16, 128, 8192
+    stamp = replace(
+        stamp,
+        mission=request.param,
+        time_reference=MISSION_TIMES[request.param],
+        quality=quality,
+        headers={**stamp.headers, "CHANNEL": 36, "SEASON": 3},
+    )
+    return stamp, tmp_path / write_lightcurve(
+        tmp_path, stamp, aperture_photometry(stamp, SETTINGS), SETTINGS
+    )
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_lightkurve_reads_a_tess_file_as_a_tasoc_product(written, stamp):
+@pytest.mark.parametrize("corrected", [False, True])
+def test_lightkurve_reads_values_times_and_flags_without_an_option(mission_file, corrected):
     lightkurve = pytest.importorskip("lightkurve")
-    curve = lightkurve.read(str(written), flux_column="flux_raw")
-    assert curve.meta["AUTHOR"] == "TASOC"
+    stamp, path = mission_file
+    flux = aperture_photometry(stamp, SETTINGS).flux
+    good = np.isfinite(flux) & (stamp.quality & DEFAULT_BITMASK[stamp.mission] == 0)
+    if corrected:
+        correct_file(path)
+    curve = lightkurve.read(str(path), quality_bitmask="none")
+    assert type(curve).__name__ == (
+        "TessLightCurve" if stamp.mission == "TESS" else "KeplerLightCurve"
+    )
+    assert curve.meta["OBJECT"] == MISSIONS[stamp.mission].label(1234)
     assert curve.meta["TARGETID"] == 1234
-    np.testing.assert_allclose(curve.time.jd, stamp.time + 2457000, rtol=0, atol=1e-8)
-    np.testing.assert_allclose(
-        curve.flux.value, aperture_photometry(stamp, SETTINGS).flux, rtol=1e-7
-    )
-    np.testing.assert_allclose(
-        curve.flux_err.value, aperture_photometry(stamp, SETTINGS).flux_err, rtol=1e-7
-    )
-    np.testing.assert_array_equal(curve.quality, stamp.quality)
     assert str(curve.flux.unit) == "electron / s"
-    assert float(curve.centroid_col[0].value) == pytest.approx(
-        46.8, abs=0.1
-    )  # of columns 46, 46, 47, 47, 48
+    np.testing.assert_allclose(curve.time.jd, stamp.time + stamp.time_reference, rtol=0, atol=1e-8)
+    # 50 samples of white noise in 100 minutes: the biweight takes out no more than their mean
+    np.testing.assert_allclose(curve.flux.value[good], flux[good], rtol=0.02)
+    np.testing.assert_array_equal(curve.quality, stamp.quality)
+    utils = lightkurve.utils
+    flags = utils.TessQualityFlags if stamp.mission == "TESS" else utils.KeplerQualityFlags
+    for bitmask in ("default", "hard", "hardest"):
+        expected = flags.create_quality_mask(stamp.quality, bitmask)
+        assert len(lightkurve.read(str(path), quality_bitmask=bitmask)) == expected.sum()
+        assert expected.sum() < 50
+    assert (
+        len(lightkurve.read(str(path))) == flags.create_quality_mask(stamp.quality, "default").sum()
+    )
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_lightkurve_reads_a_kepler_file_with_kepler_times(stamp, tmp_path):
-    lightkurve = pytest.importorskip("lightkurve")
-    kepler = replace(stamp, mission="Kepler", time_reference=2454833)
-    path = tmp_path / write_lightcurve(
-        tmp_path, kepler, aperture_photometry(kepler, SETTINGS), SETTINGS
+@pytest.mark.parametrize("reader", ["kepler.fits", "tess.fits"])
+def test_astropy_reads_it_as_a_time_series(mission_file, reader):
+    stamp, path = mission_file
+    series = TimeSeries.read(path, format=reader)
+    np.testing.assert_allclose(series.time.jd, stamp.time + stamp.time_reference, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(
+        series["pdcsap_flux"].value, aperture_photometry(stamp, SETTINGS).flux, rtol=1e-7
     )
-    curve = lightkurve.read(str(path), flux_column="flux_raw")
-    assert curve.meta["OBJECT"] == "KIC 1234"
-    np.testing.assert_allclose(curve.time.jd, stamp.time + 2454833, rtol=0, atol=1e-8)
-    np.testing.assert_array_equal(curve.quality, stamp.quality)
+
+
+def test_what_the_pixels_say_of_star_and_instrument_is_handed_on(mission_file):
+    stamp, path = mission_file
+    primary, table = fits.getheader(path, 0), fits.getheader(path, "LIGHTCURVE")
+    mission = MISSIONS[stamp.mission]
+    for header in (primary, table):
+        assert header["ORIGIN" if header is primary else "EXTNAME"] in ("photometry", "LIGHTCURVE")
+        assert header["TELESCOP"] == ("TESS" if stamp.mission == "TESS" else "Kepler")
+        assert header["OBJECT"] == mission.label(1234)
+        assert header[mission.id_keyword] == 1234
+        assert (header["RA_OBJ"], header["DEC_OBJ"]) == (100.0, -30.0)
+        assert header["EXTVER"] == 1
+    assert (primary["CHANNEL"], primary["SEASON"]) == (36, 3)
+    assert ("SAP_QUALITY" in fits.getdata(path, 1).names) == (stamp.mission != "TESS")
+
+
+def test_errors_of_background_and_centroid_are_handed_on(stamp, tmp_path):
+    extraction = aperture_photometry(stamp, SETTINGS)
+    table = fits.getdata(tmp_path / write_lightcurve(tmp_path, stamp, extraction, SETTINGS), 1)
+    np.testing.assert_allclose(table["SAP_BKG_ERR"], extraction.background_err, rtol=1e-6)
+    # 5 pixels with a background error of 0.5 e-/s each, which err together
+    assert table["SAP_BKG_ERR"][0] == pytest.approx(2.5)
+
+
+def test_crowding_is_that_of_the_mask_that_was_summed(stamp, tmp_path):
+    headers = {**stamp.headers, "CROWDSAP": 0.91, "FLFRCSAP": 0.84}
+    stamp = replace(stamp, headers=headers)
+    extraction = replace(aperture_photometry(stamp, SETTINGS), contamination=0.2)
+    own = photometry_settings({"aperture": {"mask": "own"}})
+    for settings, expected in ((SETTINGS, (0.91, 0.84)), (own, (0.8, None))):
+        path = tmp_path / write_lightcurve(tmp_path, stamp, extraction, settings)
+        header = fits.getheader(path, "LIGHTCURVE")
+        assert (header["CROWDSAP"], header["FLFRCSAP"]) == pytest.approx(expected)
+        assert (header["SRC_CROW"], header["SRC_FLFR"]) == (0.91, 0.84)
+    unknown = replace(extraction, contamination=np.nan)
+    path = tmp_path / write_lightcurve(tmp_path, stamp, unknown, own)
+    assert fits.getheader(path, "LIGHTCURVE")["CROWDSAP"] is None
+
+
+def test_noise_is_in_the_header_before_any_correction(stamp, tmp_path):
+    time = 1500 + np.arange(13 * 96) / 96  # 13 days of 15 minutes: 26 samples in 6.5 hours
+    rng = np.random.default_rng(3)
+    flux = 1000 * (1 + 1e-3 * rng.standard_normal(len(time)) + 0.02 * np.sin(time / 2))
+    long = LightcurveArbitraryRaster(time, flux)
+    assert quick_cdpp(time, flux) == pytest.approx(cdpp(long), rel=0.1)
+    header = fits.getheader(
+        tmp_path
+        / write_lightcurve(tmp_path, stamp, aperture_photometry(stamp, SETTINGS), SETTINGS),
+        1,
+    )
+    assert header["CDPP"] is None  # 100 minutes hold no stretch of 6.5 hours
 
 
 def test_distortion_of_the_coordinates_comes_along(stamp, tmp_path):

@@ -1,0 +1,217 @@
+"""Rasters of time: step and gaps of a light curve, resampling that conserves flux, arithmetic.
+
+What is here takes any light curve and makes a new one through its own methods, so it needs to know
+no class of `photometry.lightcurve.lightcurve`.
+"""
+
+import numpy as np
+
+from ..constants import DAY
+
+MATCH = 1e-4  # d: a sample this near to a point of the raster belongs to it
+WHOLE_SECOND = 0.01  # s: an interval this near to a whole second is taken as whole
+MIN_RESAMPLED = 4  # samples that resampling needs
+MIN_VERIFIED = 3  # samples; fewer have no sampling interval
+
+
+def estimate_interval(times):
+    """Step of a raster from which samples may be missing.
+
+    The mean of the middle half of the sorted differences; rounded to whole seconds only where it is
+    within 0.01 s of one.
+
+    Parameters
+    ----------
+    times : (n_samples,) array, days, sorted, at least 3
+
+    Returns
+    -------
+    float, days
+    """
+    steps = np.sort(np.diff(times))
+    middle = steps[int(0.25 * len(steps)) : int(0.75 * len(steps))]
+    if middle.size == 0 or not middle.mean() > 0:
+        raise ValueError(
+            f"{len(times)} samples are too few, or not sorted: "
+            "no sampling interval can be derived from them"
+        )
+    seconds = middle.mean() * DAY
+    nearest = round(seconds)
+    is_whole = nearest and abs(seconds - nearest) < WHOLE_SECOND
+    return (nearest if is_whole else seconds) / DAY
+
+
+def ideal_grid(times):
+    """The raster without gaps, from the first time to the last, the last excluded; days."""
+    return np.arange(times[0], times[-1], estimate_interval(times))
+
+
+def nearest_sample(times, grid):
+    """For each point of ``grid`` the index of the sample within 1e-4 day of it, else -1."""
+    right = np.clip(np.searchsorted(times, grid), 1, len(times) - 1)
+    nearest = np.where(grid - times[right - 1] <= times[right] - grid, right - 1, right)
+    return np.where(np.abs(times[nearest] - grid) <= MATCH, nearest, -1)
+
+
+class LightcurveResampler:
+    """Resamples one light curve onto other rasters.
+
+    A sample stands for a pixel of constant flux whose edges are the midpoints to its neighbours. An
+    output pixel is the mean over the input pixels that it overlaps, weighted by the overlap, so flux
+    times width is conserved. Beyond the input the flux counts as 0, and as bad where flags are
+    resampled.
+
+    Parameters
+    ----------
+    input_lc : Lightcurve, sorted in time, at least 4 samples
+    """
+
+    def __init__(self, input_lc):
+        if len(input_lc) < MIN_RESAMPLED:
+            raise AssertionError(f"{input_lc!r}: resampling needs at least {MIN_RESAMPLED} samples")
+        self.input_lc = input_lc
+        self.edges = pixel_edges(input_lc.get_times())
+
+    def match_to_other_lightcurve(self, other, resample_flags=True):
+        """Onto the raster of ``other``; returns a new `LightcurveArbitraryRaster`."""
+        return self.onto_raster(other.get_times(), resample_flags=resample_flags)
+
+    def onto_raster(self, output_raster, resample_flags=True):
+        """Onto the given times.
+
+        Parameters
+        ----------
+        output_raster : (n_out,) array, days, sorted, at least 2
+        resample_flags : bool
+            A pixel is bad where more than half of it is bad or beyond the input. If False, flags
+            are cleared
+
+        Returns
+        -------
+        LightcurveArbitraryRaster, with the metadata of the input. Uncertainties are propagated:
+        sqrt(sum (overlap/width * sigma)^2)
+        """
+        lc = self.input_lc
+        times = np.asarray(output_raster, dtype=float)
+        if np.array_equal(times, lc.get_times()):
+            flags = lc.flags.copy() if resample_flags else None
+            return lc.with_samples(times, lc.fluxes.copy(), lc.uncertainties.copy(), flags)
+        overlap, of_input, of_output = _overlaps(self.edges, pixel_edges(times))
+        weight = overlap / np.diff(pixel_edges(times))[of_output]
+
+        def total(values):
+            return np.bincount(of_output, values, minlength=len(times))
+
+        flux = total(weight * lc.fluxes[of_input])
+        variance = total((weight * lc.uncertainties[of_input]) ** 2)
+        flags = None
+        if resample_flags:
+            flags = (total(weight * (lc.flags[of_input] == 0)) < 0.5 - 1e-9).astype(float)
+        return lc.with_samples(times, flux, np.sqrt(variance), flags)
+
+
+def pixel_edges(times):
+    """(n+1,) array: midpoints between the n sorted ``times``; the outermost pixels are symmetric."""
+    if len(times) < 2 or not (np.diff(times) > 0).all():
+        raise ValueError(
+            "a raster for resampling needs at least 2 times, each later than the one before"
+        )
+    middle = 0.5 * (times[1:] + times[:-1])
+    return np.concatenate(
+        [[1.5 * times[0] - 0.5 * times[1]], middle, [1.5 * times[-1] - 0.5 * times[-2]]]
+    )
+
+
+def _overlaps(input_edges, output_edges):
+    """Overlaps of input and output pixels: length, index of the input pixel, of the output pixel."""
+    cuts = np.union1d(input_edges, output_edges)
+    middle, length = 0.5 * (cuts[1:] + cuts[:-1]), np.diff(cuts)
+    of_input = np.searchsorted(input_edges, middle) - 1
+    of_output = np.searchsorted(output_edges, middle) - 1
+    both = (of_input >= 0) & (of_input < len(input_edges) - 1)
+    both &= (of_output >= 0) & (of_output < len(output_edges) - 1)
+    return length[both], of_input[both], of_output[both]
+
+
+def add(a, b):
+    """a + b on the raster of a; metadata from the one with the larger ``mes``."""
+    metadata = max(a, b, key=lambda lc: lc.metadata.get("mes", 0)).metadata
+    b = LightcurveResampler(b).match_to_other_lightcurve(a)
+    return _combined(
+        a, a.fluxes + b.fluxes, np.hypot(a.uncertainties, b.uncertainties), b, metadata
+    )
+
+
+def subtract(a, b):
+    """a - b on the raster of a; metadata of both, those of b win."""
+    metadata = {**a.metadata, **b.metadata}
+    b = LightcurveResampler(b).match_to_other_lightcurve(a)
+    return _combined(
+        a, a.fluxes - b.fluxes, np.hypot(a.uncertainties, b.uncertainties), b, metadata
+    )
+
+
+def multiply(a, b):
+    """a * b on the raster of a; metadata of both, those of b win.
+
+    On an arbitrary raster the first and the last sample are dropped: their pixels may stick out of b.
+    """
+    metadata = {**a.metadata, **b.metadata}
+    b = LightcurveResampler(b).match_to_other_lightcurve(a)
+    uncertainties = np.hypot(a.uncertainties * b.fluxes, b.uncertainties * a.fluxes)
+    product = _combined(a, a.fluxes * b.fluxes, uncertainties, b, metadata)
+    return product.select(slice(1, -1)) if hasattr(product, "select") else product
+
+
+def _combined(a, fluxes, uncertainties, b, metadata):
+    new = a.with_fluxes(fluxes, uncertainties)
+    new.flags = ((a.flags != 0) | (b.flags != 0)).astype(float)
+    new.metadata = dict(metadata)
+    return new
+
+
+def cadence_raster(lc, cadence):
+    """Times from the first to the last, the last excluded, every ``cadence`` seconds; days."""
+    if not cadence > 0:
+        raise ValueError(f"cadence={cadence!r}: expected seconds, above zero")
+    times = lc.get_times()
+    return np.arange(times[0], times[-1], cadence / DAY)
+
+
+def bin_to_cadence(lc, cadence):
+    """Resample to another cadence. Pixels that the input covers only in part are left out.
+
+    Parameters
+    ----------
+    lc : Lightcurve
+    cadence : float, s
+
+    Returns
+    -------
+    LightcurveArbitraryRaster; ``sampling_cadence`` in its metadata is the new one
+    """
+    raster = cadence_raster(lc, cadence)
+    binned = LightcurveResampler(lc).onto_raster(raster)
+    edges, covered = pixel_edges(raster), pixel_edges(lc.get_times())[[0, -1]]
+    tolerance = 1e-6 * cadence / DAY
+    inside = (edges[:-1] >= covered[0] - tolerance) & (edges[1:] <= covered[1] + tolerance)
+    binned = binned.select(inside)
+    binned.metadata["sampling_cadence"] = cadence
+    return binned
+
+
+def verify(lc):
+    """Ranges of times and fluxes, and whether the raster has no gaps.
+
+    Returns
+    -------
+    dict of ``verification_time_min``, ``verification_time_max`` [d], ``verification_flux_min``,
+    ``verification_flux_max`` (of finite fluxes; NaN without any) and ``verification`` (bool; False
+    also where the samples are too few to tell)
+    """
+    ranges = {}
+    for name, values in (("time", lc.get_times()), ("flux", lc.fluxes[np.isfinite(lc.fluxes)])):
+        low, high = (values.min(), values.max()) if values.size else (np.nan, np.nan)
+        ranges |= {f"verification_{name}_min": float(low), f"verification_{name}_max": float(high)}
+    whole = len(lc) >= MIN_VERIFIED and lc.check_fixed_step(verbose=False) == 0
+    return {**ranges, "verification": whole}
