@@ -1,7 +1,7 @@
 """Chains into the database: submit a root, and let containers make their children, all of one container or none."""
 
-import functools
 import json
+import logging
 import random
 import time
 from collections import Counter
@@ -10,30 +10,24 @@ import sqlalchemy as sa
 
 from ..errors import WrongUseError
 from . import states
-from .definition import chain_scope
-from .expansion import Scope, children, inner_scope
-from .rows import Registries, allocate, fetch_values, many, select_in
+from .expansion import chain_scope, children, inner_scope
+from .lookups import find_products, parsed, requested_metadata, scope_from
+from .rows import Registries, allocate, many, select_in
 from .schema import (
     ATTEMPTS,
     BARRIERS,
     DESCRIPTIONS,
+    LOG_MESSAGES,
     METADATA_INPUTS,
     PRODUCTS,
     SCOPES,
     TASK_INPUTS,
     TASKS,
-    VERSIONS,
 )
 from .tasktype import task_type, task_type_names
 
 BATCH = 200  # containers that are expanded in one transaction
 T = TASKS.c
-
-
-@functools.lru_cache(2048)
-def parsed(text):
-    """A JSON text as value; the same object for the same text, not to be changed."""
-    return json.loads(text)
 
 
 class Expander:
@@ -163,18 +157,6 @@ class Expander:
 
 def _scope_text(scope):
     return json.dumps({"metadata": scope.metadata, "constants": scope.constants})
-
-
-def scope_from(text, row):
-    """The `Scope` of a task: the text of its scope with its own job, directory and seed."""
-    stored = parsed(text)
-    return Scope(
-        metadata=stored["metadata"],
-        constants=stored["constants"],
-        job_name=row.jobName,
-        directory=row.workingDirectory,
-        seed=int(row.seed or 0),
-    )
 
 
 def _task_row(task_id, now, type_id):
@@ -420,6 +402,7 @@ class _Batch:
             for number, row in enumerate(rows)
         ]
         db.execute(ATTEMPTS.insert(), attempts)
+        self._log([attempt for attempt in attempts if attempt["errorFail"]])
         many(
             db,
             sa.update(TASKS)
@@ -433,52 +416,21 @@ class _Batch:
         if self.outside:
             states.block_hopeless(db, self.outside)
 
-
-def find_products(db, names):
-    """Products by name: (directory, filename) -> (id, whether a version has passed).
-
-    Parameters
-    ----------
-    db : connection
-    names : dict, directory -> set of file names
-    """
-    has_passed = (
-        sa.exists()
-        .where(VERSIONS.c.productId == PRODUCTS.c.productId, VERSIONS.c.passedQc)
-        .label("passed")
-    )
-    found = {}
-    for directory, filenames in names.items():
-        query = sa.select(
-            PRODUCTS.c.directoryName, PRODUCTS.c.filename, PRODUCTS.c.productId, has_passed
-        ).where(PRODUCTS.c.directoryName == directory)
-        for row in select_in(db, query, PRODUCTS.c.filename, sorted(filenames)):
-            found[row.directoryName, row.filename] = (row.productId, bool(row.passed))
-    return found
-
-
-def requested_metadata(db, task_ids):
-    """Results of the tasks that these require: dict id -> dict name -> dict of values of the newest passed attempt."""
-    query = sa.select(METADATA_INPUTS.c.taskId, METADATA_INPUTS.c.inputId, T.taskName).join(
-        TASKS, T.taskId == METADATA_INPUTS.c.inputId
-    )
-    links = select_in(db, query, METADATA_INPUTS.c.taskId, task_ids)
-    if not links:
-        return {}
-    newest = newest_passed(db, {row.inputId for row in links})
-    values = fetch_values(db, "schedulingAttemptId", newest.values())
-    found = {}
-    for row in sorted(links, key=lambda row: row.inputId):
-        if row.inputId in newest:
-            found.setdefault(row.taskId, {})[row.taskName] = values[newest[row.inputId]]
-    return found
-
-
-def newest_passed(db, task_ids):
-    """dict task id -> id of its newest attempt that passed."""
-    query = (
-        sa.select(ATTEMPTS.c.taskId, ATTEMPTS.c.schedulingAttemptId)
-        .where(ATTEMPTS.c.state == states.PASSED)
-        .order_by(ATTEMPTS.c.schedulingAttemptId)
-    )
-    return dict(tuple(row) for row in select_in(db, query, ATTEMPTS.c.taskId, task_ids))
+    def _log(self, attempts):
+        """Errors of containers stand in the log as those of other tasks do."""
+        if not attempts:
+            return
+        first = allocate(self.db, LOG_MESSAGES, len(attempts))
+        self.db.execute(
+            LOG_MESSAGES.insert(),
+            [
+                {
+                    "messageId": first + number,
+                    "generatedByTaskExecution": attempt["schedulingAttemptId"],
+                    "timestamp": self.now,
+                    "severity": logging.ERROR,
+                    "message": attempt["errorText"],
+                }
+                for number, attempt in enumerate(attempts)
+            ],
+        )

@@ -328,3 +328,20 @@ def inner_scope(scope, child):
         directory=child.directory,
         seed=child.seed,
     )
+
+
+def chain_scope(description, seed):
+    """The scope of the tasks of a chain's list.
+
+    Parameters
+    ----------
+    description : dict of the chain
+    seed : int of the root task
+    """
+    return Scope(
+        metadata=dict(description.get("metadata") or {}),
+        constants=dict(description.get("constants") or {}),
+        job_name=description.get("job_name"),
+        directory=check_directory(description.get("working_directory") or ""),
+        seed=seed,
+    )

@@ -2,7 +2,7 @@
 
 A string is an expression where its first character that is no blank is ``(``, ``'`` or ``"``. It is parsed by `ast` and walked node
 by node; what is not on the lists below is refused, so nothing of Python can be reached from it. Every operation is bounded:
-an expression has no loops, and no value may be larger than `MAX_SIZE` items or `MAX_BITS` bits.
+an expression has no loops, and its values are bounded (`bounded`).
 
 Random numbers come from a generator seeded by the task's seed and the position of the expression in the description:
 the same task gives the same numbers whenever, wherever and however often it is evaluated.
@@ -18,6 +18,16 @@ import re
 import string
 
 from ..errors import WrongUseError
+from .bounded import (
+    BoundedFormatter,
+    bounded,
+    bounded_range,
+    bounded_round,
+    bounded_sum,
+    multiplied,
+    power,
+    remainder,
+)
 
 MAX_LENGTH = 4000  # characters of an expression
 MAX_NODES = 1000
@@ -305,136 +315,19 @@ def _sentence(error):
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-# Values
-
-
-def size(value, limit=MAX_SIZE):
-    """Characters and items of a value with all that is in it; stops counting beyond ``limit``."""
-    if isinstance(value, str):
-        return len(value) + 1
-    if isinstance(value, dict):
-        total = 1
-        for key, item in value.items():
-            total += size(key, limit - total) + size(item, limit - total)
-            if total > limit:
-                break
-        return total
-    if isinstance(value, list | tuple):
-        total = 1
-        for item in value:
-            total += size(item, limit - total)
-            if total > limit:
-                break
-        return total
-    return 1
-
-
-def _bounded(value):
-    if isinstance(value, bool | float | None):
-        return value
-    if isinstance(value, int):
-        if value.bit_length() > MAX_BITS:
-            raise WrongUseError(f"a whole number of more than {MAX_BITS} bits")
-    elif isinstance(value, complex):
-        raise WrongUseError("the result is a complex number")
-    elif size(value) > MAX_SIZE:
-        raise WrongUseError(f"a value of more than {MAX_SIZE} characters or items")
-    return value
-
-
-def _multiplied(left, right):
-    for sequence, count in ((left, right), (right, left)):
-        is_repeated = isinstance(sequence, str | list | tuple) and isinstance(count, int)
-        if is_repeated and size(sequence) * max(count, 0) > MAX_SIZE:
-            raise WrongUseError(f"a value of more than {MAX_SIZE} characters or items")
-    return left * right
-
-
-def _power(base, exponent, modulus=None):
-    if isinstance(base, int) and isinstance(exponent, int):
-        if modulus is None and base.bit_length() * abs(exponent) > MAX_BITS:
-            raise WrongUseError(f"a whole number of more than {MAX_BITS} bits")
-        return pow(base, exponent, modulus)
-    if not isinstance(base, int | float) or not isinstance(exponent, int | float):
-        raise WrongUseError("powers are of numbers")
-    return pow(base, exponent)
-
-
-_PERCENT = re.compile(r"%(?:\((?P<key>[^)]*)\))?[-#0 +]*(?P<width>\*|\d*)(?:\.(?P<digits>\*|\d*))?")
-
-
-def _remainder(left, right):
-    if not isinstance(left, str):
-        return left % right
-    for match in _PERCENT.finditer(left):
-        for width in (match["width"], match["digits"]):
-            if width == "*" or (width and int(width[:9]) > MAX_WIDTH):
-                raise WrongUseError(f"a format wider than {MAX_WIDTH}")
-    fields = left.count("%")
-    if fields * size(right) > MAX_SIZE:
-        raise WrongUseError(f"a value of more than {MAX_SIZE} characters or items")
-    return left % (tuple(right) if isinstance(right, list) else right)
-
-
-class _Formatter(string.Formatter):
-    """``str.format`` without attributes, with bounded widths and a bounded result."""
-
-    def __init__(self):
-        self.total = 0
-
-    def get_field(self, field_name, args, kwargs):
-        if "." in re.sub(r"\[[^\]]*\]", "", field_name):
-            raise WrongUseError(f"format field {{{field_name}}}: attributes are not accepted")
-        return super().get_field(field_name, args, kwargs)
-
-    def format_field(self, value, format_spec):
-        if any(int(width[:9]) > MAX_WIDTH for width in re.findall(r"\d+", format_spec)):
-            raise WrongUseError(f"a format wider than {MAX_WIDTH}")
-        if isinstance(value, list | dict | tuple) and format_spec:
-            raise WrongUseError(f"format {format_spec!r} of a {type(value).__name__}")
-        text = format(value, format_spec)
-        self.total += len(text)
-        if self.total > MAX_SIZE:
-            raise WrongUseError(f"a text of more than {MAX_SIZE} characters")
-        return text
-
-
-def _range(*limits):
-    numbers = range(*limits)
-    if len(numbers) > MAX_SIZE // 2:
-        raise WrongUseError(f"a range of more than {MAX_SIZE // 2} numbers")
-    return list(numbers)
-
-
-def _round(number, digits=None):
-    if digits is not None and not -400 <= digits <= 400:
-        raise WrongUseError(f"round to {digits} digits")
-    return round(number, digits)
-
-
-def _sum(numbers, start=0):
-    return functools.reduce(lambda a, b: _bounded(a + b), _all_numbers([*numbers, start]), 0)
-
-
-def _all_numbers(values):
-    if not all(isinstance(value, int | float) for value in values):
-        raise WrongUseError("sum is of numbers")
-    return values
-
-
 _FUNCTIONS = {
     "abs": abs,
     "min": min,
     "max": max,
-    "round": _round,
+    "round": bounded_round,
     "int": int,
     "float": float,
     "str": str,
     "bool": bool,
     "len": len,
-    "sum": _sum,
-    "range": _range,
-    "pow": _power,
+    "sum": bounded_sum,
+    "range": bounded_range,
+    "pow": power,
     "sorted": sorted,
     **_MATHS,
 }
@@ -450,7 +343,7 @@ class _Walk:
         self._random = None
 
     def value(self, node):
-        return _bounded(getattr(self, f"_{type(node).__name__}")(node))
+        return bounded(getattr(self, f"_{type(node).__name__}")(node))
 
     def _Constant(self, node):
         return node.value
@@ -507,7 +400,7 @@ class _Walk:
 
     def _BinOp(self, node):
         left, right = self.value(node.left), self.value(node.right)
-        special = {ast.Mult: _multiplied, ast.Pow: _power, ast.Mod: _remainder}.get(type(node.op))
+        special = {ast.Mult: multiplied, ast.Pow: power, ast.Mod: remainder}.get(type(node.op))
         return (special or _BINARY[type(node.op)])(left, right)
 
     def _BoolOp(self, node):
@@ -561,7 +454,7 @@ class _Walk:
         for keyword in node.keywords:
             value = self.value(keyword.value)
             named.update(value if keyword.arg is None else {keyword.arg: value})
-        return _Formatter().vformat(text, arguments, named)
+        return BoundedFormatter().vformat(text, arguments, named)
 
     def _draw(self, name, arguments):
         if self._random is None:

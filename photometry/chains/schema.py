@@ -1,7 +1,7 @@
 """Tables of the task database, and the recorded changes that bring an older one to them.
 
 Names of tables and columns are those of the EAS pipeline. Ours are ``state`` of tasks and attempts, the counters
-that make a scheduling pass cost what changed, `SCOPES` and `DESCRIPTIONS`, which tasks of one list share, and `WORKERS`. The
+that make a scheduling pass cost what changed, `SCOPES` and `DESCRIPTIONS`, which tasks of one list share. The
 flags ``isQueued``, ``isRunning`` and ``isFinished`` are computed from the state by the database, so they cannot contradict it.
 """
 
@@ -146,19 +146,6 @@ HOSTS = _table(
     "eas_worker_host", _id("hostId"), Column("hostname", String(255), nullable=False, unique=True)
 )
 
-WORKERS = _table(
-    "eas_worker",
-    _id("workerId"),
-    Column("name", String(255), nullable=False, unique=True),
-    Column("hostId", ID, ForeignKey("eas_worker_host.hostId")),
-    Column("pid", ID),
-    Column("startedTicks", Double),
-    Column("boot", String(64)),
-    Column("startedTime", Double),
-    Column("seen", Double),
-    Column("leaseUntil", Double),
-)
-
 _IS_ACTIVE = column("state").in_(["QUEUED", "RUNNING"])
 _PASSES_WITH_ERROR = not_(
     and_(column("allProductsPassedQc", Boolean), column("errorFail", Boolean))
@@ -181,7 +168,7 @@ ATTEMPTS = _table(
         unique=True,
     ),
     Column("hostId", ID, ForeignKey("eas_worker_host.hostId")),
-    Column("workerId", ID),
+    Column("workerId", String(64)),
     Column("startTime", Double),
     Column("latestHeartbeat", Double),
     Column("endTime", Double),

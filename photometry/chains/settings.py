@@ -1,21 +1,21 @@
 """Settings of task chains: one file, the environment, the command line. Secrets stand in files that only their owner reads.
 
 From the weakest: defaults, ``local_settings*.conf`` of the EAS pipeline (lines ``key: value``), ``chains.toml``, all in the
-folder ``home``, environment variables ``PHOTOMETRY_CHAINS_<NAME>``, options of the command line.
+folder ``home``, environment variables ``PHOTOMETRY_CHAINS__<NAME>`` (one or two underscores), options of the command line.
 """
 
 import contextlib
-import difflib
 import os
 import stat
 import sys
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from ..errors import SettingsError, WrongUseError
 from ..files import atomic_write
+from ..settings import Section, did_you_mean, register_section
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,10 +28,8 @@ CONFIG_NAME = "chains.toml"
 SECRETS = ("mq_password", "db_password", "web_token")
 
 
-class ChainSettings(BaseModel):
+class ChainSettings(Section):
     """All settings of task chains."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     home: Path = Field(Path(DEFAULT_HOME), description="folder for database and files")
     database: str | None = Field(
@@ -86,6 +84,9 @@ class ChainSettings(BaseModel):
         return Path(self.input_folder or Path(self.home) / "input").absolute()
 
 
+register_section("chains", ChainSettings)
+
+
 def load_chain_settings(overrides=None, *, environ=None):
     """The settings from file, environment and ``overrides``.
 
@@ -106,15 +107,11 @@ def load_chain_settings(overrides=None, *, environ=None):
     environ = os.environ if environ is None else environ
     overrides = {key: value for key, value in (overrides or {}).items() if value is not None}
     from_environment = {
-        name: environ[f"{PREFIX}{name.upper()}"]
-        for name in ChainSettings.model_fields
-        if f"{PREFIX}{name.upper()}" in environ
+        key[len(PREFIX) :].lstrip("_").lower(): value
+        for key, value in environ.items()
+        if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG"
     }
-    _refuse_unknown(
-        [key for key in environ if key.startswith(PREFIX) and key != f"{PREFIX}CONFIG"],
-        [f"{PREFIX}{name.upper()}" for name in ChainSettings.model_fields],
-        "the environment",
-    )
+    _refuse_unknown(from_environment, ChainSettings.model_fields, f"the environment ({PREFIX}...)")
     if "EAS_HOME" in environ:
         from_environment.setdefault("home", environ["EAS_HOME"])
     home = Path(overrides.get("home") or from_environment.get("home") or DEFAULT_HOME)
@@ -149,9 +146,8 @@ def _login(database):
 def _refuse_unknown(names, known, source):
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, list(known), 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-            raise SettingsError(f"{source}: unknown setting {name!r}; {hint}")
+            hint = did_you_mean(name, list(known)) or f" known are {', '.join(known)}"
+            raise SettingsError(f"{source}: unknown setting {name!r};{hint}")
 
 
 def _check_mode(path):

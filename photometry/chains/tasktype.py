@@ -4,6 +4,7 @@ Other packages add types through the entry-point group ``photometry.chain_tasks`
 """
 
 import difflib
+import errno
 import functools
 import logging
 import shutil
@@ -16,9 +17,11 @@ from importlib.metadata import entry_points
 from numbers import Real
 from pathlib import Path
 
-from ..errors import WrongUseError
+from ..errors import NothingToDoError, TryAgainError, WrongUseError
 from .expressions import is_expression
 from .filestore import FileStore, check_filename, md5_of, repository_id
+
+log = logging.getLogger(__name__)
 
 ENTRY_POINTS = "photometry.chain_tasks"
 
@@ -116,6 +119,7 @@ class TaskType:
     settings : dict, name -> `Setting`
     is_container : it only makes other tasks, see `expansion`
     collects : it gets the results of the tasks that it waits for, and of all below them
+    runs_elsewhere : where it cannot run on this host, it may on others
     containers : names of the worker containers that run it, or ('all',)
     max_attempts : int or None
     """
@@ -127,12 +131,22 @@ class TaskType:
     optional_outputs: tuple = ()
     is_container = False
     collects = False
+    runs_elsewhere = False
     containers = ("all",)
     max_attempts = None
 
     def unavailable(self):
         """Why it cannot run here, in one sentence; None where it can."""
         return None
+
+    def refusal(self, others_may=False):
+        """Why a chain with it is refused, or None.
+
+        Parameters
+        ----------
+        others_may : bool, whether workers on other hosts, which may be able to run it, take part
+        """
+        return None if others_may and self.runs_elsewhere else self.unavailable()
 
     def run(self, task):
         """Do the work of a `RunningTask`; returns a dict of plain results, the attempt's metadata."""
@@ -403,9 +417,9 @@ def run_chain_task(task, *, store, input_folder, options=None):
 
     Returns
     -------
-    dict with ``status``, ``passed``, ``qc`` (list of sentences), ``metadata``, ``products``, ``messages``, ``cpu``
+    dict with ``status``, ``qc`` (list of sentences), ``results``, ``products``, ``messages``, ``cpu``; after an error ``details``
     """
-    from .execution import collect_messages, finish_task, measure_time
+    from .execution import collect_messages, failed_task, finish_task, measure_time
 
     running = RunningTask(task, FileStore(store), input_folder, options)
     kind = task_type(task["type"])
@@ -419,10 +433,28 @@ def run_chain_task(task, *, store, input_folder, options=None):
             results = kind.run(running) or {}
             qc = running.missing_outputs() + list(kind.qc(running, results))
             for sentence in qc:
-                logging.getLogger(__name__).warning("quality control: %s", sentence)
+                log.warning("quality control: %s", sentence)
             return finish_task(running, results, qc, messages, before)
-        except BaseException:
+        except BaseException as error:
             running.discard_products()
-            raise
+            is_outside = isinstance(error, TryAgainError | NothingToDoError) or (
+                isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            )
+            if is_outside or not isinstance(error, Exception):
+                raise
+            # Here as well as at the scheduler's edge, so that messages and times of the failure are kept.
+            return failed_task(error, messages, before)
         finally:
             running.close()
+
+
+def pack_results(results):
+    """What the scheduler carries of results: all but what the database knows anyway."""
+    known = ("description", "metadata", "requested_metadata", "inputs", "collected", "existing")
+    return [
+        {
+            **{key: value for key, value in result.items() if key not in known},
+            "metadata": result.get("results"),
+        }
+        for result in results
+    ]

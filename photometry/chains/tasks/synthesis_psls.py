@@ -12,6 +12,7 @@ class SynthesisPsls(Synthesis):
     }
     containers = ("eas_worker_synthesis_psls_batman",)
     seed_name = "master_seed"
+    runs_elsewhere = True
 
     def unavailable(self):
         from ...transits.psls import psls_program
