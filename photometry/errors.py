@@ -12,8 +12,6 @@
     └── WrongUseError            the user has to change something first: one sentence, exit code 2
         ├── ArgumentError            an argument with a value that is not accepted; also a ValueError
         ├── TodoFileError            not a TODO-file, damaged, or in use by somebody else
-        ├── CatalogError             a star catalogue that cannot be read or lacks a column
-        ├── TemplateError            a template for a TODO-file that says something we do not understand
         ├── SettingsError            a setting with an unknown name or a value outside its range
         └── PipelineError            an event pipeline that cannot be found, or whose table names code that cannot
 """
@@ -57,14 +55,6 @@ class ArgumentError(WrongUseError, ValueError):
 
 class TodoFileError(WrongUseError):
     """A file that is not a TODO-file, is damaged, or is in use by somebody else."""
-
-
-class CatalogError(WrongUseError):
-    """A star catalogue that cannot be read or lacks a column."""
-
-
-class TemplateError(WrongUseError):
-    """A template for a TODO-file with an unknown key or a value outside its range."""
 
 
 class SettingsError(WrongUseError):

@@ -1,4 +1,4 @@
-"""Reading a FITS file once from its beginning to its end, plain or gzipped, keeping only what is wanted.
+"""FITS files: what kind of file one is, its first image, and a stream that reads target pixel files once from end to end.
 
 Target pixel files are read by the million, and half of what is in them is not needed. Astropy would map or decompress
 the whole file first and convert column by column afterwards; here rows pass through a small buffer that stays in the
@@ -6,28 +6,209 @@ processor's cache, and the wanted columns go from there into native arrays. Head
 """
 
 import contextlib
+import enum
+import math
+import os
 import re
+import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
 
 from .errors import BadInputError
 from .files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
 
 BLOCK = 2880  # bytes: FITS standard 4.0, section 3.1
 BUFFER = 2**20  # bytes; a megabyte was as fast as any other size between 0.5 and 10
-_NUMPY_TYPES = {
-    "L": "i1",
-    "B": "u1",
-    "I": ">i2",
-    "J": ">i4",
-    "K": ">i8",
-    "E": ">f4",
-    "D": ">f8",
-    "C": ">c8",
-    "M": ">c16",
-}
+_NUMPY_TYPES = dict(
+    zip("LBIJKEDCM", ["i1", "u1", ">i2", ">i4", ">i8", ">f4", ">f8", ">c8", ">c16"], strict=True)
+)
 _HEAP_POINTERS = {"P": 8, "Q": 16}  # bytes: descriptors of variable-length arrays
+_BITPIX = (8, 16, 32, 64, -32, -64)
+_MAX_FIELDS = 999  # FITS standard 4.0, section 7.2.1
+# What astropy raises for damaged headers and tables, beside its own VerifyError
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError)
+
+
+class Kind(enum.Enum):
+    """What kind of file a FITS file is; the value is its name for people."""
+
+    TARGET_PIXELS = "a target pixel file"
+    CUTOUT = "a TessCut cut-out"
+    FULL_FRAME = "a full-frame image"
+    LIGHT_CURVE = "a light curve"
+    IMAGE = "an image"
+    TABLE = "a table"
+    EMPTY = "a FITS file without data"
+
+
+def kind_of(headers):
+    """The kind of file that has these headers.
+
+    Parameters
+    ----------
+    headers : sequence of `astropy.io.fits.Header`, those of the file in their order, or the first two or more of them
+
+    Returns
+    -------
+    Kind
+    """
+    for header in headers:
+        kind = _kind_of_table(header)
+        if kind in (Kind.TARGET_PIXELS, Kind.CUTOUT, Kind.LIGHT_CURVE):
+            return kind
+    images = [number for number, header in enumerate(headers) if _is_image(header)]
+    if images:
+        telescope = str(headers[0].get("TELESCOP", "")).strip()
+        of_survey = "MIDTJD" in headers[0] or (telescope in ("TESS", "Kepler") and images[0] == 1)
+        return Kind.FULL_FRAME if of_survey else Kind.IMAGE
+    return Kind.TABLE if any(map(_kind_of_table, headers)) else Kind.EMPTY
+
+
+def kind_of_file(path):
+    """What kind of file a FITS file is, plain or gzipped, from its headers.
+
+    Returns
+    -------
+    Kind
+
+    Raises
+    ------
+    BadInputError : it is empty, not FITS, damaged, or ends too early
+    """
+    headers = []
+    with open_stream(path) as stream:
+        while (header := stream.next_header()) is not None:
+            headers.append(header)
+    return kind_of(headers)
+
+
+def column_names(header):
+    """Names of the columns of the table that a header describes, in capitals; empty where it describes no table."""
+    n_columns = header.get("TFIELDS", 0)
+    if not isinstance(n_columns, int) or not 0 <= n_columns <= _MAX_FIELDS:
+        return []
+    return [str(header.get(f"TTYPE{i + 1}", "")).strip().upper() for i in range(n_columns)]
+
+
+def _kind_of_table(header):
+    if str(header.get("XTENSION", "")).strip() != "BINTABLE" or header.get("ZIMAGE") is True:
+        return None
+    names, extension = column_names(header), str(header.get("EXTNAME", "")).strip()
+    if extension == "LIGHTCURVE":
+        return Kind.LIGHT_CURVE
+    if "FLUX" in names and str(header.get(f"TDIM{names.index('FLUX') + 1}", "")).count(",") == 1:
+        return Kind.CUTOUT if "FFI_FILE" in names else Kind.TARGET_PIXELS
+    if extension in ("PIXELS", "TARGETTABLES"):
+        return Kind.TARGET_PIXELS
+    # K2SC and K2SFF have names of their own
+    if {"TIME", "FLUX"} <= set(names) or {"T", "FCOR"} <= set(names):
+        return Kind.LIGHT_CURVE
+    return Kind.TABLE
+
+
+def _is_image(header):
+    if header.get("ZIMAGE") is True:
+        return True
+    n_axes = header.get("NAXIS", 0)
+    return (
+        str(header.get("XTENSION", "IMAGE")).strip() == "IMAGE"
+        and isinstance(n_axes, int)
+        and n_axes >= 2
+    )
+
+
+# Reading with astropy: images, of any size and compression
+
+
+@contextlib.contextmanager
+def open_fits(path, *, memmap=True):
+    """Open a FITS file by astropy, without its warnings; whatever it says of damage becomes one `BadInputError`.
+
+    Parameters
+    ----------
+    path : file, plain or compressed
+    memmap : bool, map its pixels instead of reading them
+
+    Yields
+    ------
+    hdulist : astropy.io.fits.HDUList
+
+    Raises
+    ------
+    BadInputError : it is empty, not FITS or damaged; also while it is read within the context
+    FileNotFoundError, PermissionError : as from ``open``
+    """
+    # refuses what is no FITS file, or ends within its first header, in our words
+    with open_stream(path) as stream:
+        stream.next_header()
+    try:
+        with warnings.catch_warnings():
+            # of damage; what makes the file unusable is reported as an error
+            warnings.simplefilter("ignore", AstropyWarning)
+            with fits.open(path, memmap=memmap) as hdulist:
+                yield hdulist
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (*_DAMAGE, fits.VerifyError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, KeyError):
+            reason = f"it lacks {' '.join(map(str, error.args))}"
+        raise BadInputError(f"{path}: damaged FITS file ({reason}); get the file again") from error
+
+
+@dataclass(frozen=True)
+class FitsImage:
+    """An image of a FITS file.
+
+    Attributes
+    ----------
+    pixels : (n_rows, n_columns) float array
+    header : astropy.io.fits.Header, that of the image; the primary header's keywords where it has none of its own
+    wcs : astropy.wcs.WCS, celestial coordinates <-> 0-based (column, row); None where the header has none
+    extension : int, number of the HDU
+    """
+
+    pixels: np.ndarray
+    header: fits.Header
+    wcs: object
+    extension: int
+
+
+def read_image(path):
+    """The first image in a FITS file; of more than two dimensions (radio: frequency, polarisation) the first plane.
+
+    Returns
+    -------
+    FitsImage
+
+    Raises
+    ------
+    BadInputError : the file cannot be read, ends too early, or holds no image
+    """
+    with open_fits(path) as hdulist:
+        for number, hdu in enumerate(hdulist):
+            if hdu.is_image and hdu.header["NAXIS"] >= 2:
+                pixels = hdu.data[(0,) * (hdu.data.ndim - 2)].astype(float)
+                header = hdu.header.copy()
+                if number:
+                    header.extend(hdulist[0].header, strip=True, unique=True)
+                return FitsImage(pixels, header, _celestial(hdu.header), number)
+    raise BadInputError(f"{path}: holds no image of two dimensions")
+
+
+def _celestial(header):
+    from astropy.wcs import WCS
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wcs = WCS(header)
+    return wcs.celestial if wcs.has_celestial else None
+
+
+# Reading as a stream: target pixel files, headers of anything
 
 
 class FitsStream:
@@ -36,14 +217,22 @@ class FitsStream:
     Every way in which the file can end too early, or be no FITS file, raises `BadInputError`.
     """
 
-    def __init__(self, path, file):
+    def __init__(self, path, file, size=None):
         self.path = path
         self._file = file
-        self._left = 0  # bytes of the present data unit, padding included, that were not read
+        # bytes; None where it is not known before the end, as of a gzipped file
+        self._size = size
+        # the present HDU: its header, and where its data and the next HDU begin (bytes)
+        self._header, self._start, self._next = None, 0, 0
 
     def next_header(self):
-        """The header of the next HDU, an `astropy.io.fits.Header`; None after the last one."""
-        self._skip(self._left)
+        """The header of the next HDU, an `astropy.io.fits.Header`; None after the last one.
+
+        Raises
+        ------
+        BadInputError : the file ends within the data of the HDU before, or within the header
+        """
+        self._pass_over_data()
         blocks = [self._file.read(BLOCK)]
         if not blocks[0].strip(b"\0 "):
             return None
@@ -59,7 +248,8 @@ class FitsStream:
                 f"{self.path}: damaged, a header holds bytes that are no text; get the file again"
             )
         header = fits.Header.fromstring(content)
-        self._left = -(-_data_size(header) // BLOCK) * BLOCK
+        self._header, self._start = header, self._next + len(content)
+        self._next = self._start + -(-self._data_size(header) // BLOCK) * BLOCK
         return header
 
     def read_columns(self, header, names):
@@ -74,22 +264,26 @@ class FitsStream:
         -------
         dict of name to array of the machine's own byte order; shape (n_rows,) or (n_rows, n_y, n_x) as TDIM says
         """
-        dtype = _row_type(header)
-        columns = {
-            name: np.empty(header["NAXIS2"], dtype[name].newbyteorder("="))
-            for name in names
-            if name in dtype.names
-        }
+        dtype, n_rows = self._row_type(header), self._count(header, "NAXIS2")
+        if self._size is not None and self._start + n_rows * dtype.itemsize > self._size:
+            self._refuse_truncated(self._size)
+        try:
+            columns = {
+                name: np.empty(n_rows, dtype[name].newbyteorder("="))
+                for name in names
+                if name in dtype.names
+            }
+        except (MemoryError, ValueError, OverflowError):
+            raise BadInputError(
+                f"{self.path}: table {header.get('EXTNAME')} is said to have {n_rows} rows of {dtype.itemsize} bytes, more "
+                "than fits into memory; the header is damaged, get the file again"
+            ) from None
         buffer = np.empty(max(BUFFER // dtype.itemsize, 1), dtype)
-        for start in range(0, header["NAXIS2"], len(buffer)):
-            rows = buffer[: header["NAXIS2"] - start]
+        for start in range(0, n_rows, len(buffer)):
+            rows = buffer[: n_rows - start]
             missing = self._fill(rows)
             if missing:
-                whole = start + (rows.nbytes - missing) // dtype.itemsize
-                raise BadInputError(
-                    f"{self.path}: truncated, table {header.get('EXTNAME')} ends after {whole} of its {header['NAXIS2']} rows; "
-                    "get the file again"
-                )
+                self._refuse_truncated(self._start + start * dtype.itemsize + rows.nbytes - missing)
             for name, column in columns.items():
                 column[start : start + len(rows)] = rows[name]
         return columns
@@ -97,26 +291,106 @@ class FitsStream:
     def read_image(self, header):
         """Read the image that ``header`` describes: (n_y, n_x) array of the machine's own byte order."""
         kind = "f" if header["BITPIX"] < 0 else "i"
-        shape = tuple(header[f"NAXIS{i}"] for i in range(header["NAXIS"], 0, -1))
-        image = np.empty(shape, f">{kind}{abs(header['BITPIX']) // 8}")
-        if self._fill(image):
+        shape = tuple(
+            self._count(header, f"NAXIS{i}") for i in range(self._count(header, "NAXIS"), 0, -1)
+        )
+        dtype = np.dtype(f">{kind}{abs(header['BITPIX']) // 8}")
+        n_bytes = math.prod(shape) * dtype.itemsize
+        if self._size is not None and self._start + n_bytes > self._size:
+            self._refuse_truncated(self._size)
+        try:
+            image = np.empty(shape, dtype)
+        except (MemoryError, ValueError, OverflowError):
             raise BadInputError(
-                f"{self.path}: truncated, it ends within image {header.get('EXTNAME')}; get the file again"
-            )
+                f"{self.path}: image {header.get('EXTNAME')} is said to have {shape} pixels, more than fit into memory; the "
+                "header is damaged, get the file again"
+            ) from None
+        missing = self._fill(image)
+        if missing:
+            self._refuse_truncated(self._start + image.nbytes - missing)
         return image.astype(image.dtype.newbyteorder("="))
 
     def _fill(self, array):
         """Read the bytes of an array; returns how many are missing because the file ends."""
         wanted = memoryview(array.reshape(-1).view(np.uint8))
-        self._left -= len(wanted)
         while wanted and (got := self._file.readinto(wanted)):
             wanted = wanted[got:]
         return len(wanted)
 
-    def _skip(self, n_bytes):
-        """Leave out bytes; those missing at the very end are padding that some writers forget."""
-        self._file.seek(n_bytes, 1)
-        self._left = 0
+    def _pass_over_data(self):
+        """Go to the next HDU. Padding may be missing at the very end: some writers forget it."""
+        if self._header is None:
+            return
+        last = self._start + self._data_size(self._header)
+        if last > self._start and self._file.tell() < last:
+            size = self._size
+            if size is None:
+                self._file.seek(last - 1)
+                size = last if self._file.read(1) else self._file.tell()
+            if size < last:
+                self._refuse_truncated(size)
+        self._file.seek(self._next)
+
+    def _refuse_truncated(self, size):
+        """Raise BadInputError for a file of so many bytes, which are too few for the present HDU."""
+        header = self._header
+        name, n_bytes = header.get("EXTNAME", "of the primary HDU"), max(size - self._start, 0)
+        if str(header.get("XTENSION", "")).strip() == "BINTABLE":
+            whole, n_rows = n_bytes // max(header["NAXIS1"], 1), header["NAXIS2"]
+            if whole < n_rows:
+                raise BadInputError(
+                    f"{self.path}: truncated, table {name} ends after {whole} of its {n_rows} rows; get the file again"
+                )
+        raise BadInputError(
+            f"{self.path}: truncated, it ends within image {name}; get the file again"
+        )
+
+    def _count(self, header, keyword):
+        """A whole number from 0 under a keyword."""
+        value = header[keyword]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise BadInputError(
+                f"{self.path}: damaged, {keyword} is {value!r}, expected a whole number from 0; get the file again"
+            )
+        return value
+
+    def _data_size(self, header):
+        """Bytes of the data unit without padding: FITS standard 4.0, equation 2."""
+        bitpix, n_axes = header["BITPIX"], self._count(header, "NAXIS")
+        if bitpix not in _BITPIX or n_axes > _MAX_FIELDS:
+            raise BadInputError(
+                f"{self.path}: damaged, BITPIX is {bitpix!r} and NAXIS {n_axes}; get the file again"
+            )
+        if n_axes == 0:
+            return 0
+        n_elements = math.prod(self._count(header, f"NAXIS{i + 1}") for i in range(n_axes))
+        groups, heap = (
+            self._count(header, keyword) if keyword in header else default
+            for keyword, default in (("GCOUNT", 1), ("PCOUNT", 0))
+        )
+        return abs(bitpix) // 8 * groups * (heap + n_elements)
+
+    def _row_type(self, header):
+        """The numpy dtype of a row of a binary table."""
+        fields, names = [], set()
+        for i in range(1, min(self._count(header, "TFIELDS"), _MAX_FIELDS) + 1):
+            form = re.match(r"\s*(\d{0,9})([LXBIJKAECMDPQ])", str(header[f"TFORM{i}"]))
+            if not form:
+                raise BadInputError(
+                    f"{self.path}: damaged, TFORM{i} is {header[f'TFORM{i}']!r}, which is no format of a column; get the file again"
+                )
+            name = str(header.get(f"TTYPE{i}", ""))
+            # numpy wants names, each once
+            name = f"col{i}" if name in names or not name else name
+            names.add(name)
+            fields.append((name, *_field_type(int(form[1] or 1), form[2], header.get(f"TDIM{i}"))))
+        dtype = np.dtype(fields)
+        if dtype.itemsize != self._count(header, "NAXIS1") or not fields:
+            raise BadInputError(
+                f"{self.path}: damaged, the columns of table {header.get('EXTNAME')} take {dtype.itemsize} bytes a row, NAXIS1 is "
+                f"{header['NAXIS1']}; get the file again"
+            )
+        return dtype
 
 
 @contextlib.contextmanager
@@ -133,17 +407,19 @@ def open_stream(path):
         raw.seek(0)
         if not start:
             raise BadInputError(f"{path}: the file is empty (0 bytes); get it again")
+        zipped = start == GZIP_MAGIC
         try:
-            with gzip_reader(raw) if start == GZIP_MAGIC else contextlib.nullcontext(raw) as file:
+            with gzip_reader(raw) if zipped else contextlib.nullcontext(raw) as file:
                 if file.read(9) != b"SIMPLE  =":
                     raise BadInputError(
                         f"{path}: not a FITS file (plain or gzipped): it does not begin with SIMPLE"
                     )
                 file.seek(0)
-                yield FitsStream(path, file)
+                yield FitsStream(path, file, None if zipped else os.fstat(raw.fileno()).st_size)
         except (KeyError, fits.VerifyError) as error:
+            reason = " ".join(str(error).split())
             raise BadInputError(
-                f"{path}: damaged, a header lacks a keyword or has one without sense: {error}"
+                f"{path}: damaged, a header lacks a keyword or has one without sense: {reason}"
             ) from error
         except GZIP_ERRORS as error:
             raise BadInputError(
@@ -155,33 +431,6 @@ def _has_end(block):
     return any(block[i : i + 8] == b"END     " for i in range(0, BLOCK, 80))
 
 
-def _data_size(header):
-    """Bytes of the data unit without padding: FITS standard 4.0, equation 2."""
-    if header["NAXIS"] == 0:
-        return 0
-    n_elements = np.prod([header[f"NAXIS{i + 1}"] for i in range(header["NAXIS"])], dtype=int)
-    return int(
-        abs(header["BITPIX"])
-        // 8
-        * header.get("GCOUNT", 1)
-        * (header.get("PCOUNT", 0) + n_elements)
-    )
-
-
-def _row_type(header):
-    """The numpy dtype of a row of a binary table."""
-    fields = []
-    for i in range(1, header["TFIELDS"] + 1):
-        repeat, letter = re.match(r"(\d*)([A-Z])", header[f"TFORM{i}"]).groups()
-        fields.append(
-            (
-                header.get(f"TTYPE{i}", f"col{i}"),
-                *_field_type(int(repeat or 1), letter, header.get(f"TDIM{i}")),
-            )
-        )
-    return np.dtype(fields)
-
-
 def _field_type(repeat, letter, tdim):
     if letter == "A":
         return f"S{repeat}", ()
@@ -189,7 +438,7 @@ def _field_type(repeat, letter, tdim):
         return "u1", (-(-repeat // 8),)
     if letter in _HEAP_POINTERS:
         return "u1", (repeat * _HEAP_POINTERS[letter],)
-    shape = tuple(int(n) for n in re.findall(r"\d+", tdim or ""))[::-1]
-    if not shape or np.prod(shape) != repeat:
+    shape = tuple(int(n) for n in re.findall(r"\d+", str(tdim or "")))[::-1]
+    if not shape or math.prod(shape) != repeat:
         shape = () if repeat == 1 else (repeat,)
     return _NUMPY_TYPES[letter], shape

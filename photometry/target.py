@@ -41,7 +41,7 @@ def photometry(
     input_folder : where the target pixel files or the image cubes are, and the star catalogue
     output_folder : where the light curve goes
     settings : PhotometrySettings, or nested dict of the same. What the task itself has under ``settings`` goes first.
-    method : name of the method to use whatever the task says
+    method : name of the method to use instead of the task's, see `methods.registry`
     plot : bool; also draw what was done, beside the light curve
     catalog : star catalogue of the CCD, if the caller has opened it already
 
@@ -54,9 +54,11 @@ def photometry(
     TargetError : the target cannot be done; its class and message say why
     """
     start = time.perf_counter()
+    method = method or task.get("method")
+    get_method(method)  # so that its section of the settings is known
     settings = photometry_settings(settings, task.get("settings"))
     source = StampSource(task, input_folder, settings, catalog)
-    stamp, good, extraction = extract(source, method or task.get("method"))
+    stamp, good, extraction = extract(source, method)
     extraction = judge(extraction, stamp, good)
     details = diagnostics(stamp, extraction, good)
     if extraction.status in MADE:

@@ -40,7 +40,7 @@ def test_memory_is_flat_over_thousands_of_targets(target):
     runner, task = target
     process, memory = psutil.Process(), []
     for _ in range(N_WARM_UP + N_TARGETS):
-        assert runner.run(dict(task))["status"] is STATUS.OK
+        assert runner.run(dict(task))[0]["status"] is STATUS.OK
         memory.append(process.memory_info().rss)
     middle = memory[N_WARM_UP + N_TARGETS // 2]
     # A leak of one array of the stamp, 20 x 11 x 11 x 4 bytes, per target would be 11 MiB.
@@ -73,6 +73,6 @@ def test_a_task_that_fails_keeps_nothing_either(target):
     missing = task | {"starid": 999, "datasource": f"tpf:{task['starid']}"}
     memory = []
     for _ in range(600):
-        assert runner.run(dict(missing))["status"] is STATUS.ERROR
+        assert runner.run(dict(missing))[0]["status"] is STATUS.ERROR
         memory.append(process.memory_info().rss)
     assert max(memory[-50:]) - memory[100] < 4 * MIB

@@ -16,7 +16,7 @@ import numpy as np
 from astropy.table import Table
 
 from ..constants import J2000
-from ..errors import CatalogError
+from ..errors import WrongUseError
 from ..files import atomic_write
 from ..sky import in_polygon, polygon_centre, propagate, separation
 from .tables import COLUMNS as STAR_COLUMNS
@@ -61,7 +61,7 @@ class Catalog:
             conn.execute(f"SELECT {', '.join(COLUMNS)} FROM catalog LIMIT 1")
         except sqlite3.DatabaseError as error:
             conn.close()
-            raise CatalogError(
+            raise WrongUseError(
                 f"{path}: not a star catalogue ({error}); make it again with 'photometry catalog'"
             ) from error
         self.settings = dict(
@@ -162,7 +162,7 @@ def open_catalog(folder, sector, camera, ccd, *, epoch=None):
 
     Raises
     ------
-    CatalogError : the file cannot be read or lacks a column, or there are several table files
+    WrongUseError : the file cannot be read or lacks a column, or there are several table files
     """
     path = catalog_path(folder, sector, camera, ccd)
     if path.is_file():
@@ -219,11 +219,11 @@ def catalog_path(folder, sector, camera, ccd):
 
 
 def find_star_table(folder):
-    """The one file ``catalog.{ecsv,csv,fits,vot,parquet}`` of a folder, or None; CatalogError if there are several."""
+    """The one file ``catalog.{ecsv,csv,fits,vot,parquet}`` of a folder, or None; WrongUseError if there are several."""
     names = sorted(f"catalog{ending}{zipped}" for ending in READERS for zipped in ("", ".gz"))
     files = [path for name in names if (path := Path(folder) / name).is_file()]
     if len(files) > 1:
-        raise CatalogError(
+        raise WrongUseError(
             f"{folder}: several star catalogues ({', '.join(p.name for p in files)}); keep one of them"
         )
     return files[0] if files else None
@@ -244,7 +244,7 @@ def _open_file(path, _changed):
             path,
         )
     except sqlite3.OperationalError as error:
-        raise CatalogError(f"{path}: cannot be opened ({error})") from error
+        raise WrongUseError(f"{path}: cannot be opened ({error})") from error
 
 
 @functools.lru_cache(maxsize=2)

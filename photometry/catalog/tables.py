@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from ..errors import CatalogError
+from ..errors import WrongUseError
 from ..sky import propagate
 
 # What each of our columns may be called, in the order of preference; compared in lower case.
@@ -88,7 +88,7 @@ def read_stars(path):
 
     Raises
     ------
-    CatalogError : the file cannot be read or lacks a column
+    WrongUseError : the file cannot be read or lacks a column
     """
     table = read_table(path)
     names = {column.lower(): column for column in reversed(table.colnames)}
@@ -112,7 +112,7 @@ def read_stars(path):
     return stars[np.sort(np.unique(stars["starid"], return_index=True)[1])]
 
 
-def read_table(path, error=CatalogError):
+def read_table(path, error=WrongUseError):
     """Read any table that astropy reads, by the ending of its name; ``error`` is raised if that fails."""
     path = Path(path)
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
@@ -178,7 +178,7 @@ def _numbers(table, name, path, ours):
         return np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
     except ValueError:
         bad = next(value for value in column if not _is_number(value))
-        raise CatalogError(
+        raise WrongUseError(
             f"{path}: column {name} holds {str(bad)!r}, expected numbers (positions in degrees)"
         ) from None
 
@@ -192,7 +192,7 @@ def _identifiers(column, name, path):
     ]
     for value, match in zip(column, matches, strict=True):
         if match is None:
-            raise CatalogError(
+            raise WrongUseError(
                 f"{path}: column {name} holds {str(value)!r}, expected a number such as 25155310 or TIC 25155310"
             )
     return np.array([int(match[1]) for match in matches], dtype=np.int64)
@@ -209,7 +209,7 @@ def _is_number(value):
 def _required(columns, ours, path, table):
     if ours not in columns:
         accepted = ", ".join(NAMES[ours] + NAMES.get(f"{ours}_J2000", ()))
-        raise CatalogError(
+        raise WrongUseError(
             f"{path}: no column {ours}; accepted names are {accepted}; the file has {', '.join(table.colnames)}"
         )
     return columns[ours]
@@ -221,7 +221,7 @@ def _positions(columns, found, table, path):
         return columns["ra_J2000"] % 360, columns["decl_J2000"]
     ra, decl = _required(columns, "ra", path, table), _required(columns, "decl", path, table)
     if np.any(np.abs(decl) > 90):
-        raise CatalogError(
+        raise WrongUseError(
             f"{path}: column {found['decl']} holds {decl[np.abs(decl) > 90][0]}, expected degrees from -90 to 90"
         )
     epoch = columns.get("epoch", _epoch(table, found))

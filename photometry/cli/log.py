@@ -20,7 +20,7 @@ def command(words, as_json):
 
     where, starid = _where_and_star(words)
     path = _log_of(where)
-    records = list(read_log(path, starid=starid))
+    records = list(read_log(path, name=starid))
     for record in records:
         click.echo(json.dumps(record) if as_json else _sentence(record))
     if not records and not as_json:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from . import EXIT_FAILED, EXIT_OK
+from ..processes import StopNow, StopRequests
+from . import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
 from ._options import logging_options
 from ._progress import Bars
 
@@ -47,20 +48,32 @@ def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_
 
     workers = default_workers() if workers is None else workers
     refuse_bad_numbers(workers, memory * GIB)
-    with _interruptible(), Bars(quiet) as progress:
-        report = prepare(
-            folder,
-            output,
-            sector=sector,
-            camera=camera,
-            ccd=ccd,
-            workers=workers,
-            memory=memory * GIB,
-            overwrite=overwrite,
-            progress=progress,
+    try:
+        # also where the shell makes the program ignore Ctrl-C, as for what a script starts in the background
+        with StopRequests(_stop).active(), Bars(quiet) as progress:
+            report = prepare(
+                folder,
+                output,
+                sector=sector,
+                camera=camera,
+                ccd=ccd,
+                workers=workers,
+                memory=memory * GIB,
+                overwrite=overwrite,
+                progress=progress,
+            )
+    except StopNow as stop:
+        click.echo(
+            f"photometry: {stop}: what is finished is kept; the same command goes on from there",
+            err=True,
         )
+        return EXIT_UNFINISHED
     _show(report, as_json)
     return EXIT_FAILED if report.skipped else EXIT_OK
+
+
+def _stop(name):
+    raise StopNow(name)
 
 
 def _show(report, as_json):
@@ -77,22 +90,3 @@ def _show(report, as_json):
         click.echo(f"{len(report.skipped)} files were left out:", err=True)
     for problem in report.skipped:
         click.echo(f"  {problem}", err=True)
-
-
-class _interruptible:
-    """SIGTERM, as a queue system sends it before the end, stops like Ctrl-C: what is finished is kept."""
-
-    def __enter__(self):
-        import signal
-
-        self._before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-
-    def __exit__(self, kind, *_):
-        import signal
-
-        signal.signal(signal.SIGTERM, self._before)
-        if kind is KeyboardInterrupt:
-            click.echo(
-                "photometry: what is finished is kept; the same command goes on from there",
-                err=True,
-            )

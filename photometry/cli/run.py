@@ -55,7 +55,10 @@ def _show_version(ctx, param, value):
 @filters
 @click.option("--random", "randomly", is_flag=True, help="Take tasks in random order.")
 @click.option("--limit", type=click.IntRange(0), metavar="N", help="Do at most N tasks.")
-@click.option("--method", help="Use this method for all tasks, whatever the TODO-file says.")
+@click.option(
+    "--method",
+    help="Use this method for all tasks instead of the TODO-file's; your own as 'module:function'.",
+)
 @click.option(
     "--handler",
     default="photometry",
@@ -174,6 +177,7 @@ def _check_names(handler, method):
 
 
 def _settings(todo_file, options):
+    from ..errors import SettingsError
     from ..settings import load_settings
 
     path = options["settings_file"]
@@ -189,7 +193,26 @@ def _settings(todo_file, options):
         photometry["aperture"] = {"mask": options["mask"]}
     if options["version"] is not None:
         photometry["output"] = {"version": options["version"]}
-    return load_settings(path, {"run": run, "photometry": photometry})
+    overrides = {"run": run, "photometry": photometry}
+    try:
+        return load_settings(path, overrides)
+    except SettingsError:
+        if not _register_methods(todo_file):
+            raise
+    return load_settings(path, overrides)
+
+
+def _register_methods(todo_file):
+    """Import the methods ``'module:function'`` of a TODO-file, whose sections may be in the settings; False without any."""
+    from ..methods.registry import get_method
+    from ..report.snapshot import snapshot
+
+    with snapshot(todo_file) as (conn, _):
+        sql = "SELECT DISTINCT method FROM todolist WHERE instr(method, ':')"
+        names = [name for (name,) in conn.execute(sql)]
+    for name in names:
+        get_method(name)
+    return bool(names)
 
 
 def _run(todo_file, output, settings, options):
@@ -200,7 +223,8 @@ def _run(todo_file, output, settings, options):
         open_source=lambda: open_todo(todo_file, output, summary, settings, options),
         handler=_handler(todo_file, output, settings, options),
         output_folder=output,
-        settings=settings,
+        settings=settings.run,
+        records=settings.model_dump(mode="json"),
         workers=options["workers"],
         constraints=options["constraints"],
         randomly=options["randomly"],
@@ -248,6 +272,8 @@ def open_todo(todo_file, output, summary, settings, options):
         steal_lock=options["steal_lock"],
         max_attempts=settings.run.max_attempts,
     )
+    manager.task_timeout = settings.run.task_timeout
+    manager.task_timeouts = dict(settings.run.task_timeouts)
     manager.run_info.update(todo_file=os.path.abspath(todo_file), output=os.path.abspath(output))
     link_summary(summary, [todo_file.parent, output])
     return manager

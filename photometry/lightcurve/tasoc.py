@@ -230,7 +230,7 @@ def _primary_cards(stamp, extraction, settings):
         ("FILEVER", FILE_VERSION, "version of the file format"),
         ("DATA_REL", settings.output.data_release, "data release of this light curve"),
         ("SRC_DREL", source.get("DATA_REL"), "data release of the pixels"),
-        ("SRC_PROC", source.get("PROCVER"), "version of the program that made the pixels"),
+        ("SRC_PROC", source.get("PROCVER")),
         ("SRC_DATE", source.get("DATE"), "date of the file with the pixels"),
         *(
             (keyword, _installed(package), f"version of {package}")

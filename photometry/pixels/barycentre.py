@@ -1,13 +1,20 @@
-"""Barycentric times for places away from the middle of an image.
+"""Barycentric times for positions other than the one that a file's times hold for.
 
-The missions give one barycentric correction per image, for its middle. A star 6 degrees away sees its light arrive up to
-52 s earlier or later: the Earth's distance from the barycentre, 499 s of light, along the difference in direction.
-(Eastman, Siverd & Gaudi 2010, PASP 122, 935.) The Earth stands for the satellite, which is within 1.3 s of light.
+The missions give one barycentric correction per image or per target. A star 6 degrees away sees its light arrive up to 52 s
+earlier or later, one at the edge of a target's stamp 0.5 s: the Earth's distance from the barycentre, 499 s of light, along
+the difference in direction. (Eastman, Siverd & Gaudi 2010, PASP 122, 935.) The Earth stands for TESS, which is within 1.3 s
+of light.
 """
 
 import numpy as np
 
 from ..constants import DAY, SPEED_OF_LIGHT
+
+MAX_DISTANCE = 1.5
+"""Seconds of light that TESS is from the Earth at most (1.3), and a little."""
+
+# days between positions that are computed; a cubic spline through them is right to 1e-9 s
+_STEP = 0.25
 
 
 def earth_position(days, time_reference):
@@ -15,7 +22,8 @@ def earth_position(days, time_reference):
 
     Parameters
     ----------
-    days : (n,) array, days since ``time_reference`` (BJD in TDB)
+    days : (n,) array, days since ``time_reference``, TDB at the Earth; NaN gives NaN
+    time_reference : int, Julian date
 
     Returns
     -------
@@ -24,15 +32,33 @@ def earth_position(days, time_reference):
     from astropy.coordinates import get_body_barycentric
     from astropy.time import Time
 
-    times = Time(time_reference, np.asarray(days, dtype=float), format="jd", scale="tdb")
-    return (
-        get_body_barycentric("earth", times, ephemeris="builtin").xyz.to_value("km").T
-        / SPEED_OF_LIGHT
-    )
+    days = np.asarray(days, dtype=float)
+    position = np.full((days.size, 3), np.nan)
+    valid = np.isfinite(days)
+    if not valid.any():
+        return position
+    low, high = days[valid].min(), days[valid].max()
+    n_nodes = int((high - low) / _STEP) + 2
+    interpolated = n_nodes + 4 < valid.sum()
+    nodes = np.linspace(low, high, max(n_nodes, 5)) if interpolated else days[valid]
+    times = Time(time_reference, nodes, format="jd", scale="tdb")
+    earth = get_body_barycentric("earth", times, ephemeris="builtin").xyz.to_value("km").T
+    if interpolated:
+        from scipy.interpolate import CubicSpline
+
+        earth = CubicSpline(nodes, earth)(days[valid])
+    position[valid] = earth / SPEED_OF_LIGHT
+    return position
 
 
 def correction(earth, target, reference=(0.0, 0.0, 0.0)):
     """What to add to times: those of the satellite, or those that are barycentric for a ``reference`` direction.
+
+    Parameters
+    ----------
+    earth : (n_times, 3) array, seconds of light, see `earth_position`
+    target : (3,) unit vector to the star
+    reference : (3,) unit vector to the position that the times hold for; zeros: they are the satellite's
 
     Returns
     -------

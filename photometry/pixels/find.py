@@ -114,7 +114,13 @@ def primary_starid(task):
     kind, _, primary = task["datasource"].partition(":")
     if kind != "tpf":
         raise BadInputError(f"datasource={task['datasource']!r}: expected 'tpf' or 'tpf:STARID'")
-    return int(primary or task["starid"])
+    if not primary:
+        return int(task["starid"])
+    if not primary.isascii() or not primary.isdigit():
+        raise BadInputError(
+            f"datasource={task['datasource']!r}: expected 'tpf' or 'tpf:STARID', as in 'tpf:25155310'"
+        )
+    return int(primary)
 
 
 def refuse_other_target(path, task, found):
@@ -153,7 +159,7 @@ def _list_files(folder):
         raise TargetNotFoundError(f"{folder}: the input folder does not exist") from error
     paths = (
         os.path.join(where, name)
-        for where, _, names in os.walk(folder)
+        for where, names in _walk(folder)
         for name in names
         if _may_be_pixels(name)
     )
@@ -168,6 +174,13 @@ def _list_files(folder):
     return _Listing(named, tuple(others), mtime_ns, now, now - start)
 
 
+def _walk(folder):
+    """Yield (folder, names of its files) for a folder and those below it, but hidden ones."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield where, names
+
+
 def _is_out_of_date(listing, folder):
     """Whether listing a folder again may find more; not so often that a run does little else."""
     waited = time.monotonic() - listing.made > LISTING_SHARE * listing.seconds
@@ -176,7 +189,12 @@ def _is_out_of_date(listing, folder):
 
 def _may_be_pixels(name):
     """Whether a file may be a target pixel file by its name; our own light curves often are in a folder below."""
-    return name.lower().endswith(FITS_ENDINGS) and not name.endswith(LIGHT_CURVE_ENDINGS)
+    hidden = name.startswith(".")  # among them the half-written files of another process
+    return (
+        not hidden
+        and name.lower().endswith(FITS_ENDINGS)
+        and not name.endswith(LIGHT_CURVE_ENDINGS)
+    )
 
 
 def _parse_name(path):

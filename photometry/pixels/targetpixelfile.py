@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 
 from ..constants import DAY
 from ..errors import BadInputError
-from ..fitsfile import open_stream
+from ..fitsfile import Kind, column_names, kind_of, open_stream
 from .stamp import Stamp, Target
 
 ACCEPTED = "a TESS, Kepler or K2 target pixel file (…_tp.fits, …-targ.fits, plain or gzipped)"
@@ -137,16 +137,16 @@ def refuse_other_files(path, primary, table):
         raise BadInputError(
             f"{path}: holds a primary header and nothing else; accepted is {ACCEPTED}"
         )
-    kind, name = str(table.get("XTENSION", "")).strip(), table.get("EXTNAME")
-    if kind != "BINTABLE":
+    kind, name = kind_of([primary, table]), table.get("EXTNAME")
+    if kind is Kind.CUTOUT:
         raise BadInputError(
-            f"{path}: its first extension {name!r} is a {kind!r}, not a table; accepted is {ACCEPTED}"
+            f"{path}: this is {kind.value}, of no one star; make an image cube of it with 'photometry prepare'"
         )
-    if name == "LIGHTCURVE":
+    if kind not in (Kind.TARGET_PIXELS, Kind.TABLE):
         raise BadInputError(
-            f"{path}: this is a light curve (table LIGHTCURVE), it has no pixels; accepted is {ACCEPTED}"
+            f"{path}: this is {kind.value} (first extension {name!r}); accepted is {ACCEPTED}"
         )
-    found = [table.get(f"TTYPE{i}") for i in range(1, table["TFIELDS"] + 1)]
+    found = column_names(table)
     missing = [column for column in _COLUMNS if column not in found]
     if missing:
         raise BadInputError(

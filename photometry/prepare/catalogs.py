@@ -9,7 +9,7 @@ from astropy.wcs import WCS
 
 from ..catalog.ccd import find_star_table, make_catalog, sector_epoch
 from ..catalog.tables import read_stars
-from ..errors import BadInputError, CatalogError, WrongUseError
+from ..errors import BadInputError, WrongUseError
 from ..pixels.find import identify
 from ..pixels.imagecube import find_cubes
 from ..pixels.tesscamera import FIRST_COLUMN, FIRST_ROW, optical_axis
@@ -39,8 +39,8 @@ def make_catalogs(folder, *, stars=None, chosen=None, epoch=None, ticver=None):
 
     Raises
     ------
-    WrongUseError : the folder is missing, there is no table of stars, or it is not known for which CCDs
-    CatalogError : the table cannot be read, or has no star on a CCD
+    WrongUseError : the folder is missing, there is no table of stars, it cannot be read or has no star on a CCD, or it is not
+        known for which CCDs
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -55,7 +55,7 @@ def make_catalogs(folder, *, stars=None, chosen=None, epoch=None, ticver=None):
         year = sector_epoch(sector) if epoch is None else epoch
         here = content if footprint is None else content[_on(footprint["corners"], content, year)]
         if len(here) == 0:
-            raise CatalogError(
+            raise WrongUseError(
                 f"{table}: none of its {len(content)} stars is on sector {sector}, camera {camera}, CCD {ccd}"
             )
         centre = (footprint or {}).get("camera_centre") or _centre_in_header(content)

@@ -21,19 +21,18 @@ import numpy as np
 
 from .._version import __version__
 from ..constants import MAD_TO_SIGMA
-from ..errors import WrongUseError
+from ..errors import BadInputError, WrongUseError
 from ..files import atomic_write
 from ..flags import DEFAULT_BITMASK, bitmask
-from ..pixels import barycentre
 from ..pixels.imagecube import FORMAT, VERSION, ImageCube, cube_path
 from ..pixels.quality import BAD_FRAME, HIGH_BACKGROUND, background_flags
 from ..processes import Pool
-from ..sky import unit_vectors
 from . import cubefile, pointing
 from .background import smooth_in_time
 from .ffi import find_image_files, headers_of, read_file
 from .frames import group_frames
 from .measure import Measured, background_model, choose_reference, find_bad_frames, measure
+from .times import times_of
 from .workfolder import GIB, WorkFolder
 
 log = logging.getLogger(__name__)
@@ -107,10 +106,13 @@ def prepare(
     groups = group_frames(frames, sector=sector, camera=camera, ccd=ccd)
     if not groups:
         raise WrongUseError(_nothing_found(folder, frames, skipped))
-    cubes = [
-        _prepare_cube(group, output, workers, memory, overwrite, progress)
-        for group in groups.values()
-    ]
+    cubes = []
+    for group in groups.values():
+        try:
+            cubes.append(_prepare_cube(group, output, workers, memory, overwrite, progress))
+        except BadInputError as error:
+            log.warning("%s; no cube", error)
+            skipped.append(str(error))
     with contextlib.suppress(OSError):
         shutil.rmtree(output / ".unpacked")
     return Report(cubes, skipped)
@@ -150,6 +152,13 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
     if path.exists() and not overwrite:
         WorkFolder(path).remove_leftovers()
         return _already_there(path, frames)
+    if frames[0].cropped:
+        log.warning(
+            "%s: is cropped, its header announces more pixels than it has; the %d x %d that are there are taken, counted from "
+            "the first of the CCD",
+            frames[0].flux.path,
+            *frames[0].shape,
+        )
     with WorkFolder(path) as work:
         work.begin(frames)
         model = background_model(frames[0])
@@ -162,8 +171,9 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
             affordable(workers, _measure_memory(frames), memory),
             progress,
         )
-        sky, good, datasets = _between(frames, measured, model, reference)
-        work.make_skeleton(frames, datasets, _attributes(frames, reference))
+        times = times_of(frames, reference.index)
+        sky, good, datasets = _model_background(frames, times, measured, model, reference)
+        work.make_skeleton(frames, datasets, _attributes(frames, times, reference))
         needed = cubefile.band_memory((len(frames), *frames[0].shape), cubefile.TILE)
         _second_pass(work, frames, sky, good, affordable(workers, needed, memory), progress)
         work.finish()
@@ -240,7 +250,7 @@ def _write_one(shared, band):
     return band
 
 
-def _between(frames, measured, model, reference):
+def _model_background(frames, times, measured, model, reference):
     """What follows from the first pass: the background to remove, the good frames, and the small datasets of the cube."""
     mission_quality = np.array([frame.quality for frame in frames], dtype=np.int64)
     movement, scatter = pointing.fit_movement(measured.positions, reference.positions, model.shape)
@@ -252,25 +262,17 @@ def _between(frames, measured, model, reference):
     quality = (
         mission_quality | np.where(bad, excluded, 0) | background_flags(level, high=HIGH_BACKGROUND)
     )
-    times = _times(frames)
     usable = ~bad
     movement = pointing.against_usual(movement, np.isfinite(scatter), usable)
-    sky = cubefile.Sky(
-        model,
-        smooth_in_time(times["time"], measured.mesh, usable),
-        smooth_in_time(times["time"], measured.glow[:, None, :], usable)[:, 0]
-        if model.n_rings
-        else measured.glow,
-        _jumped(
-            measured.mesh,
-            smooth_in_time(times["time"], measured.mesh, usable),
-            measured.background_err,
-        ),
-    )
+    mesh, glow = smooth_in_time(times.time, measured.mesh, usable), measured.glow
+    if model.n_rings:
+        glow = smooth_in_time(times.time, glow[:, None, :], usable)[:, 0]
+    jumped = _jumped(measured.mesh, mesh, measured.background_err)
+    sky = cubefile.Sky(model, mesh, glow, jumped)
     good = (quality & DEFAULT_BITMASK[mission]) == 0
     if not good.any():
         good = usable
-    datasets = times | {
+    datasets = times.datasets() | {
         "quality": quality.astype(np.int32),
         "cadenceno": np.array([frame.cadenceno for frame in frames], dtype=np.int32),
         "background_err": measured.background_err.astype(np.float32),
@@ -291,37 +293,9 @@ def _jumped(mesh, smooth, error, limit=5):
     return np.abs(difference) > limit * spread
 
 
-def _times(frames):
-    """Times as in the headers; those of the satellite are made barycentric for the middle of the images."""
-    times = {
-        name: np.array([getattr(frame, name) for frame in frames], dtype=float)
-        for name in ("time", "time_start", "time_stop", "timecorr")
-    }
-    first = frames[0]
-    if first.mission != "TESS":  # Kepler is far from the Earth
-        return times | {"earth": np.full((len(frames), 3), np.nan)}
-    earth = barycentre.earth_position(times["time"], first.time_reference)
-    if not first.barycentric:
-        times["timecorr"] = barycentre.correction(earth, unit_vectors(*_middle_of_image(first)))
-        for name in ("time", "time_start", "time_stop"):
-            times[name] += times["timecorr"]
-    return times | {"earth": earth}
-
-
-def _middle_of_image(frame):
-    """(ra, decl) in degrees of the place for which the header's barycentric correction holds"""
-    from astropy.wcs import WCS
-
-    _, header = headers_of(frame)
-    column = header.get("BTC_PIX1", 0.5 * sum(frame.flux.columns) + 0.5) - 1 - frame.flux.columns[0]
-    row = header.get("BTC_PIX2", 0.5 * sum(frame.flux.rows) + 0.5) - 1 - frame.flux.rows[0]
-    return tuple(float(angle) for angle in WCS(header).all_pix2world(column, row, 0))
-
-
-def _attributes(frames, reference):
+def _attributes(frames, times, reference):
     frame = frames[reference.index]
     primary, image = headers_of(frame)
-    middle_ra, middle_decl = _middle_of_image(frame)
     headers = {
         k: h[k]
         for h in (primary, image)
@@ -341,8 +315,8 @@ def _attributes(frames, reference):
         "time_reference": frame.time_reference,
         "first_row": frame.first_row,
         "first_column": frame.first_column,
-        "time_ra": middle_ra,
-        "time_decl": middle_decl,
+        "time_ra": times.direction[0],
+        "time_decl": times.direction[1],
         "reference_frame": reference.index,
         "header_primary": primary.tostring(sep="\n"),
         "header_image": image.tostring(sep="\n"),

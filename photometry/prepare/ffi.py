@@ -9,14 +9,19 @@ Formats: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-00
 """
 
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
 
 from ..constants import DAY
 from ..errors import BadInputError, WrongUseError
 from ..files import atomic_write
+from ..fitsfile import Kind, kind_of, open_fits
 from .frames import Frame, Plane, nominal_cadence
 
 ENDINGS = (".fits", ".fits.gz", ".fits.fz", ".fit")
@@ -40,35 +45,35 @@ def read_frames(path):
     ------
     BadInputError : the file is not FITS, is truncated, or lacks a keyword that is needed
     """
-    from astropy.io import fits
-
-    try:
-        with fits.open(path, memmap=True) as hdulist:
-            for recognise, read in (
-                (_is_tica, _tica),
-                (_is_cutout, _cutout),
-                (_is_spoc, _spoc),
-                (_is_kepler, _kepler),
-            ):
-                if recognise(hdulist):
-                    _refuse_truncated(path, hdulist)
-                    return read(str(path), hdulist)
-    except (OSError, TypeError) as error:
-        raise BadInputError(
-            f"{path}: cannot be read as FITS ({error}); it is truncated or of another kind"
-        ) from error
-    except KeyError as error:
-        raise BadInputError(
-            f"{path}: lacks {error.args[0]}; it is not {ACCEPTED} as published"
-        ) from error
-    return []
+    with open_fits(path) as hdulist:
+        headers = [hdu.header for hdu in hdulist]
+        kind = kind_of(headers)
+        if kind is Kind.CUTOUT:
+            read = _cutout
+        elif kind is not Kind.FULL_FRAME:
+            return []
+        elif "MIDTJD" in headers[0]:
+            read = _tica
+        else:
+            read = _spoc if headers[0]["TELESCOP"].strip() == "TESS" else _kepler
+        try:
+            frames = read(str(path), hdulist)
+        except KeyError as error:
+            raise BadInputError(
+                f"{path}: lacks {error.args[0]}; it is not {ACCEPTED} as published"
+            ) from error
+        if not is_packed(path):
+            _refuse_truncated(path, hdulist)
+    for frame in frames:
+        frame.check()
+    return frames
 
 
 def _refuse_truncated(path, hdulist):
     """Refuse a file that ends within its last extension, or within the header of one that astropy therefore left out."""
     last = hdulist[len(hdulist) - 1].fileinfo()
     expected, size = last["datLoc"] + last["datSpan"], Path(path).stat().st_size
-    if size != expected and not is_packed(path):
+    if size != expected:
         raise BadInputError(
             f"{path}: holds {size} bytes, its {len(hdulist)} complete headers announce {expected}; it is truncated, get it again"
         )
@@ -82,14 +87,38 @@ def headers_of(frame):
     primary, image : astropy.io.fits.Header. The second has the WCS, moved to the part that sees the sky: its pixel
         (1, 1) is the first row and column of `Frame.read_flux`.
     """
-    from astropy.io import fits
-
-    with fits.open(frame.flux.path, memmap=True) as hdulist:
+    with open_fits(frame.flux.path) as hdulist:
         primary, image = (hdulist[unit].header.copy() for unit in frame.header_units)
     if "CRPIX1" in image:
         image["CRPIX1"] -= frame.flux.columns[0]
         image["CRPIX2"] -= frame.flux.rows[0]
     return primary, image
+
+
+def wcs_of(header, path):
+    """Celestial coordinates <-> 0-based (column, row) of an image, from its header.
+
+    Parameters
+    ----------
+    header : as `headers_of` gives it
+    path : for the message
+
+    Raises
+    ------
+    BadInputError : the header has none, or none that can be
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            wcs = WCS(header)
+        corners = wcs.all_pix2world([(0, 0), (header["NAXIS1"] - 1, header["NAXIS2"] - 1)], 0)
+    # wcslib and astropy raise a dozen classes for keywords without sense, all meaning the same
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadInputError(f"{path}: its coordinates (WCS) cannot be used: {reason}") from error
+    if not wcs.has_celestial or not np.isfinite(corners).all():
+        raise BadInputError(f"{path}: its header gives no coordinates on the sky (WCS)")
+    return wcs
 
 
 def is_packed(path):
@@ -104,51 +133,20 @@ def unpack(path, folder):
     -------
     copy : pathlib.Path
     """
-    from astropy.io import fits
-
     copy = Path(folder) / Path(path).name.removesuffix(".gz").removesuffix(".fz")
     if copy.suffix != ".fits":
         copy = copy.with_name(copy.name + ".fits")
     if not copy.exists():
-        try:
-            with fits.open(path) as packed, atomic_write(copy, durable=False) as part:
-                fits.HDUList([_plain(hdu) for hdu in packed]).writeto(part, overwrite=True)
-        except (OSError, EOFError, TypeError) as error:
-            raise BadInputError(
-                f"{path}: cannot be decompressed ({error}); it is truncated, get it again"
-            ) from error
+        with open_fits(path) as packed, atomic_write(copy, durable=False) as part:
+            fits.HDUList([_plain(hdu) for hdu in packed]).writeto(part, overwrite=True)
     return copy
 
 
 def _plain(hdu):
-    from astropy.io import fits
-
     return fits.ImageHDU(hdu.data, hdu.header) if isinstance(hdu, fits.CompImageHDU) else hdu
 
 
-# --- the kinds of files, each recognised by what only it has ---
-
-
-def _is_tica(hdulist):
-    return "MIDTJD" in hdulist[0].header
-
-
-def _is_cutout(hdulist):
-    return (
-        len(hdulist) > 2 and hdulist[1].name == "PIXELS" and "FFI_FILE" in hdulist[1].columns.names
-    )
-
-
-def _is_spoc(hdulist):
-    return (
-        hdulist[0].header.get("TELESCOP") == "TESS" and len(hdulist) > 1 and _is_image(hdulist[1])
-    )
-
-
-def _is_kepler(hdulist):
-    return (
-        hdulist[0].header.get("TELESCOP") == "Kepler" and len(hdulist) > 1 and _is_image(hdulist[1])
-    )
+# The kinds of files
 
 
 def _is_image(hdu):
@@ -157,7 +155,7 @@ def _is_image(hdu):
 
 def _spoc(path, hdulist):
     primary, image = hdulist[0].header, hdulist[1].header
-    rows, columns = _science(image, TESS_SCIENCE)
+    rows, columns = _science(path, image, TESS_SCIENCE)
     flux = _plane(path, hdulist[1], rows, columns)
     has_errors = len(hdulist) > 2 and _is_image(hdulist[2]) and hdulist[2].shape == hdulist[1].shape
     start, stop = image["TSTART"], image["TSTOP"]
@@ -183,6 +181,7 @@ def _spoc(path, hdulist):
             first_row=image.get("SCIROWS", image.get("CRVAL2P", rows[0] + 1)),
             first_column=image.get("SCCSA", image.get("CRVAL1P", columns[0] + 1)),
             header_units=(0, 1),
+            cropped=_is_cropped(image),
         )
     ]
 
@@ -220,7 +219,7 @@ def _tica(path, hdulist):
             first_row=first_row,
             first_column=first_column,
             header_units=(0, 0),
-            barycentric=False,
+            times_for="spacecraft",
         )
     ]
 
@@ -241,6 +240,8 @@ def _cutout(path, hdulist):
     numbers = np.asarray(rows["CADENCENO"])
     if not numbers.any():
         numbers = np.arange(1, len(rows) + 1)
+    corrected = np.nan_to_num(np.asarray(rows["TIMECORR"], dtype=float)).any()
+    of_the_sun = str(primary.get("TIMEREF", "")).strip() == "SOLARSYSTEM"
     common = Frame(
         mission="TESS",
         sector=primary.get("SECTOR") or _sector(path, primary),
@@ -262,6 +263,7 @@ def _cutout(path, hdulist):
         first_row=table.header["2CRV5P"],
         first_column=table.header["1CRV5P"],
         header_units=(0, 2),
+        times_for="detector" if corrected else "image" if of_the_sun else "spacecraft",
     )
     width = table.header["NAXIS1"]
     frames = []
@@ -304,7 +306,7 @@ def _kepler(path, hdulist):
         if not _is_image(hdulist[unit]):
             continue
         image = hdulist[unit].header
-        rows, columns = _science(image, KEPLER_SCIENCE)
+        rows, columns = _science(path, image, KEPLER_SCIENCE)
         start, stop = image["TSTART"], image["TSTOP"]
         frames.append(
             Frame(
@@ -344,22 +346,32 @@ def _sector(path, header):
     return int(match[1])
 
 
-def _science(header, full):
+def _science(path, header, full):
     """Rows and columns that see the sky: named by the header, those of a full image, or (no collateral pixels) all."""
     n_rows, n_columns = header["NAXIS2"], header["NAXIS1"]
     if "SCCSA" in header:
         # SCIROWS and SCCSA count detector pixels from 1; images with collateral pixels start at pixel 1
-        return (
-            (header["SCIROWS"] - 1, header.get("SCIROWE", n_rows)),
-            (header["SCCSA"] - 1, header.get("SCCED", n_columns)),
+        rows = header["SCIROWS"] - 1, header.get("SCIROWE", n_rows)
+        columns = header["SCCSA"] - 1, header.get("SCCED", n_columns)
+    else:
+        rows, columns = full
+        has_collateral = header.get("TELESCOP") == "Kepler" or (
+            n_rows >= rows[1] and n_columns >= columns[1]
         )
-    rows, columns = full
-    has_collateral = header.get("TELESCOP") == "Kepler" or (
-        n_rows >= rows[1] and n_columns >= columns[1]
-    )
-    if not has_collateral:
-        return (0, n_rows), (0, n_columns)
-    return (rows[0], min(rows[1], n_rows)), (columns[0], min(columns[1], n_columns))
+        if not has_collateral:
+            return (0, n_rows), (0, n_columns)
+    rows, columns = (rows[0], min(rows[1], n_rows)), (columns[0], min(columns[1], n_columns))
+    if not (0 <= rows[0] < rows[1] and 0 <= columns[0] < columns[1]):
+        raise BadInputError(
+            f"{path}: {n_rows} x {n_columns} pixels, none of which sees the sky: by its header these begin at row {rows[0] + 1}, "
+            f"column {columns[0] + 1}; it is cropped"
+        )
+    return rows, columns
+
+
+def _is_cropped(header):
+    """Whether the header announces more rows or columns that see the sky than there are."""
+    return header.get("SCIROWE", 0) > header["NAXIS2"] or header.get("SCCED", 0) > header["NAXIS1"]
 
 
 def _fits_section(path, text):

@@ -72,7 +72,11 @@ class Frame:
     first_column: int
     # numbers of the HDUs that describe this image: primary, and the one with the WCS
     header_units: tuple
-    barycentric: bool = True  # False: the times are those of the spacecraft
+    # what the times are barycentric for: 'image', the pixel that the header names; 'detector', the middle of a CCD of which
+    # this image shows another part; 'spacecraft', nothing, they are those of the spacecraft
+    times_for: str = "image"
+    # the header announces more pixels that see the sky than the file has
+    cropped: bool = False
 
     @property
     def group(self):
@@ -83,6 +87,39 @@ class Frame:
     def shape(self):
         """(n_rows, n_columns) of the part that sees the sky"""
         return tuple(stop - start for start, stop in (self.flux.rows, self.flux.columns))
+
+    def check(self):
+        """Raise BadInputError where a header gave no number, or one that cannot be."""
+        for name in (
+            "sector",
+            "camera",
+            "ccd",
+            "cadence",
+            "time_reference",
+            "cadenceno",
+            "quality",
+        ):
+            self._check(name, np.integer | int, 0)
+        for name in ("first_row", "first_column"):
+            self._check(name, np.integer | int)
+        for name in ("time_start", "time_stop", "time", "timecorr", "bscale", "bzero"):
+            self._check(name, np.number | int | float)
+        for name in ("exposure", "scale", "read_noise"):
+            self._check(name, np.number | int | float, 0)
+        if self.exposure == 0 or self.cadence == 0 or self.flux.bitpix not in _DTYPES:
+            raise BadInputError(
+                f"{self.flux.path}: exposure {self.exposure} s, cadence {self.cadence} s, BITPIX {self.flux.bitpix}: the header "
+                "is damaged, get the file again"
+            )
+
+    def _check(self, name, kind, least=-np.inf):
+        value = getattr(self.flux if name in ("bscale", "bzero") else self, name)
+        valid = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
+        if not valid or value < least:
+            raise BadInputError(
+                f"{self.flux.path}: its header gives {value!r} for the {name.replace('_', ' ')}, expected a number"
+                f"{'' if least else ' from 0'}; it is damaged, get the file again"
+            )
 
     def read_flux(self, start=0, stop=None):
         """Rows of the image, (n_rows, n_columns) float32 array, e-/s."""

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import BadInputError
 from ..flags import DEFAULT_BITMASK
 from .background import FLUX_CUT, BackgroundModel, camera_centre
+from .ffi import headers_of, wcs_of
 from .pointing import centroids, find_reference_stars
 
 # fraction of the pixels that need a value
@@ -68,26 +70,40 @@ def background_model(frame):
 
 
 def choose_reference(frames, model):
-    """The frame nearest to the middle that the mission calls good, and that has a background; with its stars."""
+    """The frame nearest to the middle that the mission calls good, and that has coordinates and a background; with its stars.
+
+    Raises
+    ------
+    BadInputError : no frame near the middle has coordinates
+    """
     middle = len(frames) // 2
     bitmask = DEFAULT_BITMASK[frames[0].mission]
     good = [i for i, frame in enumerate(frames) if not frame.quality & bitmask] or list(
         range(len(frames))
     )
     good.sort(key=lambda i: abs(i - middle))
+    located, problem = [], None
     for index in good[:20]:
+        try:
+            wcs_of(headers_of(frames[index])[1], frames[index].flux.path)
+        except BadInputError as error:
+            problem = error
+            continue
+        located.append(index)
         image = frames[index].read_flux()
         mesh, glow, _ = model.measure(image)
         if np.isfinite(mesh).all():
             clean = image - model.image(mesh, glow)
             pixels = find_reference_stars(clean)
             return Reference(index, image, mesh, glow, pixels, centroids(clean, pixels)[0])
+    if not located:
+        raise problem
     nothing = (
         np.zeros(model.shape, dtype=np.float32),
         np.zeros(model.mesh_shape),
         np.zeros(model.n_rings),
     )
-    return Reference(good[0], *nothing, np.zeros((0, 2), dtype=int), np.zeros((0, 2)))
+    return Reference(located[0], *nothing, np.zeros((0, 2), dtype=int), np.zeros((0, 2)))
 
 
 def measure(frames, model, reference):

@@ -16,7 +16,7 @@ from .cubefile import write_skeleton
 log = logging.getLogger(__name__)
 GIB = 2**30
 # to be counted up when results change: cubes begun by an older version are begun anew
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 class WorkFolder:

@@ -157,7 +157,7 @@ def _print_failures(console, failures):
         )
         where = f" ({group['where']})" if group["where"] else ""
         console.print(
-            f"{group['count']:>7} × {escape(cause)}{escape(where)}, e.g. star {group['example']}: {escape(_first_line(group['example_text']))}"
+            f"{group['count']:>7} × {escape(cause)}{escape(where)}, e.g. {escape(str(group['example']))}: {escape(_first_line(group['example_text']))}"
         )
     if len(failures) > 20:
         console.print(f"        and {len(failures) - 20} more causes")

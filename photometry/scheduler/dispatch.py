@@ -11,15 +11,15 @@ that it finds work when it has done the first, and a lost worker costs little.
 
 import logging
 import math
+import pickle
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..errors import ArgumentError
 from ..status import STATUS
-from .failures import FailureGroups
-from .limits import Durations, TaskLimits
-from .protocol import DIED, TRY_AGAIN
+from .limits import Durations
+from .protocol import ODD_TEXT, Failure, failed_result
+from .tasklog import FailureGroups
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +27,27 @@ MESSAGE_SECONDS = 0.05  # work in one message: 1000 times the latency of MPI bet
 ANSWER_SECONDS = 1e-4  # work in one message for each worker there is: twice what the master needs to answer a message
 # tasks in one message, so that one message keeps the master busy for 20 ms at most
 LARGEST_BATCH = 2000
-AHEAD_BELOW = 1.0  # s; tasks longer than this are handed out one at a time, as waiting for one costs nothing to speak of
-LEARN_FROM = 1e-3  # s; quicker tasks matter to no time limit, so nothing is learned about them
+# s; longer tasks are assigned one at a time, as waiting for one costs nothing to speak of
+AHEAD_BELOW = 1.0
 MEMORY = 0.9  # of the running mean of task times, per task
 COMMIT_SECONDS = 0.1  # results are saved together when the oldest has waited this long
+SHORTEST_WAIT = 0.05  # s between two questions to a source that has nothing eligible
+# tasks that share a child process while it is unknown whether one of them crashes
+QUARANTINE_SIZE = 100
+
+ODD_RESULT = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+"""What a source raises where a result is not what it has to be."""
 
 
 @dataclass(frozen=True)
 class Send:
-    """Give these tasks to a worker; ``isolated``: each in a child process of its own."""
+    """Assign these tasks to a worker."""
 
     worker: int
+    ticket: int  # of the first task; the others have those that follow
     tasks: list
-    isolated: bool = False
+    limits: list  # `protocol.Limits` of each
+    per_child: int | None = None  # tasks for each child process; None: in the worker itself
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,9 @@ class Kill:
 class _Worker:
     name: str
     heard: float  # when it last said something
-    tasks: dict = field(default_factory=dict)  # id -> task that it holds, in the order sent
-    isolated: bool = False  # whether those run in child processes
+    tasks: dict = field(default_factory=dict)  # ticket -> task that it holds, in the order sent
+    patience: float = 0.0  # s; the longest hard limit among those
+    alone: bool = False  # whether those run in child processes
     finishing: bool = False
 
 
@@ -72,85 +81,82 @@ class Dispatch:
     Parameters
     ----------
     source : `protocol.TaskSource`
-    constraints : dict of build_constraints arguments: only these tasks are handed out
-    randomly : bool, hand out any task instead of the one with the lowest priority
-    limit : int or None, hand out at most this many tasks
-    task_limits : `limits.TaskLimits`
+    constraints : dict, handed through to the source: only these tasks are done
+    randomly : bool, assign any task instead of the first one
+    limit : int or None, assign at most this many tasks
     isolate : bool, have every task run in a child process of its own
-    deadline : float or None, time of the same clock as ``now``: no task is handed out that would not be done by then
+    deadline : float or None, time of the same clock as ``now``: no task is assigned that would not be done by then
     """
 
     def __init__(
-        self,
-        source,
-        *,
-        constraints=None,
-        randomly=False,
-        limit=None,
-        task_limits=None,
-        isolate=False,
-        deadline=None,
+        self, source, *, constraints=None, randomly=False, limit=None, isolate=False, deadline=None
     ):
         self.source = source
+        self.packer = source.result_packer()
         self.durations = Durations()
         self.failures = FailureGroups()
-        self.stopping = None  # why nothing more is handed out
+        self.stopping = None  # why no more tasks are assigned
         self.last_loss = None  # how the last worker that was lost ended
-        self.trouble = None  # what outside kept tasks from being done (disk full)
-        self.counts = Counter(saved=0, failed=0, lost=0, released=0)
+        self.hindrance = None  # what outside kept tasks from being done (disk full)
+        self.out_of_time = False  # there were tasks that would not have been done by the deadline
+        self.counts = Counter()  # results saved; tasks failed, set aside, released; workers lost
+        self.logged = []  # (task, lines) of what tasks logged, for the master to write
         self._constraints = dict(constraints or {})
         self._fetch = (
-            source.get_random_tasks if randomly else partial(source.get_tasks, suspects_last=True)
+            source.get_random_tasks if randomly else partial(source.get_tasks, crashed_last=True)
         )
-        self._left = math.inf if limit is None else limit  # how many more may be handed out
-        self._task_limits = task_limits or TaskLimits()
+        self._remaining = math.inf if limit is None else limit  # how many more may be assigned
         self._isolate = isolate
         self._deadline = deadline
         self._workers = {}
-        self._suspects = set()
-        self._hungry = set()  # workers that could take more than there was
+        self._candidates = set(source.crash_candidates())
+        self._idle = {}  # workers that could take more than there was, in order of their asking
         self._out = 0  # tasks that workers hold
-        self._drained = False  # the source had nothing more to hand out when last asked
-        self._too_late = False  # what it had would not be done by the deadline
-        self._unsaved = []
+        self._next_ticket = 1
+        self._drained = False  # the source had nothing when last asked, and nothing has changed
+        self._ask_again = math.inf  # when a drained source is asked again although nothing changed
+        self._unsaved = []  # (result as the source takes it, its tasks)
         self._unsaved_since = math.inf
         self._mean_time = None
         self._looked = -math.inf  # when silent workers were last looked for
 
-    # What the engine tells
+    # What the engine reports
 
     def joined(self, worker, now, name=""):
         """A worker has started and can take tasks."""
         self._workers[worker] = _Worker(name or f"worker {worker}", now)
-        return self._feed(worker, now)
+        return self._assign(worker, now)
 
-    def results(self, worker, results, returned=(), *, now):
-        """A worker has finished tasks, and gives back others unbegun."""
+    def results(self, worker, report, *, now):
+        """A worker has finished tasks, or gives some back unbegun; ``report`` is a `protocol.Report`."""
         state = self._workers.get(worker)
         if state is None:
             log.warning(
                 "worker %s was given up but answers: its %d results are dropped, as those tasks are done anew",
                 worker,
-                len(results),
+                len(report.tickets),
             )
             return []
         state.heard = now
-        self._take(state, results, now)
-        self._give_back(state, returned, f"given back by {state.name}")
-        if self.trouble and self.stopping is None:
-            return self.stop(self.trouble, now)
-        actions = self._feed(worker, now) + self._feed_hungry(now)
+        self._take(state, report, now)
+        self._give_back(state, report.returned, f"given back by {state.name}")
+        if self.hindrance and self.stopping is None:
+            return self.stop(self.hindrance, now)
+        actions = self._assign(worker, now) + self._assign_idle(now)
         if now - self._unsaved_since >= COMMIT_SECONDS or not self._out:
             self.commit()
         return actions
 
     def lost(self, worker, now, why, *, running=None):
-        """A worker is gone. Its tasks go back once; the one that took it down has used up an attempt.
+        """A worker has crashed. Its tasks go back once; the one that it was working on has used up an attempt.
 
         Parameters
         ----------
-        running : id of the task that it was working on; None: not known, then each that it held is suspected: not blamed,
-            but done alone and isolated, which will tell
+        worker : int
+        now : s
+        why : how it ended
+        running : ticket of the task that it was working on; None: not known, then all that it held are crash candidates: none
+            has used up an attempt, but they are done in child processes, which will show
         """
         state = self._workers.pop(worker, None)
         self.counts["lost"] += 1
@@ -158,39 +164,42 @@ class Dispatch:
         if state is None:
             log.error("worker %s ended before it was ready: %s", worker, why)
             return []
-        self._hungry.discard(worker)
+        self._idle.pop(worker, None)
         log.error("%s is lost: %s; tasks that go back: %d", state.name, why, len(state.tasks))
         if running is None and len(state.tasks) == 1:
             (running,) = state.tasks
         if running is None:
-            self._suspects.update(state.tasks)
+            self._candidates.update(map(self.source.id, state.tasks.values()))
         if (task := state.tasks.pop(running, None)) is not None:
             self._out -= 1
-            self._died(task, why)
+            self._crashed(task, why)
         self._give_back(state, list(state.tasks), f"{state.name} was lost")
-        return self._feed_hungry(now)
+        return self._assign_idle(now)
 
     def left(self, worker, now):
-        """A worker has ended as it was told to."""
+        """A worker has ended as it was asked to."""
         state = self._workers.pop(worker, None)
         if state is None:
             return []
-        self._hungry.discard(worker)
+        self._idle.pop(worker, None)
         self._give_back(state, list(state.tasks), f"{state.name} has ended")
-        return self._feed_hungry(now)
+        return self._assign_idle(now)
 
     def stop(self, why, now):
-        """Hand out nothing more. Workers end their running task and give back the others."""
+        """Assign nothing more. Workers end their running task and give back the others."""
         if self.stopping is None:
             self.stopping = why
-            log.warning("stopping: %s; tasks handed out: %d", why, self._out)
+            log.warning("stopping: %s; tasks assigned: %d", why, self._out)
         return self._finish_all()
 
     def tick(self, now):
-        """Time has passed: save what waits, look for silent workers and for the end of the run."""
+        """Time has passed: save what waits, ask the source again, look for silent workers and for the end of the run."""
         if now - self._unsaved_since >= COMMIT_SECONDS:
             self.commit()
         actions = []
+        if now >= self._ask_again and self.stopping is None:
+            self._drained, self._ask_again = False, math.inf
+            actions += self._assign_idle(now)
         if now - self._looked >= 1.0:
             self._looked = now
             actions += self._silent(now)
@@ -206,34 +215,27 @@ class Dispatch:
 
     def commit(self):
         """Save the results that wait. When this returns, they are safe."""
-        if self._unsaved:
-            results, self._unsaved = self._unsaved, []
-            self._unsaved_since = math.inf
-            try:
-                self.source.save_results(results)
-            except ArgumentError:
-                self._save_one_by_one(results)
-            self.counts["saved"] += len(results)
+        if not self._unsaved:
+            return
+        unsaved, self._unsaved = self._unsaved, []
+        self._unsaved_since = math.inf
+        try:
+            self.source.save_results([result for result, _ in unsaved])
+        except ODD_RESULT:
+            for result, tasks in unsaved:
+                self._save_alone(result, tasks)
+        self.counts["saved"] += sum(len(tasks) for _, tasks in unsaved)
 
-    def _save_one_by_one(self, results):
-        """Some of these results cannot be stored, because a method returned something odd: they become failures."""
-        for result in results:
-            try:
-                self.source.save_results([result])
-            except ArgumentError as error:
-                task = {
-                    key: value
-                    for key, value in result.items()
-                    if key not in ("status", "details", "method_used")
-                }
-                failure = {
-                    "status": STATUS.ERROR,
-                    "method_used": "none",
-                    "details": {"errors": [str(error)]},
-                }
-                self.source.save_results([task | failure])
-                self.counts["failed"] += 1
-                self.failures.add(task | failure)
+    def _save_alone(self, result, tasks):
+        """Save one result; where it cannot be stored, because a handler returned something odd, its task has failed."""
+        try:
+            self.source.save_results([result])
+        except ODD_RESULT as error:
+            failure = Failure.of(error)
+            for task in tasks:
+                failed = [failed_result(task, STATUS.ERROR, ODD_TEXT + failure.sentence)]
+                self.source.save_results([self.packer(failed)] if self.packer else failed)
+                self._failed(task, failure)
 
     # What the engine asks
 
@@ -247,96 +249,101 @@ class Dispatch:
         """Number of workers that are alive."""
         return len(self._workers)
 
-    @property
-    def out_of_time(self):
-        """True where tasks were left because they would not have been done by the deadline."""
-        return self._too_late
-
     # Results
 
-    def _take(self, state, results, now):
-        """Take results in, to be saved with the next commit."""
-        unsaved, total = len(self._unsaved), 0.0
-        for result in results:
-            task = state.tasks.pop(result["priority"], None)
-            if task is None or DIED in result or TRY_AGAIN in result:
-                self._take_no_result(state, task, result)
-                continue
-            seconds = result.get("time") or 0.0
-            total += seconds
-            if seconds >= LEARN_FROM:
-                self.durations.learn(task, seconds)
-            self._unsaved.append(result)
-            if result.get("status") == STATUS.ERROR:
-                self.counts["failed"] += 1
-                self.failures.add(result)
-        if (taken := len(self._unsaved) - unsaved) > 0:
-            self._out -= taken
+    def _take(self, state, report, now):
+        """Take a report in; its results are saved with the next commit."""
+        if n_results := len(report.tickets):
+            held, kind = state.tasks, self.source.kind
+            for ticket, seconds in report.slow:
+                self.durations.learn(kind(held[ticket]), seconds)
+            for ticket, failure in report.failures:
+                self._failed(held[ticket], failure)
+            self.logged += [(held[ticket], lines) for ticket, lines in report.log]
+            tasks = [held.pop(ticket) for ticket in report.tickets]
+            if self.packer is None:
+                for packed, task in zip(report.packed, tasks, strict=True):
+                    self._unsaved.append((self._unpickled(packed, task), [task]))
+            else:
+                self._unsaved.append((report.packed, tasks))
+            self._out -= n_results
             self._unsaved_since = min(self._unsaved_since, now)
-            kept = 0.0 if self._mean_time is None else MEMORY**taken
-            self._mean_time = kept * (self._mean_time or 0.0) + (1 - kept) * total / taken
+            kept = 0.0 if self._mean_time is None else MEMORY**n_results
+            mean = report.seconds / n_results
+            self._mean_time = kept * (self._mean_time or 0.0) + (1 - kept) * mean
+            self._drained = False  # what is saved may make others eligible
+        for ticket, why, attempt in report.crashed:
+            self._out -= 1
+            self._crashed(state.tasks.pop(ticket), why, **attempt)
+        for ticket, why in report.hindered:
+            self.hindrance = self.hindrance or why
+            self._give_back(state, [ticket], why)
 
-    def _take_no_result(self, state, task, result):
-        """News of a task that took its child process down, could not be done now, or was not given to this worker."""
-        if task is None:
-            log.warning(
-                "%s reports task %s, which it was not given; dropped",
-                state.name,
-                result["priority"],
-            )
-            return
-        self._out -= 1
-        if DIED in result:
-            self._died(task, result[DIED], **result.get("attempt", {}))
-        else:
-            self.trouble = self.trouble or result[TRY_AGAIN]
-            self._release([task["priority"]], result[TRY_AGAIN])
+    def _unpickled(self, packed, task):
+        try:
+            return pickle.loads(packed)
+        except Exception as error:  # noqa: BLE001 - runs code of what the handler returned
+            failure = Failure.of(error)
+            self._failed(task, failure)
+            return failed_result(task, STATUS.ERROR, ODD_TEXT + failure.sentence)
 
-    def _died(self, task, why, **info):
+    def _failed(self, task, failure):
+        self.counts["failed"] += 1
+        self.failures.add(failure, self.source.label(task))
+
+    def _crashed(self, task, why, **info):
+        id_ = self.source.id(task)
+        self._candidates.add(id_)
         info.pop("error_text", None)  # says the same as why
-        if self.source.fail_attempt(task["priority"], why, **info):
-            self._drained = False
-            self._left += 1
+        self.commit()
+        self._drained = False
+        if self.source.fail_attempt(id_, why, **info):
+            self._remaining += 1
         else:
-            self.counts["failed"] += 1
             self.counts["set aside"] += 1
-            self.failures.add(task, why)
+            self._failed(task, Failure("ProcessDied", why))
 
-    def _give_back(self, state, ids, why):
+    def _give_back(self, state, tickets, why):
         """Take tasks back that a worker holds."""
-        ids = [id_ for id_ in ids if state.tasks.pop(id_, None) is not None]
-        self._out -= len(ids)
-        self._release(ids, why)
-
-    def _release(self, ids, why):
-        if ids:
-            self.source.release_tasks(ids, why)
-            self.counts["released"] += len(ids)
+        tasks = [state.tasks.pop(ticket) for ticket in tickets if ticket in state.tasks]
+        if tasks:
+            self._out -= len(tasks)
+            self._remaining += len(tasks)
             self._drained = False
-            self._left += len(ids)
+            self.counts["released"] += len(tasks)
+            self.source.release_tasks(list(map(self.source.id, tasks)), why)
 
-    # Handing out
+    # Assigning
 
-    def _feed(self, worker, now):
-        """Send tasks to a worker until it has enough in hand; where nothing is left for anybody, all may end."""
+    def _assign(self, worker, now):
+        """Send tasks to a worker until it has enough in hand; where nothing can come any more, all may end."""
         state = self._workers[worker]
         if self.stopping is not None:
             return self._finish_all()
         sends = []
         while self._has_room(state) and (send := self._next(worker, now)):
+            hard = max(limits.hard for limits in set(send.limits))
             if not state.tasks:
-                state.heard = now
-            state.tasks.update((task["priority"], task) for task in send.tasks)
-            state.isolated = send.isolated
+                state.heard, state.patience = now, 0.0
+            state.patience = max(state.patience, hard)
+            state.tasks.update(enumerate(send.tasks, send.ticket))
+            state.alone = send.per_child is not None
             self._out += len(send.tasks)
             sends.append(send)
-        (self._hungry.add if self._drained else self._hungry.discard)(worker)
-        return sends or (self._finish_all() if self._drained and not self._out else [])
+        if self._drained:
+            self._idle[worker] = None
+        else:
+            self._idle.pop(worker, None)
+        return sends or (self._finish_all() if self._is_over() else [])
 
-    def _feed_hungry(self, now):
-        if self._drained and self._out:
+    def _assign_idle(self, now):
+        if self._drained and not self._is_over():
             return []
-        return [action for worker in list(self._hungry) for action in self._feed(worker, now)]
+        return [action for worker in list(self._idle) for action in self._assign(worker, now)]
+
+    def _is_over(self):
+        """Nothing is eligible, nothing is out, and nothing will become eligible by itself."""
+        return self._drained and not self._out and math.isinf(self._ask_again)
 
     def _finish_all(self):
         waiting = [
@@ -351,7 +358,7 @@ class Dispatch:
         if not state.tasks:
             return True
         is_quick = self._mean_time is not None and self._mean_time < AHEAD_BELOW
-        return is_quick and not state.isolated and len(state.tasks) <= self._batch_size()
+        return is_quick and not state.alone and len(state.tasks) <= self._batch_size()
 
     def _batch_size(self):
         """Tasks in one message. Grows from 1 once the time of a task is known."""
@@ -359,68 +366,76 @@ class Dispatch:
             return 1
         work = max(MESSAGE_SECONDS, ANSWER_SECONDS * len(self._workers))
         return int(
-            min(max(work / max(self._mean_time, 1e-9), 1), LARGEST_BATCH, max(self._left, 0))
+            min(max(work / max(self._mean_time, 1e-9), 1), LARGEST_BATCH, max(self._remaining, 0))
         )
 
     def _next(self, worker, now):
-        """The next message for a worker, its tasks marked as started; None where there is nothing to hand out."""
-        if self._drained or self._left < 1:
+        """The next message for a worker, its tasks started; None where there is nothing to assign."""
+        if self._drained:
+            return None
+        tasks = self._eligible(now)
+        if not tasks:
             self._drained = True
             return None
+        tasks, per_child = self._that_go_together(tasks)
+        source, ticket = self.source, self._next_ticket
+        source.start_tasks([source.id(task) for task in tasks])
+        self._next_ticket += len(tasks)
+        self._remaining -= len(tasks)
+        return Send(worker, ticket, tasks, list(map(source.limits, tasks)), per_child)
+
+    def _eligible(self, now):
+        """Tasks for a message, of those that can be done now."""
+        self._ask_again = math.inf
+        if self._remaining < 1:
+            return []
         tasks = self._fetch(self._batch_size(), **self._constraints)
-        self._drained = not tasks
-        if tasks and self._deadline is not None:
-            tasks = self._in_time(tasks, now)
+        if not tasks and self._unsaved:
+            self.commit()
+            tasks = self._fetch(self._batch_size(), **self._constraints)
         if not tasks:
-            return None
-        tasks, suspect = self._apart(tasks)
-        ids, overrides_of = [task["priority"] for task in tasks], self.source.overrides
-        for task, id_ in zip(tasks, ids, strict=True):
-            if overrides := overrides_of(id_):
-                task["settings"] = overrides
-        self.source.start_tasks(ids)
-        self._left -= len(tasks)
-        return Send(worker, tasks, self._isolate or suspect)
+            wait = self.source.next_eligible()
+            self._ask_again = math.inf if wait is None else now + max(wait, SHORTEST_WAIT)
+        elif self._deadline is not None:
+            tasks = self._in_time(tasks, now)
+        return tasks
 
-    def _apart(self, tasks):
-        """The first of ``tasks`` that may travel together, and whether they may take their process down.
+    def _that_go_together(self, tasks):
+        """The first of ``tasks`` that may travel together, and how many of them share a child process, if they need one.
 
-        A suspect has done so, or was in the hands of a worker that died. It goes alone, so that nobody else is blamed
-        when it dies again.
+        A task that has crashed goes alone, so that no other one is counted when it crashes again.
         """
-        suspects, deaths = self._suspects, self.source.deaths
-        for number, task in enumerate(tasks):
-            if (id_ := task["priority"]) in suspects or deaths(id_) > 0:
-                return (tasks[:number], False) if number else (tasks[:1], True)
-        return tasks, False
+        per_child = 1 if self._isolate else None
+        if not self._candidates:
+            return tasks, per_child
+        source, candidates = self.source, self._candidates
+        levels = [
+            0 if (id_ := source.id(task)) not in candidates else 2 if source.crashes(id_) else 1
+            for task in tasks
+        ]
+        if levels[0] == 2:
+            return tasks[:1], 1
+        n = next((n for n, level in enumerate(levels) if level != levels[0]), len(tasks))
+        return tasks[:n], per_child or (QUARANTINE_SIZE if levels[0] else None)
 
     def _in_time(self, tasks, now):
         """Those of ``tasks`` that will be done by the deadline; where none will, others that may, from further down."""
-        fitting = [
-            task for task in tasks if now + (self.durations.upper(task) or 0.0) <= self._deadline
-        ]
+
+        def fits(task):
+            return now + (self.durations.upper(self.source.kind(task)) or 0.0) <= self._deadline
+
+        fitting = list(filter(fits, tasks))
         if not fitting:
-            further = self._fetch(LARGEST_BATCH, **self._constraints)
-            fitting = [
-                task
-                for task in further
-                if now + (self.durations.upper(task) or 0.0) <= self._deadline
-            ][:1]
-        self._too_late = self._drained = not fitting
+            fitting = list(filter(fits, self._fetch(LARGEST_BATCH, **self._constraints)))[:1]
+        self.out_of_time = not fitting
         return fitting
 
     # Watching
 
     def _silent(self, now):
         """Workers that have said nothing for longer than any of their tasks may take."""
-        actions = []
-        for worker, state in self._workers.items():
-            silence = now - state.heard
-            if silence < self._task_limits.shortest:
-                continue
-            limit = max(map(self._task_limits.hard, state.tasks.values()), default=math.inf)
-            if silence > limit:
-                actions.append(
-                    Kill(worker, f"silent for {silence:.0f} s, longer than its task may take")
-                )
-        return actions
+        return [
+            Kill(worker, f"silent for {now - state.heard:.0f} s, longer than its task may take")
+            for worker, state in self._workers.items()
+            if state.tasks and now - state.heard > state.patience
+        ]

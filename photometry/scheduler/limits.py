@@ -1,63 +1,20 @@
-"""How long things may take: time limits of tasks and of the run, and what is learned of the time tasks need."""
+"""How long things may take: the end of the run, and what is learned of the time that tasks need."""
 
-import math
 import os
 import re
 import time
-from dataclasses import dataclass, field
 
 from ..errors import SettingsError
 
-# s; no target of a survey should need an hour, a hanging one needs for ever
-DEFAULT_TASK_TIMEOUT = 3600.0
-
-
-@dataclass(frozen=True)
-class TaskLimits:
-    """Time limits of single tasks.
-
-    The soft limit raises an exception inside the work. Where that does not help (compiled code that never returns),
-    the hard limit ends the process that the task runs in.
-    """
-
-    timeout: float | None = DEFAULT_TASK_TIMEOUT  # s; None: no limit
-    per_method: dict = field(default_factory=dict)  # method name -> s
-
-    def soft(self, task):
-        """Seconds after which an exception is raised inside the work of ``task``; None: never."""
-        return self.per_method.get(task.get("method"), self.timeout)
-
-    def hard(self, task):
-        """Seconds after which the process of ``task`` is ended, or its rank given up; infinite without a limit."""
-        return _hard(self.soft(task))
-
-    @property
-    def shortest(self):
-        """The shortest hard limit that any task may have, s."""
-        return min(map(_hard, (self.timeout, *self.per_method.values())))
-
-
-def _hard(soft):
-    """The hard limit that goes with a soft one, s."""
-    return math.inf if soft is None else 1.2 * soft + 2.0
-
 
 class Durations:
-    """What is known of the time that tasks take, by method, data source and brightness, learned while they run."""
+    """What is known of the time that tasks take, by kind (see `protocol.TaskSource.kind`), learned while they run."""
 
     def __init__(self):
-        self._kinds = {}
+        self._kinds = {}  # kind -> (mean, mean deviation), s
 
-    @staticmethod
-    def kind(task):
-        """Tasks of one kind are expected to take about equally long."""
-        tmag = task.get("tmag")
-        brightness = None if tmag is None or math.isnan(tmag) else tmag // 2
-        return task.get("method"), str(task.get("datasource") or "")[:3], brightness
-
-    def learn(self, task, seconds):
-        """Note that ``task`` took ``seconds``. Running mean and mean deviation (Jacobson & Karels 1988, sect. 2)."""
-        kind = self.kind(task)
+    def learn(self, kind, seconds):
+        """Note that a task took ``seconds``. Running mean and mean deviation (Jacobson & Karels 1988, sect. 2)."""
         if kind not in self._kinds:
             self._kinds[kind] = (seconds, seconds / 2)
             return
@@ -65,19 +22,19 @@ class Durations:
         error = seconds - mean
         self._kinds[kind] = (mean + error / 8, deviation + (abs(error) - deviation) / 4)
 
-    def expected(self, task):
+    def expected(self, kind):
         """Mean seconds of tasks of this kind; None before the first one has ended."""
-        known = self._kinds.get(self.kind(task))
-        return None if known is None else known[0]
+        mean, _ = self._kinds.get(kind, (None, None))
+        return mean
 
-    def upper(self, task):
+    def upper(self, kind):
         """Seconds in which a task of this kind should be done: mean plus four mean deviations.
 
         A kind not seen yet is taken to be as slow as the slowest that was; None before anything has ended.
         """
-        known = self._kinds.get(self.kind(task))
-        if known is not None:
-            return known[0] + 4 * known[1]
+        if kind in self._kinds:
+            mean, deviation = self._kinds[kind]
+            return mean + 4 * deviation
         return max((mean + 4 * deviation for mean, deviation in self._kinds.values()), default=None)
 
 

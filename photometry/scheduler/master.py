@@ -6,12 +6,12 @@ from collections import Counter
 
 from ..processes import StopNow, StopRequests
 from .dispatch import Finish, Kill, Send
-from .protocol import BYE, FINISH, LOST, READY, RESULTS, SIGNAL, TASKS
+from .protocol import BEGIN, BYE, FINISH, LOST, READY, RESULTS, SIGNAL, TASKS
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05  # the loop turns at least this often
-TELL_SECONDS = 0.2  # and tells the progress this often
+PROGRESS_SECONDS = 0.2  # and reports the progress this often
 
 
 class Master:
@@ -20,26 +20,26 @@ class Master:
     Parameters
     ----------
     dispatch : `dispatch.Dispatch`
-    engine : `serial.SerialEngine`, `processes.ProcessEngine` or `mpi.MpiEngine`
+    engine : `engines.SerialEngine`, `engines.ProcessEngine` or `mpi.MpiEngine`
     grace : s that running tasks get to end after a request to stop
     last_call : time of the monotonic clock by which the loop ends whatever is running, or None
-    observers : callables(list of results), told of all results
+    task_log : `tasklog.TaskLog` or None
     progress : `progress.Progress` or None
     """
 
     def __init__(
-        self, dispatch, engine, *, grace=60.0, last_call=None, observers=(), progress=None
+        self, dispatch, engine, *, grace=60.0, last_call=None, task_log=None, progress=None
     ):
         self._dispatch = dispatch
         self._engine = engine
         self._grace = grace
         self._last_call = last_call
-        self._observers = observers
+        self._task_log = task_log
         self._progress = progress
         self._signals = StopRequests(on_signal=self._interrupt)
         self._from_workers = Counter()  # signals by worker: mpiexec sends each signal to all ranks
         self._give_up_at = None
-        self._told = 0.0
+        self._reported = 0.0
 
     def run(self):
         """Work until all is done, or until asked to stop. Nothing that was saved is lost by any way out of here."""
@@ -47,7 +47,7 @@ class Master:
             try:
                 while self._engine.alive:
                     self._turn(self._engine.receive(TICK_SECONDS))
-                    if self._out_of_patience():
+                    if self._grace_is_over():
                         break
             except StopNow:
                 log.warning("the running task is interrupted")
@@ -61,18 +61,22 @@ class Master:
         if self._signals.names:
             self._perform(self._dispatch.stop(f"received {self._signals.names[0]}", now))
         self._perform(self._dispatch.tick(now))
-        if now - self._told > TELL_SECONDS:
-            self._told = now
-            self._tell(now)
+        if now - self._reported > PROGRESS_SECONDS:
+            self._reported = now
+            if self._progress:
+                self._progress.update(self._dispatch, now)
 
     def _handle(self, worker, message, now):
         kind = message[0]
         if kind == RESULTS:
-            actions = self._dispatch.results(worker, message[1], message[2], now=now)
-            for observe in self._observers:
-                observe(message[1])
+            actions = self._dispatch.results(worker, message[1], now=now)
+            if logged := self._dispatch.logged:
+                self._dispatch.logged = []
+                if self._task_log:
+                    self._task_log.write(logged, self._dispatch.source)
             return actions
         if kind == READY:
+            self._engine.send(worker, (BEGIN, self._dispatch.packer))
             return self._dispatch.joined(
                 worker, now, name=f"worker {worker} on {message[1]}, process {message[2]}"
             )
@@ -88,7 +92,8 @@ class Master:
     def _perform(self, actions):
         for action in actions:
             if isinstance(action, Send):
-                self._engine.send(action.worker, (TASKS, action.tasks, action.isolated))
+                message = TASKS, action.ticket, action.tasks, action.limits, action.per_child
+                self._engine.send(action.worker, message)
             elif isinstance(action, Finish):
                 self._engine.send(action.worker, (FINISH,))
             elif isinstance(action, Kill):
@@ -98,7 +103,7 @@ class Master:
         """In the signal handler: a task that runs in this very process gets its grace, or none the second time."""
         self._engine.stop_within(self._grace if len(self._signals.names) == 1 else 0)
 
-    def _out_of_patience(self):
+    def _grace_is_over(self):
         """True when the running tasks have had their grace."""
         if self._dispatch.stopping is None:
             return False
@@ -116,7 +121,3 @@ class Master:
             )
             return True
         return False
-
-    def _tell(self, now):
-        if self._progress:
-            self._progress.update(self._dispatch, now)

@@ -21,7 +21,12 @@ from .worker import Worker
 log = logging.getLogger(__name__)
 
 SHORTEST_SLEEP = 20e-6  # s; a message between two nodes takes about this long
-LAST_WORDS = 0.3  # s; what a rank wrote takes a while to reach the launcher, which drops it when the job is ended
+# s; what a rank wrote takes a while to reach the launcher, which drops it when the job is ended
+ABORT_FLUSH_DELAY = 0.3
+END_PATIENCE = 2.0  # s that a rank gets to end when asked to
+START_PATIENCE = (
+    60.0  # s that ranks get which have not started yet: imports from a network disk take long
+)
 # s; adds at most this to the answer after a long wait, and costs about 1 % of a core
 LONGEST_SLEEP = 5e-3
 
@@ -111,12 +116,19 @@ class _RankChannel:
         self._mail.flush()
 
 
-def run_worker(comm, handler, limits):
-    """What ranks 1, 2, ... do. An exception outside of a task would hang the other ranks: it ends the whole job."""
+def run_worker(comm, handler, recycle=None):
+    """What ranks 1, 2, ... do. An exception outside of a task would hang the other ranks: it ends the whole job.
+
+    Parameters
+    ----------
+    comm : the communicator
+    handler : `handlers.Handler`
+    recycle : int or None, see `work.TaskRunner`
+    """
     try:
         collect_from_here(only=True)
         channel = _RankChannel(comm)
-        Worker(channel, TaskRunner(load_handler(handler), rank=comm.rank, **limits)).run()
+        Worker(channel, TaskRunner(load_handler(handler), rank=comm.rank, recycle=recycle)).run()
         channel.flush()
     except BaseException:  # noqa: BLE001 - the edge of the rank
         sys.stderr.write(traceback.format_exc())
@@ -127,7 +139,7 @@ def abort(comm, code):
     """End all ranks at once."""
     sys.stdout.flush()
     sys.stderr.flush()
-    time.sleep(LAST_WORDS)
+    time.sleep(ABORT_FLUSH_DELAY)
     comm.Abort(code)
 
 
@@ -143,11 +155,11 @@ class MpiEngine:
         self._comm = comm
         self._mail = _Mail(comm)
         self._working = set(range(1, comm.size))
+        self._starting = set(self._working)
         self._given_up = []
         self.abandoned = set()  # ranks that hang: MPI cannot end them one by one
-        self._dismissed = (
-            set()
-        )  # a second FINISH would find nobody: MPI ends badly when a message is never received
+        # a second FINISH would find no receiver: MPI ends badly when a message is never received
+        self._dismissed = set()
 
     def send(self, worker, message):
         """Send a message to a rank."""
@@ -161,6 +173,7 @@ class MpiEngine:
             events, self._given_up = self._given_up, []
             return events
         events = self._mail.take_within(timeout)
+        self._starting -= {rank for rank, _ in events}
         self._working -= {rank for rank, message in events if message[0] == BYE}
         return events
 
@@ -178,12 +191,14 @@ class MpiEngine:
         """Number of ranks that work."""
         return len(self._working)
 
-    def close(self, patience=2.0):
-        """Have the ranks that still work end; those that do not within ``patience`` seconds are ended by `end_job`."""
+    def close(self):
+        """Have the ranks that still work end; `end_job` ends those that do not do so in time."""
         for rank in self._working - self._dismissed:
             self.send(rank, (FINISH,))
-        end = time.monotonic() + patience
-        while self._working and time.monotonic() < end:
+        now = time.monotonic()
+        while self._working and time.monotonic() < now + (
+            START_PATIENCE if self._working <= self._starting else END_PATIENCE
+        ):
             self.receive(0.1)  # what was not saved is done again
         self._mail.flush()
         self.abandoned |= self._working

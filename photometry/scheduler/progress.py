@@ -22,28 +22,34 @@ def timestamp(seconds=None):
 
 
 class Progress:
-    """Tells how far a run is. A context manager.
+    """Reports how far a run is. A context manager.
 
     Parameters
     ----------
     source : `protocol.TaskSource`, whose ``run_info`` and summary are kept up to date
-    total : number of tasks that this run is to do
+    total : number of tasks that this run is to do, as far as is known at its beginning
+    count : callable() -> how many tasks are still to do, as sources may grow; None: the total is final
     quiet : bool, no bar
     """
 
-    def __init__(self, source, total, *, quiet=False):
+    def __init__(self, source, total, *, count=None, quiet=False):
         self._source = source
         self._total = total
+        self._count = count
         self._start = time.monotonic()
         self._logged = self._summarised = self._start
+        self._count_again = self._start + SUMMARY_SECONDS
         self._bar = None if quiet or not sys.stderr.isatty() else _bar(total)
         self._workers = None
 
     def update(self, dispatch, now):
-        """Tell; cheap to call often."""
+        """Report; cheap to call often."""
         done = dispatch.counts["saved"]
+        if self._count is not None and now >= self._count_again:
+            self._recount(dispatch, now)
         if self._bar:
-            self._bar.update(0, completed=done, failed=dispatch.counts["failed"])
+            failed = dispatch.counts["failed"]
+            self._bar.update(0, completed=done, total=self._total, failed=failed)
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
             log.info(
@@ -58,18 +64,26 @@ class Progress:
             self.note(dispatch, now)
             self._source.write_summary()
 
+    def _recount(self, dispatch, now):
+        """Bring the total up to date; counting may take 1 % of the time."""
+        begin = time.perf_counter()
+        self._total = dispatch.counts["saved"] + dispatch.running + self._count()
+        seconds = time.perf_counter() - begin
+        self._count_again = now + max(SUMMARY_SECONDS, 100 * seconds)
+
     def note(self, dispatch, now):
         """Bring the run's part of the summary up to date."""
         done = dispatch.counts["saved"]
+        total = max(self._total, done)
         rate = done / max(now - self._start, 1e-9)
-        left = (self._total - done) / rate if rate > 0 else None
+        seconds = (total - done) / rate if rate > 0 else None
         self._source.run_info.update(
             workers=dispatch.workers,
             workers_lost=dispatch.counts["lost"],
             tasks_this_run=done,
-            tasks_total_this_run=self._total,
+            tasks_total_this_run=total,
             rate=round(rate, 3),
-            expected_end=None if left is None else timestamp(time.time() + left),
+            expected_end=None if seconds is None else timestamp(time.time() + seconds),
             updated=timestamp(),
             failures=dispatch.failures.as_list(),
         )
@@ -78,9 +92,8 @@ class Progress:
         if not done:
             return "none finished yet"
         rate = done / (now - self._start)
-        return (
-            f"{rate:.3g} tasks/s, done in {timedelta(seconds=round((self._total - done) / rate))}"
-        )
+        seconds = round((self._total - done) / rate)
+        return f"{rate:.3g} tasks/s, done in {timedelta(seconds=seconds)}"
 
     def __enter__(self):
         if self._bar:
@@ -104,7 +117,7 @@ def _bar(total):
     from rich.progress import Progress as RichProgress
 
     bar = RichProgress(
-        TextColumn("photometry"),
+        TextColumn("tasks"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[failed]} failed"),
@@ -113,5 +126,5 @@ def _bar(total):
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    bar.add_task("photometry", total=total, failed=0)
+    bar.add_task("tasks", total=total, failed=0)
     return bar

@@ -1,70 +1,258 @@
 """What the rooms around the scheduler agree on: where tasks come from, and what master and workers say to each other.
 
-Messages are plain tuples whose first item is one of the words below: they are pickled by the thousand.
+`TaskSource` is the whole contract of a source: a class with its methods and nothing else runs through `run.run` on every
+engine. The smallest one that does something::
 
-====================================  =========  =====================================================================
-message                               direction  meaning
-====================================  =========  =====================================================================
-``(READY, host, pid)``                to master  a worker has started and waits for tasks
-``(RESULTS, results, returned)``      to master  finished tasks, and ids of tasks that it gives back unbegun
-``(SIGNAL, name)``                    to master  a worker received a signal that asks the run to stop
-``(LOST, why, running)``              to master  from the engine, in place of the worker: it has died
-``(BYE, why)``                        to master  the worker ends; nothing comes after this
-``(TASKS, tasks, isolated)``          to worker  do these; ``isolated``: each in a child process of its own
-``(FINISH,)``                         to worker  end the running task, give back the others, say BYE
-====================================  =========  =====================================================================
+    class Squares:
+        def __init__(self):
+            self.run_info, self.todo, self.squares = {}, list(range(5)), {}
+
+        def id(self, task):                         return task["number"]
+        def label(self, task):                      return f"number {task['number']}"
+        def kind(self, task):                       return None
+        def limits(self, task):                     return Limits()
+        def get_tasks(self, n, **_):                return [{"number": number} for number in self.todo[:n]]
+        def get_random_tasks(self, n, **_):         return self.get_tasks(n)
+        def get_number_tasks(self, **_):            return len(self.todo)
+        def get_number_failed(self, **_):           return 0
+        def next_eligible(self):                    return None
+        def start_tasks(self, ids):                 self.todo = [n for n in self.todo if n not in ids]
+        def result_packer(self):                    return None
+        def save_results(self, results):            self.squares.update((r["number"], r["square"]) for r in results)
+        def release_tasks(self, ids, why):          self.todo += ids
+        def fail_attempt(self, id_, why, **info):   return False
+        def crashes(self, id_):                     return 0
+        def crash_candidates(self):                 return set()
+        def begin_run(self, **info):                return 1
+        def end_run(self, exit_code=None, reason=None): pass
+        def write_summary(self):                    pass
+        def close(self):                            pass
+
+    def square(task):  # the handler, which runs in the workers
+        return {"status": STATUS.OK, "square": task["number"] ** 2}
+
+Messages are plain tuples whose first item is one of the words below: they are pickled by the thousand. A ticket is a number
+that the master gives to a task each time that it assigns it.
+
+========================================  =========  =============================================================
+message                                   direction  meaning
+========================================  =========  =============================================================
+``(READY, host, pid)``                    to master  a worker has started and waits for tasks
+``(RESULTS, report)``                     to master  a `Report`: finished tasks, and tickets given back unbegun
+``(SIGNAL, name)``                        to master  a worker received a signal that asks the run to stop
+``(LOST, why, running)``                  to master  from the engine, in place of the worker: it has crashed
+``(BYE, why)``                            to master  the worker ends; nothing comes after this
+``(BEGIN, packer)``                       to worker  the answer to READY: see `TaskSource.result_packer`
+``(TASKS, ticket, tasks, limits, n)``     to worker  do these, of tickets ``ticket``, ``ticket + 1``, ...; ``n``:
+                                                     tasks for each child process, None: in the worker itself
+``(FINISH,)``                             to worker  end the running task, give back the others, say BYE
+========================================  =========  =============================================================
 """
 
-from typing import Protocol
+import math
+import pickle
+from typing import NamedTuple, Protocol
 
 READY, RESULTS, SIGNAL, BYE, LOST = "ready", "results", "signal", "bye", "lost"
-TASKS, FINISH = "tasks", "finish"
+BEGIN, TASKS, FINISH = "begin", "tasks", "finish"
 
-DIED = "died"
-"""Key of a result whose task took its process down: the value says how. Such a result carries no STATUS."""
+DEFAULT_TASK_TIMEOUT = (
+    3600.0  # s; no target of a survey should need an hour, a hanging one needs for ever
+)
 
-TRY_AGAIN = "try_again"
-"""Key of a result whose task met with something outside that may pass (disk full): the value is the sentence to tell.
-Such a result carries no STATUS; the task goes back and the run stops, as the other tasks would meet with the same."""
+
+class Limits(NamedTuple):
+    """What one task may take.
+
+    Attributes
+    ----------
+    seconds : soft time limit, which raises an exception inside the work; None: no limit
+    memory : bytes that the work may allocate beyond what its process had before; more raises MemoryError inside it (Linux).
+        None: no limit
+    """
+
+    seconds: float | None = DEFAULT_TASK_TIMEOUT
+    memory: int | None = None
+
+    @property
+    def hard(self):
+        """Seconds after which the process of the task is ended: for compiled code, which the soft limit cannot interrupt."""
+        return math.inf if self.seconds is None else 1.2 * self.seconds + 2.0
+
+
+class Failure(NamedTuple):
+    """Why a task failed, for people and for counting equal causes."""
+
+    error_class: str
+    text: str
+    where: str = ""  # 'methods/aperture.py:112 in aperture_flux'
+
+    @classmethod
+    def of(cls, error, where=""):
+        """What is to be said of an exception, also of one that cannot say it itself."""
+        try:
+            text = str(error)
+        except Exception:  # noqa: BLE001 - code of others
+            text = "an exception whose text cannot be read"
+        return cls(type(error).__name__, text, where)
+
+    @property
+    def sentence(self):
+        return f"{self.error_class}: {self.text}" if self.text else self.error_class
+
+
+class Report(NamedTuple):
+    """What a worker tells of the tasks that it was given, by ticket."""
+
+    tickets: list | tuple = ()  # of the results in ``packed``, in the same order
+    packed: object = None  # what the packer of the source made of the results
+    seconds: float = 0.0  # s of work in all
+    slow: list | tuple = ()  # (ticket, s) of those that took long enough to matter to a time limit
+    failures: list | tuple = ()  # (ticket, Failure) of the results with status ERROR
+    log: list | tuple = ()  # (ticket, lines) of those that logged something
+    crashed: (
+        list | tuple
+    ) = ()  # (ticket, why, attempt) of those that took their child process down; no result
+    hindered: (
+        list | tuple
+    ) = ()  # (ticket, why) of those that met with something outside, as a full disk; no result
+    returned: list | tuple = ()  # tickets of tasks that were not begun
 
 
 class TaskSource(Protocol):
-    """What the scheduler drains. `photometry.TaskManager` is one.
+    """What the scheduler drains. `photometry.TaskManager` is one, the database of task chains another.
 
-    A task is a dict with at least ``priority``, its id. A source is called from one process and one thread only.
+    **A task** is a dict that can be pickled. The scheduler reads nothing in it; it asks the source for its `id`, `label`,
+    `kind` and `limits`. A task is *to do* until `start_tasks`, *started* until its result is saved or it is taken
+    back, and then *done* or to do again.
+
+    **A result** is a dict too: what the handler returned in the worker, which has to hold ``status``, a member of STATUS, and
+    may hold whatever else the source understands (diagnostics, products, metadata), with
+
+    - the keys of its task, so that ``id(result)`` is the id of the task;
+    - ``time``: s of work; ``worker_wait_time``: s that the worker waited for the task;
+    - ``attempt``: dict with ``rank``, ``start`` and ``end`` (Unix time), ``seconds``, ``peak_memory`` (bytes of the process),
+      and after a failure ``error_class``, ``error_text`` and ``where`` (line of code).
+
+    Where the work raised an exception, status is ERROR (SKIPPED after `NothingToDoError`) and ``details`` is
+    ``{'errors': [text]}``.
+
+    **A source may grow.** While a run goes on, a result may make other tasks eligible, free them or skip them, and tasks may
+    come from outside. Whenever workers are idle, results are saved at once and the source is asked again. The run
+    ends when `get_tasks` has nothing to give after every result is saved, nothing is started, and `next_eligible` is None.
+
+    All calls come from one process and one thread. A call that raises TryAgainError or OSError ends the run as unfinished.
     """
 
-    run_info: dict  # merged into the summary
+    run_info: dict
+    """The scheduler keeps what it knows of the run in here (workers, rate, expected end, failures by cause); for `write_summary`."""
 
-    def get_tasks(self, n, *, suspects_last=False, **constraints) -> list[dict]:
-        """The next up to ``n`` tasks to do; they stay to do until `start_tasks`. See `TaskManager.get_tasks`."""
+    # --- about a task
+
+    def id(self, task) -> object:
+        """What the methods below call the task by; hashable."""
+
+    def label(self, task) -> str:
+        """What people call it, in one line: 'TIC 25155310'."""
+
+    def kind(self, task) -> object:
+        """Tasks of one kind are expected to take about equally long; hashable. Asked for tasks of more than a millisecond."""
+
+    def limits(self, task) -> Limits:
+        """What it may take. Return the same object for tasks of the same limits: it travels once, not with each task."""
+
+    # --- what is to do
+
+    def get_tasks(self, n, *, crashed_last=False, **constraints) -> list[dict]:
+        """The next up to ``n`` tasks that can be done now, the first one first; they stay to do until `start_tasks`.
+
+        ``crashed_last``: tasks that have crashed come after all others, so that what kills every run does not keep the run
+        from the rest. ``constraints`` are those that the run was given, handed through as they are.
+        """
 
     def get_random_tasks(self, n, **constraints) -> list[dict]:
-        """Any up to ``n`` tasks to do."""
-
-    def start_tasks(self, taskids) -> None:
-        """Mark as handed to a worker."""
-
-    def save_results(self, results) -> None:
-        """Store what became of tasks; when this returns, it is safe."""
-
-    def release_tasks(self, taskids, why) -> None:
-        """Take started tasks back, to be done later, without counting this as an attempt."""
-
-    def fail_attempt(self, taskid, why, **info) -> bool:
-        """Note that the task took its process down; True where it may be tried again."""
-
-    def deaths(self, taskid) -> int:
-        """How many attempts of this task took their process down."""
-
-    def overrides(self, taskid) -> dict:
-        """Settings of this task that differ from those of the run; they travel with it under the key ``settings``."""
+        """Any up to ``n`` tasks that can be done now."""
 
     def get_number_tasks(self, **constraints) -> int:
-        """How many tasks are to do."""
+        """How many tasks are to do, as far as is known now, eligible or not; asked a few times in a run.
+
+        A task that can never be done, as one that it builds on has failed, is not to do.
+        """
+
+    def get_number_failed(self, **constraints) -> int:
+        """How many tasks have failed and are not to do again, in this run or before; asked once, at the end."""
+
+    def next_eligible(self) -> float | None:
+        """Seconds from now until it is worth asking again, although no result came: a back-off ends, somebody may add tasks.
+
+        None: only a result can make a task eligible. Asked when `get_tasks` has nothing to give; the run does not end before.
+        """
+
+    # --- what becomes of it
+
+    def start_tasks(self, ids) -> None:
+        """These were assigned to a worker: `get_tasks` must not give them again."""
+
+    def result_packer(self):
+        """None, or a callable that can be pickled: ``packer(results) -> packed``, for sources in a hurry.
+
+        It runs in the workers, on the list of the results of a message (dicts), and returns anything that can be pickled. Then
+        `save_results` takes a list of what it returned instead of a list of dicts. Whatever it raises is the fault of a
+        result: each is packed alone, and one that cannot be packed becomes an ERROR. Called after `begin_run`.
+        """
+
+    def save_results(self, results) -> None:
+        """Store what became of tasks; when this returns, it is safe. A task whose result was saved is not started any more.
+
+        An exception that says that a result is odd (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+        must leave nothing of the list stored: the results are saved one by one then, and an odd one becomes an ERROR of its task.
+        """
+
+    def release_tasks(self, ids, why) -> None:
+        """These were started but will not be done now: they are to do again. No attempt is used up."""
+
+    def fail_attempt(self, id_, why, **info) -> bool:
+        """The task took its process down, while it was being done for certain. True where it is to do again.
+
+        ``info`` has what is known of ``start``, ``end``, ``seconds``, ``error_class``.
+        """
+
+    def crashes(self, id_) -> int:
+        """How often this task took its process down. Asked for `crash_candidates` and for tasks that crashed in this run."""
+
+    def crash_candidates(self):
+        """Set of ids of tasks that may take their process down: those that have crashed, and those that were started when
+        an earlier run ended without closing the source. They are done in child processes. Asked for after `begin_run`.
+        """
+
+    # --- the run
+
+    def begin_run(self, **info) -> object:
+        """A run begins; returns its number or name.
+
+        ``info``: ``command``, ``version``, ``constraints`` and ``settings``, for the records.
+        """
+
+    def end_run(self, exit_code=None, reason=None) -> None:
+        """The run has ended; called before `close`, but not where the source itself failed."""
 
     def write_summary(self) -> None:
-        """Tell people how far it is."""
+        """Report to people how far it is; called every few seconds."""
 
     def close(self) -> None:
-        """Leave everything safe on disk."""
+        """Leave everything safe on disk. Called once, however the run ended."""
+
+
+# --- what becomes of a result that cannot be sent or stored
+
+ODD_TEXT = "what the work returned cannot be stored: "
+
+
+def pickled(results):
+    """The packer of a source that has none: each result by itself, so that one that cannot be unpickled costs only itself."""
+    return [pickle.dumps(result, pickle.HIGHEST_PROTOCOL) for result in results]
+
+
+def failed_result(task, status, text):
+    """The result of a task whose work brought none."""
+    return {**task, "status": status, "time": 0.0, "details": {"errors": [text]}}

@@ -8,16 +8,17 @@ import os
 import platform
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .._version import __version__
 from ..errors import PhotometryError, TryAgainError, WrongUseError
-from ..settings import Settings
+from ..settings import RunSettings
 from .dispatch import Dispatch
 from .handlers import Handler, load_handler
 from .launch import launched_ranks
-from .limits import TaskLimits, end_of_run
+from .limits import end_of_run
 from .master import Master
 from .progress import Progress, timestamp
 from .tasklog import LOG_NAME, TaskLog, collect_from_here
@@ -25,27 +26,44 @@ from .work import TaskRunner
 
 log = logging.getLogger(__name__)
 
-EXIT_OK, EXIT_FAILED, EXIT_UNFINISHED = 0, 1, 3
+EXIT_OK, EXIT_FAILED, EXIT_WRONG_USE, EXIT_UNFINISHED = 0, 1, 2, 3
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h: an error in this program
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run and how."""
+    """What to run and how.
 
-    open_source: object  # callable() -> `protocol.TaskSource`; called by the master only
+    Attributes
+    ----------
+    open_source : callable() -> `protocol.TaskSource`; called by the master only
+    handler : `handlers.Handler`, what the workers call for each task
+    output_folder : Path; made where it is missing; the log of the tasks goes there
+    settings : how the run is carried out
+    records : what `protocol.TaskSource.begin_run` is given as ``settings``, for the records; JSON can hold it
+    workers : local processes; 0: all in this process; None: one per core; no meaning under mpiexec
+    constraints : dict, handed through to the source: which tasks
+    randomly : bool, do the tasks in random order
+    limit : int or None, do at most this many tasks
+    quiet : bool, no bar
+    command : the command line, for the records
+    pdb : bool, stop in the debugger where a task fails; implies ``workers=0``
+    report : callable() or None, called by the master when all is closed
+    """
+
+    open_source: Callable
     handler: Handler
     output_folder: Path
-    settings: Settings = field(default_factory=Settings)
-    # local processes; 0: all in this process; None: one per core; no meaning under mpiexec
+    settings: RunSettings = field(default_factory=RunSettings)
+    records: dict = field(default_factory=dict)
     workers: int | None = None
     constraints: dict = field(default_factory=dict)
     randomly: bool = False
     limit: int | None = None
     quiet: bool = False
-    command: str = ""  # for the records
+    command: str = ""
     pdb: bool = False
-    report: object = None  # callable(), called by the master when all is closed
+    report: Callable | None = None
 
 
 def run(plan):
@@ -62,7 +80,7 @@ def run(plan):
 
     comm = mpi.world()
     if comm.rank > 0:
-        mpi.run_worker(comm, plan.handler, worker_limits(plan.settings.run))
+        mpi.run_worker(comm, plan.handler, plan.settings.recycle)
         return EXIT_OK
     return _run_mpi(plan, mpi.MpiEngine(comm))
 
@@ -82,9 +100,9 @@ def _local_engine(plan):
     workers = (os.cpu_count() or 1) if plan.workers is None else plan.workers
     if workers == 0 or plan.pdb:
         return _serial_engine(plan)
-    from .processes import ProcessEngine
+    from .engines import ProcessEngine
 
-    return ProcessEngine(workers, plan.handler, worker_limits(plan.settings.run))
+    return ProcessEngine(workers, plan.handler, plan.settings.recycle)
 
 
 def _run_mpi(plan, engine):
@@ -98,7 +116,7 @@ def _run_mpi(plan, engine):
         engine.close()
         if engine.abandoned:  # nobody could say it after the end of the job
             log.error("%s", error)
-            engine.end_job(EXIT_UNFINISHED)
+            engine.end_job(EXIT_WRONG_USE if isinstance(error, WrongUseError) else EXIT_UNFINISHED)
         raise
     except Exception:  # noqa: BLE001 - the edge of the rank: without an end, the other ranks would wait for ever
         traceback.print_exc()
@@ -110,21 +128,12 @@ def _run_mpi(plan, engine):
 
 
 def _serial_engine(plan):
-    from .serial import SerialEngine
+    from .engines import SerialEngine
 
     collect_from_here()
     handler = load_handler(plan.handler)
-    return SerialEngine(
-        TaskRunner(with_pdb(handler) if plan.pdb else handler, **worker_limits(plan.settings.run))
-    )
-
-
-def worker_limits(settings):
-    """What a worker has to know of the run's settings."""
-    return {
-        "task_limits": TaskLimits(settings.task_timeout, dict(settings.task_timeouts)),
-        "recycle": settings.recycle,
-    }
+    handler = with_pdb(handler) if plan.pdb else handler
+    return SerialEngine(TaskRunner(handler, recycle=plan.settings.recycle))
 
 
 def with_pdb(handler):
@@ -145,7 +154,7 @@ def with_pdb(handler):
 
 def _serve(plan, start_engine):
     """The master's part: open the source, run, close, and say how it went."""
-    end = end_of_run(plan.settings.run.time_limit)
+    end = end_of_run(plan.settings.time_limit)
     with contextlib.ExitStack() as stack, _disk_full_is_no_crash():
         stack.callback(_remove_if_empty, plan.output_folder)
         _make_folder(plan.output_folder)
@@ -161,10 +170,10 @@ def _make_folder(folder):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise WrongUseError(
-            f"{folder}: cannot be made ({error.strerror}); expected a folder for light curves"
+            f"{folder}: cannot be made ({error.strerror}); expected a folder for the output"
         ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise WrongUseError(f"{folder}: may not be written to; expected a folder for light curves")
+        raise WrongUseError(f"{folder}: may not be written to; expected a folder for the output")
 
 
 def _remove_if_empty(folder):
@@ -174,11 +183,16 @@ def _remove_if_empty(folder):
 
 
 def _serve_source(plan, source, start_engine, end):
-    total = source.get_number_tasks(**plan.constraints)
-    total = total if plan.limit is None else min(total, plan.limit)
-    settings = plan.settings.model_dump(mode="json")
+    def count():
+        total = source.get_number_tasks(**plan.constraints)
+        return total if plan.limit is None else min(total, plan.limit)
+
+    total = count()
     run_id = source.begin_run(
-        command=plan.command, version=__version__, constraints=plan.constraints, settings=settings
+        command=plan.command,
+        version=__version__,
+        constraints=plan.constraints,
+        settings=plan.records,
     )
     source.run_info.update(
         run=run_id,
@@ -191,9 +205,17 @@ def _serve_source(plan, source, start_engine, end):
     )
     dispatch = _dispatch(plan, source, end)
     with _defects_on_record(source):
-        if total:
-            _work(plan, dispatch, start_engine, total, end)
-    code, reason = verdict(dispatch, source.get_number_tasks(**plan.constraints), plan.limit)
+        if total or source.next_eligible() is not None:
+            progress = Progress(
+                source, total, count=None if plan.limit is not None else count, quiet=plan.quiet
+            )
+            _work(plan, dispatch, start_engine, progress, end)
+    code, reason = verdict(
+        dispatch,
+        source.get_number_tasks(**plan.constraints),
+        source.get_number_failed(**plan.constraints),
+        plan.limit,
+    )
     source.run_info.update(ended=timestamp(), exit_code=code, reason=reason, expected_end=None)
     source.end_run(exit_code=code, reason=reason)
     source.write_summary()
@@ -218,17 +240,15 @@ def _defects_on_record(source):
 
 
 def _dispatch(plan, source, end):
-    settings = plan.settings.run
-    deadline = (
-        None if end is None else time.monotonic() + end - time.time() - closing_time(settings, end)
-    )
+    deadline = None
+    if end is not None:
+        deadline = time.monotonic() + end - time.time() - closing_time(plan.settings, end)
     return Dispatch(
         source,
         constraints=plan.constraints,
         randomly=plan.randomly,
         limit=plan.limit,
-        task_limits=TaskLimits(settings.task_timeout, dict(settings.task_timeouts)),
-        isolate=settings.isolate,
+        isolate=plan.settings.isolate,
         deadline=deadline,
     )
 
@@ -238,24 +258,19 @@ def closing_time(settings, end):
     return min(settings.closing_time, 0.2 * max(end - time.time(), 0.0))
 
 
-def _work(plan, dispatch, start_engine, total, end):
+def _work(plan, dispatch, start_engine, progress, end):
     engine = start_engine()
     last_call = None
     if end is not None:
-        last_call = time.monotonic() + end - time.time() - closing_time(plan.settings.run, end) / 2
+        last_call = time.monotonic() + end - time.time() - closing_time(plan.settings, end) / 2
     try:
-        with (
-            TaskLog(plan.output_folder / LOG_NAME) as task_log,
-            Progress(dispatch.source, total, quiet=plan.quiet) as progress,
-        ):
-            observers = (task_log.write,)
-            grace = plan.settings.run.grace
+        with TaskLog(plan.output_folder / LOG_NAME) as task_log, progress:
             Master(
                 dispatch,
                 engine,
-                grace=grace,
+                grace=plan.settings.grace,
                 last_call=last_call,
-                observers=observers,
+                task_log=task_log,
                 progress=progress,
             ).run()
             progress.note(dispatch, time.monotonic())
@@ -263,22 +278,41 @@ def _work(plan, dispatch, start_engine, total, end):
         engine.close()
 
 
-def verdict(dispatch, remaining, limit):
-    """(exit code, sentence) for how a run ended with ``remaining`` of its tasks still to do."""
+def verdict(dispatch, n_to_do, n_failed, limit):
+    """How a run has ended.
+
+    Parameters
+    ----------
+    dispatch : `dispatch.Dispatch`
+    n_to_do : how many of its tasks are still to do
+    n_failed : how many of its tasks have failed, in this run or before
+    limit : how many it was to do at most, or None
+
+    Returns
+    -------
+    code : exit code
+    reason : str, a sentence
+    """
     counts = dispatch.counts
     attempted = counts["saved"] + counts["set aside"]
-    left = f"{remaining} of the tasks are still to do"
-    if remaining and (dispatch.stopping or dispatch.out_of_time):
-        return (
-            EXIT_UNFINISHED,
-            f"unfinished, run again: {dispatch.stopping or 'the time limit of the run is near'}; {left}",
-        )
-    if remaining and (limit is None or attempted < limit):
-        lost = f"{counts['lost']} workers were lost, the last one: {dispatch.last_loss}"
-        return EXIT_UNFINISHED, f"unfinished, run again: {lost}; {left}"
-    if counts["failed"]:
-        return EXIT_FAILED, f"done, but {counts['failed']} of {attempted} tasks failed"
-    return EXIT_OK, f"done, {attempted} tasks"
+    if n_to_do and (dispatch.stopping or dispatch.out_of_time):
+        why = dispatch.stopping or "the time limit of the run is near"
+    elif n_to_do and (limit is None or attempted < limit):
+        why = "what is still to do cannot be done now"
+        if counts["lost"]:
+            why = f"{counts['lost']} workers were lost, the last one: {dispatch.last_loss}"
+    elif n_failed or counts["failed"]:
+        before = max(n_failed - counts["failed"], 0)
+        if not counts["failed"]:
+            return EXIT_FAILED, f"done, {attempted} tasks, but {before} failed in earlier runs"
+        also = f", and {before} in earlier runs" if before else ""
+        return EXIT_FAILED, f"done, but {counts['failed']} of {attempted} tasks failed{also}"
+    else:
+        return EXIT_OK, f"done, {attempted} tasks"
+    return (
+        EXIT_UNFINISHED,
+        f"unfinished, run again: {why}; {n_to_do} of the tasks are still to do",
+    )
 
 
 @contextlib.contextmanager
@@ -289,7 +323,7 @@ def _disk_full_is_no_crash():
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        what = error.filename or "the TODO-file, its journal or the summary"
+        what = error.filename or "the file of the tasks, its journal or the summary"
         raise TryAgainError(
             f"{error.strerror} while writing {what}; make room and run the same command again"
         ) from error

@@ -1,13 +1,17 @@
-"""What the work of each target logged, in one file for the whole run.
+"""What the work of each task logged, in one file for the whole run; and failures grouped by cause.
 
 In the worker the records of a task are collected and travel with its result; the master appends them, one JSON object
-a line. A million targets make one file, and ``photometry log STARID`` finds a target's lines in it.
+a line. A million tasks make one file, and ``photometry log STARID`` finds a target's lines in it.
 """
 
 import contextlib
 import json
 import logging
 import os
+import re
+from dataclasses import dataclass
+
+from ..errors import WrongUseError
 
 LOG_NAME = "photometry-log.jsonl"
 
@@ -50,31 +54,54 @@ def collected():
 
 
 class TaskLog:
-    """Appends what tasks logged to one file. A context manager."""
+    """Appends what tasks logged to one file. A context manager.
+
+    Parameters
+    ----------
+    path : path of the file; a symbolic link is not followed
+
+    Raises
+    ------
+    WrongUseError : the file cannot be opened
+    """
 
     def __init__(self, path):
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        try:
+            number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except OSError as error:
+            what = "is a symbolic link" if os.path.islink(path) else error.strerror
+            raise WrongUseError(
+                f"{path}: {what}; expected a file that the log of the run can be appended to"
+            ) from None
+        self._file = open(number, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         if _torn(path):
             self._file.write("\n")
 
-    def write(self, results):
-        """Take the log lines out of results and append them."""
-        text = "".join(self._lines(result) for result in results if "log" in result)
+    def write(self, logged, source):
+        """Append log lines.
+
+        Parameters
+        ----------
+        logged : list of (task, lines), as `dispatch.Dispatch.logged`
+        source : `protocol.TaskSource` of the tasks
+        """
+        text = "".join(
+            self._records(lines, {"task": source.id(task), "label": source.label(task)})
+            for task, lines in logged
+        )
         if text:
             self._file.write(text)
             self._file.flush()
 
     @staticmethod
-    def _lines(result):
-        head = {
-            "starid": result.get("starid"),
-            "priority": result["priority"],
-            "rank": result["attempt"].get("rank"),
-        }
+    def _records(lines, head):
         return "".join(
-            json.dumps({"time": time, "level": level, **head, "logger": logger, "message": message})
+            json.dumps(
+                {"time": time, "level": level, **head, "logger": logger, "message": message},
+                default=str,
+            )
             + "\n"
-            for time, level, logger, message in result.pop("log")
+            for time, level, logger, message in lines
         )
 
     def close(self):
@@ -96,12 +123,76 @@ def _torn(path):
         return file.read(1) != b"\n"
 
 
-def read_log(path, *, starid=None):
-    """Yield the records of a log file as dicts, of one target or of all."""
-    needle = "" if starid is None else f'"starid": {starid},'
+def read_log(path, *, name=None):
+    """Yield the records of a log file as dicts, of one task or of all.
+
+    Parameters
+    ----------
+    path : path of the file
+    name : str or int, the label of the task, as 'TIC 25155310', or the last word of it; None: all tasks
+    """
+    name = None if name is None else str(name)
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
-            if needle in line:
-                # A line that a killed master left unfinished is no record.
-                with contextlib.suppress(json.JSONDecodeError):
-                    yield json.loads(line)
+            if name is not None and name not in line:
+                continue
+            # A line that a killed master left unfinished is no record.
+            with contextlib.suppress(json.JSONDecodeError):
+                record = json.loads(line)
+                if name is None or name in _names(record):
+                    yield record
+
+
+def _names(record):
+    """What the task of a record may be called. Before 0.1 records had the number of the star in place of a label."""
+    label = str(record.get("label", record.get("starid", "")))
+    return label, label.rpartition(" ")[2]
+
+
+# Failures by cause
+
+# groups that are kept; what comes after goes into one last group, so that a summary stays a summary
+MAX_GROUPS = 200
+
+
+@dataclass
+class FailureGroup:
+    """Failures with the same error class, message (but for numbers and paths) and place in the code."""
+
+    error_class: str
+    message: str
+    where: str
+    count: int
+    example: str  # label of a task
+    example_text: str
+
+    def as_dict(self):
+        return dict(vars(self))
+
+
+class FailureGroups:
+    """Counts failures by cause as results come in, so that ten thousand of them read as the three things that are wrong."""
+
+    def __init__(self):
+        self._groups = {}
+
+    def add(self, failure, label):
+        """Count a `protocol.Failure` of the task with this label."""
+        key = failure.error_class, without_numbers(failure.text), failure.where
+        if key not in self._groups and len(self._groups) >= MAX_GROUPS:
+            key = "", "other causes", ""
+        if key not in self._groups:
+            self._groups[key] = FailureGroup(*key, 0, label, failure.text)
+        self._groups[key].count += 1
+
+    def as_list(self):
+        """Groups as dicts, the most frequent first."""
+        groups = sorted(self._groups.values(), key=lambda group: -group.count)
+        return [group.as_dict() for group in groups]
+
+
+def without_numbers(text):
+    """The first line of a message with paths and numbers replaced, so that equal causes read the same."""
+    line = text.strip().splitlines()[0] if text.strip() else ""
+    line = re.sub(r"(?<![\w.])(?:[\w.~-]*/)+[\w.~-]+", "PATH", line)
+    return re.sub(r"(?<![A-Za-z_])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "N", line)

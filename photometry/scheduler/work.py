@@ -1,12 +1,11 @@
-"""The edge around the work of one task: here an exception becomes a result, here alone.
+"""The work of one task, in this process or in a child of it. Here an exception becomes a result, here alone.
 
-A handler is ``handler(task) -> result``. It may run in this process, or in a forked child that can crash, hang or eat
-all memory without taking anything else along.
+A handler is ``handler(task) -> result``. It may run in this process, or in a forked child that can crash, hang or eat all
+memory without taking anything else along.
 """
 
 import contextlib
 import errno
-import logging
 import math
 import multiprocessing
 import os
@@ -15,127 +14,243 @@ import signal
 import sys
 import time
 import traceback
+from typing import NamedTuple
 
-from ..errors import NothingToDoError, PhotometryError, TryAgainError
-from ..processes import describe_exit, die_with_parent
+from ..errors import NothingToDoError, PhotometryError, TargetTimeoutError, TryAgainError
+from ..processes import StopNow, describe_exit, die_with_parent
 from ..status import STATUS
-from .limits import TaskLimits
-from .protocol import DIED, TRY_AGAIN
-from .softlimit import SoftLimit
+from .protocol import ODD_TEXT, Failure, Limits, failed_result
 from .tasklog import collected
 
-log = logging.getLogger(__name__)
-
-_STATUSES = frozenset(STATUS)
-_soft_limit = SoftLimit()  # one per process, as there is one timer
-
+SLOW = (
+    1e-3  # s; quicker tasks matter to no time limit, and their peak memory is that of the process
+)
 PEAK_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
 
+_STATUSES = frozenset(STATUS)
+_NO_LIMITS = Limits(seconds=None)
 
-def run_task(handler, task, *, timeout=None, waited=0.0, rank=0):
-    """Do one task in this process and return its result, whatever happens short of the death of the process.
+
+class Crashed(NamedTuple):
+    """In place of a result: the task took its child process down."""
+
+    why: str
+    attempt: dict
+
+
+class Hindered(NamedTuple):
+    """In place of a result: the task met with something outside that may pass, as a full disk; others would, too."""
+
+    why: str
+
+
+# One task
+
+
+class SoftLimit:
+    """Raises `TargetTimeoutError` in the main thread, in Python code, between `begin` and `end`.
+
+    The kernel's timer is set when it has to ring earlier than it would, not for every task: quick tasks cost no system call.
+    """
+
+    def __init__(self):
+        self._limit = None  # s, of the running task; None: none is running, or without limit
+        self._deadline = 0.0
+        self._rings = math.inf  # when the timer will ring
+        self._is_installed = False
+
+    def begin(self, seconds):
+        """A task begins that may take ``seconds``."""
+        self._limit = seconds
+        if seconds is not None:
+            self._deadline = time.monotonic() + seconds
+            if self._deadline < self._rings:
+                self._set(seconds)
+
+    def end(self):
+        """The task has ended."""
+        self._limit = None
+
+    def _set(self, seconds):
+        if not self._is_installed:
+            signal.signal(signal.SIGALRM, self._ring)
+            self._is_installed = True
+        self._rings = time.monotonic() + seconds
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def _ring(self, number, frame):
+        self._rings = math.inf
+        if self._limit is None:
+            return
+        early = self._deadline - time.monotonic()
+        if early > 0:
+            self._set(early)
+        else:
+            limit, self._limit = self._limit, None
+            raise TargetTimeoutError(f"took longer than its time limit of {limit:g} s")
+
+
+_soft_limit = SoftLimit()  # one per process, as there is one timer
+
+
+@contextlib.contextmanager
+def memory_limit(n_bytes):
+    """Within this block, data of this process may grow by ``n_bytes``; an allocation beyond raises MemoryError (Linux)."""
+    if n_bytes is None or not os.path.exists("/proc/self/statm"):
+        yield
+        return
+    with open("/proc/self/statm") as file:  # proc(5): the sixth field is data and stack, in pages
+        used = int(file.read().split()[5]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = used + n_bytes if hard == resource.RLIM_INFINITY else min(used + n_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
+    """Do one task in this process, whatever happens short of a crash of the process.
 
     Parameters
     ----------
-    handler : callable(task) -> result dict
+    handler : callable(task) -> dict with ``status``
     task : dict
-    timeout : s, soft time limit: raises inside the work; None: none
+    limits : `protocol.Limits`
     waited : s that the worker waited for this task
     rank : int, recorded with the attempt
 
     Returns
     -------
-    result : the handler's result with ``time``, ``worker_wait_time`` and ``attempt`` filled in. After an exception:
-        status ERROR, or SKIPPED after a `NothingToDoError`, with the reason in ``details['errors']``.
+    result : dict, see `protocol.TaskSource`; or `Hindered`
+    lines : list of what was logged meanwhile: (time, level, logger, message)
     """
-    start, tick = time.time(), time.perf_counter()
+    pid, start, tick = os.getpid(), time.time(), time.perf_counter()
     attempt = {"rank": rank, "start": start}
     lines = collected()
     try:
-        _soft_limit.begin(timeout)
+        _soft_limit.begin(limits.seconds)
         try:
-            result = _checked(handler(task), task)
+            if limits.memory is None:
+                result = _checked(handler(task), task)
+            else:
+                with memory_limit(limits.memory):
+                    result = _checked(handler(task), task)
         finally:
             _soft_limit.end()
+            if os.getpid() != pid:
+                _end_stray_process()
+    except StopNow:
+        raise
     except TryAgainError as error:
-        return {"priority": task["priority"], TRY_AGAIN: str(error)}
-    except NothingToDoError as error:
-        result = _failure(task, STATUS.SKIPPED, str(error), attempt, error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the worker's edge: a failure is a result
+        return Hindered(Failure.of(error).text), lines
+    except BaseException as error:  # noqa: BLE001 - the worker's edge: a failure is a result
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return {
-                "priority": task["priority"],
-                TRY_AGAIN: f"{error.strerror}: {error.filename or 'while writing'}",
-            }
-        result = _failure(task, STATUS.ERROR, _describe(error), attempt, error)
-    if "error_text" in attempt:
-        lines.append(
-            (round(time.time(), 3), "ERROR", __name__, "; ".join(result["details"]["errors"]))
-        )
+            return Hindered(f"{error.strerror}: {error.filename or 'while writing'}"), lines
+        result = _failure(task, attempt, error)
+        lines.append(log_line("; ".join(result["details"]["errors"])))
     seconds = time.perf_counter() - tick
     result["time"] = seconds
     result["worker_wait_time"] = waited
     attempt["end"] = start + seconds
     attempt["seconds"] = seconds
-    attempt["peak_memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_MEMORY_UNIT
+    attempt["peak_memory"] = _peak_memory(seconds)
     result["attempt"] = attempt
-    if lines:
-        result["log"] = lines
-    return result
+    return result, lines
 
 
-def _checked(result, task):
-    """What a handler returned, if it is a result of this task; methods of other packages may return anything."""
-    if (
-        not isinstance(result, dict)
-        or result.get("priority") != task["priority"]
-        or result.get("status") not in _STATUSES
-    ):
+def _checked(returned, task):
+    """The result made of what a handler returned; handlers of other packages may return anything."""
+    if type(returned) is not dict or returned.get("status") not in _STATUSES:
         raise TypeError(
-            f"the work returned {result!r:.200}, expected the task as a dict with a status of STATUS"
+            f"the work returned {returned!r:.200}, expected a dict with a status of STATUS"
         )
-    return result
+    if task.items() <= returned.items():
+        return returned
+    for key in task.keys() & returned.keys():
+        if task[key] is not returned[key] and task[key] != returned[key]:
+            raise TypeError(
+                f"the work returned {key}={returned[key]!r:.200} for the task with {key}={task[key]!r:.200}"
+            )
+    return {**task, **returned}
 
 
-def _failure(task, status, text, attempt, error):
-    attempt["error_class"] = type(error).__name__
-    attempt["error_text"] = str(error)
-    attempt["where"] = _deepest_line_of_ours(error)
-    return {
-        **task,
-        "status": status,
-        "method_used": task.get("method") or "none",
-        "details": {"errors": [text]},
-    }
+def _end_stray_process():
+    """The work has forked, and its child came back from it too: it would go on as a second worker, for ever."""
+    os.write(
+        2, b"a process that was forked by the work on a task has returned from it; it is ended\n"
+    )
+    os._exit(1)
 
 
-def _describe(error):
-    """One sentence for what we raised on purpose, the whole traceback for what nobody expected."""
-    if isinstance(error, PhotometryError):
-        return f"{type(error).__name__}: {error}"
-    return "".join(traceback.format_exception(error)).rstrip()
+def _failure(task, attempt, error):
+    """The result after an exception."""
+    failure = Failure.of(error, _deepest_line_of_ours(error))
+    attempt.update(error_class=failure.error_class, error_text=failure.text, where=failure.where)
+    if isinstance(error, NothingToDoError):
+        return failed_result(task, STATUS.SKIPPED, failure.text)
+    # one sentence for what was raised on purpose, the whole traceback for what nobody expected
+    if isinstance(error, (PhotometryError, MemoryError)):
+        return failed_result(task, STATUS.ERROR, failure.sentence)
+    trace = "".join(traceback.format_exception(error)).rstrip()
+    return failed_result(task, STATUS.ERROR, trace)
 
 
 def _deepest_line_of_ours(error):
     """``'methods/aperture.py:112 in aperture_flux'``: where in this package the exception passed through last."""
-    ours = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "photometry" in frame.filename.split(os.sep)
-    ]
-    frame = (ours or traceback.extract_tb(error.__traceback__) or [None])[-1]
-    if frame is None:
-        return ""
-    return f"{frame.filename.rpartition('photometry' + os.sep)[2]}:{frame.lineno} in {frame.name}"
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "photometry" in frame.filename.split(os.sep)]
+    for frame in (ours or frames)[-1:]:
+        file = frame.filename.rpartition("photometry" + os.sep)[2]
+        return f"{file}:{frame.lineno} in {frame.name}"
+    return ""
+
+
+def log_line(message):
+    return round(time.time(), 3), "ERROR", __name__, message
+
+
+_known_peak = 0
+
+
+def _peak_memory(seconds):
+    """Bytes that this process had at most, asked anew after tasks that took some time."""
+    global _known_peak
+    if seconds >= SLOW or not _known_peak:
+        _known_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_MEMORY_UNIT
+    return _known_peak
+
+
+def odd_result(task, result, error):
+    """The result of a task instead of one that cannot be sent or stored, as ``error`` says."""
+    failure = Failure.of(error)
+    attempt = {**result["attempt"], "error_class": failure.error_class, "error_text": failure.text}
+    failed = failed_result(task, STATUS.ERROR, ODD_TEXT + failure.sentence)
+    return failed | {
+        "time": result["time"],
+        "worker_wait_time": result["worker_wait_time"],
+        "attempt": attempt,
+    }
+
+
+# Child processes
 
 
 class Child:
     """A forked process that does tasks one at a time, so that a crash costs one task and memory comes back.
 
     Fork, not spawn: the child starts with everything loaded, in a millisecond. It must not use MPI.
+
+    Parameters
+    ----------
+    handler : callable(task) -> result
+    n_tasks : int, tasks after which it is replaced
+    rank : int, recorded with each attempt
     """
 
-    def __init__(self, handler, *, rank=0):
+    def __init__(self, handler, n_tasks, *, rank=0):
+        self.n_tasks, self.n_done = n_tasks, 0
         self._ours, theirs = multiprocessing.Pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -143,22 +258,30 @@ class Child:
             die_with_parent()
             _serve(theirs, handler, rank)
         theirs.close()
-        self.tasks = 0
 
-    def run(self, task, *, soft=None, hard=math.inf, waited=0.0):
-        """As `run_task`; where the child dies or has to be killed, a result with the key ``died``, saying how."""
+    def run(self, task, *, limits=_NO_LIMITS, waited=0.0):
+        """As `run_task`; where the child crashes or has to be killed, `Crashed` in place of the result.
+
+        Parameters
+        ----------
+        task : dict
+        limits : `protocol.Limits`
+        waited : s that the worker waited for this task
+        """
         start = time.time()
-        self._ours.send((task, soft, waited))
-        self.tasks += 1
-        attempt = {"start": start}
+        self._ours.send((task, limits, waited))
+        self.n_done += 1
+        why, hard = None, limits.hard
         with contextlib.suppress(EOFError, ConnectionResetError):
             if self._ours.poll(None if math.isinf(hard) else hard):
                 return self._ours.recv()
             os.kill(self.pid, signal.SIGKILL)
-            why = f"killed after {hard:.0f} s: it did not heed its time limit of {soft:g} s"
-            self._reap()
-            return _death(task, why, attempt)
-        return _death(task, self._reap(), attempt)
+            why = (
+                f"killed after {hard:.0f} s: it did not heed its time limit of {limits.seconds:g} s"
+            )
+        how, end = self._reap(), time.time()
+        attempt = {"start": start, "end": end, "seconds": end - start, "error_class": "ProcessDied"}
+        return Crashed(why or how, attempt), []
 
     def close(self):
         """Let the child end."""
@@ -174,53 +297,6 @@ class Child:
         return describe_exit(os.waitstatus_to_exitcode(status))
 
 
-class TaskRunner:
-    """Does tasks, in this process or in a child of it.
-
-    Parameters
-    ----------
-    handler : callable(task) -> result
-    rank : int, recorded with each attempt
-    task_limits : `limits.TaskLimits`
-    recycle : int or None, tasks after which the child that does them is replaced; None: no child, but for isolated tasks
-    """
-
-    def __init__(self, handler, *, rank=0, task_limits=None, recycle=None):
-        self._handler = handler
-        self._rank = rank
-        self._limits = task_limits or TaskLimits()
-        self._recycle = recycle
-        self._child = None
-
-    def run(self, task, *, isolated=False, waited=0.0):
-        """The result of ``task``; ``isolated``: in a child process that does nothing else."""
-        if not isolated and not self._recycle:
-            return run_task(
-                self._handler, task, timeout=self._limits.soft(task), waited=waited, rank=self._rank
-            )
-        if self._child is None:
-            self._child = Child(self._handler, rank=self._rank)
-        limits = {"soft": self._limits.soft(task), "hard": self._limits.hard(task)}
-        result = self._child.run(task, **limits, waited=waited)
-        if isolated or self._child.pid is None or self._child.tasks >= self._recycle:
-            self.close()
-        return result
-
-    def close(self):
-        """End the child, if there is one."""
-        if self._child is not None:
-            self._child.close()
-            self._child = None
-
-
-def _death(task, why, attempt):
-    end = time.time()
-    attempt.update(
-        end=end, seconds=end - attempt["start"], error_class="ProcessDied", error_text=why
-    )
-    return {"priority": task["priority"], DIED: why, "attempt": attempt}
-
-
 def _serve(pipe, handler, rank):
     """The child's life: one task after the other until the pipe closes. Leaves without running the parent's exit hooks."""
     code = 1
@@ -228,8 +304,14 @@ def _serve(pipe, handler, rank):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)  # the parent decides when this child ends
         while True:
-            task, soft, waited = pipe.recv()
-            pipe.send(run_task(handler, task, timeout=soft, waited=waited, rank=rank))
+            task, limits, waited = pipe.recv()
+            result, lines = run_task(handler, task, limits=limits, waited=waited, rank=rank)
+            try:
+                pipe.send((result, lines))
+            except (EOFError, BrokenPipeError):
+                raise
+            except Exception as error:  # noqa: BLE001 - pickling runs code of what the handler returned
+                pipe.send((odd_result(task, result, error), lines))
     except (EOFError, BrokenPipeError):
         code = 0
     except BaseException:
@@ -239,3 +321,46 @@ def _serve(pipe, handler, rank):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+class TaskRunner:
+    """Does tasks, in this process or in a child of it.
+
+    Parameters
+    ----------
+    handler : callable(task) -> result
+    rank : int, recorded with each attempt
+    recycle : int or None, tasks after which the child that does them is replaced; None: no child unless asked for
+    """
+
+    def __init__(self, handler, *, rank=0, recycle=None):
+        self._handler, self._rank, self._recycle = handler, rank, recycle
+        self._child = None
+
+    def run(self, task, *, limits=_NO_LIMITS, per_child=None, waited=0.0):
+        """The result of ``task`` and its log, as `run_task`.
+
+        Parameters
+        ----------
+        task : dict
+        limits : `protocol.Limits`
+        per_child : int or None, tasks for each child process; None: as ``recycle`` says
+        waited : s that the worker waited for this task
+        """
+        n_tasks = per_child or self._recycle
+        if n_tasks is None:
+            return run_task(self._handler, task, limits=limits, waited=waited, rank=self._rank)
+        if self._child is not None and self._child.n_tasks != n_tasks:
+            self.close()
+        if self._child is None:
+            self._child = Child(self._handler, n_tasks, rank=self._rank)
+        outcome = self._child.run(task, limits=limits, waited=waited)
+        if self._child.pid is None or self._child.n_done >= n_tasks:
+            self.close()
+        return outcome
+
+    def close(self):
+        """End the child, if there is one."""
+        if self._child is not None:
+            self._child.close()
+            self._child = None

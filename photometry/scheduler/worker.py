@@ -1,45 +1,123 @@
-"""The worker's loop: take messages, do tasks, send results. The same for local processes and MPI ranks."""
+"""The worker: take messages, do tasks, send reports. The same for local processes and MPI ranks."""
 
-import logging
 import os
 import socket
 import time
 from collections import deque
 
 from ..processes import StopRequests
-from .protocol import BYE, FINISH, READY, RESULTS, SIGNAL, TASKS
-
-log = logging.getLogger(__name__)
+from ..status import STATUS
+from .protocol import BEGIN, BYE, FINISH, READY, RESULTS, SIGNAL, TASKS, Failure, Report, pickled
+from .work import SLOW, Crashed, Hindered, log_line, odd_result
 
 # results of one message's tasks travel together, but wait no longer for the next than this
 FLUSH_SECONDS = 1.0
 LISTEN_SECONDS = 0.002  # between quick tasks, messages are looked for no more often than this
 
 
+# Reports
+
+
+class Outbox:
+    """Outcomes of tasks that the master has not been told of yet."""
+
+    def __init__(self):
+        self.packer = None
+        self._clear()
+
+    def _clear(self):
+        self._done = []  # (ticket, task, result)
+        self._log, self._crashed, self._hindered = [], [], []
+
+    def add(self, ticket, task, result, lines):
+        """Take the outcome of `TaskRunner.run`."""
+        if type(result) is Crashed:
+            self._crashed.append((ticket, *result))
+        elif type(result) is Hindered:
+            self._hindered.append((ticket, result.why))
+        else:
+            self._done.append((ticket, task, result))
+            if lines:
+                self._log.append((ticket, lines))
+
+    def report(self, returned=()):
+        """A `protocol.Report` of all that was added, which is forgotten; None where there is nothing to tell."""
+        if not (self._done or self._crashed or self._hindered or returned):
+            return None
+        packed, results = self._packed() if self._done else (None, [])
+        tickets = [ticket for ticket, _, _ in self._done]
+        slow, failures, total = [], [], 0.0
+        for ticket, result in zip(tickets, results, strict=True):
+            seconds = result["time"]
+            total += seconds
+            if seconds >= SLOW:
+                slow.append((ticket, seconds))
+            if result["status"] == STATUS.ERROR:
+                failures.append((ticket, _failure_of(result)))
+        report = Report(
+            tickets, packed, total, slow, failures, self._log, self._crashed, self._hindered,
+            list(returned),
+        )  # fmt: skip
+        self._clear()
+        return report
+
+    def _packed(self):
+        """All results packed, and the results themselves; one that cannot be packed has become an ERROR."""
+        pack = self.packer or pickled
+        results = [result for _, _, result in self._done]
+        try:
+            return pack(results), results
+        except Exception:  # noqa: BLE001 - runs code of what the handler returned; which one it is comes now
+            for number, (ticket, task, result) in enumerate(self._done):
+                try:
+                    pack([result])
+                except Exception as error:  # noqa: BLE001
+                    results[number] = odd = odd_result(task, result, error)
+                    self._log.append((ticket, [log_line(odd["details"]["errors"][0])]))
+            return pack(results), results
+
+
+def _failure_of(result):
+    """Why a result has the status ERROR: an exception, or what the work itself has said."""
+    attempt = result["attempt"]
+    if "error_class" in attempt:
+        return Failure(attempt["error_class"], attempt["error_text"], attempt.get("where", ""))
+    details = result.get("details")
+    errors = details.get("errors") if isinstance(details, dict) else None
+    if isinstance(errors, (list, tuple)):
+        errors = errors[-1] if errors else ""
+    return Failure("", str(errors or ""))
+
+
+# The loop
+
+
 class Worker:
-    """Does the tasks that arrive through a channel until it is told to finish.
+    """Does the tasks that arrive through a channel until it is asked to finish.
 
     Parameters
     ----------
     channel : object with ``send(message)``, which does not wait for an answer, and ``receive(wait) -> list of messages``
-    runner : `work.TaskRunner`
-    begun : writable sequence or None; ``begun[0]`` is kept at the id of the task that is being done, else 0
+    runner : `TaskRunner`
+    begun : writable sequence or None; ``begun[0]`` is kept at the ticket of the task that is being done, else 0
     """
 
     def __init__(self, channel, runner, *, begun=None):
         self._channel = channel
         self._runner = runner
         self._begun = [0] if begun is None else begun
-        self._queue = deque()  # (task, isolated, whether it is the last of its message)
-        self._outbox = []
+        self._queue = (
+            deque()
+        )  # (ticket, task, limits, per_child, whether it is the last of its message)
+        self._outbox = Outbox()
         self._finishing = False
         self._flushed = self._listened = self._idle_since = time.perf_counter()
-        self._signals = StopRequests(on_signal=self._tell_signal)
-        self._untold = []  # signals that came in the midst of sending
+        self._signals = StopRequests(on_signal=self._report_signal)
+        self._unreported = []  # signals that came in the midst of sending
         self._sending = False
 
     def run(self):
-        """Work until told to finish."""
+        """Work until asked to finish."""
         with self._signals.active():
             self._send((READY, socket.gethostname(), os.getpid()))
             while not self._finishing:
@@ -47,7 +125,7 @@ class Worker:
                     self._receive(wait=not self._queue)
                 if self._queue and not self._finishing:
                     self._do(*self._queue.popleft())
-            self._flush(returned=[task["priority"] for task, *_ in self._queue])
+            self._flush(returned=[ticket for ticket, *_ in self._queue])
             self._runner.close()
             self._send((BYE, "finished"))
 
@@ -57,37 +135,47 @@ class Worker:
         self._listened = self._idle_since
         for message in self._channel.receive(wait):
             if message[0] == TASKS:
-                *tasks, last = message[1]
-                self._queue.extend((task, message[2], False) for task in tasks)
-                self._queue.append((last, message[2], True))
+                self._queue.extend(queued(message))
+            elif message[0] == BEGIN:
+                self._outbox.packer = message[1]
             elif message[0] == FINISH:
                 self._finishing = True
 
-    def _do(self, task, isolated, is_last):
+    def _do(self, ticket, task, limits, per_child, is_last):
         waited = time.perf_counter() - self._idle_since
-        self._begun[0] = task["priority"]
-        self._outbox.append(self._runner.run(task, isolated=isolated, waited=waited))
+        self._begun[0] = ticket
+        outcome = self._runner.run(task, limits=limits, per_child=per_child, waited=waited)
+        self._outbox.add(ticket, task, *outcome)
         self._idle_since = time.perf_counter()
         if is_last or self._idle_since - self._flushed >= FLUSH_SECONDS:
             self._flush()
         self._begun[0] = 0
 
     def _flush(self, returned=()):
-        if self._outbox or returned:
-            outbox, self._outbox = self._outbox, []
-            self._send((RESULTS, outbox, list(returned)))
+        if (report := self._outbox.report(returned)) is not None:
+            self._send((RESULTS, report))
         self._flushed = time.perf_counter()
 
     def _send(self, message):
         self._sending = True
         self._channel.send(message)
         self._sending = False
-        while self._untold:
-            self._channel.send((SIGNAL, self._untold.pop()))
+        while self._unreported:
+            self._channel.send((SIGNAL, self._unreported.pop()))
 
-    def _tell_signal(self, name):
-        """Runs in the signal handler: tells the master at once, unless a message is just being sent."""
+    def _report_signal(self, name):
+        """Runs in the signal handler: reports to the master at once, unless a message is just being sent."""
         if self._sending:
-            self._untold.append(name)
+            self._unreported.append(name)
         else:
             self._channel.send((SIGNAL, name))
+
+
+def queued(message):
+    """(ticket, task, limits, per_child, whether it is the last) for each task of a message."""
+    _, first, tasks, limits, per_child = message
+    last = first + len(tasks) - 1
+    return [
+        (ticket, task, limit, per_child, ticket == last)
+        for ticket, (task, limit) in enumerate(zip(tasks, limits, strict=True), first)
+    ]

@@ -10,6 +10,7 @@ from ..catalog.ccd import sector_epoch
 from ..constants import DAY
 from ..files import atomic_write
 from ..methods.prf import PRF, GaussianPRF
+from ..sky import unit_vectors
 from . import detector, fullframe_fits
 from .fullframe_scene import (
     BRIGHTER_PER_MAG,
@@ -102,6 +103,9 @@ class FullFrameSimulation:
         elif "kind" not in self.stars.colnames:
             self.stars = place_on_image(self.stars, self.wcs, self.epoch, self.shape)
         self.flux = electrons(self.stars["tmag"])
+        self._directions = unit_vectors(
+            *self.wcs.all_pix2world(self.stars["column"], self.stars["row"], 0)
+        )
         if self.prf is None:
             centre = self.size - 0.5, (self.size - 0.5 if self.ccd in (1, 3) else -0.5)
             self.prf = GaussianPRF(
@@ -122,7 +126,9 @@ class FullFrameSimulation:
 
     def star_image(self, i):
         """Light of the stars alone in exposure ``i``, (n_rows, n_columns) array, e-/s, before saturation."""
-        flux = self.flux * relative_flux(self.stars, self._since_start(i))
+        # signals are functions of the star's own barycentric time
+        delay = self.pointing.earth[i] @ self._directions / DAY
+        flux = self.flux * relative_flux(self.stars, self._since_start(i) + delay)
         motion = self.pointing.motion[i]
         row, column = (
             np.asarray(self.stars["row"]) + motion[0],

@@ -29,13 +29,15 @@ class Writer:
         self._image.update(self._common() | self._electronics() | self._science_pixels())
         self._image.update(simulation.wcs.to_header(relax=True))
         self._shift_wcs()
+        # barycentric for the middle of the image; there is no BTC_PIX1, so that readers take that too
+        self._times = simulation.pointing.barycentric(simulation.ra, simulation.decl)
 
     def write(self, folder, i):
         """Write exposure ``i``; its name is made of the time at which it began."""
         simulation = self.simulation
         number = int(simulation.pointing.cadenceno[i])
         half = 0.5 * simulation.cadence / DAY
-        time, correction = simulation.pointing.time[i], simulation.pointing.timecorr[i]
+        time, correction = (float(series[i]) for series in self._times)
         moments = {"TSTART": time - half, "TSTOP": time + half}
         utc = {
             key: Time(t - correction + 2457000, format="jd", scale="tdb").utc

@@ -159,13 +159,13 @@ def relative_flux(stars, time):
 
     Parameters
     ----------
-    time : float, days since the start of the series
+    time : (n_stars,) array or float, barycentric days since the start of the series
 
     Returns
     -------
     (n_stars,) array
     """
-    flux = np.ones(len(stars))
+    flux, time = np.ones(len(stars)), np.broadcast_to(time, len(stars))
     for kind in KINDS[1:]:
         some = np.asarray(stars["kind"] == kind)
         period, t0, duration, amplitude = (
@@ -173,12 +173,12 @@ def relative_flux(stars, time):
             for name in ("period", "t0", "duration", "amplitude")
         )
         if kind == "pulsation":
-            flux[some] = signals.sinusoid(time - t0, period, amplitude)
+            flux[some] = signals.sinusoid(time[some] - t0, period, amplitude)
         else:
-            flux[some] = signals.transit(time, period, t0, duration, amplitude)
+            flux[some] = signals.transit(time[some], period, t0, duration, amplitude)
         if kind == "eclipse":  # the secondary is a third as deep
             flux[some] += (
-                signals.transit(time, period, t0 + period / 2, duration, amplitude / 3) - 1
+                signals.transit(time[some], period, t0 + period / 2, duration, amplitude / 3) - 1
             )
     return flux
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..constants import DAY
+from ..constants import DAY, TESS
+from ..pixels.barycentre import correction, earth_position
+from ..sky import unit_vectors
 
 SECTOR_1_START, DAYS_PER_SECTOR = 1325.2939, 27.3  # BTJD; the mean distance of sectors
 FIRST_CADENCENO = 70444  # of 2-minute cadences in sector 1
@@ -21,8 +23,10 @@ SCATTERED_SHARE = 0.03  # at the end of each orbit
 class Pointing:
     """Series of ``n_times`` values that all stars of a CCD share."""
 
-    time: np.ndarray  # BTJD, middle of the cadence; NaN where no exposure was made
-    timecorr: np.ndarray  # days
+    # days since the mission's zero, TDB at the spacecraft, middle of the cadence; NaN where no exposure was made
+    time: np.ndarray
+    # (n_times, 3) seconds of light: the Earth, where the spacecraft is taken to be, seen from the barycentre
+    earth: np.ndarray
     cadenceno: np.ndarray  # int
     quality: np.ndarray  # int, bits
     motion: np.ndarray  # (n_times, 2) pixels: row, column
@@ -31,6 +35,11 @@ class Pointing:
 
     def __len__(self):
         return self.time.size
+
+    def barycentric(self, ra, decl):
+        """Times at which light from a direction (deg) arrives at the barycentre, and the correction contained in them, days."""
+        timecorr = correction(self.earth, unit_vectors(ra, decl))
+        return self.time + timecorr, timecorr
 
 
 def start_time(sector):
@@ -60,7 +69,7 @@ def simulate_pointing(n_times, cadence, sector, rng, *, jitter=0.01, drift=0.05,
     )
     return Pointing(
         time=np.where(exposed, time, np.nan),
-        timecorr=8.98e-4 + 1.2e-5 * phase,
+        earth=earth_position(time, TESS.time_reference),
         cadenceno=FIRST_CADENCENO
         + round((start_time(sector) - SECTOR_1_START) * DAY / cadence)
         + index,

@@ -229,11 +229,13 @@ def _pieces(scene, target, pointing, prf, settings, number):
     wrong_background = BACKGROUND_ERROR * for_background.standard_normal((len(pointing), 1, 1))
     n_pixels = scene.rows.size * scene.columns.size
     step = max(1, PIECE // n_pixels)
-    signal = _signal(target, pointing)
+    times = pointing.barycentric(target["ra"], target["decl"])
+    signal = _signal(target, times[0])
     for start in range(0, len(pointing), step):
         yield _piece(
             scene,
             signal,
+            times,
             pointing,
             slice(start, start + step),
             prf,
@@ -243,13 +245,13 @@ def _pieces(scene, target, pointing, prf, settings, number):
         )
 
 
-def _piece(scene, signal, pointing, part, prf, settings, wrong_background, rng):
+def _piece(scene, signal, times, pointing, part, prf, settings, wrong_background, rng):
     background, exposed = pointing.background[part, None, None], pointing.exposed[part]
     light = bleed(scene.image(prf, pointing.motion[part], signal[part]) + background)
     error = detector.noise(light, scene.columns, settings.cadence)
     measured = light + error * rng.standard_normal(light.shape, dtype=np.float32)
     table = np.zeros(exposed.size, row_type(light.shape[1:]))
-    table["TIME"], table["TIMECORR"] = pointing.time[part], pointing.timecorr[part]
+    table["TIME"], table["TIMECORR"] = (series[part] for series in times)
     table["CADENCENO"], table["QUALITY"] = pointing.cadenceno[part], pointing.quality[part]
     _, exposure = detector.frames(settings.cadence)
     table["RAW_CNTS"] = measured * (
@@ -266,9 +268,9 @@ def _piece(scene, signal, pointing, part, prf, settings, wrong_background, rng):
     return table
 
 
-def _signal(target, pointing):
+def _signal(target, time):
     """Relative flux of the target at each time."""
-    time = np.nan_to_num(pointing.time)
+    time = np.nan_to_num(time)
     relative = np.ones(time.size)
     if np.isfinite(target["transit_period"]):
         relative *= signals.transit(

@@ -2,16 +2,14 @@
 
 import json
 import sqlite3
-import time
 
 from ..errors import ArgumentError
 from ..status import STATUS
-from .attempts import SET_ASIDE, death, set_aside_changes
+from .attempts import SET_ASIDE
 from .changes import ONCE
 from .constraints import build_constraints
 
 _UNFINISHED = f"({STATUS.STARTED:d}, {STATUS.ABORT:d}, {STATUS.ERROR:d})"
-_WHY_DEAD = "was running when its process died"
 
 
 def everything_to_do():
@@ -78,10 +76,10 @@ def prepare(ledger, conditions, *, overwrite, max_attempts):
         store.write(everything_to_do())
         ledger.deaths.forget()
     suspects = _died_running(store)
-    (run,) = store.cursor.execute("SELECT MAX(run) FROM runs").fetchone()
-    options = {"max_attempts": max_attempts, "suspects": suspects, "run": run}
-    again, set_aside, changes = cleanup(store.cursor, conditions, ledger.deaths, **options)
-    started = _started(store) - {*again, *set_aside}
+    again = unfinished(store.cursor, conditions, max_attempts)
+    changes = [change for change in to_do_again(again) if change[1]]
+    started = _started(store) - set(again)
+    ledger.interrupted = suspects.intersection(again)
     ledger.unjudged = started & suspects
     ledger.running = started - suspects
     store.write([*changes, ("setting", [("left_running", json.dumps(sorted(ledger.running)))])])
@@ -112,38 +110,24 @@ def _started(store):
     return {priority for (priority,) in rows.fetchall()}
 
 
-def cleanup(cursor, conditions, deaths, *, max_attempts, suspects, run):
-    """Changes that give unfinished and failed tasks another chance.
+def unfinished(cursor, conditions, max_attempts):
+    """Tasks that get another chance: those that failed or did not end, but for those that were set aside.
 
-    A task that was STARTED when its process died has used up an attempt; one that has none left is set aside, and
-    one that was set aside stays so.
+    That a task was STARTED when the process that had the file open died says nothing against it: the process may have been
+    killed. Only where a worker was lost while it did a task is this counted (`TaskManager.fail_attempt`).
 
     Parameters
     ----------
     cursor : sqlite3.Cursor, rows as tuples
     conditions : str, see `cleanup_conditions`
-    deaths : attempts.Deaths
     max_attempts : int
-    suspects : set of int, tasks that were STARTED when a process died
-    run : int or None, the run that may have died
 
     Returns
     -------
-    again, set_aside : list of int, priorities
-    changes : list, as in `changes.apply`
+    again : list of int, priorities
     """
-    sql = f"SELECT priority, status FROM todolist WHERE status IN {_UNFINISHED}{conditions}"
-    left_alone = (
-        f"status = {STATUS.ERROR:d} AND priority IN ({SET_ASIDE.format(max_attempts=max_attempts)})"
-    )
-    rows = cursor.execute(f"{sql} AND NOT ({left_alone})").fetchall()
-    dead = [
-        priority for priority, status in rows if status == STATUS.STARTED and priority in suspects
-    ]
-    set_aside = [priority for priority in dead if deaths[priority] + 1 >= max_attempts]
-    again = sorted({priority for priority, _ in rows} - set(set_aside))
-    changes = [("attempt", [death(priority, time.time(), _WHY_DEAD, run=run) for priority in dead])]
-    changes += to_do_again(again)
-    for priority in set_aside:
-        changes += set_aside_changes(priority, deaths[priority] + 1, _WHY_DEAD)
-    return again, set_aside, [change for change in changes if change[1]]
+    set_aside = SET_ASIDE.format(max_attempts=max_attempts)
+    left_alone = f"status = {STATUS.ERROR:d} AND priority IN ({set_aside})"
+    sql = f"SELECT priority FROM todolist WHERE status IN {_UNFINISHED}{conditions}"
+    rows = cursor.execute(f"{sql} AND NOT ({left_alone}) ORDER BY priority").fetchall()
+    return [priority for (priority,) in rows]

@@ -30,6 +30,8 @@ class Ledger:
     deaths : attempts.Deaths
     running : set of int
         Priorities of tasks that are STARTED, by this process or by one that did not die.
+    interrupted : set of int
+        Priorities of tasks that were STARTED when a process died, and are to do again.
     unjudged : set of int
         Priorities of tasks that were STARTED when a process died, and did not match the cleanup conditions.
     overtaken : set of int
@@ -43,7 +45,7 @@ class Ledger:
             Tally(store.conn),
             Deaths(store.conn),
         )
-        self.running, self.unjudged = set(), set()
+        self.running, self.interrupted, self.unjudged = set(), set(), set()
         self.overtaken = set()
         self.has_overrides = False
 

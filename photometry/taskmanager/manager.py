@@ -9,6 +9,7 @@ import time
 import msgspec
 
 from ..errors import ArgumentError, TryAgainError
+from ..scheduler.protocol import DEFAULT_TASK_TIMEOUT, Limits
 from ..status import STATUS
 from .arguments import priorities, summary_path, whole_number
 from .attempts import death, set_aside_changes
@@ -64,6 +65,10 @@ class TaskManager:
 
     Attributes
     ----------
+    task_timeout : float or None, s
+        Time limit of a task.
+    task_timeouts : dict, s
+        Time limits of the tasks of single methods, by name.
     conn : sqlite3.Connection
     cursor : sqlite3.Cursor, rows by name
         For SQL of your own, which is honoured by the next call. In memory mode it is safe from a crash as soon as the
@@ -108,6 +113,7 @@ class TaskManager:
         self.logger = logging.getLogger(__name__)
         self.todo_file, self.summary_file = find_todo_file(todo_file), summary_path(summary)
         self.run_info = {}
+        self.task_timeout, self.task_timeouts, self._limits = DEFAULT_TASK_TIMEOUT, {}, {}
         self.summary_counter = self._results_since_backup = 0
         self._run = None
         self._constraints = LastConstraints()
@@ -124,6 +130,32 @@ class TaskManager:
             self._give_up()
             raise
 
+    # --- about a task ------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def id(task):
+        """What the methods below call a task by: its priority."""
+        return task["priority"]
+
+    @staticmethod
+    def label(task):
+        """What people call a task: ``'TIC 25155310'``."""
+        return f"TIC {task['starid']}"
+
+    @staticmethod
+    def kind(task):
+        """Tasks of one kind take about equally long: those of one method, data source and brightness."""
+        tmag = task["tmag"]
+        brightness = tmag // 2 if isinstance(tmag, (int, float)) else None
+        return task["method"], str(task["datasource"])[:3], brightness
+
+    def limits(self, task):
+        """What a task may take, as a `scheduler.protocol.Limits`."""
+        seconds = self.task_timeouts.get(task["method"], self.task_timeout)
+        if seconds not in self._limits:
+            self._limits[seconds] = Limits(seconds)
+        return self._limits[seconds]
+
     # --- what is to do -----------------------------------------------------------------------------------------------
 
     def get_number_tasks(self, **constraints):
@@ -134,27 +166,36 @@ class TaskManager:
             return self._ledger.tally[None]
         return self._ledger.handout.count(conditions)
 
+    def get_number_failed(self, **constraints):
+        """How many tasks are ERROR; keyword arguments as for `build_constraints`."""
+        self._ledger.notice()
+        conditions = self._constraints.sql(constraints)
+        sql = f"SELECT COUNT(*) FROM todolist WHERE status = {_ERROR}{conditions}"
+        return self._store.cursor.execute(sql).fetchone()[0]
+
+    @staticmethod
+    def next_eligible():
+        """None: a task that cannot be done now can be done only after a result."""
+
     def get_task(self, **constraints):
         """The task to do with the lowest priority, as a dict, or None. It is not marked: see `start_task`.
 
         Keyword arguments as for `build_constraints`. The keys are priority, starid, method, sector, camera, ccd,
-        cadence, datasource and tmag.
+        cadence, datasource and tmag, and ``settings`` where the task has some of its own (see `overrides`).
         """
         tasks = self.get_tasks(1, **constraints)
         return tasks[0] if tasks else None
 
-    def get_tasks(self, n, *, suspects_last=False, **constraints):
+    def get_tasks(self, n, *, crashed_last=False, **constraints):
         """The ``n`` tasks to do with the lowest priorities, or as many as there are.
 
-        ``suspects_last``: those that were running when a process died come after all others, so that what kills
-        every run does not keep the run from the rest.
+        ``crashed_last``: those that have taken their process down come after all others, so that what kills every run does
+        not keep the run from the rest.
         """
         self._ledger.notice()
-        return self._ledger.handout.next(
-            n,
-            self._constraints.sql(constraints),
-            self._ledger.deaths.suspects if suspects_last else (),
-        )
+        last = self._ledger.deaths.suspects if crashed_last else ()
+        tasks = self._ledger.handout.next(n, self._constraints.sql(constraints), last)
+        return self._with_overrides(tasks)
 
     def get_random_task(self, **constraints):
         """Any task that is to do, as a dict, or None."""
@@ -164,7 +205,14 @@ class TaskManager:
     def get_random_tasks(self, n, **constraints):
         """Any ``n`` different tasks that are to do, or as many as there are."""
         self._ledger.notice()
-        return self._ledger.handout.any(n, self._constraints.sql(constraints))
+        return self._with_overrides(self._ledger.handout.any(n, self._constraints.sql(constraints)))
+
+    def _with_overrides(self, tasks):
+        if self._ledger.has_overrides:
+            for task in tasks:
+                if overrides := self.overrides(task["priority"]):
+                    task["settings"] = overrides
+        return tasks
 
     # --- what became of it -------------------------------------------------------------------------------------------
 
@@ -176,6 +224,10 @@ class TaskManager:
         """Mark tasks as STARTED, all at once."""
         self._ledger.notice()
         self._ledger.write([("status", [(_STARTED, taskid) for taskid in priorities(taskids)])])
+
+    @staticmethod
+    def result_packer():
+        """None: results travel as they are."""
 
     def save_result(self, result):
         """Save the result of a task: its status, its diagnostics, and which other targets it makes SKIPPED.
@@ -249,9 +301,16 @@ class TaskManager:
         self._ledger.deaths.add(taskid)
         return again
 
-    def deaths(self, taskid):
+    def crashes(self, taskid):
         """How many attempts of this task took their process down, since it was last reset."""
         return self._ledger.deaths[taskid]
+
+    def crash_candidates(self):
+        """Priorities of the tasks that may take their process down.
+
+        Those that have done so, and those that were STARTED when the process that had the file open ended without closing it.
+        """
+        return {*self._ledger.deaths.suspects, *self._ledger.interrupted}
 
     def reset_tasks(self, taskids):
         """Put tasks back to "to do" as if they had never been tried; only the record of their attempts stays."""

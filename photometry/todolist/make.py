@@ -9,9 +9,9 @@ from pathlib import Path
 from ..errors import WrongUseError
 from ..pixels.find import write_index
 from ..taskmanager.create import create_todo
-from .cubetargets import targets_of_cubes
-from .tabletargets import targets_of_table
-from .targets import targets_of_folder
+from .pixelfiles import targets_of_folder
+from .table import targets_of_table
+from .targets import targets_of_cubes
 from .template import load_template
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,7 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
 
     Raises
     ------
-    WrongUseError : the folder is not there, holds nothing to do or a TODO-file already
-    TemplateError, CatalogError : see there
+    WrongUseError : the folder is not there, holds nothing to do or a TODO-file already; a template or a catalogue cannot be used
     """
     template, folder = load_template(template), Path(folder)
     path = folder / TODO_NAME

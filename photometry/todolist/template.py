@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..errors import TemplateError
+from ..errors import WrongUseError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -138,20 +138,20 @@ def load_template(name):
 
     Raises
     ------
-    TemplateError : there is none of that name, it is not TOML, or it says something that is not understood
+    WrongUseError : there is none of that name, it is not TOML, or it says something that is not understood
     """
     path = _find(name)
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TemplateError(f"{path}: not TOML ({error})") from error
+        raise WrongUseError(f"{path}: not TOML ({error})") from error
     try:
         return Template.model_validate(content)
     except ValidationError as error:
         findings = sorted(
             error.errors(), key=lambda finding: finding["type"] != "extra_forbidden"
         )  # a misspelt key explains a missing one
-        raise TemplateError(f"{path}: {_sentence(findings[0])}") from None
+        raise WrongUseError(f"{path}: {_sentence(findings[0])}") from None
 
 
 def shipped_templates():
@@ -166,7 +166,7 @@ def _find(name):
     shipped = SHIPPED / f"{path.name.removesuffix('.toml')}.toml"
     if len(path.parts) == 1 and shipped.is_file():
         return shipped
-    raise TemplateError(
+    raise WrongUseError(
         f"{name}: no such template; expected the path of a TOML file or one of {', '.join(shipped_templates())}"
     )
 

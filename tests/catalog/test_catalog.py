@@ -12,7 +12,7 @@ from astropy.time import Time
 
 from photometry.catalog.ccd import catalog_path, make_catalog, open_catalog
 from photometry.catalog.tables import read_stars
-from photometry.errors import CatalogError
+from photometry.errors import WrongUseError
 from photometry.sky import propagate
 
 REAL = Path(__file__).parents[3] / "shared/data/catalog/tic25155310_field_stars.csv"
@@ -234,7 +234,7 @@ def test_rows_without_magnitude_and_repeated_stars_are_left_out(tmp_path):
 )
 def test_table_that_is_not_a_catalogue_is_refused_in_one_sentence(tmp_path, content, message):
     (tmp_path / "catalog.csv").write_text(content)
-    with pytest.raises(CatalogError, match=message) as raised:
+    with pytest.raises(WrongUseError, match=message) as raised:
         open_catalog(tmp_path, 1, 1, 1)
     assert "\n" not in str(raised.value)
 
@@ -248,7 +248,7 @@ def test_file_that_is_not_a_catalogue_is_refused(tmp_path, content):
         conn.close()
     else:
         path.write_bytes(content)
-    with pytest.raises(CatalogError, match="not a star catalogue"):
+    with pytest.raises(WrongUseError, match="not a star catalogue"):
         open_catalog(tmp_path, 1, 1, 1)
 
 
@@ -256,7 +256,7 @@ def test_two_tables_in_a_folder_are_refused_by_name(tmp_path):
     for name in ("catalog.csv", "catalog.ecsv"):
         (tmp_path / name).write_text("starid,ra,decl,tmag\n1,0,0,10\n")
     with pytest.raises(
-        CatalogError, match=r"several star catalogues \(catalog.csv, catalog.ecsv\)"
+        WrongUseError, match=r"several star catalogues \(catalog.csv, catalog.ecsv\)"
     ):
         open_catalog(tmp_path, 1, 1, 1)
 

@@ -94,3 +94,25 @@ def test_moved_position_is_where_the_mission_s_wcs_has_the_target(shared_data):
     # SPOC's reference pixel is the target, at the epoch of the sector
     reference = stamp.wcs.wcs.crpix[::-1] - 1
     assert target_position(with_stars(stamp)) == pytest.approx(reference, abs=0.01)
+
+
+def test_another_star_in_the_stamp_has_times_of_its_own(stamp, catalog):
+    """Outside truth: astropy's light travel time for the centre of the Earth."""
+    from astropy import units
+    from astropy.coordinates import EarthLocation, SkyCoord
+    from astropy.time import Time
+
+    other = with_target(stamp, 6, catalog)
+    geocentre = EarthLocation.from_geocentric(0, 0, 0, unit=units.m)
+    times = Time(2457000, stamp.time, format="jd", scale="tdb", location=geocentre)
+    expected = [
+        times.light_travel_time(
+            SkyCoord(star.ra * units.deg, star.decl * units.deg), ephemeris="builtin"
+        ).to_value("s")
+        for star in (other.target, stamp.target)
+    ]
+    moved = (other.time - stamp.time) * 86400
+    assert np.abs(moved).max() > 0.05
+    assert np.allclose(moved, expected[0] - expected[1], atol=1e-3)
+    assert np.allclose(other.timecorr - stamp.timecorr, other.time - stamp.time)
+    assert with_target(stamp, 1234, catalog).time == pytest.approx(stamp.time, abs=1e-9)

@@ -1,6 +1,8 @@
 """`photometry prepare` and `photometry simulate ffi` as commands: exit codes, messages, signals."""
 
 import json
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -90,19 +92,32 @@ main(sys.argv[2:])
 """
 
 
-def test_sigterm_keeps_what_is_finished_and_gives_exit_code_3(simulated, tmp_path):
-    """The real program, with a disk so slow that it is at its second band when the signal comes."""
-    there = tmp_path / "second-band"
-    words = ["prepare", str(simulated), "--output", str(tmp_path), "--workers", "1"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(there), *words], stderr=subprocess.PIPE, text=True
-    )
-    while process.poll() is None and not there.exists():
+def wait_for(path, seconds=300):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come"
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 3, said
-    assert "the same command goes on from there" in said
+
+
+def test_sigterm_ends_a_prepare_in_the_background_of_a_script_with_3_and_keeps_what_is_finished(
+    simulated, tmp_path
+):
+    """The real program, at its second band when the signal comes; such a shell makes it ignore Ctrl-C (SIGINT)."""
+    there, pid, code = (tmp_path / name for name in ("second-band", "pid", "code"))
+    words = ["prepare", str(simulated), "--output", str(tmp_path), "--workers", "1"]
+    program = shlex.join([sys.executable, "-c", SLOW, str(there), *words])
+    script = f"{program} & echo $! >{pid}.part; mv {pid}.part {pid}; wait $!; echo $? >{code}.part; mv {code}.part {code}"
+    shell = subprocess.Popen(["bash", "-c", script], stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(there)
+        os.kill(int(pid.read_text()), signal.SIGTERM)
+        _, reported = shell.communicate(timeout=300)
+    finally:
+        shell.kill()
+        if pid.exists() and not code.exists():
+            os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert code.read_text().strip() == "3", reported
+    assert "the same command goes on from there" in reported
     assert not list(tmp_path.glob("*.hdf5"))
     again = run(*words)
     assert again.returncode == 0, again.stderr

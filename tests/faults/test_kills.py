@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from conftest import as_it_is, query
+from jobs import as_it_is, query
 from running import run_pipeline
 
 from photometry import STATUS

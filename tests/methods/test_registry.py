@@ -13,7 +13,9 @@ def test_aperture_is_the_default_method():
 
 
 def test_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(SettingsError, match=r"method='apperture': expected .*'aperture'"):
+    with pytest.raises(
+        SettingsError, match=r"method='apperture': did you mean 'aperture'\? expected 'aperture' or"
+    ):
         get_method("apperture")
 
 
@@ -30,3 +32,20 @@ def test_method_of_another_package_is_found(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     assert get_method("theirs")(None, None) == "theirs"
     assert {"aperture", "theirs"} <= set(method_names())
+
+
+def test_a_function_is_named_by_its_module_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "their_file.py").write_text("def dimmest(stamp, settings):\n    return 'dim'\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    assert get_method("their_file:dimmest")(None, None) == "dim"
+    with pytest.raises(SettingsError, match=r"has no function 'dimest'; did you mean 'dimmest'\?"):
+        get_method("their_file:dimest")
+
+
+def test_a_module_with_a_mistake_is_one_message_with_its_cause(tmp_path, monkeypatch):
+    (tmp_path / "their_mistake.py").write_text("import nowhere_to_be_had\n")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=r"cannot be imported: .*nowhere_to_be_had"):
+        get_method("their_mistake:function")

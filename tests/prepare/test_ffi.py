@@ -58,12 +58,37 @@ def test_science_pixels_follow_the_header_and_the_wcs_moves_with_them(tmp_path):
     )
 
 
+def test_of_a_cropped_image_the_pixels_that_are_there_are_taken(tmp_path):
+    image = star_image((128, 173))
+    (frame,) = read_frames(write_spoc(tmp_path / NAME, image, science=(1, 2048, 45, 2092)))
+    assert frame.cropped
+    assert (frame.first_row, frame.first_column) == (1, 45)
+    assert np.array_equal(frame.read_flux(), image[:, 44:])
+
+
+def test_of_an_image_cropped_to_what_sees_no_sky_that_is_said(tmp_path):
+    path = write_spoc(tmp_path / NAME, star_image((40, 40)), science=(1, 2048, 45, 2092))
+    with pytest.raises(BadInputError, match=r"40 x 40 pixels, none of which sees the sky.*cropped"):
+        read_frames(path)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [("CAMERA", "one"), ("TSTART", "now"), ("CCD", -3), ("EXPOSURE", 0.0), ("DQUALITY", 0.5)],
+)
+def test_numbers_without_sense_in_a_header_are_refused_by_name(tmp_path, keyword, value):
+    path = write_spoc(tmp_path / NAME, star_image())
+    fits.setval(path, keyword, value=value, ext=1)
+    with pytest.raises(BadInputError, match="damaged"):
+        read_frames(path)
+
+
 def test_tica_electrons_become_electrons_per_second(tmp_path):
     electrons = (475.2 * star_image((60, 2136))).astype(np.float32)
     path = tmp_path / "hlsp_tica_tess_ffi_s0027-o1-00116470-cam3-ccd1_tess_v01_img.fits"
     (frame,) = read_frames(write_tica(path, electrons, SCIPIXS="[45:2092,1:50]"))
     assert frame.group == ("TESS", 27, 3, 1, 600)
-    assert not frame.barycentric
+    assert frame.times_for == "spacecraft"
     assert np.allclose(frame.read_flux(), electrons[:50, 44:2092] / 475.2, rtol=1e-6)
 
 

@@ -18,7 +18,9 @@ from ffi_files import spoc_series, star_image, write_spoc, write_tica
 
 from photometry.errors import TryAgainError, WrongUseError
 from photometry.flags import bitmask
+from photometry.pixels.cubestamp import Area, stamp_from_cube
 from photometry.pixels.imagecube import cube_path, find_cube, find_cubes
+from photometry.pixels.stamp import Target
 from photometry.prepare import workfolder
 from photometry.prepare.driver import prepare
 from photometry.prepare.workfolder import WorkFolder
@@ -296,25 +298,56 @@ def test_times_of_tica_become_barycentric(tmp_path):
         added = (cube.time - 2037.5 - np.arange(3) / 144) * 86400
         middle = cube.wcs.pixel_to_world(35.5, 39.5)
     # outside truth: astropy's light travel time for the centre of the Earth
-    geocentre = EarthLocation.from_geocentric(0, 0, 0, unit=units.m)
-    times = Time(2457000, 2037.5 + np.arange(3) / 144, format="jd", scale="tdb", location=geocentre)
-    expected = times.light_travel_time(SkyCoord(middle), ephemeris="builtin").to_value("s")
+    expected = light_travel(2037.5 + np.arange(3) / 144, SkyCoord(middle))
     assert np.allclose(added, expected, atol=0.01)
     assert np.abs(expected).max() > 10
+
+
+def light_travel(days, star):
+    """Light travel time from the centre of the Earth to the barycentre by astropy, s, at times since 2457000 (TDB)."""
+    geocentre = EarthLocation.from_geocentric(0, 0, 0, unit=units.m)
+    times = Time(2457000, days, format="jd", scale="tdb", location=geocentre)
+    return times.light_travel_time(star, ephemeris="builtin").to_value("s")
 
 
 @pytest.mark.real_data
 @pytest.mark.skipif(not DATA.exists(), reason="real data are not here")
 class TestRealImages:
-    def test_tesscut_cutout_keeps_its_pixels_times_and_place(self, tmp_path):
+    def test_tesscut_cutout_keeps_its_pixels_and_place(self, tmp_path):
         path = DATA / "ffi" / "tess-s0001-4-3_107.27_-70.0_5x5_astrocut.fits"
         prepare(path, tmp_path)
         table = fits.getdata(path, 1)
         with find_cube(tmp_path, 1, 4, 3, 1800) as cube:
             assert np.array_equal(cube.read("flux"), table["FLUX"] - cube.read("background"))
             assert np.array_equal(cube.read("error"), table["FLUX_ERR"])
-            assert np.array_equal(cube.time, table["TIME"])
             assert (cube.first_row, cube.first_column) == (-856, 119)  # as its header says
+
+    @pytest.mark.parametrize(
+        ("name", "where"),
+        [
+            ("tess-s0001-4-3_107.27_-70.0_5x5_astrocut.fits", (1, 4, 3)),
+            ("tess-s0012-2-1_217.4289_-62.6795_1x1_astrocut.fits", (12, 2, 1)),
+            ("tess-s0018-2-4_asteroid_1cad_astrocut.fits", (18, 2, 4)),
+        ],
+    )
+    def test_times_of_a_star_of_a_cutout_are_the_stars_not_those_of_the_ccds_middle(
+        self, tmp_path, name, where
+    ):
+        path = DATA / "ffi" / name
+        prepare(path, tmp_path)
+        header, table = fits.getheader(path), fits.getdata(path, 1)
+        of_satellite = table["TIME"] - table["TIMECORR"].astype(float)
+        with find_cube(tmp_path, *where) as cube:
+            star = SkyCoord(header["RA_OBJ"] * units.deg, header["DEC_OBJ"] * units.deg)
+            # the whole image: the WCS of the oldest file is 974 rows off
+            whole = Area(0, cube.shape[0], 0, cube.shape[1])
+            stamp = stamp_from_cube(cube, Target(1, star.ra.deg, star.dec.deg, 10.0), whole)
+        # outside truth: astropy's light travel time for the centre of the Earth
+        expected = light_travel(of_satellite, star)
+        assert np.allclose((stamp.time - of_satellite) * 86400, expected, atol=0.1)
+        assert np.allclose(stamp.timecorr * 86400, expected, atol=0.1)
+        # as they stand in the file they are 4 to 45 s off
+        assert np.abs(table["TIMECORR"] * 86400 - expected).max() > 4
 
     def test_kepler_image_becomes_a_cube_of_one_time(self, tmp_path):
         path = DATA / "ffi" / "kplr2009114174833_ffi_ch01_corner200.fits"

@@ -31,7 +31,7 @@ SUMMARY = {
             "message": "PATH: truncated",
             "where": "",
             "count": 1,
-            "example": 7,
+            "example": "TIC 7",
             "example_text": "a[b]: truncated",
         }
     ],

@@ -2,25 +2,40 @@
 
 import pytest
 
+from photometry.scheduler.protocol import Limits
+
 
 class ListSource:
     """Tasks in a list, results in a dict; notes what was asked of it."""
 
-    def __init__(self, tasks, max_attempts=3):
-        self.tasks = {task["priority"]: task for task in tasks}
+    def __init__(self, tasks, max_attempts=3, limits=None):
+        self.tasks = {task["number"]: task for task in tasks}
         self.todo = dict.fromkeys(self.tasks)
         self.started, self.results, self.released, self.set_aside = set(), {}, [], {}
-        self.deaths_by_task, self.run_info, self.summaries = {}, {}, 0
-        self._max_attempts = max_attempts
+        self.crashes_by_task, self.run_info, self.summaries = {}, {}, 0
+        self.interrupted = set()
+        self._max_attempts, self._limits = max_attempts, limits or Limits(None)
 
-    def get_tasks(self, n, suspects_last=False, **constraints):
+    def id(self, task):
+        return task["number"]
+
+    def label(self, task):
+        return f"number {task['number']}"
+
+    def kind(self, task):
+        return task.get("kind")
+
+    def limits(self, task):
+        return self._limits
+
+    def get_tasks(self, n, crashed_last=False, **constraints):
         chosen = [
             id_
             for id_ in sorted(self.todo)
             if all(self.tasks[id_][k] == v for k, v in constraints.items())
         ]
-        if suspects_last:
-            chosen = [id_ for id_ in chosen if not self.deaths(id_)] or chosen
+        if crashed_last:
+            chosen = [id_ for id_ in chosen if not self.crashes(id_)] or chosen
         return [dict(self.tasks[id_]) for id_ in chosen[:n]]
 
     get_random_tasks = get_tasks
@@ -28,37 +43,53 @@ class ListSource:
     def get_number_tasks(self, **constraints):
         return len(self.get_tasks(len(self.tasks), **constraints))
 
-    def start_tasks(self, taskids):
-        for id_ in taskids:
+    def get_number_failed(self, **constraints):
+        failed = [result for result in self.results.values() if result["status"] == 2]
+        return len(failed) + len(self.set_aside)
+
+    def next_eligible(self):
+        return None
+
+    def start_tasks(self, ids):
+        for id_ in ids:
             del self.todo[id_]
             self.started.add(id_)
 
+    def result_packer(self):
+        return None
+
     def save_results(self, results):
         for result in results:
-            self.started.remove(result["priority"])
-            assert result["priority"] not in self.results, "a task was finished twice"
-            self.results[result["priority"]] = result
+            self.started.remove(result["number"])
+            assert result["number"] not in self.results, "a task was finished twice"
+            self.results[result["number"]] = result
 
-    def release_tasks(self, taskids, why):
-        for id_ in taskids:
+    def release_tasks(self, ids, why):
+        for id_ in ids:
             self.started.remove(id_)
             self.todo[id_] = None
             self.released.append(id_)
 
-    def fail_attempt(self, taskid, why, **info):
-        self.deaths_by_task[taskid] = self.deaths(taskid) + 1
-        if self.deaths(taskid) >= self._max_attempts:
-            self.started.remove(taskid)
-            self.set_aside[taskid] = why
+    def fail_attempt(self, id_, why, **info):
+        self.crashes_by_task[id_] = self.crashes(id_) + 1
+        if self.crashes(id_) >= self._max_attempts:
+            self.started.remove(id_)
+            self.set_aside[id_] = why
             return False
-        self.release_tasks([taskid], why)
+        self.release_tasks([id_], why)
         return True
 
-    def deaths(self, taskid):
-        return self.deaths_by_task.get(taskid, 0)
+    def crashes(self, id_):
+        return self.crashes_by_task.get(id_, 0)
 
-    def overrides(self, taskid):
-        return {}
+    def crash_candidates(self):
+        return self.interrupted | set(self.crashes_by_task)
+
+    def begin_run(self, **info):
+        return 1
+
+    def end_run(self, exit_code=None, reason=None):
+        pass
 
     def write_summary(self):
         self.summaries += 1
@@ -68,17 +99,7 @@ class ListSource:
 
 
 def make_tasks(n, **columns):
-    return [
-        {
-            "priority": i,
-            "starid": 1000 + i,
-            "method": None,
-            "tmag": 10.0,
-            "datasource": "tpf",
-            **columns,
-        }
-        for i in range(1, n + 1)
-    ]
+    return [{"number": i, "method": None, **columns} for i in range(1, n + 1)]
 
 
 @pytest.fixture

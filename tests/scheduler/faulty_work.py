@@ -21,12 +21,13 @@ def work(task):
         FAULTS[fault]()
     if fault in ODD_RESULTS:
         return ODD_RESULTS[fault](task)
-    log.info("flux of star %d measured", task["starid"])
+    number = task["starid"] if "starid" in task else task["number"]
+    log.info("flux of star %d measured", number)
     return {
         **task,
         "status": STATUS.OK,
         "method_used": "faulty",
-        "details": {"mean_flux": float(task["starid"])},
+        "details": {"mean_flux": float(number)},
     }
 
 
@@ -94,10 +95,10 @@ FAULTS = {
 }
 ODD_RESULTS = {
     "returns nothing": lambda task: None,
-    "returns no status": lambda task: {"priority": task["priority"]},
+    "returns no status": lambda task: {**task},
     "returns another task": lambda task: {
         **task,
-        "priority": task["priority"] + 1,
+        **{key: task[key] + 1 for key in ("priority", "number") if key in task},
         "status": STATUS.OK,
     },
     "returns odd details": lambda task: {

@@ -3,44 +3,43 @@
 import pytest
 
 from photometry.scheduler.dispatch import Dispatch
+from photometry.scheduler.engines import ProcessEngine, SerialEngine
 from photometry.scheduler.handlers import Handler, load_handler
-from photometry.scheduler.limits import TaskLimits
 from photometry.scheduler.master import Master
-from photometry.scheduler.processes import ProcessEngine
-from photometry.scheduler.serial import SerialEngine
+from photometry.scheduler.protocol import Limits
 from photometry.scheduler.work import TaskRunner
 from photometry.status import STATUS
 
 WORK = Handler("faulty_work:work")
 
 
-def drain(source, engine_name, *, timeout=None, isolate=False, recycle=None, observers=()):
+class Log:
+    """A task log that keeps its lines."""
+
+    def __init__(self):
+        self.lines = {}
+
+    def write(self, logged, source):
+        self.lines.update({source.id(task): lines for task, lines in logged})
+
+
+def drain(source, engine_name, *, isolate=False, recycle=None, task_log=None):
     """Do all tasks of a source with one of the engines; returns the dispatch."""
-    limits = {"task_limits": TaskLimits(timeout), "recycle": recycle}
-    dispatch = Dispatch(source, task_limits=limits["task_limits"], isolate=isolate)
+    dispatch = Dispatch(source, isolate=isolate)
     if engine_name == "serial":
-        engine = SerialEngine(TaskRunner(load_handler(WORK), **limits))
+        engine = SerialEngine(TaskRunner(load_handler(WORK), recycle=recycle))
     else:
-        engine = ProcessEngine(2, WORK, limits)
+        engine = ProcessEngine(2, WORK, recycle)
     try:
-        Master(dispatch, engine, observers=observers).run()
+        Master(dispatch, engine, task_log=task_log).run()
     finally:
         engine.close()
     return dispatch
 
 
 def tasks_with(faults, n=12):
-    """n tasks, of which some (by priority) have a fault."""
-    return [
-        {
-            "priority": i,
-            "starid": 1000 + i,
-            "method": faults.get(i),
-            "tmag": 10.0,
-            "datasource": "tpf",
-        }
-        for i in range(1, n + 1)
-    ]
+    """n tasks, of which some (by number) have a fault."""
+    return [{"number": i, "method": faults.get(i)} for i in range(1, n + 1)]
 
 
 @pytest.fixture(params=["serial", "processes"])
@@ -52,7 +51,7 @@ def test_all_tasks_are_done_once(list_source, engine_name):
     source = list_source(300)
     dispatch = drain(source, engine_name)
     assert {id_: result["details"]["mean_flux"] for id_, result in source.results.items()} == {
-        id_: 1000.0 + id_ for id_ in range(1, 301)
+        id_: float(id_) for id_ in range(1, 301)
     }
     assert dispatch.counts["failed"] == 0
 
@@ -80,7 +79,8 @@ def test_what_is_no_result_becomes_an_error_of_that_task(list_source, engine_nam
     source = list_source(tasks=tasks_with({2: odd}, n=4))
     drain(source, engine_name)
     assert source.results[2]["status"] == STATUS.ERROR
-    assert "expected the task as a dict with a status" in source.results[2]["details"]["errors"][0]
+    expected = "number=3 for the task with number=2" if "another" in odd else "expected a dict"
+    assert expected in source.results[2]["details"]["errors"][0]
     assert len(source.results) == 4
 
 
@@ -101,8 +101,8 @@ def test_a_crash_right_after_a_result_costs_only_the_crashing_task(list_source):
 
 
 def test_a_soft_time_limit_ends_python_code_that_hangs(list_source, engine_name):
-    source = list_source(tasks=tasks_with({2: "hang"}, n=4))
-    drain(source, engine_name, timeout=0.5)
+    source = list_source(tasks=tasks_with({2: "hang"}, n=4), limits=Limits(0.5))
+    drain(source, engine_name)
     assert source.results[2]["details"]["errors"] == [
         "TargetTimeoutError: took longer than its time limit of 0.5 s"
     ]
@@ -121,7 +121,7 @@ def test_a_task_that_kills_its_worker_costs_only_itself(list_source, fault):
 def test_innocent_tasks_of_a_worker_that_died_are_not_blamed(list_source):
     source = list_source(tasks=tasks_with({200: "killed"}, n=400))
     drain(source, "processes")
-    assert set(source.deaths_by_task) == {200}
+    assert set(source.crashes_by_task) == {200}
     assert len(source.results) == 399
 
 
@@ -134,15 +134,19 @@ def test_isolated_tasks_that_die_cost_no_worker(list_source, engine_name):
 
 
 def test_code_that_never_returns_is_killed_after_its_hard_limit(list_source):
-    source = list_source(tasks=tasks_with({1: "hang_holding_the_gil"}, n=3), max_attempts=1)
-    drain(source, "processes", timeout=0.2)
+    source = list_source(
+        tasks=tasks_with({1: "hang_holding_the_gil"}, n=3), max_attempts=1, limits=Limits(0.2)
+    )
+    drain(source, "processes")
     assert list(source.set_aside) == [1]
     assert sorted(source.results) == [2, 3]
 
 
 def test_isolated_code_that_never_returns_is_killed_after_its_hard_limit(list_source, engine_name):
-    source = list_source(tasks=tasks_with({1: "hang_holding_the_gil"}, n=3), max_attempts=1)
-    drain(source, engine_name, timeout=0.2, isolate=True)
+    source = list_source(
+        tasks=tasks_with({1: "hang_holding_the_gil"}, n=3), max_attempts=1, limits=Limits(0.2)
+    )
+    drain(source, engine_name, isolate=True)
     assert "did not heed its time limit of 0.2 s" in source.set_aside[1]
     assert sorted(source.results) == [2, 3]
 
@@ -169,29 +173,19 @@ def test_recycled_processes_do_the_same(list_source, engine_name):
     assert len(source.results) == 20
 
 
-def test_a_failure_is_in_the_log_of_its_target(list_source):
-    lines = {}
-    drain(
-        list_source(tasks=tasks_with({1: "truncated"}, n=1)),
-        "serial",
-        observers=[
-            lambda results: lines.update({result["priority"]: result["log"] for result in results})
-        ],
-    )
-    assert [(line[1], line[3]) for line in lines[1]] == [
+def test_a_failure_is_in_the_log_of_its_task(list_source):
+    log = Log()
+    drain(list_source(tasks=tasks_with({1: "truncated"}, n=1)), "serial", task_log=log)
+    assert [(line[1], line[3]) for line in log.lines[1]] == [
         ("ERROR", "BadInputError: star.fits: truncated after 5760 bytes")
     ]
 
 
 def test_what_a_task_logged_comes_back_with_its_result(list_source):
-    source, lines = list_source(3), {}
-
-    def observe(results):
-        lines.update({result["priority"]: result["log"] for result in results})
-
-    drain(source, "processes", observers=[observe])
-    assert {id_: [line[3] for line in logged] for id_, logged in lines.items()} == {
-        id_: [f"flux of star {1000 + id_} measured"] for id_ in (1, 2, 3)
+    source, log = list_source(3), Log()
+    drain(source, "processes", task_log=log)
+    assert {id_: [line[3] for line in logged] for id_, logged in log.lines.items()} == {
+        id_: [f"flux of star {id_} measured"] for id_ in (1, 2, 3)
     }
 
 

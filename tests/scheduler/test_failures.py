@@ -2,13 +2,12 @@
 
 import pytest
 
-from photometry.scheduler.failures import MOST_GROUPS, FailureGroups, without_numbers
-from photometry.status import STATUS
+from photometry.scheduler.protocol import Failure
+from photometry.scheduler.tasklog import MAX_GROUPS, FailureGroups, without_numbers
 
 
 def failure(starid, text, error_class="BadInputError", where="pixels/x.py:10 in read"):
-    attempt = {"error_class": error_class, "error_text": text, "where": where}
-    return {"priority": starid, "starid": starid, "status": STATUS.ERROR, "attempt": attempt}
+    return Failure(error_class, text, where), f"TIC {starid}"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +27,7 @@ def test_numbers_and_paths_do_not_tell_causes_apart(text, bare):
 def grouped(*results):
     groups = FailureGroups()
     for result in results:
-        groups.add(result)
+        groups.add(*result)
     return groups.as_list()
 
 
@@ -40,10 +39,10 @@ def test_equal_causes_are_counted_once_with_an_example():
     )
     assert (first["count"], first["example"], first["message"]) == (
         2,
-        7,
+        "TIC 7",
         "PATH: truncated after N bytes",
     )
-    assert (second["count"], second["example"]) == (1, 9)
+    assert (second["count"], second["example"]) == (1, "TIC 9")
 
 
 def test_the_same_message_from_another_place_is_another_cause():
@@ -54,29 +53,11 @@ def test_the_same_message_from_another_place_is_another_cause():
 
 
 def test_an_error_that_is_no_exception_is_grouped_by_its_message():
-    (group,) = grouped(
-        {
-            "priority": 5,
-            "starid": 7,
-            "status": STATUS.ERROR,
-            "details": {"errors": ["3 masks hold the target"]},
-        }
-    )
-    assert (group["message"], group["example"]) == ("N masks hold the target", 7)
-
-
-def test_dead_processes_are_counted():
-    groups = FailureGroups()
-    groups.add({"priority": 5, "starid": 7}, "killed by SIGSEGV")
-    (group,) = groups.as_list()
-    assert (group["error_class"], group["message"], group["example"]) == (
-        "ProcessDied",
-        "killed by SIGSEGV",
-        7,
-    )
+    (group,) = grouped((Failure("", "3 masks hold the target"), "TIC 7"))
+    assert (group["message"], group["example"]) == ("N masks hold the target", "TIC 7")
 
 
 def test_the_number_of_groups_is_bounded():
-    groups = grouped(*(failure(i, "x", error_class=f"Error{i}") for i in range(10 * MOST_GROUPS)))
-    assert len(groups) <= MOST_GROUPS + 1
-    assert sum(group["count"] for group in groups) == 10 * MOST_GROUPS
+    groups = grouped(*(failure(i, "x", error_class=f"Error{i}") for i in range(10 * MAX_GROUPS)))
+    assert len(groups) <= MAX_GROUPS + 1
+    assert sum(group["count"] for group in groups) == 10 * MAX_GROUPS

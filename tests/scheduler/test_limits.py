@@ -5,7 +5,8 @@ import math
 import pytest
 
 from photometry.errors import SettingsError
-from photometry.scheduler.limits import Durations, TaskLimits, end_of_run, parse_duration
+from photometry.scheduler.limits import Durations, end_of_run, parse_duration
+from photometry.scheduler.protocol import Limits
 
 
 @pytest.mark.parametrize(
@@ -51,37 +52,30 @@ def test_garbage_from_the_batch_system_is_refused_by_name():
         end_of_run("auto", environ={"SLURM_JOB_END_TIME": "tomorrow"})
 
 
-def test_the_limit_of_a_method_overrides_the_general_one():
-    limits = TaskLimits(timeout=100.0, per_method={"halo": 1000.0})
-    assert limits.soft({"method": "halo"}) == 1000.0
-    assert limits.soft({"method": None}) == 100.0
-    assert limits.hard({"method": None}) > limits.soft({"method": None})
-    assert TaskLimits(timeout=None).hard({"method": None}) == math.inf
+def test_the_hard_limit_lies_beyond_the_soft_one_and_within_twice_a_long_one():
+    assert 100.0 < Limits(100.0).hard < 200.0
+    assert Limits(None).hard == math.inf
 
 
-def test_durations_are_learned_per_method_datasource_and_magnitude():
+def test_durations_are_learned_by_kind():
     durations = Durations()
-    bright, faint = (
-        {"method": "halo", "datasource": "ffi", "tmag": 2.0},
-        {"method": None, "datasource": "ffi", "tmag": 12.0},
-    )
     for _ in range(100):
-        durations.learn(bright, 100.0)
-        durations.learn(faint, 1.0)
-    assert durations.expected(bright) == pytest.approx(100.0)
-    assert durations.expected(faint) == pytest.approx(1.0)
-    assert durations.upper(faint) == pytest.approx(1.0, rel=0.01)
+        durations.learn("bright", 100.0)
+        durations.learn("faint", 1.0)
+    assert durations.expected("bright") == pytest.approx(100.0)
+    assert durations.expected("faint") == pytest.approx(1.0)
+    assert durations.upper("faint") == pytest.approx(1.0, rel=0.01)
 
 
 def test_a_kind_not_seen_yet_is_taken_to_be_as_slow_as_the_slowest():
     durations = Durations()
-    assert durations.upper({"method": "psf", "datasource": "ffi", "tmag": 9.0}) is None
-    durations.learn({"method": "halo", "datasource": "ffi", "tmag": 2.0}, 100.0)
-    assert durations.upper({"method": "psf", "datasource": "ffi", "tmag": 9.0}) >= 100.0
+    assert durations.upper("new") is None
+    durations.learn("bright", 100.0)
+    assert durations.upper("new") >= 100.0
 
 
 def test_scatter_of_durations_widens_the_upper_bound():
-    durations, task = Durations(), {"method": None, "datasource": "tpf", "tmag": 10.0}
+    durations = Durations()
     for i in range(200):
-        durations.learn(task, 1.0 if i % 2 else 3.0)
-    assert durations.upper(task) > 3.0
+        durations.learn("kind", 1.0 if i % 2 else 3.0)
+    assert durations.upper("kind") > 3.0

@@ -2,43 +2,53 @@
 
 import json
 
+import pytest
+
+from photometry.errors import WrongUseError
 from photometry.scheduler.tasklog import TaskLog, read_log
 
 
-def result(priority, starid, message):
-    return {
-        "priority": priority,
-        "starid": starid,
-        "attempt": {"rank": 1},
-        "log": [(1.5e9, "INFO", "photometry.x", message)],
-    }
+class Source:
+    """As much of a source as a log needs."""
+
+    id = staticmethod(lambda task: task["priority"])
+    label = staticmethod(lambda task: f"TIC {task['starid']}")
+
+
+def logged(priority, starid, message):
+    return {"priority": priority, "starid": starid}, [(1.5e9, "INFO", "photometry.x", message)]
 
 
 def test_lines_of_one_target_are_found_among_others(tmp_path):
     with TaskLog(tmp_path / "log") as log:
-        log.write([result(1, 12, "aperture touches the edge"), result(2, 123, "all well")])
-    assert [record["message"] for record in read_log(tmp_path / "log", starid=12)] == [
+        log.write([logged(1, 12, "aperture touches the edge"), logged(2, 123, "all well")], Source)
+    assert [record["message"] for record in read_log(tmp_path / "log", name=12)] == [
         "aperture touches the edge"
     ]
     assert len(list(read_log(tmp_path / "log"))) == 2
 
 
-def test_log_lines_leave_the_result(tmp_path):
-    one = result(1, 12, "x")
-    with TaskLog(tmp_path / "log") as log:
-        log.write([one])
-    assert "log" not in one
+def test_a_log_is_not_written_through_a_symbolic_link(tmp_path):
+    (tmp_path / "log").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(WrongUseError, match="symbolic link"):
+        TaskLog(tmp_path / "log")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_records_of_older_runs_are_found_by_the_number_of_the_star(tmp_path):
+    (tmp_path / "log").write_text(json.dumps({"starid": 12, "message": "old"}) + "\n")
+    assert [record["message"] for record in read_log(tmp_path / "log", name=12)] == ["old"]
 
 
 def test_half_a_line_of_a_killed_master_harms_nothing(tmp_path):
     path = tmp_path / "log"
     with TaskLog(path) as log:
-        log.write([result(1, 12, "first run")])
+        log.write([logged(1, 12, "first run")], Source)
     with open(path, "a") as file:
         file.write(json.dumps({"starid": 12, "message": "torn"})[:-5])
     with TaskLog(path) as log:
-        log.write([result(1, 12, "second run")])
-    assert [record["message"] for record in read_log(path, starid=12)] == [
+        log.write([logged(1, 12, "second run")], Source)
+    assert [record["message"] for record in read_log(path, name=12)] == [
         "first run",
         "second run",
     ]
@@ -46,6 +56,6 @@ def test_half_a_line_of_a_killed_master_harms_nothing(tmp_path):
 
 def test_messages_with_newlines_and_quotes_stay_one_record(tmp_path):
     with TaskLog(tmp_path / "log") as log:
-        log.write([result(1, 12, 'two\nlines and "quotes"')])
-    (record,) = read_log(tmp_path / "log", starid=12)
+        log.write([logged(1, 12, 'two\nlines and "quotes"')], Source)
+    (record,) = read_log(tmp_path / "log", name=12)
     assert record["message"] == 'two\nlines and "quotes"'

@@ -141,7 +141,8 @@ class TestFiles:
             assert np.array_equal(frame.read_flux(), flux)
             assert np.array_equal(frame.read_error(), error)
             assert (frame.first_row, frame.first_column) == (1, 45)
-            assert frame.time == pytest.approx(simulation.pointing.time[i])
+            times, corrections = simulation.pointing.barycentric(simulation.ra, simulation.decl)
+            assert (frame.time, frame.timecorr) == pytest.approx((times[i], corrections[i]))
 
     def test_wcs_puts_the_stars_of_the_truth_on_their_pixels(self, written):
         from astropy.wcs import WCS

@@ -36,7 +36,7 @@ class TestDeaths:
                 tm.fail_attempt(1, "signal 11", host="node1", rank=4, start=1e9 + n, seconds=3.0)
                 is True
             )
-            assert tm.deaths(1) == n
+            assert tm.crashes(1) == n
             assert tm.get_task()["priority"] == 1
         tm.start_task(1)
         assert tm.fail_attempt(1, "signal 11") is False
@@ -59,7 +59,7 @@ class TestDeaths:
         for _ in range(5):
             tm.start_task(1)
             tm.release_tasks([1], "time limit")
-        assert (tm.deaths(1), statuses(tm)[1], attempts(tm, 1)) == (0, None, [])
+        assert (tm.crashes(1), statuses(tm)[1], attempts(tm, 1)) == (0, None, [])
 
     def test_a_finished_task_is_not_released(self, tm):
         tm.save_result(make_result(tm.get_task()))
@@ -71,61 +71,51 @@ class TestDeaths:
         assert tm.fail_attempt(1, "died later") is False
         assert statuses(tm)[1] == STATUS.OK
 
-    def test_tasks_that_were_running_when_the_process_died_have_used_up_an_attempt(
+    def test_the_death_of_the_process_is_no_evidence_against_what_it_had_started(
         self, todo_file, in_memory, open_todo
     ):
-        for n in (1, 2):
+        for _ in range(5):
             die_with(todo_file, in_memory, 1, 2)
             with open_todo(todo_file) as tm:
-                assert (tm.deaths(1), tm.deaths(2), tm.deaths(3)) == (n, n, 0)
-                assert statuses(tm)[1] is None
-        die_with(todo_file, in_memory, 2)
-        tm = open_todo(todo_file)
-        assert [statuses(tm)[p] for p in (1, 2)] == [None, STATUS.ERROR]
-        assert "took its worker down 3 times" in errors(tm, 2)
-        assert attempts(tm, 2)[0]["error_text"] == "was running when its process died"
-
-    def test_a_death_is_counted_once_also_if_the_next_process_dies_at_once(
-        self, todo_file, in_memory, open_todo
-    ):
-        die_with(todo_file, in_memory, 1)
-        die_with(todo_file, in_memory)
-        die_with(todo_file, in_memory)
-        assert open_todo(todo_file).deaths(1) == 1
+                assert (tm.crashes(1), tm.crashes(2)) == (0, 0)
+                assert (statuses(tm)[1], statuses(tm)[2]) == (None, None)
+                assert tm.crash_candidates() == {1, 2}
+        with open_todo(todo_file) as tm:
+            assert tm.crash_candidates() == set()
 
     def test_tasks_that_do_not_match_the_cleanup_stay_as_they_are(
         self, todo_file, in_memory, open_todo
     ):
         die_with(todo_file, in_memory, 1, 2)
         tm = open_todo(todo_file, cleanup_constraints={"camera": 2})
-        assert (statuses(tm)[1], statuses(tm)[2], tm.deaths(1), tm.deaths(2)) == (
-            STATUS.STARTED,
-            None,
-            0,
-            1,
-        )
+        assert (statuses(tm)[1], statuses(tm)[2]) == (STATUS.STARTED, None)
+        assert tm.crash_candidates() == {2}
 
-    def test_a_task_left_running_by_an_orderly_close_has_used_up_none(self, todo_file, open_todo):
+    def test_a_task_left_running_by_an_orderly_close_is_no_crash_candidate(
+        self, todo_file, open_todo
+    ):
         with open_todo(todo_file) as tm:
             tm.start_task(1)
         with open_todo(todo_file) as tm:
-            assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
+            assert (statuses(tm)[1], tm.crash_candidates()) == (None, set())
 
-    def test_a_task_that_the_user_marked_as_started_has_used_up_none(self, todo_file, open_todo):
+    def test_a_task_that_the_user_marked_as_started_is_no_crash_candidate(
+        self, todo_file, open_todo
+    ):
         for _ in range(4):
             with open_todo(todo_file) as tm:
-                assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
+                assert (statuses(tm)[1], tm.crash_candidates()) == (None, set())
                 tm.cursor.execute("UPDATE todolist SET status = 6 WHERE priority = 1")
 
-    def test_a_task_that_another_program_marked_as_started_has_used_up_none(
+    def test_a_task_that_another_program_marked_as_started_is_no_crash_candidate(
         self, todo_file, open_todo
     ):
         for _ in range(4):  # never opened by us at first, then closed in good order
             execute(todo_file, "UPDATE todolist SET status = 6 WHERE priority = 1")
             with open_todo(todo_file) as tm:
-                assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
+                assert (statuses(tm)[1], tm.crash_candidates()) == (None, set())
 
-    def test_a_started_task_in_a_file_of_another_program_has_used_up_none(
+    def test_a_started_task_in_a_file_of_another_program_is_no_crash_candidate(
         self, tmp_path, open_todo
     ):
         path = tmp_path / "other.sqlite"
@@ -133,25 +123,25 @@ class TestDeaths:
         execute(path, f"CREATE TABLE todolist ({columns}, cbv_area)")
         execute(path, "INSERT INTO todolist VALUES (1, 5, 1, 'ffi', 1, 1, 1800, NULL, 9.0, 6, 111)")
         tm = open_todo(path, max_attempts=1)
-        assert (statuses(tm)[1], tm.deaths(1)) == (None, 0)
+        assert (statuses(tm)[1], tm.crash_candidates()) == (None, set())
 
-    def test_a_death_is_not_forgotten_by_orderly_openings_that_do_not_judge_it(
+    def test_a_candidate_is_not_forgotten_by_orderly_openings_that_do_not_match_it(
         self, todo_file, in_memory, open_todo
     ):
         die_with(todo_file, in_memory, 1, 2)
         for _ in range(3):
             with open_todo(todo_file, cleanup_constraints=["0"]) as tm:
-                assert (statuses(tm)[1], tm.deaths(1)) == (STATUS.STARTED, 0)
+                assert (statuses(tm)[1], tm.crash_candidates()) == (STATUS.STARTED, set())
                 tm.reset_tasks([2])
                 tm.start_task(2)  # is excused, by the reset and this orderly close
         tm = open_todo(todo_file)
-        assert (tm.deaths(1), tm.deaths(2)) == (1, 0)
+        assert tm.crash_candidates() == {1}
 
     def test_an_orderly_close_excuses_only_what_ran_then(self, todo_file, in_memory, open_todo):
         with open_todo(todo_file) as tm:
             tm.start_task(1)
         die_with(todo_file, in_memory, 1)
-        assert open_todo(todo_file).deaths(1) == 1
+        assert open_todo(todo_file).crash_candidates() == {1}
 
     def test_a_task_set_aside_stays_so_when_the_file_is_opened_again(self, todo_file, open_todo):
         with open_todo(todo_file, max_attempts=1) as tm:
@@ -174,7 +164,7 @@ class TestDeaths:
                 tm.reset_tasks([1])
                 assert tm.get_task()["priority"] == 1
         with open_todo(todo_file, max_attempts=1, overwrite=how == "overwrite") as tm:
-            assert (statuses(tm)[1], tm.deaths(1), len(attempts(tm, 1))) == (None, 0, 1)
+            assert (statuses(tm)[1], tm.crashes(1), len(attempts(tm, 1))) == (None, 0, 1)
 
 
 class TestAttempts:
@@ -234,4 +224,4 @@ class TestRetries:
         tm.start_task(1)
         tm.fail_attempt(1, "signal 9")
         tm.retry_tasks([1])
-        assert tm.deaths(1) == 1
+        assert tm.crashes(1) == 1

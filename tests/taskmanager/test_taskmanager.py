@@ -147,9 +147,9 @@ class TestHandingOut:
         tm.start_tasks([1, 3])
         tm.fail_attempt(1, "signal 9")
         tm.fail_attempt(3, "signal 9")
-        assert [task["priority"] for task in tm.get_tasks(3, suspects_last=True)] == [2, 4, 5]
+        assert [task["priority"] for task in tm.get_tasks(3, crashed_last=True)] == [2, 4, 5]
         tm.start_tasks([2, *range(4, 13)])
-        assert [task["priority"] for task in tm.get_tasks(3, suspects_last=True)] == [1, 3]
+        assert [task["priority"] for task in tm.get_tasks(3, crashed_last=True)] == [1, 3]
 
 
 class TestSavingResults:
@@ -589,7 +589,7 @@ class TestOpening:
             lambda tm: tm.start_task(1),
             lambda tm: tm.save_result(make_result({"priority": 1})),
             lambda tm: tm.reset_tasks([1]),
-            lambda tm: tm.deaths(1),
+            lambda tm: tm.crashes(1),
             lambda tm: tm.overrides(1),
             lambda tm: tm.begin_run(),
             lambda tm: tm.write_summary(),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from photometry.errors import TemplateError
+from photometry.errors import WrongUseError
 from photometry.todolist.template import load_template, shipped_templates
 
 TOP_LEVEL = Path(__file__).parents[2] / "todo_templates"
@@ -70,14 +70,14 @@ def test_what_is_not_understood_is_refused_by_file_key_and_what_is_accepted(
 ):
     path = tmp_path / "mine.toml"
     path.write_text(text)
-    with pytest.raises(TemplateError, match=message) as raised:
+    with pytest.raises(WrongUseError, match=message) as raised:
         load_template(path)
     assert str(raised.value).startswith(f"{path}: ")
     assert "\n" not in str(raised.value)
 
 
 def test_unknown_name_lists_the_templates_that_there_are():
-    with pytest.raises(TemplateError, match=r"nonsense: no such template.*tpf"):
+    with pytest.raises(WrongUseError, match=r"nonsense: no such template.*tpf"):
         load_template("nonsense")
 
 

@@ -5,7 +5,7 @@ import pytest
 from astropy.table import Table
 
 from photometry.catalog.ccd import open_catalog
-from photometry.errors import CatalogError, WrongUseError
+from photometry.errors import WrongUseError
 from photometry.pixels.imagecube import find_cubes
 from photometry.prepare.catalogs import make_catalogs
 from photometry.prepare.driver import prepare
@@ -98,7 +98,7 @@ def test_catalogues_that_cannot_be_made_say_why(tmp_path, folder):
     with pytest.raises(WrongUseError, match=r"no data of the sector.*there are 1/1/1"):
         list(make_catalogs(folder, chosen={"sector": [99]}))
     (tmp_path / "far.csv").write_text("starid,ra,decl,tmag\n1,270,60,9\n")
-    with pytest.raises(CatalogError, match="none of its 1 stars is on sector 1"):
+    with pytest.raises(WrongUseError, match="none of its 1 stars is on sector 1"):
         list(make_catalogs(folder, stars=tmp_path / "far.csv"))
 
 
@@ -106,7 +106,7 @@ def test_folder_without_cubes_or_without_catalogue_is_refused(tmp_path, folder):
     with pytest.raises(WrongUseError, match=r"no image cube.*photometry prepare"):
         make_todo("ffi", tmp_path)
     (tmp_path / "sector001_camera1_ccd1.hdf5").symlink_to(folder / "sector001_camera1_ccd1.hdf5")
-    with pytest.raises(CatalogError, match=r"no star catalogue for sector001_camera1_ccd1\.hdf5"):
+    with pytest.raises(WrongUseError, match=r"no star catalogue for sector001_camera1_ccd1\.hdf5"):
         make_todo("ffi", tmp_path)
 
 

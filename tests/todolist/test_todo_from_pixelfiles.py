@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from photometry.errors import CatalogError, WrongUseError
+from photometry.errors import BadInputError, WrongUseError
 from photometry.pixels.find import lookup
+from photometry.pixels.targetpixelfile import read_target_pixel_file
 from photometry.todolist.make import make_todo
 
 REAL = Path(__file__).parents[3] / "shared/data"
@@ -228,6 +229,23 @@ def test_damaged_file_that_names_its_star_gets_a_row_and_the_report_says_so(sky,
     assert {row["cadence"] for row in rows(sky.folder)} == {120}
 
 
+def test_many_damaged_files_are_one_line_a_cause_in_the_words_of_the_run(sky, caplog):
+    sky.tpf(1, 500, 500, 9.0)
+    for starid in range(2, 42):
+        path = sky.tpf(starid, 700, 500, 10.0)
+        path.write_bytes(path.read_bytes()[: 20000 + 60 * starid])
+    for number in range(30):
+        (sky.folder / f"{number}.fits").write_bytes(b"no FITS at all")
+    made = make_todo("tpf", sky.folder)
+    with pytest.raises(BadInputError) as raised:
+        read_target_pixel_file(path)
+    assert made.damaged[-1] == str(raised.value)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2
+    assert "39 more files like it" in warnings[0]
+    assert "29 more files like it" in warnings[1]
+
+
 def test_light_curves_and_other_files_are_passed_over_and_counted(sky, rows, tmp_path):
     sky.tpf(1, 500, 500, 9.0)
     columns = [
@@ -307,7 +325,7 @@ def test_folder_that_is_missing_empty_or_without_wanted_targets_is_refused(sky, 
 def test_catalogue_that_cannot_be_read_stops_the_work(sky):
     sky.tpf(1, 500, 500, 9.0)
     (sky.folder / "catalog.csv").write_text("starid,ra\n1,2\n")
-    with pytest.raises(CatalogError, match="no column decl"):
+    with pytest.raises(WrongUseError, match="no column decl"):
         make_todo("tpf", sky.folder)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.table import MaskedColumn, Table
 
-from photometry.errors import TemplateError, WrongUseError
+from photometry.errors import WrongUseError
 from photometry.todolist.make import make_todo
 
 
@@ -155,9 +155,9 @@ def test_table_that_is_missing_or_of_no_known_kind_is_refused(tmp_path):
 
 def test_template_that_speaks_of_columns_that_are_not_there_is_refused(tmp_path):
     (tmp_path / "t.csv").write_text("starid,sector,camera,ccd,tmag\n1,1,1,1,10\n")
-    with pytest.raises(TemplateError, match=r"starid = 'TIC', but .*t\.csv has starid"):
+    with pytest.raises(WrongUseError, match=r"starid = 'TIC', but .*t\.csv has starid"):
         make_todo(template(tmp_path, '[table]\nfile="t.csv"\ncolumns={starid="TIC"}'), tmp_path)
     with pytest.raises(
-        TemplateError, match=r"'magnitude' is no column of a TODO-file; accepted are starid"
+        WrongUseError, match=r"'magnitude' is no column of a TODO-file; accepted are starid"
     ):
         make_todo(template(tmp_path, '[table]\nfile="t.csv"\ncolumns={magnitude="tmag"}'), tmp_path)

@@ -4,7 +4,7 @@ import random
 import time
 
 from ...catalog.ccd import catalog_path, find_star_table, open_catalog
-from ...errors import CatalogError, TargetError, WrongUseError
+from ...errors import TargetError, WrongUseError
 from ...pixels.cubestamp import cube_of
 from ...pixels.find import INDEX_NAME, find_target_pixel_file
 from ...pixels.imagecube import cube_path
@@ -75,7 +75,7 @@ def check_catalogues(conn, folder):
             if table is None and ccd in missing:
                 continue
             open_catalog(folder, *ccd)
-    except CatalogError as error:
+    except WrongUseError as error:
         return Check("catalogue", FAIL, str(error))
     if table is None and missing:
         return _no_catalogue(conn, folder, missing, ccds)

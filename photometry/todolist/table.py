@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog.tables import NAMES, read_table
-from ..errors import TemplateError, WrongUseError
-from .area import cbv_area
-from .targets import Found
+from ..errors import WrongUseError
+from .targets import Found, cbv_area
 from .template import DATASOURCE
 
 COLUMNS = (
@@ -46,8 +45,8 @@ def targets_of_table(folder, template, *, table=None):
 
     Raises
     ------
-    WrongUseError : no table is named, it cannot be read, lacks a column, or holds a value that cannot be
-    TemplateError : the template speaks of columns that are not there
+    WrongUseError : no table is named, it cannot be read, lacks a column (also one that the template names), or holds a value
+        that cannot be
     """
     path = _path(folder, template, table)
     content = read_table(path, error=WrongUseError)
@@ -83,12 +82,12 @@ def _names(found, source, path):
     """Which column of the table is which of ours: as the template says, else by name."""
     for ours in (*source.columns, *source.defaults):
         if ours not in COLUMNS:
-            raise TemplateError(
+            raise WrongUseError(
                 f"[table]: {ours!r} is no column of a TODO-file; accepted are {', '.join(COLUMNS)}"
             )
     for ours, theirs in source.columns.items():
         if theirs not in found:
-            raise TemplateError(
+            raise WrongUseError(
                 f"[table.columns]: {ours} = {theirs!r}, but {path} has {', '.join(found)}"
             )
     lower = {name.lower(): name for name in reversed(found)}
