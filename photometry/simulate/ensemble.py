@@ -90,8 +90,12 @@ def ensemble(seed, *, n_stars=1000, n_times=1300, step=30 / 1440, strength=11.0,
     trend *= strength * np.median(noise) / np.median(np.std(trend, axis=1))
     added = (weights[:, 3] * level)[:, None] * vectors[3]
     star, truth = _stars(rng, time, noise, fractions)
-    flux = level[:, None] * ((1 + star) * (1 + trend) + noise[:, None] * rng.normal(size=star.shape))
-    added *= 3 * strength * np.median(noise) / max(np.median(np.std(weights @ vectors, axis=1)), 1e-9)
+    flux = level[:, None] * (
+        (1 + star) * (1 + trend) + noise[:, None] * rng.normal(size=star.shape)
+    )
+    added *= (
+        3 * strength * np.median(noise) / max(np.median(np.std(weights @ vectors, axis=1)), 1e-9)
+    )
     background = SKY + added + 0.02 * SKY * rng.normal(size=star.shape)
     seen = np.abs(time - time[-1] / 2) >= 0.6  # the gap of the downlink
     cut = {
@@ -102,7 +106,14 @@ def ensemble(seed, *, n_stars=1000, n_times=1300, step=30 / 1440, strength=11.0,
         }.items()
     }  # fmt: skip
     return Ensemble(
-        time=time[seen], level=level, noise=noise, column=column, row=row, tmag=tmag, truth=truth, **cut
+        time=time[seen],
+        level=level,
+        noise=noise,
+        column=column,
+        row=row,
+        tmag=tmag,
+        truth=truth,
+        **cut,
     )
 
 
@@ -162,7 +173,11 @@ def _stars(rng, time, noise, fractions):
             truth["t0"][i] = rng.uniform(0, truth["period"][i])
             truth["duration"][i] = rng.uniform(0.1, 0.25)
             depth, secondary, dilution = _eclipse(rng, name, noise[i])
-            truth["depth"][i], truth["secondary_depth"][i], truth["dilution"][i] = depth, secondary, dilution
+            truth["depth"][i], truth["secondary_depth"][i], truth["dilution"][i] = (
+                depth,
+                secondary,
+                dilution,
+            )
             orbit = (truth["period"][i], truth["duration"][i])
             star[i] -= depth * _eclipsed(time, truth["t0"][i], *orbit)
             star[i] -= secondary * _eclipsed(time, truth["t0"][i] + orbit[0] / 2, *orbit)
