@@ -11,7 +11,7 @@ from the stars' own backgrounds, are compared between stars in e-/s. All flux is
 flux over its median, minus 1.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -266,6 +266,44 @@ def _additive_vectors(background, chosen):
     left, size, right = np.linalg.svd(background, full_matrices=False)
     n = min(int((size**2 / np.sum(size**2) > 0.05).sum()), MAX_ADDITIVE)
     return right[:n], _vector_error(background, left, size, n)
+
+
+def with_stars(basis, flux, column, row, tmag, starid, *, level, min_quiet=MIN_QUIET):
+    """Vectors of the mission with the weights that quiet stars of one's own have.
+
+    Parameters
+    ----------
+    basis : BasisVectors
+    flux : (n_stars, n_times) array, relative, about 0, at the times of the vectors; NaN for none
+    column, row : (n_stars,) arrays, pixels
+    tmag : (n_stars,) array, mag
+    starid : (n_stars,) int array
+    level : (n_stars,) array, e-/s, median flux
+    min_quiet : int
+
+    Returns
+    -------
+    BasisVectors; without stars where fewer than ``min_quiet`` are quiet
+    """
+    flux, usable = filled(np.asarray(flux, dtype=float))
+    scale = np.where(basis.additive, 1 / np.asarray(level)[:, None], 1.0)
+    weights = flux @ basis.vectors.T
+    quiet = usable.copy()
+    if usable.any():
+        noise = white_noise(flux[usable])
+        quiet[usable] = _quiet_beside_noise(
+            flux[usable] - weights[usable] @ basis.vectors, noise, basis.time
+        )
+    if quiet.sum() < min_quiet:
+        return basis
+    return replace(
+        basis,
+        starid=np.asarray(starid)[quiet],
+        column=np.asarray(column, dtype=float)[quiet],
+        row=np.asarray(row, dtype=float)[quiet],
+        tmag=np.asarray(tmag, dtype=float)[quiet],
+        weights=(weights / scale)[quiet],
+    )
 
 
 # The prior

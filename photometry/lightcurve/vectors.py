@@ -29,6 +29,7 @@ class LightCurves:
     Attributes
     ----------
     path : list of Path
+    mission : str, or None where there are none
     starid, column, row, tmag, level : (n_stars,) arrays; pixels, mag, e-/s
     cadenceno : (n_times,) int array; time : (n_times,) array, d
     flux : (n_stars, n_times) array, relative, about 0, NaN where there is no good value
@@ -46,6 +47,7 @@ class LightCurves:
                 self.path.append(Path(path))
             except BadInputError as error:
                 self.failed[str(path)] = str(error)
+        self.mission = curves[0]["mission"] if curves else None
         for name in ("starid", "tmag", "level", "column", "row"):
             setattr(self, name, np.array([curve[name] for curve in curves]))
         self._align(curves)
@@ -90,6 +92,7 @@ def _read_curve(path):
             raise BadInputError(f"{path}: the median flux of its good samples is {level:g}")
         keywords = MISSIONS[mission]
         return {
+            "mission": mission,
             "starid": int(header.get(keywords.id_keyword) or 0),
             "tmag": float(header.get(keywords.magnitude_keyword) or np.nan),
             "level": level,
@@ -282,3 +285,11 @@ def _stars_of(hdulist, n_vectors):
     weights = np.asarray(stars["WEIGHTS"], dtype=float).reshape(len(stars), n_vectors)
     columns = {"starid": "STARID", "column": "COLUMN", "row": "ROW", "tmag": "MAG"}
     return {name: np.asarray(stars[key]) for name, key in columns.items()} | {"weights": weights}
+
+
+def read_members(path):
+    """The stars that the vectors of a file are for: (n,) int array, empty where it does not say."""
+    with open_fits(read_bytes(path), path) as hdulist:
+        if "MEMBERS" not in hdulist:
+            return np.zeros(0, int)
+        return np.array(hdulist["MEMBERS"].data["STARID"], dtype=int)
