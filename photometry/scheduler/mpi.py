@@ -32,7 +32,9 @@ LONGEST_SLEEP = 5e-3
 
 
 def world():
-    """COMM_WORLD.
+    """All ranks, in a communicator of our own: messages of one run never meet those of another, or of the work itself.
+
+    Every rank has to call this.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def world():
             f"it is built for another MPI ({MPI.Get_library_version().splitlines()[0].strip()}) than this launcher's; "
             "use the mpiexec of that MPI, or install mpi4py against this one"
         )
-    return MPI.COMM_WORLD
+    return MPI.COMM_WORLD.Dup()
 
 
 class _Mail:

@@ -9,6 +9,7 @@ import errno
 import math
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -70,6 +71,12 @@ class SoftLimit:
     def end(self):
         """The task has ended."""
         self._limit = None
+
+    def close(self):
+        """No task will begin any more: the timer would end a process that waits for others to end."""
+        if self._rings < math.inf:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            self._rings = math.inf
 
     def _set(self, seconds):
         if not self._is_installed:
@@ -307,11 +314,11 @@ def _serve(pipe, handler, rank):
             task, limits, waited = pipe.recv()
             result, lines = run_task(handler, task, limits=limits, waited=waited, rank=rank)
             try:
-                pipe.send((result, lines))
-            except (EOFError, BrokenPipeError):
-                raise
-            except Exception as error:  # noqa: BLE001 - pickling runs code of what the handler returned
-                pipe.send((odd_result(task, result, error), lines))
+                data = pickle.dumps((result, lines))
+                pickle.loads(data)
+            except Exception as error:  # noqa: BLE001 - runs code of what the handler returned
+                data = pickle.dumps((odd_result(task, result, error), lines))
+            pipe.send_bytes(data)
     except (EOFError, BrokenPipeError):
         code = 0
     except BaseException:
@@ -351,16 +358,20 @@ class TaskRunner:
         if n_tasks is None:
             return run_task(self._handler, task, limits=limits, waited=waited, rank=self._rank)
         if self._child is not None and self._child.n_tasks != n_tasks:
-            self.close()
+            self._close_child()
         if self._child is None:
             self._child = Child(self._handler, n_tasks, rank=self._rank)
         outcome = self._child.run(task, limits=limits, waited=waited)
         if self._child.pid is None or self._child.n_done >= n_tasks:
-            self.close()
+            self._close_child()
         return outcome
 
     def close(self):
-        """End the child, if there is one."""
+        """No task will be done any more."""
+        self._close_child()
+        _soft_limit.close()
+
+    def _close_child(self):
         if self._child is not None:
             self._child.close()
             self._child = None

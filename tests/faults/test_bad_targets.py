@@ -99,13 +99,42 @@ def test_all_workers_dead_is_not_success(todo, engine):
     assert {row for row in as_it_is(folder).values()} == {(None, 0, 0)}
 
 
-@pytest.mark.parametrize("engine", ["serial", "mpi"])
-def test_details_that_cannot_be_stored_are_an_error_of_that_target(todo, engine):
-    folder = todo(10, {4: "returns odd details"})
+ODD = {
+    2: ("returns odd details", "mean_flux='bright'"),
+    5: ("returns details that are text", ""),
+    8: ("returns details that are a list", ""),
+    11: ("returns details that are a number", ""),
+    14: ("returns a flux beyond floats", ""),
+    17: ("returns a mask size beyond 64 bits", ""),
+    20: ("returns a number for a list", ""),
+    23: ("returns a star beyond 64 bits", ""),
+    29: ("unreadable_exception", "Unreadable"),
+    32: ("no_exception", "Outlandish: passes by"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
+def test_an_odd_result_costs_its_own_task_and_never_the_run(todo, engine):
+    folder = todo(40, {number: fault for number, (fault, _) in ODD.items()})
     done = run(engine, folder)
     assert done.returncode == 1, done.stderr
-    assert "mean_flux='bright'" in errors(folder)[4]
-    assert sum(row[0] == OK for row in as_it_is(folder).values()) == 9
+    state = as_it_is(folder)
+    assert {number for number, row in state.items() if row[0] == ERROR} == set(ODD)
+    assert {number for number, row in state.items() if row[0] == OK} == set(state) - set(ODD)
+    texts = errors(folder)
+    assert {number for number, (_, text) in ODD.items() if text not in texts[number]} == set()
+    assert query(folder, "SELECT COUNT(*) FROM attempts WHERE died = 1") == [(0,)]
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+def test_work_that_forks_and_returns_twice_does_not_keep_an_mpi_job_from_its_end(todo):
+    folder = todo(20, {3: "forks", 7: "forks"})
+    done = run("mpi", folder)
+    assert done.returncode == 0, done.stderr
+    assert "was forked by the work on a task" in done.stderr
+    assert {row[0] for row in as_it_is(folder).values()} == {OK}
 
 
 def small_disk(command, size, where):

@@ -6,12 +6,12 @@ import signal
 import time
 
 import pytest
-from jobs import as_it_is, query
+from jobs import as_it_is, query, wait_for
 from running import run_pipeline
 
 from photometry import STATUS
 
-OK = int(STATUS.OK)
+OK, STARTED = int(STATUS.OK), int(STATUS.STARTED)
 DONE = (OK, 1, 1)
 
 
@@ -63,6 +63,23 @@ def test_after_many_kills_every_target_is_finished_exactly_once(
     assert last.returncode == 0, last.stderr
     state = as_it_is(folder)
     assert {priority: row for priority, row in state.items() if row != DONE} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["processes", "mpi"])
+def test_kills_of_the_whole_job_are_no_evidence_against_what_was_running(
+    todo, start, engine, monkeypatch
+):
+    folder = todo(2)
+    for _ in range(4):
+        job = start(engine, folder, "--max-attempts", "1", env={"FAULTY_WORK_SECONDS": "600"})
+        job.master()
+        wait_for(lambda: STARTED in {row[0] for row in as_it_is(folder).values()})
+        job.end()
+    assert query(folder, "SELECT COUNT(*) FROM attempts WHERE died = 1") == [(0,)]
+    last = run_pipeline(engine, folder, "--handler", "faulty_work:work")
+    assert last.returncode == 0, last.stderr
+    assert {row[0] for row in as_it_is(folder).values()} == {OK}
 
 
 @pytest.mark.mpi

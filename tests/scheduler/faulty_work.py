@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import signal
+import threading
 import time
 
 from photometry.errors import BadInputError, NothingToDoError
@@ -58,6 +59,10 @@ def eats_memory():
     return bytearray(8 << 30)
 
 
+def eats_a_gigabyte():
+    return bytearray(1 << 30)
+
+
 def truncated():
     raise BadInputError("star.fits: truncated after 5760 bytes")
 
@@ -74,8 +79,42 @@ def leaves():
     raise SystemExit(0)
 
 
+class Unreadable(Exception):
+    """An exception that cannot say what it is."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def unreadable_exception():
+    raise Unreadable
+
+
+class Outlandish(BaseException):
+    """No Exception: passes by everything that catches those."""
+
+
+def no_exception():
+    raise Outlandish("passes by")
+
+
+def forks():
+    os.fork()  # and both processes return
+
+
+class Unloadable:
+    """Can be pickled, but not unpickled."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
 def disk_full():
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/lc.fits.gz")
+
+
+def ok(task, details):
+    return {**task, "status": STATUS.OK, "method_used": "odd", "details": details}
 
 
 FAULTS = {
@@ -86,9 +125,13 @@ FAULTS = {
         hang,
         hang_holding_the_gil,
         eats_memory,
+        eats_a_gigabyte,
         truncated,
         bug,
         secondary,
+        unreadable_exception,
+        no_exception,
+        forks,
         leaves,
         disk_full,
     )
@@ -101,10 +144,15 @@ ODD_RESULTS = {
         **{key: task[key] + 1 for key in ("priority", "number") if key in task},
         "status": STATUS.OK,
     },
-    "returns odd details": lambda task: {
-        **task,
-        "status": STATUS.OK,
-        "method_used": "x",
-        "details": {"mean_flux": "bright"},
-    },
+    "returns odd details": lambda task: ok(task, {"mean_flux": "bright"}),
+    "returns details that are text": lambda task: ok(task, "fine"),
+    "returns details that are a list": lambda task: ok(task, [1, 2]),
+    "returns details that are a number": lambda task: ok(task, 7),
+    "returns a flux beyond floats": lambda task: ok(task, {"mean_flux": 10**400}),
+    "returns a mask size beyond 64 bits": lambda task: ok(task, {"mask_size": 2**70}),
+    "returns a number for a list": lambda task: ok(task, {"skip_targets": 5}),
+    "returns a star beyond 64 bits": lambda task: ok(task, {"skip_targets": [2**70]}),
+    "returns what cannot be pickled": lambda task: ok(task, {"lock": threading.Lock()}),
+    "returns what cannot be unpickled": lambda task: ok(task, {"x": Unloadable()}),
+    "returns a status that is a list": lambda task: {**task, "status": []},
 }

@@ -84,6 +84,76 @@ def test_what_is_no_result_becomes_an_error_of_that_task(list_source, engine_nam
     assert len(source.results) == 4
 
 
+@pytest.mark.parametrize("isolate", [False, True])
+@pytest.mark.parametrize(
+    ("odd", "text"),
+    [
+        ("returns what cannot be pickled", "cannot be stored: TypeError: cannot pickle"),
+        ("returns what cannot be unpickled", "cannot be stored: ValueError: invalid literal"),
+        ("returns a status that is a list", "unhashable type"),
+    ],
+)
+def test_a_result_that_cannot_travel_is_one_error_and_no_crash(
+    list_source, engine_name, isolate, odd, text
+):
+    source = list_source(tasks=tasks_with({2: odd}, n=6))
+    dispatch = drain(source, engine_name, isolate=isolate)
+    assert text in source.results[2]["details"]["errors"][0]
+    assert sorted(source.results) == [1, 2, 3, 4, 5, 6]
+    assert (dispatch.counts["lost"], dispatch.counts["failed"]) == (0, 1)
+    assert not source.crashes_by_task
+
+
+def test_an_exception_that_cannot_say_what_it_is_is_one_error(list_source, engine_name):
+    source = list_source(tasks=tasks_with({2: "unreadable_exception"}, n=4))
+    dispatch = drain(source, engine_name)
+    assert source.results[2]["attempt"]["error_class"] == "Unreadable"
+    assert source.results[2]["attempt"]["error_text"] == "an exception whose text cannot be read"
+    assert (len(source.results), dispatch.counts["lost"]) == (4, 0)
+
+
+def test_an_exception_that_is_no_exception_is_one_error(list_source, engine_name):
+    source = list_source(tasks=tasks_with({2: "no_exception"}, n=4))
+    drain(source, engine_name)
+    assert source.results[2]["attempt"]["error_class"] == "Outlandish"
+    assert len(source.results) == 4
+
+
+def test_a_process_that_the_work_has_forked_does_not_work_on(list_source, engine_name, capfd):
+    source = list_source(tasks=tasks_with({2: "forks"}, n=4))
+    drain(source, engine_name)
+    assert {result["status"] for result in source.results.values()} == {STATUS.OK}
+    assert capfd.readouterr().err.count("was forked by the work on a task") == 1
+
+
+def test_a_task_gets_no_more_memory_than_its_limit(list_source, engine_name):
+    source = list_source(
+        tasks=tasks_with({2: "eats_a_gigabyte"}, n=4), limits=Limits(None, memory=2**28)
+    )
+    drain(source, engine_name)
+    assert source.results[2]["details"]["errors"] == ["MemoryError"]
+    assert [source.results[id_]["status"] for id_ in (1, 3, 4)] == [STATUS.OK] * 3
+
+
+def test_a_source_with_an_odd_taste_makes_an_error_of_the_result_it_refuses(
+    list_source, engine_name
+):
+    source = list_source(6)
+    save = source.save_results
+
+    def picky(results):
+        if any(result["number"] == 3 and result["status"] == STATUS.OK for result in results):
+            raise KeyError("3")
+        save(results)
+
+    source.save_results = picky
+    dispatch = drain(source, engine_name)
+    assert source.results[3]["details"]["errors"] == [
+        "what the work returned cannot be stored: KeyError: '3'"
+    ]
+    assert (len(source.results), dispatch.counts["failed"]) == (6, 1)
+
+
 def test_work_that_calls_exit_is_an_error_of_that_task(list_source, engine_name):
     source = list_source(tasks=tasks_with({2: "leaves"}, n=4))
     drain(source, engine_name)

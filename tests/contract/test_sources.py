@@ -1,0 +1,88 @@
+"""One contract of task sources, every engine: the same rows and exit code 0, whoever finishes first."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import MPIEXEC, environment
+from sources import Toy, star_cases, toys
+
+from photometry import TaskManager
+from photometry.scheduler.protocol import TaskSource
+
+PROGRAM = Path(__file__).with_name("sources.py")
+STARTERS = {
+    "serial": [sys.executable],
+    "processes": [sys.executable],
+    "mpi": [MPIEXEC, "-n", "3", sys.executable],
+}
+SQUARES = {
+    "toy": 40,
+    "chain of 1,000": 1000,
+    "diamond": 6,
+    "doubling": 1000,
+    "back-off": 2,
+    "packing": 40,
+}
+METHODS = {name for name in vars(TaskSource) if not name.startswith("_")}
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param("mpi", marks=pytest.mark.mpi), "processes", "serial"]
+)
+def engine(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def cases(engine, tmp_path_factory):
+    """{case: (exit code, rows)} of all sources, drained by an engine."""
+    folder = tmp_path_factory.mktemp(engine)
+    path = os.pathsep.join([str(PROGRAM.parent), environment()["PYTHONPATH"]])
+    done = subprocess.run(
+        [*STARTERS[engine], str(PROGRAM), engine, str(folder)],
+        env=environment(PYTHONPATH=path),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads((folder / "cases.json").read_text())
+
+
+def test_the_toy_has_the_methods_of_the_contract_and_nothing_else():
+    assert {name for name in vars(Toy) if not name.startswith("_")} == METHODS
+
+
+def test_the_task_manager_has_all_methods_of_the_contract():
+    assert {name for name in METHODS if not hasattr(TaskManager, name)} == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", toys())
+def test_every_number_is_squared_once_by_every_engine(cases, name):
+    code, rows = cases[name]
+    assert code == 0
+    assert rows == [[n, n * n] for n in range(1, SQUARES[name] + 1)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", star_cases())
+def test_overlapping_masks_give_the_same_rows_whoever_finishes_first(cases, name):
+    code, (status, skipped, _) = cases[name]
+    assert code == 0
+    # A is the brightest star and holds B; C is alone, or in the mask with the brighter B
+    holds_b = name.startswith("masks 2")
+    assert status == [[1, 1], [2, 5], [3, 5 if holds_b else 1]]
+    assert skipped == [[2, 1], [3, 2]] if holds_b else [[2, 1]]
+
+
+@pytest.mark.slow
+def test_a_todo_file_is_drained_by_every_engine(cases):
+    code, (status, _, methods) = cases["task manager"]
+    assert code == 0
+    assert status == [[priority, 1] for priority in range(1, 501)]
+    assert methods == [[priority, "noop"] for priority in range(1, 501)]
