@@ -46,7 +46,9 @@ def command(folder, output, vectors, min_quiet, no_plots, as_json, quiet):
 def _tell(report, as_json):
     if as_json:
         return
-    where = f"sector {report['sector']}, {report['camera']}-{report['ccd']}, areas {report['areas']}"
+    where = (
+        f"sector {report['sector']}, {report['camera']}-{report['ccd']}, areas {report['areas']}"
+    )
     if "file" in report:
         click.echo(
             f"{report['file']}: {report['vectors']} vectors ({report['additive']} of scattered "
@@ -58,7 +60,7 @@ def _tell(report, as_json):
 
 def _groups(folder, output):
     """{(sector, camera, ccd, cadence): {area: [path]}} of the light curves that a run made."""
-    from ..taskmanager.view import read_results
+    from ..report.results import read_results
 
     groups = {}
     for row in read_results(folder / "todo.sqlite"):
@@ -71,40 +73,48 @@ def _groups(folder, output):
 
 
 def _vectors_of(group, areas, output, vectors, min_quiet, plots):
-    """Make the vectors of a CCD, area by area; yield a report on each file or failure."""
+    """Make the vectors of a CCD; yield a report on each file, or on areas that get none.
+
+    Neighbouring areas are joined until enough of their stars are quiet.
+    """
     from ..errors import BadInputError
+
+    made, pending, failure = [], [], None
+    for area in [*sorted(areas), None]:
+        if area is None and pending and made:  # the last areas go with those before them
+            joined = made.pop()
+            pending = joined[0]["areas"] + pending
+        elif area is None:
+            joined = None
+        if area is not None:
+            pending.append(area)
+        if not pending:
+            continue
+        curves, report = _curves(group, areas, pending)
+        try:
+            made.append((report, _basis(curves, report, vectors, min_quiet), curves))
+        except BadInputError as error:
+            failure = report | {"why": str(error)}
+            if area is None and joined:  # they spoil it: the others go without them
+                made.append(joined)
+                failure["areas"] = [a for a in pending if a not in joined[0]["areas"]]
+            continue
+        pending, failure = [], None
+    for report, basis, curves in made:
+        yield report | _written(basis, curves, output, plots)
+    if failure:
+        yield failure
+
+
+def _curves(group, areas, joined):
+    """The light curves of some areas of a CCD, and what to report of them."""
     from ..lightcurve.vectors import LightCurves
 
-    for joined in _joined(areas, min_quiet):
-        curves = LightCurves([path for area in joined for path in areas[area]])
-        for reason in curves.failed.values():
-            log.warning("%s", reason)
-        report = dict(zip(("sector", "camera", "ccd", "cadence"), group, strict=True))
-        report |= {"areas": joined, "stars": len(curves)}
-        try:
-            basis = _basis(curves, report, vectors, min_quiet)
-        except BadInputError as error:
-            yield report | {"why": str(error)}
-            continue
-        yield report | _written(basis, curves, output, plots)
-
-
-def _joined(areas, min_quiet):
-    """Lists of areas of a CCD to make vectors of together: neighbours, until they have enough stars.
-
-    Twice as many as must be quiet, as about half of all stars are.
-    """
-    groups, current = [], []
-    for area in sorted(areas):
-        current.append(area)
-        if sum(len(areas[a]) for a in current) >= 2 * min_quiet:
-            groups.append(current)
-            current = []
-    if current and groups:
-        groups[-1] += current
-    elif current:
-        groups.append(current)
-    return groups
+    curves = LightCurves([path for area in joined for path in areas[area]])
+    for reason in curves.failed.values():
+        log.warning("%s", reason)
+    report = dict(zip(("sector", "camera", "ccd", "cadence"), group, strict=True))
+    return curves, report | {"areas": list(joined), "stars": len(curves)}
 
 
 def _basis(curves, report, vectors, min_quiet):

@@ -57,7 +57,20 @@ def cotrend(lc, *, vectors=None):
 
 
 METHODS = {"biweight": biweight, "cotrend": cotrend}
-_METHODS_CARDS = tuple("CORRWIN CTFILE CTN CTPRIOR CTSHRINK CTHOURS CTW CTKEPT CTOVER CTUNDER".split())
+_METHODS_CARDS = tuple(
+    [
+        "CORRWIN",
+        "CTFILE",
+        "CTN",
+        "CTPRIOR",
+        "CTSHRINK",
+        "CTHOURS",
+        "CTW",
+        "CTKEPT",
+        "CTOVER",
+        "CTUNDER",
+    ]
+)
 OPTIONS = {"biweight": ("window",), "cotrend": ("vectors",)}
 """Options of each method."""
 

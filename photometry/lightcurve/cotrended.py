@@ -66,8 +66,8 @@ def cotrend(lc, *, vectors=None):
     cards = _cards(path, basis, fitted, factor, before, after, hours)
     rise = white_noise(fluxes[None, known])[0] / white_noise(lc.fluxes[None, known] / level)[0]
     cards += [
-        ("CTOVER", _number(rise), "white noise after over before: above 1 is over-fitted"),
-        ("CTUNDER", _number(_under(basis, flux, fitted, factor)), "part of the trends' rms left"),
+        ("CTOVER", _number(rise), "white noise after over before, over 1: bad"),
+        ("CTUNDER", _number(_under(basis, flux, fitted, factor)), "part of the trends left in"),
     ]
     return fluxes, uncertainties, cards
 
@@ -131,11 +131,11 @@ def _under(basis, flux, fitted, factor):
 def _cards(path, basis, fitted, factor, before, after, hours):
     """What was done, for the header."""
     cards = [
-        ("CTFILE", path.name[:68], "basis vectors"),
+        ("CTFILE", path.name[:60], ""),
         ("CTNVEC", len(basis.vectors), "number of basis vectors"),
         ("CTNADD", int(basis.additive.sum()), "of them, that add flux (scattered light)"),
-        ("CTPRIOR", len(basis.starid), "quiet stars that the prior is from; 0: no prior"),
-        ("CTSHRINK", factor, "part of the fit that is taken out; 0: nothing"),
+        ("CTPRIOR", len(basis.starid), "quiet stars of the prior; 0: no prior"),
+        ("CTSHRINK", factor, "part of the fit taken out; 0: nothing"),
         ("CTHOURS", hours, "[h] of CTNOISE0 and CTNOISE1"),
         ("CTNOISE0", _number(before), "[ppm] noise before"),
         ("CTNOISE1", _number(after), "[ppm] noise after"),

@@ -255,7 +255,7 @@ def _vectors_of(hdulist, path, detector):
     tables = [
         hdu
         for hdu in hdulist
-        if hdu.name.startswith(("CBV.SINGLE-SCALE", "MODOUT_")) and hdu.data is not None
+        if hdu.name.upper().startswith(("CBV.SINGLE-SCALE", "MODOUT_")) and hdu.data is not None
         and len(hdu.data)
     ]  # fmt: skip
     if not tables:

@@ -8,10 +8,15 @@ star in the background. Everything put in is in the result.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from astropy.wcs import WCS
 
 from ..constants import DAY, TESS
+from ..lightcurve.tasoc import write_lightcurve
+from ..methods.extraction import Extraction
+from ..pixels.stamp import Stamp, Target
 
 TRENDS = ("drift", "focus", "pointing", "scattered light", "step")
 KINDS = ("quiet", "rotation", "planet", "eclipsing binary", "background binary")
@@ -197,3 +202,91 @@ def _eclipsed(time, t0, period, duration):
     """1 in the middle of an eclipse, 0 outside, straight ingress and egress of a tenth each."""
     phase = np.abs((time - t0 + period / 2) % period - period / 2)
     return np.clip((duration / 2 - phase) / (0.1 * duration), 0.0, 1.0)
+
+
+FIRST_STAR = 700_000_001
+
+
+def write_ensemble(folder, stars, *, sector=1, camera=1, ccd=2):
+    """Write an ensemble as if a run had made it: light curves, TODO-file with results, truth.
+
+    Parameters
+    ----------
+    folder : folder, made if it is missing: todo.sqlite, truth.ecsv, lightcurves/
+    stars : Ensemble
+    sector, camera, ccd : int
+
+    Returns
+    -------
+    list of paths of the light curves, in the order of the stars
+    """
+    from astropy.table import Table
+
+    from ..settings import photometry_settings
+    from ..status import STATUS
+    from ..taskmanager import TaskManager
+    from ..taskmanager.create import create_todo
+
+    folder = Path(folder)
+    output = folder / "lightcurves"
+    output.mkdir(parents=True, exist_ok=True)
+    settings = photometry_settings()
+    cadence = round(float(np.median(np.diff(stars.time))) * DAY)
+    numbers = FIRST_STAR + np.arange(len(stars.flux))
+    ring = 1 + ((stars.column > DETECTOR / 2) + 2 * (stars.row > DETECTOR / 2)).astype(int)
+    rows = [
+        {"starid": int(number), "sector": sector, "camera": camera, "ccd": ccd, "cadence": cadence,
+         "tmag": float(tmag), "datasource": "tpf", "cbv_area": 100 * camera + 10 * ccd + int(area)}
+        for number, tmag, area in zip(numbers, stars.tmag, ring, strict=True)
+    ]  # fmt: skip
+    create_todo(folder / "todo.sqlite", rows)
+    paths, results = [], []
+    for i in range(len(stars.flux)):
+        stamp, extraction = _measured(stars, i, rows[i])
+        path = write_lightcurve(output, stamp, extraction, settings)
+        paths.append(output / path)
+        results.append({
+            "priority": i + 1, "status": STATUS.OK, "method_used": "simulated", "time": 0.0,
+            "details": {
+                "filepath_lightcurve": path, "mean_flux": float(stars.level[i]),
+                "pos_centroid": (float(stars.column[i]), float(stars.row[i])),
+            },
+        })  # fmt: skip
+    with TaskManager(folder / "todo.sqlite") as tasks:
+        tasks.start_tasks([result["priority"] for result in results])
+        tasks.save_results(results)
+    truth = {"starid": numbers, "tmag": stars.tmag, "column": stars.column, "row": stars.row}
+    Table({**truth, "noise": stars.noise, **stars.truth}).write(
+        folder / "truth.ecsv", format="ascii.ecsv", overwrite=True
+    )
+    return paths
+
+
+def _measured(stars, i, row):
+    """The stamp and the extraction of a star, of one pixel."""
+    n_times = len(stars.time)
+    one = np.ones((1, 1), bool)
+    pixels = {
+        name: values[:, None, None].astype("f4")
+        for name, values in {
+            "flux": stars.flux[i], "flux_err": np.full(n_times, stars.noise[i] * stars.level[i]),
+            "background": stars.background[i], "background_err": np.full(n_times, 1.0),
+        }.items()
+    }  # fmt: skip
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = "RA---TAN", "DEC--TAN"
+    stamp = Stamp(
+        target=Target(row["starid"], 84.0, -66.0, row["tmag"]), mission="TESS",
+        sector=row["sector"], camera=row["camera"], ccd=row["ccd"], cadence=row["cadence"],
+        datasource="tpf", time=1325.0 + stars.time, time_reference=TESS.time_reference,
+        timecorr=np.zeros(n_times), cadenceno=np.round(stars.time * DAY / row["cadence"]).astype(int),
+        quality=np.zeros(n_times, int), aperture=np.full((1, 1), 3), row=0, column=0, wcs=wcs,
+        pos_corr=np.zeros((n_times, 2)), sumimage=np.full((1, 1), stars.level[i]), **pixels,
+    )  # fmt: skip
+    extraction = Extraction(
+        method="simulated", flux=stars.flux[i], flux_err=pixels["flux_err"][:, 0, 0],
+        background=stars.background[i], background_err=np.full(n_times, 1.0),
+        centroid=np.tile([stars.column[i], stars.row[i]], (n_times, 1)), mask=one,
+        position_mask=one, pixel_quality=np.zeros(n_times, int),
+    )  # fmt: skip
+    return stamp, extraction
