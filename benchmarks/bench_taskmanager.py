@@ -23,8 +23,7 @@ import psutil
 
 from photometry import STATUS, TaskManager, build_constraints
 from photometry.taskmanager import create_todo
-from photometry.taskmanager.memory import MemoryStore
-from photometry.taskmanager.store import Store
+from photometry.taskmanager.store import MemoryStore, Store
 
 N_TIMED = 10_000  # tasks per measurement
 STRETCH = 500  # tasks that are timed together

@@ -36,7 +36,7 @@ def command(
     photometry retry DIR --error-class TargetTimeoutError --set task_timeout=600
     photometry retry DIR --status WARNING --tmag-max 8 --method halo --dry-run
     """
-    from ..taskmanager.selection import select_tasks
+    from ..taskmanager.cleanup import select_tasks
 
     settings = dict(_parse_setting(text) for text in settings)
     with open_for_selection(todo_file, dry_run=dry_run, steal_lock=steal_lock) as tm:
@@ -45,7 +45,7 @@ def command(
             statuses=statuses or ("ERROR",),
             error_class=error_class,
             message=message,
-            set_aside_after=tm.max_attempts,
+            quarantined_after=tm.max_attempts,
             **constraints_of(constraints),
         )
         if dry_run:

@@ -161,7 +161,7 @@ def command(where, **options):
     settings = _settings(todo_file, options)
     output = options["output"] or todo_file.parent / "lightcurves"
     if options["dry_run"]:
-        return _tell(todo_file, options["constraints"], options["limit"], output)
+        return _tell(todo_file, settings, output, options)
     return _run(todo_file, output, settings, options)
 
 
@@ -205,12 +205,11 @@ def _settings(todo_file, options):
 def _register_methods(todo_file):
     """Import the methods ``'module:function'`` of a TODO-file, whose sections may be in the settings; False without any."""
     from ..methods.registry import get_method
-    from ..report.snapshot import snapshot
+    from ..taskmanager import open_view
 
-    with snapshot(todo_file) as (conn, _):
-        sql = "SELECT DISTINCT method FROM todolist WHERE instr(method, ':')"
-        names = [name for (name,) in conn.execute(sql)]
-    for name in names:
+    with open_view(todo_file) as view:
+        names = view.query("SELECT DISTINCT method FROM todolist WHERE instr(method, ':')")
+    for (name,) in names:
         get_method(name)
     return bool(names)
 
@@ -279,10 +278,33 @@ def open_todo(todo_file, output, summary, settings, options):
     return manager
 
 
-def _tell(todo_file, constraints, limit, output):
+def _tell(todo_file, settings, output, options):
     """What a run would do."""
-    from ..report.preview import preview
+    from ..taskmanager import open_view
 
-    click.echo(preview(todo_file, constraints, limit))
+    with open_view(todo_file) as view:
+        to_do = view.to_do(
+            options["constraints"],
+            max_attempts=settings.run.max_attempts,
+            overwrite=options["overwrite"],
+        )
+        kinds, first = view.kinds(to_do), view.tasks(to_do, limit=5)
+    for line in _preview(kinds, first, options["limit"]):
+        click.echo(line)
     click.echo(f"Light curves would go to {output}. Nothing was changed.")
     return EXIT_OK
+
+
+def _preview(kinds, first, limit):
+    from ..taskmanager.schema import star_label
+
+    total = sum(kind[-1] for kind in kinds)
+    number = total if limit is None else min(total, limit)
+    yield f"{number} targets would be done" + ("" if limit is None else f" of {total} that match")
+    for source, camera, ccd, cadence, method, number in kinds:
+        chosen = method or "chosen by the target"
+        yield f"{number:>9}  {source}  camera {camera}  CCD {ccd}  {cadence} s  method {chosen}"
+    for task in first:
+        label = star_label(task["starid"], task["datasource"], task["cadence"])
+        tmag = "unknown" if task["tmag"] is None else f"{task['tmag']:.2f}"
+        yield f"priority {task['priority']}: {label} ({task['datasource']}), magnitude {tmag}"

@@ -20,6 +20,8 @@ _HOMES = {
     "correct_file": "correct",
     "extraction_to_lightcurve": "tasoc",
     "plot_lightcurve": "plots",
+    "stitch": "parts",
+    "write_stitched": "parts",
 }
 __all__ = list(_HOMES)
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

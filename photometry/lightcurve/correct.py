@@ -14,10 +14,10 @@ import numpy as np
 from ..constants import DAY, MISSIONS
 from ..errors import ArgumentError, BadInputError
 from ..files import GZIP_MAGIC, atomic_write
+from ..fitsfile import open_fits
 from ..flags import DEFAULT_BITMASK
 from . import detrend
-from .fitsfiles import PPM, mission_of, open_fits
-from .formats import read_bytes
+from .fitsfiles import PPM, mission_of
 from .lightcurve import LightcurveArbitraryRaster
 
 NEEDED = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_CORR", "FLUX_CORR_ERR", "QUALITY")
@@ -116,7 +116,8 @@ def correct_file(path, *, method=None, overwrite=False, dry_run=False, **options
     """
     if method is not None and method not in METHODS:
         raise ArgumentError(f"method={method!r}: expected {' or '.join(METHODS)}")
-    with open_fits(read_bytes(path), path) as hdulist:
+    with open_fits(path, memmap=False) as hdulist:
+        _ = [hdu.data for hdu in hdulist]  # all of it: a file cut short is not corrected
         table = _table(hdulist, path)
         if np.isfinite(table.data["FLUX_CORR"]).any() and not overwrite:
             done = table.header.get("CORRMETH")

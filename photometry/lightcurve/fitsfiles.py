@@ -1,20 +1,17 @@
 """Read light curves from FITS files of TESS (SPOC, TESS-SPOC, QLP, our own and TASOC's), Kepler
 and K2 (official, K2SC, K2SFF)."""
 
-import io
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyWarning
 
 from ..constants import DAY
 from ..errors import BadInputError
+from ..fitsfile import kind_of, open_fits
 from ..flags import DEFAULT_BITMASK
 
 PPM = 1e-6
-_DAMAGED = (OSError, TypeError, ValueError, KeyError, IndexError, AttributeError)
 
 
 class Samples(NamedTuple):
@@ -25,6 +22,22 @@ class Samples(NamedTuple):
     uncertainties: np.ndarray | None  # (n,) unit of the fluxes
     flags: np.ndarray | None  # (n,) 0 for a good sample
     metadata: dict
+
+
+class Part(NamedTuple):
+    """What is known of one part of a stitched light curve."""
+
+    name: str  # 'sector 5', 'quarter 13'
+    start: float  # d, first sample
+    end: float  # d, last sample
+    level: float  # flux that became 1, in the unit of the part, other stars' light taken off
+    crowding: float  # CROWDSAP that was corrected for; 1 where the flux had it, NaN where unknown
+    noise: float  # relative scatter of one sample
+    samples: int  # good ones
+
+
+# FITS keywords of the fields of `Part`, followed by its number
+PART_KEYWORDS = ("PNAME", "PBEG", "PEND", "PLEV", "PCROW", "PNOIS", "PNUM")
 
 
 class Kind(NamedTuple):
@@ -51,34 +64,8 @@ KINDS = (
 ACCEPTED = ", ".join(kind.name for kind in KINDS)
 
 
-def open_fits(content, path):
-    """All HDUs of a FITS file with their data, which astropy would otherwise read only later.
-
-    Parameters
-    ----------
-    content : bytes
-    path : for messages
-
-    Raises
-    ------
-    BadInputError : not FITS, truncated or damaged
-    """
-    if not content.startswith(b"SIMPLE"):
-        raise BadInputError(f"{path}: not a FITS file: it does not begin with SIMPLE")
-    try:
-        with warnings.catch_warnings():
-            # what astropy warns of in a damaged file is raised below, in a sentence
-            warnings.simplefilter("ignore", AstropyWarning)
-            hdulist = fits.open(io.BytesIO(content))
-            for hdu in hdulist:
-                _ = hdu.data
-    except _DAMAGED as error:
-        raise BadInputError(f"{path}: truncated or damaged FITS file ({error})") from error
-    return hdulist
-
-
-def samples_from_fits(content, path, *, flux=None):
-    """Light curve from the bytes of a FITS file.
+def samples_from_fits(path, *, flux=None):
+    """Light curve of a FITS file, plain or gzipped.
 
     Samples without a time are left out. A sample is flagged (1) where the quality has one of the
     mission's default bits (`photometry.flags.DEFAULT_BITMASK`) or the flux is not a number.
@@ -86,8 +73,7 @@ def samples_from_fits(content, path, *, flux=None):
 
     Parameters
     ----------
-    content : bytes
-    path : for messages
+    path : path
     flux : str, optional
         Column to take
 
@@ -99,12 +85,9 @@ def samples_from_fits(content, path, *, flux=None):
         ``crowding``, ``flux_fraction`` (CROWDSAP, FLFRCSAP) and ``crowding_applied`` (bool, whether
         the flux has been corrected for both)
     """
-    with open_fits(content, path) as hdulist:
-        try:
-            kind, hdu = _find_kind(hdulist, path)
-            return _samples(kind, hdulist[0].header, hdu, path, flux)
-        except _DAMAGED as error:
-            raise BadInputError(f"{path}: truncated or damaged FITS file ({error})") from error
+    with open_fits(path, memmap=False) as hdulist:
+        kind, hdu = _find_kind(hdulist, path)
+        return _samples(kind, hdulist[0].header, hdu, path, flux)
 
 
 def _find_kind(hdulist, path):
@@ -114,8 +97,9 @@ def _find_kind(hdulist, path):
             if hdu.name == kind.extension and kind.time in names and kind.flux[0][0] in names:
                 return kind, hdu
     extensions = ", ".join(hdu.name or type(hdu).__name__ for hdu in hdulist)
+    kind = kind_of([hdu.header for hdu in hdulist]).value
     raise BadInputError(
-        f"{path}: a FITS file with {extensions}, but no light curve of a kind that we know "
+        f"{path}: a FITS file ({kind}) with {extensions}, but no light curve of a kind that we know "
         f"({ACCEPTED})"
     )
 
@@ -195,7 +179,18 @@ def _metadata(kind, primary, hdu, flux_name):
         # Kepler Archive Manual (KDMC-10008), section 2.3.1: PDCSAP_FLUX has both corrections
         "crowding_applied": column == "PDCSAP_FLUX" and kind.name == "SPOC",
     }
+    if primary.get("STITCHED"):
+        values |= {"joined": True, "flux_unit": "relative", "parts": _parts(hdu.header)}
     return {key: value for key, value in values.items() if value is not None}
+
+
+def _parts(header):
+    """List of `Part` of a stitched light curve"""
+    parts = []
+    while f"PNAME{len(parts) + 1}" in header:
+        values = [header[f"{keyword}{len(parts) + 1}"] for keyword in PART_KEYWORDS]
+        parts.append(Part(*(float("nan") if value is None else value for value in values)))
+    return parts
 
 
 def mission_of(primary):

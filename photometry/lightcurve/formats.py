@@ -57,7 +57,7 @@ def read_samples(path, *, flux=None):
         raise BadInputError(f"{path}: {'not a file' if path.exists() else 'no such file'}")
     content = read_bytes(path)
     if content.startswith(FITS_MAGIC):
-        samples = samples_from_fits(content, path, flux=flux)
+        samples = samples_from_fits(path, flux=flux)
     elif flux is not None:
         raise BadInputError(
             f"{path}: flux={flux!r} names a column of a FITS file, which this is not"

@@ -41,6 +41,36 @@ def read_summary(path):
     return summary
 
 
+def output_folder(todo_file, output=None):
+    """Where the light curves of a TODO-file are: as given, else where the last run says, else beside it.
+
+    Raises
+    ------
+    WrongUseError : the folder that was given is not there
+    """
+    if output is not None:
+        if not Path(output).is_dir():
+            raise WrongUseError(
+                f"--output {output}: there is no such folder; expected the folder of the light curves"
+            )
+        return Path(output)
+    last = _output_of_last_run(todo_file)
+    return last if last is not None and last.is_dir() else todo_file.parent / "lightcurves"
+
+
+def _output_of_last_run(todo_file):
+    """The output folder that the summary of the last run names; if it lay below the TODO-file's, both may have moved."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        summary = json.loads((todo_file.parent / SUMMARY_NAME).read_text(encoding="utf-8"))
+        output, folder = Path(summary["output"]), Path(summary["todo_file"]).parent
+        return (
+            todo_file.parent / output.relative_to(folder)
+            if output.is_relative_to(folder)
+            else output
+        )
+    return None
+
+
 def link_summary(summary, folders):
     """Make the summary of the last run appear in other folders too, as relative symbolic links."""
     summary = Path(os.path.abspath(summary))

@@ -94,7 +94,7 @@ class Dispatch:
         self.source = source
         self.packer = source.result_packer()
         self.durations = Durations()
-        self.failures = FailureGroups()
+        self.failures, self.warnings = FailureGroups(), FailureGroups()
         self.stopping = None  # why no more tasks are assigned
         self.last_loss = None  # how the last worker that was lost ended
         self.hindrance = None  # what outside kept tasks from being done (disk full)
@@ -259,6 +259,8 @@ class Dispatch:
                 self.durations.learn(kind(held[ticket]), seconds)
             for ticket, failure in report.failures:
                 self._failed(held[ticket], failure)
+            for ticket, failure in report.warnings:
+                self.warnings.add(failure, self.source.label(held[ticket]))
             self.logged += [(held[ticket], lines) for ticket, lines in report.log]
             tasks = [held.pop(ticket) for ticket in report.tickets]
             if self.packer is None:

@@ -12,7 +12,7 @@ from collections import deque
 
 from ..errors import WrongUseError
 from .handlers import load_handler
-from .launch import launched_ranks
+from .launch import MPICH_FAMILY, launched_ranks, launcher
 from .protocol import BYE, FINISH, LOST
 from .tasklog import collect_from_here
 from .work import TaskRunner
@@ -40,13 +40,15 @@ def world():
     ------
     WrongUseError : where mpi4py is missing, or is built for another MPI than the one that started this process
     """
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
+    MPI = _library()
+    vendor = MPI.get_vendor()[0]
+    if launcher() == "Open MPI" and vendor in MPICH_FAMILY:
         raise WrongUseError(
-            f"started by an MPI launcher, but mpi4py cannot be used ({error}); "
-            "install it with pip install 'photometry[mpi]', or against your site's MPI with pip install mpi4py"
-        ) from None
+            f"started by the mpiexec of Open MPI, but mpi4py is built for {vendor}; "
+            f"use the mpiexec of {vendor}, or install mpi4py against Open MPI"
+        )
+    if not MPI.Is_initialized():
+        MPI.Init_thread()
     size = launched_ranks()[1]
     if MPI.COMM_WORLD.size != size:
         raise WrongUseError(
@@ -55,6 +57,22 @@ def world():
             "use the mpiexec of that MPI, or install mpi4py against this one"
         )
     return MPI.COMM_WORLD.Dup()
+
+
+def _library():
+    """The module of mpi4py, without starting MPI: under the launcher of another MPI that ends the process."""
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = False
+        mpi4py.rc.finalize = True
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise WrongUseError(
+            f"started by an MPI launcher, but mpi4py cannot be used ({error}); "
+            "install it with pip install 'photometry[mpi]', or against your site's MPI with pip install mpi4py"
+        ) from None
+    return MPI
 
 
 class _Mail:

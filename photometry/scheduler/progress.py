@@ -86,6 +86,7 @@ class Progress:
             expected_end=None if seconds is None else timestamp(time.time() + seconds),
             updated=timestamp(),
             failures=dispatch.failures.as_list(),
+            warnings=dispatch.warnings.as_list(),
         )
 
     def _forecast(self, done, now):

@@ -81,7 +81,7 @@ class Limits(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why a task failed, for people and for counting equal causes."""
+    """Why a task failed, or got a warning, for people and for counting equal causes."""
 
     error_class: str
     text: str
@@ -109,6 +109,7 @@ class Report(NamedTuple):
     seconds: float = 0.0  # s of work in all
     slow: list | tuple = ()  # (ticket, s) of those that took long enough to matter to a time limit
     failures: list | tuple = ()  # (ticket, Failure) of the results with status ERROR
+    warnings: list | tuple = ()  # the same of those with status WARNING
     log: list | tuple = ()  # (ticket, lines) of those that logged something
     crashed: (
         list | tuple

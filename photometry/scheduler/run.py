@@ -202,6 +202,7 @@ def _serve_source(plan, source, start_engine, end):
         started=timestamp(),
         tasks_total_this_run=total,
         failures=[],
+        warnings=[],
     )
     dispatch = _dispatch(plan, source, end)
     with _defects_on_record(source):

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 import traceback
+from operator import is_
 from typing import NamedTuple
 
 from ..errors import NothingToDoError, PhotometryError, TargetTimeoutError, TryAgainError
@@ -133,7 +134,7 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
     result : dict, see `protocol.TaskSource`; or `Hindered`
     lines : list of what was logged meanwhile: (time, level, logger, message)
     """
-    pid, start, tick = os.getpid(), time.time(), time.perf_counter()
+    forks, start, tick = _forks, time.time(), time.perf_counter()
     attempt = {"rank": rank, "start": start}
     lines = collected()
     try:
@@ -146,7 +147,7 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
                     result = _checked(handler(task), task)
         finally:
             _soft_limit.end()
-            if os.getpid() != pid:
+            if _forks != forks:
                 _end_stray_process()
     except StopNow:
         raise
@@ -173,7 +174,7 @@ def _checked(returned, task):
         raise TypeError(
             f"the work returned {returned!r:.200}, expected a dict with a status of STATUS"
         )
-    if task.items() <= returned.items():
+    if all(map(is_, map(returned.get, task), task.values())):  # it holds the task as it was
         return returned
     for key in task.keys() & returned.keys():
         if task[key] is not returned[key] and task[key] != returned[key]:
@@ -181,6 +182,17 @@ def _checked(returned, task):
                 f"the work returned {key}={returned[key]!r:.200} for the task with {key}={task[key]!r:.200}"
             )
     return {**task, **returned}
+
+
+_forks = 0  # how many forks lie between the start of the program and this process; cheaper to ask for than os.getpid()
+
+
+def _count_fork():
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 def _end_stray_process():

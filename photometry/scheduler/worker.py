@@ -14,6 +14,8 @@ from .work import SLOW, Crashed, Hindered, log_line, odd_result
 FLUSH_SECONDS = 1.0
 LISTEN_SECONDS = 0.002  # between quick tasks, messages are looked for no more often than this
 
+_NOT_WELL = frozenset((STATUS.ERROR, STATUS.WARNING))
+
 
 # Reports
 
@@ -46,17 +48,18 @@ class Outbox:
             return None
         packed, results = self._packed() if self._done else (None, [])
         tickets = [ticket for ticket, _, _ in self._done]
-        slow, failures, total = [], [], 0.0
+        slow, failures, warnings, total = [], [], [], 0.0
         for ticket, result in zip(tickets, results, strict=True):
             seconds = result["time"]
             total += seconds
             if seconds >= SLOW:
                 slow.append((ticket, seconds))
-            if result["status"] == STATUS.ERROR:
-                failures.append((ticket, _failure_of(result)))
+            if result["status"] in _NOT_WELL:
+                reasons = failures if result["status"] == STATUS.ERROR else warnings
+                reasons.append((ticket, _reason(result)))
         report = Report(
-            tickets, packed, total, slow, failures, self._log, self._crashed, self._hindered,
-            list(returned),
+            tickets, packed, total, slow, failures, warnings, self._log, self._crashed,
+            self._hindered, list(returned),
         )  # fmt: skip
         self._clear()
         return report
@@ -77,8 +80,8 @@ class Outbox:
             return pack(results), results
 
 
-def _failure_of(result):
-    """Why a result has the status ERROR: an exception, or what the work itself has said."""
+def _reason(result):
+    """Why a result has the status ERROR or WARNING: an exception, or what the work itself has said."""
     attempt = result["attempt"]
     if "error_class" in attempt:
         return Failure(attempt["error_class"], attempt["error_text"], attempt.get("where", ""))

@@ -10,13 +10,23 @@ at once and which the compiler turns into vector instructions.
 the signal residue SR of the box that explains most of the variance; boxes may cross phase 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
 
 from ..errors import ArgumentError
-from .folding import bin_in_time, check_samples, fold, over_periods, prepare
+from .folding import (
+    bin_in_time,
+    check_samples,
+    fold,
+    fold_near,
+    fold_segments,
+    near_count,
+    over_periods,
+    prepare,
+    segments,
+)
 from .periods import DURATIONS, uniform_frequencies
 
 OVERSAMPLE = 10  # bins per shortest duration
@@ -26,7 +36,10 @@ COARSE_OVERSAMPLE = 4
 # of the shortest duration: how far a transit at the end may shift between two periods
 COARSE_DRIFT = 1 / 3
 COARSE_TIME = 1 / 6  # of the shortest duration: bins of time
-KEEP = 0.6  # of the highest power of the first pass: such periods, and those between them, are looked at exactly
+# of the highest power of the first pass: such periods, and those between them, are looked at exactly
+KEEP = 0.6
+# Periods of more bins, or with fewer neighbours alike, are folded one by one: it is no slower
+MAX_NEAR_BINS, MIN_NEAR = 4000, 4
 
 N_BINS = 10  # fewest bins of phase of `edge_effect_periodogram`
 MIN_IN_BOX = 5  # samples in one of its boxes
@@ -96,20 +109,28 @@ def search_boxes(
     *,
     oversample=OVERSAMPLE,
     threads=None,
+    progress=None,
 ):
     """Best box of the same grid as `box_periodogram`, found from coarse to fine.
 
-    A first pass steps over periods between which transits hardly move, with wider bins. Where its power is at least 0.6
-    of its highest, all periods are then looked at exactly. Elsewhere the power is that of the first pass, and ``exact``
-    is False. ``benchmarks/bench_transits.py`` counts how often the best period differs from that of the full search.
+    A first pass steps over periods between which transits hardly move, with wider bins. Where its
+    power is at least 0.6 of its highest, all periods are then looked at exactly. Elsewhere the power
+    is that of the first pass, and ``exact`` is False. ``benchmarks/bench_transits.py`` counts how
+    often the best period differs from that of the full search.
+
+    Parameters
+    ----------
+    times, flux, errors, periods, durations, oversample, threads : as in `box_periodogram`
+    progress : callable, optional, ``progress(done, total)``
+
+    Returns
+    -------
+    BoxPeriodogram
     """
     periods, durations = _checked(times, flux, periods, durations)
     samples = prepare(times, flux, errors)
-    coarse_samples = bin_in_time(samples, COARSE_TIME * durations.min())
     chosen = _coarse_steps(periods, COARSE_DRIFT * durations.min() / np.ptp(times))
-    coarse = _periodogram(
-        coarse_samples, periods[chosen], durations, min(oversample, COARSE_OVERSAMPLE), threads
-    )
+    coarse = coarse_boxes(samples, periods[chosen], durations, threads=threads, progress=progress)
     high = np.flatnonzero(coarse.power >= KEEP * coarse.power.max())
     fine = np.zeros(len(periods), dtype=bool)
     for k in high:
@@ -121,6 +142,28 @@ def search_boxes(
         columns[name] = getattr(coarse, name)[nearest]
         columns[name][fine] = getattr(exact, name)
     return BoxPeriodogram(periods, **columns, exact=fine)
+
+
+def coarse_boxes(samples, periods, durations=DURATIONS, *, threads=None, progress=None):
+    """Best box at every period, with wide bins and neighbouring periods folded together.
+
+    Parameters
+    ----------
+    samples : Samples of `folding.prepare`
+    periods, durations : (n,) arrays, d
+    threads : int, optional
+    progress : callable, optional, ``progress(done, total)``
+
+    Returns
+    -------
+    BoxPeriodogram; ``exact`` is False everywhere
+    """
+    joined = bin_in_time(samples, COARSE_TIME * durations.min())
+    stretches = segments(joined.times)
+    result = _periodogram(
+        joined, periods, durations, COARSE_OVERSAMPLE, threads, stretches, progress
+    )
+    return replace(result, exact=np.zeros(len(periods), dtype=bool))
 
 
 def _checked(times, flux, periods, durations):
@@ -149,15 +192,18 @@ def _coarse_steps(periods, drift):
     return np.unique(np.concatenate([steps[steps < len(periods)], [len(periods) - 1]]))
 
 
-def _periodogram(samples, periods, durations, oversample, threads):
+def _periodogram(samples, periods, durations, oversample, threads, stretches=None, progress=None):
+    stretches = segments(samples.times, 1) if stretches is None else stretches
     width = durations.min() / oversample
     lengths = np.rint(durations / width).astype(np.int64)
     power, flux, weight, start, length = outputs = [np.zeros(len(periods)) for _ in range(5)]
 
     def work(periods, *outputs):
-        _best_boxes(*samples[:5], periods, lengths, width, *outputs)
+        _best_boxes(
+            *samples[:5], *stretches[:2], stretches.length, periods, lengths, width, *outputs
+        )
 
-    over_periods(work, periods, outputs, threads)
+    over_periods(work, periods, outputs, threads, progress)
     total, unit = samples.weight.sum(), samples.weight_unit
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = np.where(weight > 0, -flux * total / (weight * (total - weight)), np.nan)
@@ -181,6 +227,9 @@ def _best_boxes(
     weight,
     packed,
     unit,
+    first,
+    middle,
+    segment_length,
     periods,
     lengths,
     width,
@@ -190,43 +239,48 @@ def _best_boxes(
     box_start,
     box_length,
 ):
-    """For each period the box of highest power, its sums of flux and weight, and its first bin and length in bins."""
+    """For each period the box of highest power: sums of flux and weight, first bin and length."""
     pad = lengths.max() + 3
     max_bins = int(np.ceil(periods.max() / width)) + pad
     index, sums = np.empty(len(times), np.int32), np.empty(max_bins, np.int64)
     flux_sum, weight_sum, best = np.empty(max_bins), np.empty(max_bins), np.empty(max_bins)
+    near_sums = np.empty((2, MAX_NEAR_BINS), np.int64)
+    profile = np.empty((len(middle), MAX_NEAR_BINS), np.int64)
+    weights = np.empty((1 if packed.size else len(middle), MAX_NEAR_BINS), np.int64)
     total = weight.sum()
-    for p in range(len(periods)):
-        end = int(np.ceil(periods[p] / width)) + pad
-        n = fold(
-            times,
-            flux,
-            weight,
-            packed,
-            unit,
-            periods[p],
-            width,
-            index,
-            sums,
-            flux_sum[:end],
-            weight_sum[:end],
-        )
-        _best_at_each_start(flux_sum, weight_sum, n, total, lengths, best)
-        i = np.argmax(best[:n])
-        for length in lengths:
-            in_flux, in_weight = (
-                flux_sum[i + length] - flux_sum[i],
-                weight_sum[i + length] - weight_sum[i],
-            )
-            here = _objective(in_flux, in_weight, total)
-            if here > power[p]:
-                power[p], box_flux[p], box_weight[p], box_start[p], box_length[p] = (
-                    here,
-                    in_flux,
-                    in_weight,
-                    i,
-                    length,
+    p = 0
+    while p < len(periods):
+        n, count = int(np.ceil(periods[p] / width)), 1
+        if len(middle) > 1 and n <= MAX_NEAR_BINS:
+            count = near_count(periods, p, n, segment_length)
+        together = count >= MIN_NEAR
+        if together:
+            fold_segments(
+                times, flux, weight, packed, first, middle, periods[p + count // 2], n, index,
+                profile, weights,
+            )  # fmt: skip
+        for k in range(p, p + count):
+            end = int(np.ceil(periods[k] / width)) + pad
+            to_fill = flux_sum[:end], weight_sum[:end]
+            if together:
+                fold_near(
+                    profile, weights, packed.size > 0, unit, middle, periods[k], n, near_sums,
+                    *to_fill,
+                )  # fmt: skip
+            else:
+                n = fold(
+                    times, flux, weight, packed, unit, periods[k], width, index, sums, *to_fill
                 )
+            _best_at_each_start(flux_sum, weight_sum, n, total, lengths, best)
+            i = np.argmax(best[:n])
+            for length in lengths:
+                in_flux = flux_sum[i + length] - flux_sum[i]
+                in_weight = weight_sum[i + length] - weight_sum[i]
+                here = _objective(in_flux, in_weight, total)
+                if here > power[k]:
+                    power[k], box_flux[k], box_weight[k] = here, in_flux, in_weight
+                    box_start[k], box_length[k] = i, length
+        p += count
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)

@@ -17,7 +17,9 @@ MIN_SAMPLES = 3
 COUNT_BITS = 20
 FLUX_BITS = 62 - COUNT_BITS
 MAX_PACKED = 1 << COUNT_BITS  # samples
-FEWEST = 64  # periods that are worth a thread
+BLOCK = 512  # neighbouring periods that one thread takes at a time
+SEGMENTS = 48  # of time, for folding at neighbouring periods
+FIXED_POINT = float(1 << 32)  # of sums of flux and of weight that are not packed
 
 
 class Samples(NamedTuple):
@@ -60,6 +62,9 @@ def prepare(times, flux, errors=None, *, level=None):
         weight_unit = np.mean(errors**-2.0)
         weight = errors**-2.0 / weight_unit
     level = np.average(flux, weights=weight) if level is None else level
+    if (np.diff(times) < 0).any():
+        order = np.argsort(times, kind="stable")
+        times, flux, weight = times[order], flux[order], weight[order]
     return _samples(times, (flux - level) * weight, weight, times.min(), weight_unit)
 
 
@@ -164,10 +169,11 @@ def available_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def over_periods(work, periods, outputs, threads=None):
-    """Call ``work(periods, *outputs)`` on interleaved parts of the periods, each in its own thread.
+def over_periods(work, periods, outputs, threads=None, progress=None):
+    """Call ``work(periods, *outputs)`` on blocks of neighbouring periods, in threads.
 
-    The compiled kernels release the lock of the interpreter.
+    The compiled kernels release the lock of the interpreter. The blocks are the same for any number
+    of threads, and so are the results.
 
     Parameters
     ----------
@@ -176,18 +182,146 @@ def over_periods(work, periods, outputs, threads=None):
     outputs : sequence of (n,) arrays, filled
     threads : int, optional
         By default as many as there are cores, and never more
+    progress : callable, optional
+        ``progress(done, total)``, periods, after each block
     """
-    cores = available_cores()
-    threads = min(threads or cores, cores, max(len(periods) // FEWEST, 1))
+    n, cores = len(periods), available_cores()
+    starts = range(0, n, BLOCK)
+    threads = min(threads or cores, cores, len(starts))
+    done = 0
+
+    def block(start):
+        part = slice(start, start + BLOCK)
+        work(periods[part], *(out[part] for out in outputs))
+        return min(BLOCK, n - start)
+
     if threads <= 1:
-        work(periods, *outputs)
+        finished = map(block, starts)
+        for count in finished:
+            done += count
+            if progress is not None:
+                progress(done, n)
         return
-
-    def part(k):
-        mine = [out[k::threads].copy() for out in outputs]
-        work(periods[k::threads].copy(), *mine)
-        for out, values in zip(outputs, mine, strict=True):
-            out[k::threads] = values
-
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(part, range(threads)))
+        for count in pool.map(block, starts):
+            done += count
+            if progress is not None:
+                progress(done, n)
+
+
+class Segments(NamedTuple):
+    """Samples in stretches of time, within which neighbouring periods fold alike; see `fold_near`."""
+
+    first: np.ndarray  # (n_segments + 1,) int64: index of the first sample of each; the last is n
+    middle: np.ndarray  # (n_segments,) d, the time that phases within it count from
+    length: float  # d
+
+
+def segments(times, count=SEGMENTS):
+    """``count`` segments of equal length of sorted times that begin with 0."""
+    length = float(times[-1]) / count * (1 + 1e-12)
+    edges = length * np.arange(count + 1)
+    first = np.searchsorted(times, edges[:-1])
+    return Segments(np.append(first, len(times)), edges[:-1] + 0.5 * length, length)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fold_segments(
+    times, flux, weight, packed, first, middle, period, n_bins, index, profile, weights
+):
+    """Fold each segment on its own: the first half of folding at several periods near ``period``.
+
+    Parameters
+    ----------
+    times, flux, weight, packed : as in `fold`
+    first, middle : of `Segments`
+    period : float, d
+    n_bins : int, of the period
+    index : (n,) int32 work space
+    profile : (n_segments, >= n_bins) int64 array, filled with packed sums; flux where not packed
+    weights : (n_segments, >= n_bins) int64 array, filled where the samples are not packed
+    """
+    per_period = 1.0 / period
+    for s in range(len(middle)):
+        profile[s, :n_bins] = 0
+        if packed.size == 0:
+            weights[s, :n_bins] = 0
+        own_times, own_index = times[first[s] : first[s + 1]], index[first[s] : first[s + 1]]
+        for i in range(len(own_times)):
+            phase = (own_times[i] - middle[s]) * per_period
+            own_index[i] = np.int32((phase - np.floor(phase)) * n_bins)
+        row = profile[s]
+        if packed.size:
+            own = packed[first[s] : first[s + 1]]
+            for i in range(len(own)):
+                row[min(own_index[i], n_bins - 1)] += own[i]
+        else:
+            own_flux, own_weight = flux[first[s] : first[s + 1]], weight[first[s] : first[s + 1]]
+            for i in range(len(own_flux)):
+                b = min(own_index[i], n_bins - 1)
+                row[b] += np.int64(own_flux[i] * FIXED_POINT)
+                weights[s, b] += np.int64(own_weight[i] * FIXED_POINT)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def fold_near(
+    profile, weights, is_packed, unit, middle, period, n_bins, sums, flux_sum, weight_sum
+):
+    """Folded light curve at a period near that of `fold_segments`, which shifts the segments only.
+
+    Parameters
+    ----------
+    profile, weights : from `fold_segments`
+    is_packed, unit : from `pack`
+    middle : of `Segments`
+    period : float, d
+    n_bins : int, as in `fold_segments`
+    sums : (2, >= n_bins) int64 work space
+    flux_sum, weight_sum : (>= n_bins + 1,) arrays, filled as in `fold`
+    """
+    sums[:, :n_bins] = 0
+    for s in range(len(middle)):
+        cycles = middle[s] / period
+        shift = int((cycles - np.floor(cycles)) * n_bins + 0.5) % n_bins
+        _add_shifted(profile[s], shift, n_bins, sums[0])
+        if not is_packed:
+            _add_shifted(weights[s], shift, n_bins, sums[1])
+    total = np.int64(0)
+    flux_sum[0] = weight_sum[0] = 0.0
+    for b in range(n_bins):
+        if is_packed:
+            total += sums[0, b]
+            flux_sum[b + 1] = (total >> COUNT_BITS) * unit
+            weight_sum[b + 1] = total & (MAX_PACKED - 1)
+        else:
+            flux_sum[b + 1] = flux_sum[b] + sums[0, b] / FIXED_POINT
+            weight_sum[b + 1] = weight_sum[b] + sums[1, b] / FIXED_POINT
+    for i in range(n_bins + 1, len(flux_sum)):  # the second time around
+        flux_sum[i] = flux_sum[i - n_bins] + flux_sum[n_bins]
+        weight_sum[i] = weight_sum[i - n_bins] + weight_sum[n_bins]
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _add_shifted(row, shift, n_bins, total):
+    # views that begin at 0: with an index that might be negative the compiler makes no vectors
+    end = n_bins - shift
+    before, after = row[:end], row[end:n_bins]
+    late, early = total[shift:n_bins], total[:shift]
+    for i in range(len(before)):
+        late[i] += before[i]
+    for i in range(len(after)):
+        early[i] += after[i]
+
+
+@njit(nogil=True, cache=True)
+def near_count(periods, p, bins, length):
+    """How many periods from ``p`` on fold as one segment of ``length`` does, within half a bin.
+
+    The middle one of them is the period of `fold_segments`: from it to the first and the last, the
+    phase at the ends of a segment moves by half a bin at most.
+    """
+    allowed = 2.0 / (length * bins)  # of frequency, from the first to the last
+    count = 1
+    while p + count < len(periods) and abs(1.0 / periods[p + count] - 1.0 / periods[p]) <= allowed:
+        count += 1
+    return count

@@ -14,6 +14,9 @@ DURATIONS = np.linspace(0.05, 0.2, 10)  # d, of boxes
 PERIOD_MIN = 0.5  # d, of boxes, where none is given
 # of the period; longer transits were never seen (Hippke & Heller 2019, section 2.2)
 MAX_FRACTION = 0.12
+# of the shortest duration: how far a transit at one end of the light curve moves against one at the
+# other from one period to the next
+DRIFT = 1 / 3
 
 
 def uniform_frequencies(baseline, min_duration, period_min, period_max, *, frequency_factor=2.0):
@@ -43,26 +46,58 @@ def uniform_frequencies(baseline, min_duration, period_min, period_max, *, frequ
 
 
 def box_periods(times, period_min=None, period_max=None):
-    """The periods of a search for boxes of `DURATIONS`: those of astropy's ``autoperiod`` with a frequency factor of 2.
+    """Periods of a search for boxes of `DURATIONS`, as astropy's ``autoperiod`` makes them.
+
+    The frequency factor is 2. Their number grows as the square of the baseline; see
+    `drift_periods`.
 
     Parameters
     ----------
     times : (n,) array, d
-    period_min, period_max : float, d, optional; by default 0.5 d and half the length of the light curve
+    period_min, period_max : float, d, optional; by default 0.5 d and half the length of the light
+        curve
 
     Returns
     -------
     (n_periods,) array, d
     """
     baseline = float(np.ptp(times))
+    return uniform_frequencies(
+        baseline, DURATIONS.min(), *_box_limits(baseline, period_min, period_max)
+    )
+
+
+def drift_periods(baseline, period_min=None, period_max=None, *, duration=None):
+    """Periods as fine as a search for transits of a duration needs them, and no finer.
+
+    From one to the next a transit at the end of the baseline moves by a third of the duration. So
+    their number grows as baseline * ln(period_max / period_min).
+
+    Parameters
+    ----------
+    baseline : float, d
+    period_min, period_max : float, d, optional; by default 0.5 d and half the baseline
+    duration : float, d, the shortest; by default that of `DURATIONS`
+
+    Returns
+    -------
+    (n_periods,) array, d, from the longest to the shortest
+    """
+    duration = DURATIONS.min() if duration is None else duration
+    low, high = _box_limits(baseline, period_min, period_max)
+    count = int(np.ceil(np.log(high / low) * baseline / (DRIFT * duration))) + 1
+    return np.geomspace(high, low, count)
+
+
+def _box_limits(baseline, period_min, period_max):
     period_min = PERIOD_MIN if period_min is None else period_min
-    period_max = 0.5 * baseline if period_max is None else period_max
+    period_max = 0.5 * baseline if period_max is None else min(period_max, baseline)
     if not DURATIONS.max() < period_min < period_max:
         raise ArgumentError(
-            f"period_min={period_min:g}, period_max={period_max:g}: expected {DURATIONS.max()} < period_min < period_max (days; "
-            f"the light curve has {baseline:g})"
+            f"period_min={period_min:g}, period_max={period_max:g}: expected "
+            f"{DURATIONS.max()} < period_min < period_max (days; the light curve has {baseline:g})"
         )
-    return uniform_frequencies(baseline, DURATIONS.min(), period_min, period_max)
+    return period_min, period_max
 
 
 def optimal_periods(
@@ -75,14 +110,15 @@ def optimal_periods(
     oversampling=3,
     transits_min=2,
 ):
-    """Periods uniform in the cube root of frequency: equally fine for all, because transits of long periods last longer.
+    """Periods uniform in the cube root of frequency, because transits of long periods last longer.
 
     Ofir (2014, A&A 561, A138), equations 5-7, as Hippke & Heller (2019, A&A 623, A39) use it for TLS.
 
     Parameters
     ----------
     baseline : float, d
-    period_min, period_max : float, d
+    period_min, period_max : float, d; limits. Without a ``period_min`` the shortest is that of an
+        orbit of 3 stellar radii, without a ``period_max`` the longest is baseline / transits_min
     mass, radius : float, of the star, solar units
     oversampling : float, periods per width of a peak
     transits_min : int, fewest transits within the baseline
@@ -93,9 +129,14 @@ def optimal_periods(
     """
     seconds = baseline * DAY
     lowest = transits_min / seconds
-    highest = np.sqrt(GM_SUN * mass / (3 * radius * R_SUN) ** 3) / (
-        2 * np.pi
-    )  # orbit of 3 stellar radii
+    if np.isfinite(period_max):  # longer ones than transits_min allow, up to the baseline
+        lowest = max(1 / (period_max * DAY), 1 / seconds)
+    # an orbit of 3 stellar radii
+    highest = np.sqrt(GM_SUN * mass / (3 * radius * R_SUN) ** 3) / (2 * np.pi)
+    if period_min > 0:
+        highest = 1 / (period_min * DAY)
+    if lowest >= highest:
+        return np.empty(0)
     a = (
         (2 * np.pi) ** (2 / 3)
         / np.pi
@@ -106,7 +147,7 @@ def optimal_periods(
     )
     count = int(np.ceil((highest ** (1 / 3) - lowest ** (1 / 3) + a / 3) * 3 / a))
     periods = 1.0 / (a / 3 * np.arange(1, count + 1) + lowest ** (1 / 3) - a / 3) ** 3 / DAY
-    return periods[(periods > period_min) & (periods <= period_max)]
+    return periods[(periods >= period_min) & (periods <= period_max * (1 + 1e-12))]
 
 
 def transit_duration(period, *, mass=1.0, radius=1.0, planet_radius=0.0):

@@ -14,13 +14,24 @@ sum(w r s) / sum(w s^2), and it lowers chi^2 by sum(w r s)^2 / sum(w s^2).
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from scipy.ndimage import median_filter
 
 from ..errors import ArgumentError
-from .folding import bin_in_time, check_samples, fold, over_periods, prepare
+from .detection import sde_spectrum
+from .folding import (
+    bin_in_time,
+    check_samples,
+    fold,
+    fold_near,
+    fold_segments,
+    near_count,
+    over_periods,
+    prepare,
+    segments,
+)
 from .periods import optimal_periods, transit_duration
 from .transit_model import transit_flux
 
@@ -37,6 +48,10 @@ INSETS = np.array(
 # of the shortest duration at the shortest period: samples closer than this are joined
 TIME_BIN = 1 / 16
 
+EXACT_ABOVE = 0.9  # of the highest gain: such periods are folded exactly
+# Periods of more bins, or with fewer neighbours alike, are folded one by one: it is no slower
+MAX_NEAR_BINS, MIN_NEAR = 2500, 4
+
 # Stars between these decide how short and how long transits may be (Hippke & Heller 2019, section 2.2)
 SMALL_STAR = {"radius": 0.13, "mass": 0.1}
 LARGE_STAR = {"radius": 3.5, "mass": 1.0, "planet_radius": 2.0}
@@ -44,10 +59,6 @@ LARGE_STAR = {"radius": 3.5, "mass": 1.0, "planet_radius": 2.0}
 # The template: a transit of a Sun in Kepler's band (Claret & Bloemen 2011), the median of Kepler's planets
 TEMPLATE = {"radius_ratio": 0.03, "u1": 0.4804, "u2": 0.1867}
 TEMPLATE_IMPACT = 0.32
-
-# periods; running median that is subtracted from the spectrum, 30 times the oversampling of the
-# grid (Hippke & Heller 2019)
-KERNEL = 91
 
 _EPSILON = 1e-9  # keeps empty windows finite; weights are about 1
 
@@ -71,7 +82,15 @@ class TransitPeriodogram:
 
 
 def transit_periodogram(
-    times, flux, errors=None, periods=None, *, period_min=0.0, period_max=np.inf, threads=None
+    times,
+    flux,
+    errors=None,
+    periods=None,
+    *,
+    period_min=0.0,
+    period_max=np.inf,
+    threads=None,
+    progress=None,
 ):
     """Best transit at every period.
 
@@ -84,83 +103,123 @@ def transit_periodogram(
     periods : (n_periods,) array, d, optional, as `periods.optimal_periods` makes them
     period_min, period_max : float, d; limits of the default periods
     threads : int, optional; all cores by default
+    progress : callable, optional, ``progress(done, total)``
 
     Returns
     -------
     TransitPeriodogram
     """
     check_samples(times, flux)
-    samples = prepare(times, flux, errors, level=1.0)
     if periods is None:
-        periods = optimal_periods(np.ptp(times), period_min=period_min, period_max=period_max)
+        periods = default_periods(np.ptp(times), period_min, period_max)
     periods = np.ascontiguousarray(periods, dtype=float)
     if len(periods) == 0 or not periods.min() > 0:
-        raise ArgumentError(
-            f"no period to search between period_min={period_min:g} and period_max={period_max:g}: {np.ptp(times):.3f} days of "
-            "data allow periods up to half of that, and no orbit within the star"
-        )
-    shortest, _ = duration_limits(periods)
-    joined = bin_in_time(samples, TIME_BIN * shortest.min())
-    gain, depth, start, length = outputs = [np.zeros(len(periods)) for _ in range(4)]
-
-    def work(periods, *outputs):
-        _best_transits(
-            *joined[:5], periods, *duration_limits(periods), LENGTHS, *staircases(), *outputs
-        )
-
-    over_periods(work, periods, outputs, threads)
-    delta_chi2 = gain * samples.weight_unit
-    power, sde = sde_spectrum(
-        np.sum(samples.flux**2 / samples.weight) * samples.weight_unit - delta_chi2
-    )
-    middle = np.mod(start + 0.5 * length, periods) + samples.start
-    return TransitPeriodogram(periods, power, delta_chi2, depth, length, middle, sde)
+        raise ArgumentError("no period to search: expected periods above zero")
+    samples = prepare(times, flux, errors, level=1.0)
+    trials = best_transits(samples, periods, threads=threads, progress=progress)
+    return to_periodogram(samples, trials)
 
 
-def sde_spectrum(chi2, kernel=KERNEL):
-    """Signal detection efficiency at each period, from the chi^2 of the best transit there.
-
-    Hippke & Heller (2019, A&A 623, A39), equations 2-4 and section 2.5: the signal residue is min(chi2)/chi2; its running
-    median is subtracted, and what is left is given in standard deviations about its mean.
+def default_periods(baseline, period_min=None, period_max=None):
+    """Periods of a search by TLS; see `periods.optimal_periods`.
 
     Parameters
     ----------
-    chi2 : (n,) array, in the order of the periods
-    kernel : int, odd, length of the running median
+    baseline : float, d
+    period_min, period_max : float, d, optional; by default from an orbit of 3 stellar radii to half
+        the baseline, or whatever the limits say, up to the whole baseline
 
     Returns
     -------
-    power : (n,) array, zeros where nothing was fitted at any period, or all was fitted exactly
-    sde : float, its maximum; NaN where nothing was fitted
+    (n,) array, d, from the longest to the shortest
     """
-    if len(chi2) == 0 or not np.isfinite(chi2).all() or np.ptp(chi2) == 0 or chi2.min() <= 0:
-        return np.zeros(len(chi2)), float("nan")
-    residue = chi2.min() / chi2
-    if len(chi2) > 2 * kernel:
-        residue = residue - median_filter(residue, kernel, mode="nearest")
-    power = (residue - residue.mean()) / residue.std()
-    return power, float(power.max())
-
-
-def sde_of_power(power):
-    """(maximum - mean) / standard deviation: Kovács et al. (2002, A&A 391, 369), equation 6; NaN for a flat periodogram"""
-    return (
-        float((power.max() - power.mean()) / power.std())
-        if len(power) and power.std() > 0
-        else float("nan")
+    periods = optimal_periods(
+        baseline,
+        period_min=period_min or 0.0,
+        period_max=np.inf if period_max is None else period_max,
     )
+    if len(periods) == 0:
+        raise ArgumentError(
+            f"no period to search between period_min={period_min or 0:g} and "
+            f"period_max={np.inf if period_max is None else period_max:g}: "
+            f"the light curve has {baseline:.3f} days"
+        )
+    return periods
 
 
-def half_width(periods, power):
-    """Half of the width of the highest peak at half its height [d]: how certain the period is."""
-    top = int(np.argmax(power))
-    low = np.flatnonzero(power < 0.5 * power[top])
-    left, right = low[low < top], low[low > top]
-    ends = [
-        periods[left[-1]] if left.size else periods[0],
-        periods[right[0]] if right.size else periods[-1],
-    ]
-    return float(0.5 * abs(ends[0] - ends[1]))
+class Trials(NamedTuple):
+    """The best transit at each of many periods; arrays of one value per period."""
+
+    period: np.ndarray  # d
+    gain: np.ndarray  # by how much it lowers chi2, in units of the samples' weight
+    depth: np.ndarray  # relative, in the middle of the transit
+    start: np.ndarray  # d after the first sample, first contact
+    duration: np.ndarray  # d
+
+
+def best_transits(samples, periods, *, threads=None, progress=None):
+    """Fit the best transit at every period.
+
+    Neighbouring periods are folded together (`folding.fold_near`), which may move a sample by a
+    bin, 1/12 of the shortest transit; then those near the highest gain are folded exactly.
+
+    Parameters
+    ----------
+    samples : Samples of `folding.prepare`, with the level 1
+    periods : (n_periods,) array, d
+    threads : int, optional
+    progress : callable, optional, ``progress(done, total)``
+
+    Returns
+    -------
+    Trials
+    """
+    shortest, _ = duration_limits(periods)
+    joined = bin_in_time(samples, TIME_BIN * shortest.min())
+    stretches, whole = segments(joined.times), segments(joined.times, 1)
+    trials = Trials(periods, *(np.zeros(len(periods)) for _ in range(4)))
+
+    def work_on(stretches, periods, outputs, progress=None):
+        def work(periods, *outputs):
+            _best_transits(
+                *joined[:5],
+                *stretches[:2],
+                stretches.length,
+                periods,
+                *duration_limits(periods),
+                LENGTHS,
+                *staircases(),
+                *outputs,
+            )
+
+        over_periods(work, periods, outputs, threads, progress)
+
+    work_on(stretches, periods, trials[1:], progress)
+    high = np.flatnonzero(trials.gain >= EXACT_ABOVE * trials.gain.max())
+    exact = [np.zeros(len(high)) for _ in range(4)]
+    work_on(whole, periods[high], exact)
+    for values, better in zip(trials[1:], exact, strict=True):
+        values[high] = better
+    return trials
+
+
+def to_periodogram(samples, trials, regular=None):
+    """Periodogram from trials at all periods, or at those that were searched again.
+
+    Parameters
+    ----------
+    samples : Samples of `folding.prepare`
+    trials : Trials
+    regular : (n_periods,) bool array, optional
+        The trials that are evenly spread over the grid: mean, median and scatter are theirs
+    """
+    delta_chi2 = trials.gain * samples.weight_unit
+    total = np.sum(samples.flux**2 / samples.weight) * samples.weight_unit
+    power, sde = sde_spectrum(total - delta_chi2, regular=regular)
+    middle = np.mod(trials.start + 0.5 * trials.duration, trials.period) + samples.start
+    return TransitPeriodogram(
+        trials.period, power, delta_chi2, trials.depth, trials.duration, middle, sde
+    )
 
 
 def duration_limits(periods):
@@ -205,6 +264,9 @@ def _best_transits(
     weight,
     packed,
     unit,
+    first,
+    middle,
+    segment_length,
     periods,
     shortest,
     longest,
@@ -217,61 +279,81 @@ def _best_transits(
     start,
     duration,
 ):
-    """For each period the transit that lowers chi^2 most: by how much, its depth, its start and its duration [d]."""
+    """For each period the transit that lowers chi^2 most: by how much, depth, start, duration."""
     widths = shortest / BINS
     most = (
         int(np.ceil((periods / widths).max()))
         + int(np.ceil((longest / widths).max())) * 2
         + 4 * BINS
+        + 4
     )
     index, sums = np.empty(len(times), np.int32), np.empty(most, np.int64)
     flux_sum, weight_sum, best = np.empty(most), np.empty(most), np.empty(most)
     coarse_flux, coarse_weight = np.empty(most), np.empty(most)
-    for p in range(len(periods)):
-        width = widths[p]
-        end = int(np.ceil(periods[p] / width)) + int(np.ceil(longest[p] / width)) * 2 + 4 * BINS
-        n = fold(
-            times,
-            flux,
-            weight,
-            packed,
-            unit,
-            periods[p],
-            width,
-            index,
-            sums,
-            flux_sum[:end],
-            weight_sum[:end],
-        )
-        step = 1
-        while BINS * step * width <= longest[p] or step == 1:
-            n_starts, n_sums = (
-                (n + step - 1) // step,
-                min((n + step - 1) // step + 2 * BINS, (end - 1) // step + 1),
+    near_sums = np.empty((2, MAX_NEAR_BINS), np.int64)
+    profile = np.empty((len(middle), MAX_NEAR_BINS), np.int64)
+    weights = np.empty((1 if packed.size else len(middle), MAX_NEAR_BINS), np.int64)
+    p = 0
+    while p < len(periods):
+        n, count = int(np.ceil(periods[p] / widths[p])), 1
+        if len(middle) > 1 and n <= MAX_NEAR_BINS:
+            count = near_count(periods, p, n, segment_length)
+        together = count >= MIN_NEAR
+        if together:
+            period = periods[p + count // 2]
+            fold_segments(
+                times, flux, weight, packed, first, middle, period, n, index, profile, weights
             )
-            for i in range(n_sums):  # not slices: to compile their check of shapes takes seconds
-                coarse_flux[i], coarse_weight[i] = flux_sum[i * step], weight_sum[i * step]
-            _best_at_each_start(
-                coarse_flux, coarse_weight, n_starts, lengths, insets, heights, squares, best
-            )
-            i = np.argmax(best[:n_starts])
-            if best[i] > NEAR * gain[p]:
-                for j in range(max(i - SHIFTS, 0), min(i + SHIFTS + 1, n_starts)):
-                    for k in range(len(lengths)):
-                        dip, norm = _fit(
-                            coarse_flux,
-                            coarse_weight,
-                            j,
-                            lengths[k],
-                            insets[k],
-                            heights[k],
-                            squares[k],
-                        )
-                        here = dip * dip / (norm + _EPSILON)
-                        if here > gain[p]:
-                            gain[p], depth[p] = here, -dip / norm
-                            start[p], duration[p] = j * step * width, lengths[k] * step * width
-            step *= 2
+        for k in range(p, p + count):
+            width = periods[k] / n if together else widths[k]
+            end = int(np.ceil(periods[k] / width)) + int(np.ceil(longest[k] / width)) * 2 + 4 * BINS
+            to_fill = flux_sum[:end], weight_sum[:end]
+            if together:
+                fold_near(
+                    profile,
+                    weights,
+                    packed.size > 0,
+                    unit,
+                    middle,
+                    periods[k],
+                    n,
+                    near_sums,
+                    *to_fill,
+                )
+            else:
+                n = fold(
+                    times, flux, weight, packed, unit, periods[k], width, index, sums, *to_fill
+                )
+            step = 1
+            while BINS * step * width <= longest[k] or step == 1:
+                n_starts = (n + step - 1) // step
+                n_sums = min(n_starts + 2 * BINS, (end - 1) // step + 1)
+                for i in range(
+                    n_sums
+                ):  # not slices: to compile their check of shapes takes seconds
+                    coarse_flux[i], coarse_weight[i] = flux_sum[i * step], weight_sum[i * step]
+                _best_at_each_start(
+                    coarse_flux, coarse_weight, n_starts, lengths, insets, heights, squares, best
+                )
+                i = np.argmax(best[:n_starts])
+                if best[i] > NEAR * gain[k]:
+                    for j in range(max(i - SHIFTS, 0), min(i + SHIFTS + 1, n_starts)):
+                        for m in range(len(lengths)):
+                            dip, norm = _fit(
+                                coarse_flux,
+                                coarse_weight,
+                                j,
+                                lengths[m],
+                                insets[m],
+                                heights[m],
+                                squares[m],
+                            )
+                            here = dip * dip / (norm + _EPSILON)
+                            if here > gain[k]:
+                                gain[k], depth[k] = here, -dip / norm
+                                start[k], duration[k] = j * step * width, lengths[m] * step * width
+                step *= 2
+        p += count
 
 
 @njit(nogil=True, cache=True, error_model="numpy", fastmath=True)

@@ -101,7 +101,7 @@ def test_what_is_no_todo_file_is_refused_and_left_as_it_was(tmp_path):
         (["--output", "/proc/x"], "/proc/x: cannot be made"),
         (["--settings", "nowhere.toml"], "nowhere.toml: there is no such settings file"),
         (["--task-timeout", "-1"], "run.task_timeout=-1.0: input should be greater than 0"),
-        (["--summary", "/no/such/folder/x.json"], "there is no such folder"),
+        (["--summary", "/proc/no/x.json"], "/proc/no cannot be made"),
         (["--time-limit", "soon"], "duration 'soon'"),
     ],
 )

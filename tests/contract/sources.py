@@ -227,10 +227,10 @@ def toys():
 
 
 def star_cases():
-    """{name: options of `measure`}: masks that overlap, with every order of finishing."""
+    """{name: options of `measure`}: masks that overlap, the first ones with every order of finishing."""
     cases = {}
     for number, masks in enumerate(MASKS):
-        for order in itertools.permutations("ABC"):
+        for order in itertools.permutations("ABC") if number == 0 else ("BCA", "CAB"):
             seconds = {name: 0.1 * place for place, name in enumerate(order)}
             cases[f"masks {number}, {''.join(order)}"] = {"masks": masks, "seconds": seconds}
     return cases

@@ -18,14 +18,6 @@ from photometry import TaskManager
 START_SECONDS = 30  # a run that has not begun by then hangs
 
 
-def wait_for(condition, seconds=60):
-    """Wait until ``condition()`` holds; fails after a time in which it has to, however loaded the machine is."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
-
-
 class Job:
     """A run of run_pipeline.py in a process group of its own."""
 

@@ -228,7 +228,7 @@ def test_truncated_files_are_told_and_do_not_stop_the_others(tmp_path):
     result = CliRunner().invoke(command, [str(tmp_path)], standalone_mode=False)
     assert result.return_value == 1
     assert "1 light curves corrected, 0 were corrected before, 2 failed" in result.output
-    assert result.output.count("truncated or damaged FITS file") == 2
+    assert result.output.count("get the file again") == 2
 
 
 def test_a_lone_good_sample_has_no_noise(tmp_path):
@@ -243,7 +243,7 @@ def test_files_of_others_are_not_corrected(tmp_path):
     fits.HDUList(
         [fits.PrimaryHDU(), fits.BinTableHDU(np.ones(3, [("TIME", "f8")]), name="LIGHTCURVE")]
     ).writeto(tmp_path / "b_lc.fits")
-    with pytest.raises(BadInputError, match="not a FITS file: it does not begin with SIMPLE"):
+    with pytest.raises(BadInputError, match="not a FITS file"):
         correct_file(tmp_path / "a_lc.fits")
     with pytest.raises(
         BadInputError, match=r"no column FLUX_RAW, .*only light curves that this package wrote"

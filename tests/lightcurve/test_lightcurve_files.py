@@ -162,7 +162,7 @@ BAD = {
     "cut npy": (b"\x93NUMPY\x01\x00v\x00{'descr'", "damaged numpy file"),
     "header only": (
         b"SIMPLE  =                    T",
-        "truncated or damaged FITS|but no light curve",
+        "truncated, it ends within a header|but no light curve",
     ),
 }
 

@@ -137,6 +137,9 @@ FAULTS = {
     )
 }
 ODD_RESULTS = {
+    "doubtful": lambda task: (
+        ok(task, {"errors": ["minimum mask of 9 pixels"]}) | {"status": STATUS.WARNING}
+    ),
     "returns nothing": lambda task: None,
     "returns no status": lambda task: {**task},
     "returns another task": lambda task: {

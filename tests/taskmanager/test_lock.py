@@ -59,14 +59,9 @@ def test_what_another_program_can_read_during_a_run_is_what_the_documentation_sa
     with contextlib.closing(
         sqlite3.connect(f"file:{todo_file}?mode=ro", uri=True, timeout=0.1)
     ) as conn:
-        if in_memory:
-            assert conn.execute("SELECT COUNT(*), COUNT(status) FROM todolist").fetchone() == (
-                12,
-                0,
-            )
-        else:
-            with pytest.raises(sqlite3.OperationalError, match="database is locked"):
-                conn.execute("SELECT COUNT(*) FROM todolist")
+        n_started = 0 if in_memory else 1  # in memory as of the last backup, on file as of now
+        row = conn.execute("SELECT COUNT(*), COUNT(status) FROM todolist").fetchone()
+        assert row == (12, n_started)
 
 
 def test_the_same_process_cannot_open_it_twice_either(tm, todo_file, in_memory):
@@ -92,7 +87,7 @@ def test_a_dead_process_that_nobody_has_waited_for_holds_no_lock(
     assert open_todo(todo_file).get_number_tasks() > 0
 
 
-@pytest.mark.parametrize("change", [{"process_start": 1.0}, {"boot": "before"}])
+@pytest.mark.parametrize("change", [{"started": 1.0}, {"boot": "before"}])
 def test_a_process_number_that_was_given_to_another_process_is_not_the_owner(
     todo_file, open_todo, change
 ):
@@ -168,11 +163,11 @@ def test_a_disk_that_is_full_at_the_start_is_told_and_gets_no_litter(
         if call == "copy":
             patch.setattr(Path, "read_text", fail)
         kind, says = (
-            (TodoFileError, "cannot be written")
+            (TodoFileError, "todo.sqlite: its folder cannot be written to")
             if code == errno.EIO
-            else (TryAgainError, "the disk is full")
+            else (TryAgainError, "todo.sqlite.lock: the disk is full")
         )
-        with pytest.raises(kind, match=rf"todo.sqlite.lock: {says}"):
+        with pytest.raises(kind, match=says):
             Lock(todo_file)
     assert [path.name for path in todo_file.parent.iterdir()] == ["todo.sqlite"]
     assert open_todo(todo_file).get_number_tasks() == 12

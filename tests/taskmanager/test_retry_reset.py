@@ -4,7 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from todo_helpers import make_result, query
+from todo_helpers import die, make_result, query
 
 from photometry import STATUS, TaskManager
 from photometry.cli import cli
@@ -98,7 +98,7 @@ def test_reset_brings_back_what_was_set_aside(failed_file):
     )
     assert to_do(failed_file) == {5}
     with TaskManager(failed_file, cleanup_constraints=["0"]) as tm:
-        assert tm.deaths(5) == 0
+        assert tm.crashes(5) == 0
 
 
 def test_reset_all_resets_all(failed_file):
@@ -146,7 +146,7 @@ def test_a_status_that_there_is_not_is_refused(failed_file):
 def test_retry_keeps_in_mind_which_task_was_running_when_the_process_died(todo_file):
     tm = TaskManager(todo_file)
     tm.start_task(1)
-    tm._give_up()
+    die(tm)
     invoke("retry", todo_file)
     with TaskManager(todo_file) as tm:
-        assert tm.deaths(1) == 1
+        assert tm.crash_candidates() == {1}

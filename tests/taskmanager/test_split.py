@@ -112,7 +112,9 @@ def test_two_tasks_with_the_same_lightcurve_file_are_refused(tmp_path):
 
 
 def test_nothing_is_written_over(used_file, tmp_path):
-    split_todo(used_file, tmp_path)
+    (part, *_) = split_todo(used_file, tmp_path)
+    with TaskManager(part) as tm:
+        run_all(tm)
     with pytest.raises(TodoFileError, match=r"todo-s001-1-1.sqlite: exists already"):
         split_todo(used_file, tmp_path)
     with pytest.raises(TodoFileError, match="exists already"):

@@ -7,17 +7,9 @@ from transit_examples import planet
 from photometry.errors import WrongUseError
 from photometry.lightcurve import LightcurveArbitraryRaster
 from photometry.transits import find_planets, find_transits, fit_transit, transit_periodogram
+from photometry.transits.detection import half_width, sde_of_power, sde_spectrum
 from photometry.transits.fit import transit_shape
-from photometry.transits.tls import (
-    BINS,
-    LENGTHS,
-    duration_limits,
-    half_width,
-    sde_of_power,
-    sde_spectrum,
-    staircases,
-    template,
-)
+from photometry.transits.tls import BINS, LENGTHS, duration_limits, staircases, template
 
 
 def test_template_is_a_transit_that_touches_at_first_and_last_contact():

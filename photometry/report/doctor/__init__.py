@@ -29,14 +29,15 @@ def diagnose(todo_file, output, *, settings_file=None, mpi_timeout=MPI_TIMEOUT):
     check, settings = check_settings(todo_file.parent, settings_file)
     yield check
     with contextlib.ExitStack() as stack:
-        checks, conn = todo.open_todo_file(todo_file, stack)
+        checks, view, to_do = todo.open_todo_file(todo_file, stack, settings.run.max_attempts)
         yield from checks
-        work = todo.work_to_do(conn) if conn is not None else None
+        work = todo.work_to_do(view, to_do) if view is not None else None
         n_times = {}
         if work is not None and work.total:
-            yield inputs.check_files(conn, todo_file.parent)
-            yield inputs.check_sample(conn, todo_file.parent, settings, n_times)
-            yield inputs.check_catalogues(conn, todo_file.parent)
+            folder = todo_file.parent
+            yield inputs.check_files(view, to_do, folder)
+            yield inputs.check_sample(view, to_do, folder, settings, n_times)
+            yield inputs.check_catalogues(view, to_do, folder)
     yield from disk.check_disk(todo_file, output, settings, work, n_times)
     yield machine.check_memory(todo_file, settings, work)
     yield machine.check_threads()
