@@ -181,6 +181,8 @@ def _about(table, primary, mission, good, path):
     module, output = keywords.detector_keywords
 
     def middle(name):
+        if name not in table.columns.names:
+            return float("nan")
         values = np.asarray(table.data[name][good], dtype=float)
         return float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan
 
@@ -196,7 +198,11 @@ def _about(table, primary, mission, good, path):
         "tmag": float("nan") if magnitude is None else float(magnitude),
         "column": middle("MOM_CENTR1"),
         "row": middle("MOM_CENTR2"),
-        "cadenceno": np.asarray(table.data["CADENCENO"][good], dtype=int),
+        "cadenceno": (
+            np.asarray(table.data["CADENCENO"][good], dtype=int)
+            if "CADENCENO" in table.columns.names
+            else np.full(good.sum(), -1)
+        ),
     }
 
 

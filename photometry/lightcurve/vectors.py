@@ -14,10 +14,10 @@ from astropy.io import fits
 from ..constants import MISSIONS
 from ..errors import BadInputError, WrongUseError
 from ..files import atomic_write
+from ..fitsfile import open_fits
 from ..flags import DEFAULT_BITMASK
 from .basis import BasisVectors
-from .fitsfiles import mission_of, open_fits
-from .formats import read_bytes
+from .fitsfiles import mission_of
 
 MIN_FRACTION = 0.5
 """Cadences at which fewer of the stars have a good value are left out of an ensemble."""
@@ -79,7 +79,7 @@ class LightCurves:
 
 def _read_curve(path):
     """Cadence numbers, times, relative flux and background of the good samples of a file."""
-    with open_fits(read_bytes(path), path) as hdulist:
+    with open_fits(path, memmap=False) as hdulist:
         if "LIGHTCURVE" not in hdulist or "FLUX_RAW" not in hdulist["LIGHTCURVE"].columns.names:
             raise BadInputError(f"{path}: no column FLUX_RAW; not a light curve of ours")
         header, table = hdulist[0].header, hdulist["LIGHTCURVE"].data
@@ -199,7 +199,7 @@ def read_vectors(path, detector=None):
     ------
     BadInputError : not a file of vectors, damaged, or none in it of this detector
     """
-    with open_fits(read_bytes(path), path) as hdulist:
+    with open_fits(path, memmap=False) as hdulist:
         hdu = _vectors_of(hdulist, path, detector)
         data, header = hdu.data, hdu.header
         names = [name for name in hdu.columns.names if name.startswith("VECTOR_")]
@@ -214,6 +214,8 @@ def read_vectors(path, detector=None):
             raise BadInputError(f"{path}: times of the vectors do not increase")
         vectors = vectors[:, usable]
         vectors = vectors[np.ptp(vectors, axis=1) > 0]
+        if not len(vectors):
+            raise BadInputError(f"{path}: none of the {len(names)} vectors varies")
         stars = _stars_of(hdulist, len(vectors))
         if stars is None:  # the mission's, which need be neither orthonormal nor of mean 0
             vectors = np.linalg.qr((vectors - vectors.mean(axis=1, keepdims=True)).T)[0].T
@@ -289,7 +291,7 @@ def _stars_of(hdulist, n_vectors):
 
 def read_members(path):
     """The stars that the vectors of a file are for: (n,) int array, empty where it does not say."""
-    with open_fits(read_bytes(path), path) as hdulist:
+    with open_fits(path, memmap=False) as hdulist:
         if "MEMBERS" not in hdulist:
             return np.zeros(0, int)
         return np.array(hdulist["MEMBERS"].data["STARID"], dtype=int)
