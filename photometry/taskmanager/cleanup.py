@@ -36,8 +36,7 @@ def to_do_condition(conditions="", *, max_attempts, overwrite=False):
     """
     if overwrite:
         return f"(1{conditions})"
-    set_aside = f"{set_aside_condition(max_attempts)}"
-    again = f"todolist.status IN {_UNFINISHED} AND NOT {set_aside}"
+    again = f"todolist.status IN {_UNFINISHED} AND NOT {set_aside_condition(max_attempts)}"
     return f"((todolist.status IS NULL OR ({again})){conditions})"
 
 
