@@ -9,6 +9,21 @@ from .event import Event
 from .watcher import Watcher, find_files, patterns_of, settled_files, signature, why_nothing
 
 
+class FileTable(dict):
+    """The rows of a `DataSet`: dict of file name -> row, which is a dict of keywords."""
+
+    @property
+    def index(self):
+        """The names of the files, as a list."""
+        return list(self)
+
+    def to_pandas(self):
+        """A pandas.DataFrame with a row per file and a column per keyword; needs pandas."""
+        import pandas
+
+        return pandas.DataFrame.from_dict(dict(self), orient="index")
+
+
 class DataSet:
     """A table of files: row key = file name, columns = keywords of its FITS header.
 
@@ -21,7 +36,7 @@ class DataSet:
 
     Attributes
     ----------
-    data_table : dict of file name -> row (dict)
+    data_table : FileTable
     clobber : bool, take files again that the queue on disk remembers as done
     known : int, files that were not taken again
     """
@@ -31,7 +46,7 @@ class DataSet:
         self.logger = logger
         self.config = config
         self.event_queue = event_queue
-        self.data_table = {}
+        self.data_table = FileTable()
         self.clobber = False
         self.known = 0
         self._signatures = {}

@@ -84,6 +84,7 @@ def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PI
     int : how many there are
     """
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     # another process may add a picture while the page is being written
     while True:
         pictures = _pictures(folder, patterns)

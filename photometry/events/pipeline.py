@@ -127,27 +127,26 @@ class BasePipeline:
                 f"event_table={self.event_table!r} is not a dict of event: (action, new state, next event)"
             ]
         known = self.event_table0 | self.event_table
-        return [
-            problem
-            for event, row in self.event_table.items()
-            for problem in self._problems_of(event, row, known)
-        ]
+        # one that several rows have in common is reported once
+        events = {}
+        for event, row in self.event_table.items():
+            for problem in self._problems_of(row, known):
+                events.setdefault(problem, []).append(repr(event))
+        return [f"event {', '.join(names)}: {problem}" for problem, names in events.items()]
 
-    def _problems_of(self, event, row, known):
+    def _problems_of(self, row, known):
         if not isinstance(row, (tuple, list)) or len(row) != 3:
-            return [
-                f"event {event!r}: {row!r} is not (action, new state or None, next event or None)"
-            ]
+            return [f"{row!r} is not (action, new state or None, next event or None)"]
         action, state, following = row
         problems = []
         if not isinstance(action, str):
-            problems.append(f"event {event!r}: the action {action!r} is not a name")
+            problems.append(f"the action {action!r} is not a name")
         elif problem := self._problem_of_action(action):
-            problems.append(f"event {event!r}: {problem}")
+            problems.append(problem)
         if state is not None and not isinstance(state, str):
-            problems.append(f"event {event!r}: the state {state!r} is neither text nor None")
+            problems.append(f"the state {state!r} is neither text nor None")
         if following is not None and (not isinstance(following, str) or following not in known):
-            problems.append(f"event {event!r}: its next event {following!r} is not in the table")
+            problems.append(f"its next event {following!r} is not in the table")
         return problems
 
     def _problem_of_action(self, action):
