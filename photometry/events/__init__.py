@@ -1,7 +1,7 @@
 """Files as they arrive: events, queues and pipelines, with the names of the Keck DRP framework.
 
-A pipeline is a table that says which function an event calls and which event follows. ``docs/events.md`` has a how-to.
-"""
+A pipeline is a table that says which function an event calls and which event follows.
+``docs/events.md`` has a how-to."""
 
 from ..lazy import lazy_names
 from .arguments import Arguments

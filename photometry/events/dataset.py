@@ -1,4 +1,5 @@
-"""`DataSet`: the files of a run as a table, one row per file; a file that is added becomes an event."""
+"""`DataSet`: the files of a run as a table, one row per file; a file that is added becomes an
+event."""
 
 import os
 import threading
@@ -56,10 +57,11 @@ class DataSet:
             self.update_data_set()
 
     def digest_new_item(self, filename):
-        """The row for a file; None to leave the file out. Override this to read other kinds of files.
+        """The row for a file; None to leave the file out. Override this to read other kinds of
+        files.
 
-        A file that cannot be read as FITS gets an empty row: the primitive that reads it will say why.
-        """
+        A file that cannot be read as FITS gets an empty row: the primitive that reads it will say
+        why."""
         if not any(part in filename.lower() for part in (".fits", ".fit", ".fts")):
             return {}
         from astropy.io import fits
@@ -110,7 +112,8 @@ class DataSet:
             self.append_item(path)
         if self.known > before:
             self.logger.info(
-                "%d files were taken in an earlier run already, see the queue; clobber to do them again",
+                "%d files were taken in an earlier run already, see the queue; clobber "
+                "to do them again",
                 self.known - before,
             )
 
@@ -156,7 +159,8 @@ class DataSet:
         """Add files as they arrive in the directory, and those that are there."""
         if self._watcher is not None:
             return
-        import astropy.io.fits  # noqa: F401, now rather than when the first file has arrived and waits
+        # now rather than when the first file has arrived and waits
+        import astropy.io.fits  # noqa: F401
 
         patterns = patterns_of(self.config.file_type)
         if not find_files(

@@ -1,8 +1,9 @@
-"""Pipelines with the structure of those that the original's users wrote: they run when their import lines are changed.
+"""Pipelines with the structure of those that the original's users wrote: they run when their import
+lines are changed.
 
-Three authors: of a spectrograph's reduction with a hundred rows, of the classic FITS to PNG example with a reader of its own,
-and of a pipeline that began as the template. And the page on porting: every name that it gives is there.
-"""
+Three authors: of a spectrograph's reduction with a hundred rows, of the classic FITS to PNG example
+with a reader of its own, and of a pipeline that began as the template. And the page on porting:
+every name that it gives is there."""
 
 import configparser
 import importlib
@@ -23,7 +24,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "porting-from-keckdrpframework.md"
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Write the files of an author's package, in a folder of its own that is imported from and worked in."""
+    """Write the files of an author's package, in a folder of its own that is imported from and
+    worked in."""
     names = set(sys.modules)
 
     def write(files):
@@ -42,7 +44,8 @@ def package(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-# A spectrograph: classes found by the names of their files, a star import, methods, channels in the configuration
+# A spectrograph: classes found by the names of their files, a star import, methods, channels in the
+# configuration
 
 STEPS = ("SubtractOverscan", "TrimOverscan", "SubtractBias", "CorrectGain", "MakeCube")
 STEP = """
