@@ -1,4 +1,4 @@
-"""`run`: from a plan to an exit code. Under mpiexec, in local processes, or in this process alone."""
+"""`run`: from a plan to an exit code, under mpiexec, in local processes, or in this one alone."""
 
 import contextlib
 import errno
@@ -40,7 +40,8 @@ class Plan:
     handler : `handlers.Handler`, what the workers call for each task
     output_folder : Path; made where it is missing; the log of the tasks goes there
     settings : how the run is carried out
-    records : what `protocol.TaskSource.begin_run` is given as ``settings``, for the records; JSON can hold it
+    records : what `protocol.TaskSource.begin_run` is given as ``settings``, for the records; JSON
+        can hold it
     workers : local processes; 0: all in this process; None: one per core; no meaning under mpiexec
     constraints : dict, handed through to the source: which tasks
     randomly : bool, do the tasks in random order
@@ -106,19 +107,19 @@ def _local_engine(plan):
 
 
 def _run_mpi(plan, engine):
-    # This process is the master's alone. Tasks and results hold no cycles, but looking for some in tens of thousands of
-    # them would take a seventh of its time.
+    # This process is the master's alone. Tasks and results hold no cycles, but looking for some in
+    # tens of thousands of them would take a seventh of its time.
     gc.freeze()
     gc.set_threshold(100_000)
     try:
         code = _serve(plan, lambda: engine)
     except PhotometryError as error:
         engine.close()
-        if engine.abandoned:  # nobody could say it after the end of the job
+        if engine.abandoned:  # no process could log it after the end of the job
             log.error("%s", error)
             engine.end_job(EXIT_WRONG_USE if isinstance(error, WrongUseError) else EXIT_UNFINISHED)
         raise
-    except Exception:  # noqa: BLE001 - the edge of the rank: without an end, the other ranks would wait for ever
+    except Exception:  # noqa: BLE001 - the edge of the rank: the others would wait for ever
         traceback.print_exc()
         engine.abort(EXIT_DEFECT)
     engine.close()
@@ -226,7 +227,9 @@ def _serve_source(plan, source, start_engine, end):
 
 @contextlib.contextmanager
 def _defects_on_record(source):
-    """An error in this program is told by the summary and the table of runs too, not only by a traceback."""
+    """An error in this program is told by the summary and the table of runs too, not only by a
+    traceback.
+    """
     try:
         yield
     except (PhotometryError, OSError):
@@ -255,7 +258,9 @@ def _dispatch(plan, source, end):
 
 
 def closing_time(settings, end):
-    """Seconds to keep free before ``end`` (Unix time) for saving and closing; of a short time, a fifth."""
+    """Seconds to keep free before ``end`` (Unix time) for saving and closing; of a short time, a
+    fifth.
+    """
     return min(settings.closing_time, 0.2 * max(end - time.time(), 0.0))
 
 
@@ -324,7 +329,7 @@ def _disk_full_is_no_crash():
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        what = error.filename or "the file of the tasks, its journal or the summary"
+        file = error.filename or "the file of the tasks, its journal or the summary"
         raise TryAgainError(
-            f"{error.strerror} while writing {what}; make room and run the same command again"
+            f"{error.strerror} while writing {file}; make room and run the same command again"
         ) from error

@@ -43,7 +43,9 @@ class Outbox:
                 self._log.append((ticket, lines))
 
     def report(self, returned=()):
-        """A `protocol.Report` of all that was added, which is forgotten; None where there is nothing to tell."""
+        """A `protocol.Report` of all that was added, which is forgotten; None where there is
+        nothing to tell.
+        """
         if not (self._done or self._crashed or self._hindered or returned):
             return None
         packed, results = self._packed() if self._done else (None, [])
@@ -65,12 +67,14 @@ class Outbox:
         return report
 
     def _packed(self):
-        """All results packed, and the results themselves; one that cannot be packed has become an ERROR."""
+        """All results packed, and the results themselves; one that cannot be packed has become an
+        ERROR.
+        """
         pack = self.packer or pickled
         results = [result for _, _, result in self._done]
         try:
             return pack(results), results
-        except Exception:  # noqa: BLE001 - runs code of what the handler returned; which one it is comes now
+        except Exception:  # noqa: BLE001 - runs code of what the handler returned
             for number, (ticket, task, result) in enumerate(self._done):
                 try:
                     pack([result])
@@ -81,7 +85,7 @@ class Outbox:
 
 
 def _reason(result):
-    """Why a result has the status ERROR or WARNING: an exception, or what the work itself has said."""
+    """Why a result is an ERROR or WARNING: an exception, or what the work itself has said."""
     attempt = result["attempt"]
     if "error_class" in attempt:
         return Failure(attempt["error_class"], attempt["error_text"], attempt.get("where", ""))
@@ -100,9 +104,11 @@ class Worker:
 
     Parameters
     ----------
-    channel : object with ``send(message)``, which does not wait for an answer, and ``receive(wait) -> list of messages``
+    channel : object with ``send(message)``, which does not wait for an answer, and ``receive(wait)
+        -> list of messages``
     runner : `TaskRunner`
-    begun : writable sequence or None; ``begun[0]`` is kept at the ticket of the task that is being done, else 0
+    begun : writable sequence or None; ``begun[0]`` is kept at the ticket of the task that is being
+        done, else 0
     """
 
     def __init__(self, channel, runner, *, begun=None):
@@ -167,7 +173,9 @@ class Worker:
             self._channel.send((SIGNAL, self._unreported.pop()))
 
     def _report_signal(self, name):
-        """Runs in the signal handler: reports to the master at once, unless a message is just being sent."""
+        """Runs in the signal handler: reports to the master at once, unless a message is just being
+        sent.
+        """
         if self._sending:
             self._unreported.append(name)
         else:

@@ -11,7 +11,8 @@ from ..scheduler.protocol import Limits
 from ..status import STATUS
 from .cleanup import crash_record, discarded, quarantine_record
 from .constraints import build_constraints
-from .result import NULL, Packed, Packer, Result
+from .packing import Packed, Packer
+from .result import NULL, Result
 from .schema import BLOCK, star_label
 from .session import Session
 from .skipping import in_batches, saving
@@ -86,6 +87,11 @@ class TaskManager(Session):
         if not conditions and self._cache.counts.counts is not None:
             return self._cache.counts[None]
         return self._cache.pending.count(conditions)
+
+    def get_number_rows(self, **constraints):
+        """How many tasks there are, whatever their status; keyword arguments as for `build_constraints`."""
+        sql = f"SELECT COUNT(*) FROM todolist WHERE 1{build_constraints(**constraints)}"
+        return self._store.cursor.execute(sql).fetchone()[0]
 
     def get_number_failed(self, **constraints):
         """How many tasks have status ERROR; keyword arguments as for `build_constraints`."""
@@ -163,8 +169,10 @@ class TaskManager(Session):
 
     def limits(self, task):
         """What it may take, `scheduler.protocol.Limits`."""
-        seconds = self.task_timeouts.get(task.get("method"), self.task_timeout)
-        seconds = task.get("settings", {}).get("task_timeout", seconds)
+        seconds = self.task_timeout
+        if self.task_timeouts or "task_timeout" in task:
+            seconds = self.task_timeouts.get(task.get("method"), seconds)
+            seconds = task.get("task_timeout", seconds)
         if seconds not in self._limits:
             self._limits[seconds] = Limits(seconds)
         return self._limits[seconds]
@@ -309,6 +317,8 @@ class TaskManager(Session):
         if self._has_overrides:
             for task in tasks:
                 if settings := self.overrides(task["priority"]):
+                    if "task_timeout" in settings:  # the scheduler's business, not that of the work
+                        task["task_timeout"] = settings.pop("task_timeout")
                     task["settings"] = settings
         return tasks
 

@@ -148,6 +148,7 @@ def open_view(todo_file, *, is_ours=False):
             if not (segments.problem and is_alive and remaining):
                 segments = _replay(conn, path, segments, todo_id, generation)
                 conn.execute("PRAGMA query_only = ON")
+                conn.row_factory = sqlite3.Row
                 return View(path, conn, owner, segments.n_changes, segments.problem)
         except BaseException:
             conn.close()

@@ -1,9 +1,12 @@
-"""One contract of task sources, every engine: the same rows and exit code 0, whoever finishes first."""
+"""One contract of task sources, every engine: the same rows and exit code 0, whoever finishes
+first.
+"""
 
 import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from running import MPIEXEC, environment
 from sources import Toy, star_cases, toys
 
 from photometry import TaskManager
+from photometry.scheduler import protocol
 from photometry.scheduler.protocol import TaskSource
 
 PROGRAM = Path(__file__).with_name("sources.py")
@@ -27,6 +31,16 @@ SQUARES = {
     "back-off": 2,
     "packing": 40,
 }
+EXAMPLE_RUN = """
+def main():
+    from pathlib import Path
+    from photometry.scheduler.handlers import Handler
+    from photometry.scheduler.run import Plan, run
+
+    source = Squares(4)
+    print(run(Plan(lambda: source, Handler("squares:square"), Path("out"), workers=0, quiet=True)))
+    print(source.squares)
+"""
 METHODS = {name for name in vars(TaskSource) if not name.startswith("_")}
 
 
@@ -86,3 +100,20 @@ def test_a_todo_file_is_drained_by_every_engine(cases):
     assert code == 0
     assert status == [[priority, 1] for priority in range(1, 501)]
     assert methods == [[priority, "noop"] for priority in range(1, 501)]
+
+
+def test_the_example_of_the_contract_runs(tmp_path):
+    code = textwrap.dedent(protocol.__doc__.partition("::\n\n")[2].partition("Messages are")[0])
+    program = tmp_path / "squares.py"
+    program.write_text(code + EXAMPLE_RUN)
+    done = subprocess.run(
+        [sys.executable, "-c", "import squares; squares.main()"],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["0", "{0:", "0,", "1:", "1,", "2:", "4,", "3:", "9}"], (
+        done.stderr
+    )

@@ -1,4 +1,6 @@
-"""Runs that are killed: starting them, finding their processes, and reading what is on disk afterwards."""
+"""Runs that are killed: starting them, finding their processes, and reading what is on disk
+afterwards.
+"""
 
 import contextlib
 import json
@@ -83,7 +85,8 @@ class Job:
 
 
 def as_it_is(folder):
-    """{priority: (status, number of diagnostics, number of attempts that ended well)}: what the next start would find.
+    """{priority: (status, number of diagnostics, number of attempts that ended well)}: what the
+    next start would find.
 
     Looks at a copy, so that looking changes nothing.
     """
@@ -95,8 +98,10 @@ def as_it_is(folder):
             shutil.copy(path, copy)
     with TaskManager(copy, cleanup_constraints=["0"]) as tm:
         rows = tm.cursor.execute(
-            "SELECT priority, status, (SELECT COUNT(*) FROM diagnostics d WHERE d.priority = t.priority), "
-            "(SELECT COUNT(*) FROM attempts a WHERE a.priority = t.priority AND a.error_class IS NULL) FROM todolist t"
+            """SELECT priority, status,
+                (SELECT COUNT(*) FROM diagnostics d WHERE d.priority = t.priority),
+                (SELECT COUNT(*) FROM attempts a
+                    WHERE a.priority = t.priority AND a.error_class IS NULL) FROM todolist t"""
         ).fetchall()
     shutil.rmtree(copy)
     return {row[0]: tuple(row)[1:] for row in rows}

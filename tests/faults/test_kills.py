@@ -20,7 +20,7 @@ def finished(state):
 
 
 def kill_again_and_again(start, folder, n_kills, victim, seed):
-    """Start, kill at a random moment, look, and start again; returns what was finished in the end."""
+    """Start, kill at a random moment, look, start again; returns what was finished in the end."""
     rng = random.Random(seed)
     done = set()
     for _ in range(n_kills):

@@ -1,4 +1,6 @@
-"""One process, local processes and MPI give the same rows and the same fluxes, also from an image cube."""
+"""One process, local processes and MPI give the same rows and the same fluxes, also from an image
+cube.
+"""
 
 import shutil
 

@@ -218,7 +218,7 @@ def test_stop_assigns_nothing_more_and_unbegun_tasks_come_back(list_source):
     assert finished(dispatch.stop("received SIGTERM", now=1.0)) == [1]
     last = report(actions[0], tasks=1, seconds=0.01)._replace(returned=tickets(actions)[1:])
     assert dispatch.results(1, last, now=1.1) == []
-    dispatch.left(1, now=1.2)
+    dispatch.ended(1, now=1.2)
     dispatch.commit()
     assert sorted(source.results) == [1, held[0]]
     assert sorted(source.todo) == [id_ for id_ in source.tasks if id_ not in source.results]
