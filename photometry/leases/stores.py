@@ -324,7 +324,7 @@ class Engine:
         if self.engine.dialect.name not in DIALECTS:
             raise WrongUseError(f"{self.name}: leases live in SQLite, PostgreSQL, MySQL or MariaDB")
         self.dialect = DIALECTS[self.engine.dialect.name]
-        self._database_error = sqlalchemy.exc.DBAPIError
+        self._database_error = sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError
         self._inspect = sqlalchemy.inspect
         self._process = os.getpid()
         # without it InnoDB locks the gaps between rows, and those who take wait for each other

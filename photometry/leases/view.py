@@ -136,7 +136,7 @@ class LeaseView:
         parts = ("state='pending'", "not_before IS NOT NULL", "holder IS NOT NULL")
         sql = " UNION ALL ".join(
             f"SELECT * FROM (SELECT 1 FROM lease_items WHERE {part} AND {where} LIMIT 1) AS {name}"
-            for part, name in zip(parts, ("pending", "delayed", "running_ones"), strict=True)
+            for part, name in zip(parts, ("part1", "part2", "part3"), strict=True)
         )
         return not self._read(lambda db: db.rows(sql, **names), connection)
 

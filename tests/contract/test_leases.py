@@ -476,7 +476,9 @@ class TestCost:
 
     @pytest.mark.parametrize("server", ["postgresql"], indirect=True)
     def test_server_looks_through_the_index(self, leases):
-        leases.put_many([{"kind": "other", "payload": 1}] * 3000)
+        leases.put_many([{"kind": kind, "payload": 1} for kind in ["a", "b"] * 1500])
+        done = "UPDATE lease_items SET state='done' WHERE kind='a'"
+        leases.store.do(lambda db: db.run(done))
         leases.store.do(lambda db: db.run("ANALYZE lease_items"))
         sql = (
             "SELECT position FROM lease_items WHERE state='pending' AND kind='a' ORDER BY "
