@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 MESSAGE_SECONDS = 0.05
 # work in one message for each worker there is: twice what the master needs to answer a message
 ANSWER_SECONDS = 1e-4
-# tasks in one message, so that one message keeps the master busy for 20 ms at most
-LARGEST_BATCH = 2000
+# tasks in one message: one keeps the master busy for 10 ms at most, and a kill interrupts few tasks
+LARGEST_BATCH = 1000
 # s; longer tasks are assigned one at a time, as waiting for one costs nothing to speak of
 AHEAD_BELOW = 1.0
 MEMORY = 0.9  # of the running mean of task times, per task
 COMMIT_SECONDS = 0.1  # results are saved together when the oldest has waited this long
 SHORTEST_WAIT = 0.05  # s between two questions to a source that has nothing eligible
 # tasks that share a child process while it is unknown whether one of them crashes
-QUARANTINE_SIZE = 100
+QUARANTINE_SIZE = 500
 
 ODD_RESULT = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What a source raises where a result is not what it has to be."""
