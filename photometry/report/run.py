@@ -35,7 +35,7 @@ def run_page(view, output, *, title="photometry"):
     html.Page
     """
     results = read_results(view.path)
-    status = np.ma.filled(results["status"], -1)
+    status = _whole(results["status"])
     attempts = _attempts(view)
     runs = _runs(view)
     page = Page(f"{title}: {view.path.parent.name}", str(view.path), footer=_footer(runs))
@@ -51,6 +51,11 @@ def run_page(view, output, *, title="photometry"):
     _settings(page, runs)
     _named(page, view, output, [*named, *slowest])
     return page
+
+
+def _whole(column):
+    """A column of whole numbers with -1 for what is not known; all NULL, it comes as floats."""
+    return np.nan_to_num(np.ma.filled(np.ma.asarray(column).astype(float), -1), nan=-1).astype(int)
 
 
 def explain_page(explained):
@@ -249,7 +254,7 @@ def _where(page, results, status, attempts):
             chosen = known & (status == STATUS[name])
             axes.scatter(column[chosen], row[chosen], s=5, color=colour, label=f"{name} ({chosen.sum()})", rasterized=True)  # fmt: skip
         axes.set(xlabel="column (pixels)", ylabel="row (pixels)")
-        axes.legend(frameon=False, markerscale=2, fontsize="small")
+        axes.legend(frameon=False, markerscale=2, fontsize="small", loc="upper right")
         parts.append(figure(fig, "where the targets are on their detectors"))
     tmag = results["tmag"]
     if np.isfinite(tmag).any():
@@ -328,7 +333,7 @@ def _methods(page, results, status):
             "of unknown contamination": int((~known).sum()),
         })  # fmt: skip
     parts = [table(rows)]
-    size = np.ma.filled(results["mask_size"], 0).astype(float)
+    size = _whole(results["mask_size"]).astype(float)
     known = made & (size > 0) & np.isfinite(results["tmag"])
     if known.any():
         fig = Figure(figsize=(9, 3.4), layout="constrained")
