@@ -5,6 +5,7 @@ photometry instead.
 """
 
 import dataclasses
+import logging
 import time
 from dataclasses import dataclass
 from numbers import Real
@@ -14,7 +15,7 @@ import numpy as np
 
 from .catalog.stars import catalog_for, with_stars, with_target
 from .constants import MISSIONS
-from .errors import BadInputError
+from .errors import BadInputError, PhotometryError
 from .lightcurve.tasoc import write_lightcurve
 from .methods.metrics import diagnostics
 from .methods.plots import plot_target
@@ -26,6 +27,7 @@ from .pixels.targetpixelfile import read_target_pixel_file
 from .settings import photometry_settings
 from .status import STATUS
 
+log = logging.getLogger(__name__)
 MADE = (STATUS.OK, STATUS.WARNING)  # a light curve is written for these
 MAX_HALO_TMAG = 6.0  # mag; only stars as bright are switched to halo photometry
 HALO_EDGE = 0.01  # fraction of the expected flux on the edge of the stamp, above which they are
@@ -69,12 +71,7 @@ def photometry(
             output_folder, stamp, extraction, settings
         )
         if plot:
-            plot_target(
-                Path(output_folder, plot_path(details["filepath_lightcurve"])),
-                stamp,
-                extraction,
-                good,
-            )
+            _draw(output_folder, details["filepath_lightcurve"], stamp, extraction, good)
     return {
         **task,
         "status": extraction.status,
@@ -225,6 +222,16 @@ def _check_types(task):
             raise BadInputError(f"{name}={value!r} in the TODO-file: expected a number")
     if not isinstance(task["datasource"], str):
         raise BadInputError(f"datasource={task['datasource']!r} in the TODO-file: expected a text")
+
+
+def _draw(output_folder, lightcurve, stamp, extraction, good):
+    """Draw the picture of a target beside its light curve; one that cannot be drawn never fails the target."""
+    try:
+        plot_target(Path(output_folder, plot_path(lightcurve)), stamp, extraction, good)
+    except PhotometryError:  # the time limit of the target, not the picture
+        raise
+    except Exception as error:  # noqa: BLE001 - see above; the log of the target says why
+        log.warning("%s: the picture could not be drawn: %r", lightcurve, error)
 
 
 def plot_path(lightcurve):

@@ -257,9 +257,26 @@ def _handler(todo_file, output, settings, options):
 
     if options["handler"] != "photometry":
         return Handler(options["handler"])
+    from ..methods.plots import can_plot
+
     folders = {"input_folder": todo_file.parent, "output_folder": output}
-    work = {"settings": settings.photometry, "plot": options["plot"], "method": options["method"]}
+    plot = options["plot"] and can_plot()
+    work = {"settings": settings.photometry, "plot": plot, "method": options["method"]}
     return Handler("photometry", {**folders, **work})
+
+
+def _shortcomings(folder, options):
+    """What the light curves of a run will lack, as messages."""
+    from ..catalog.ccd import has_catalog
+    from ..methods.plots import HINT, can_plot
+
+    if options["plot"] and not can_plot():
+        yield f"{HINT}; the run goes on without"
+    if not has_catalog(folder):
+        yield (
+            f"{folder}: no star catalogue: contamination is unknown, and masks are split only at peaks that the image shows; "
+            "'photometry catalog' makes one"
+        )
 
 
 def open_todo(todo_file, output, summary, settings, options):
@@ -298,6 +315,9 @@ def open_todo(todo_file, output, summary, settings, options):
         boot=process.boot,
     )
     link_summary(summary, [todo_file.parent, output])
+    if options["handler"] == "photometry":
+        for message in _shortcomings(todo_file.parent, options):
+            click.echo(f"photometry: {message}", err=True)
     return manager
 
 

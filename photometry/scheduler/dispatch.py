@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 MESSAGE_SECONDS = 0.05
 # work in one message for each worker there is: twice what the master needs to answer a message
 ANSWER_SECONDS = 1e-4
-# tasks in one message, so that one message keeps the master busy for 20 ms at most
-LARGEST_BATCH = 2000
+# tasks in one message: one keeps the master busy for 10 ms at most, and a kill interrupts few tasks
+LARGEST_BATCH = 1000
 # s; longer tasks are assigned one at a time, as waiting for one costs nothing to speak of
 AHEAD_BELOW = 1.0
 MEMORY = 0.9  # of the running mean of task times, per task
 COMMIT_SECONDS = 0.1  # results are saved together when the oldest has waited this long
 SHORTEST_WAIT = 0.05  # s between two questions to a source that has nothing eligible
 # tasks that share a child process while it is unknown whether one of them crashes
-QUARANTINE_SIZE = 100
+QUARANTINE_SIZE = 500
 
 ODD_RESULT = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What a source raises where a result is not what it has to be."""
@@ -72,6 +72,7 @@ class Kill:
 @dataclass
 class _Worker:
     name: str
+    host: str | None
     heard: float  # when it last said something
     tasks: dict = field(default_factory=dict)  # ticket -> task that it holds, in the order sent
     patience: float = 0.0  # s; the longest hard limit among those
@@ -127,9 +128,10 @@ class Dispatch:
 
     # What the engine reports
 
-    def joined(self, worker, now, name=""):
-        """A worker has started and can take tasks."""
-        self._workers[worker] = _Worker(name or f"worker {worker}", now)
+    def joined(self, worker, now, host=None, pid=None):
+        """A worker has started and can take tasks; it is process ``pid`` of ``host``."""
+        name = f"worker {worker} on {host}, process {pid}" if host else f"worker {worker}"
+        self._workers[worker] = _Worker(name, host, now)
         return self._assign(worker, now)
 
     def results(self, worker, report, *, now):
@@ -178,7 +180,7 @@ class Dispatch:
             self._candidates.update(map(self.source.id, state.tasks.values()))
         if (task := state.tasks.pop(running, None)) is not None:
             self._out -= 1
-            self._crashed(task, why)
+            self._crashed(task, why, host=state.host, rank=worker, error_class="Crash")
         self._give_back(state, list(state.tasks), f"{state.name} was lost")
         return self._assign_idle(now)
 
