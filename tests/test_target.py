@@ -1,4 +1,5 @@
 import gzip
+import re
 
 import numpy as np
 import pytest
@@ -253,6 +254,36 @@ def test_target_without_a_good_time_is_measured_with_a_warning(tmp_path, make_tp
     assert np.nanmedian(read_lightcurve(tmp_path, result)["FLUX_RAW"]) == pytest.approx(
         10 ** (0.4 * 11.54), rel=0.02
     )
+
+
+def test_without_a_catalogue_contamination_is_unknown_everywhere(tmp_path, make_tpf):
+    make_tpf(tmp_path / "star.fits", paint((2, 2, 9.0), (4, 6, 9.4)))
+    result = photometry(task(1234), input_folder=tmp_path, output_folder=tmp_path)
+    assert "contamination" not in result["details"]
+    header = fits.getheader(tmp_path / result["details"]["filepath_lightcurve"])
+    assert header["CONTAM"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"FLUX_ERR": np.full((40, *SHAPE), np.nan)}, "the pixels have no errors"),
+        (
+            {"FLUX": -paint((7, 7, 9.0))},
+            r"the median flux is -4.*e\+04 e-/s: no star has a negative",
+        ),
+    ],
+)
+def test_flux_without_errors_and_negative_flux_are_warnings(tmp_path, make_tpf, changes, message):
+    make_tpf(tmp_path / "star.fits", **{"flux": paint((7, 7, 9.0)), **changes})
+    result = photometry(
+        task(1234), input_folder=tmp_path, output_folder=tmp_path, settings=PIPELINE
+    )
+    assert result["status"] is STATUS.WARNING
+    assert re.search(message, result["details"]["errors"][-1])
+    curve = read_lightcurve(tmp_path, result)
+    if "FLUX_ERR" in changes:
+        assert np.isnan(curve["FLUX_RAW_ERR"]).all()
 
 
 def test_same_task_gives_the_same_file(field, tmp_path):

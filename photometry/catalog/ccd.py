@@ -234,6 +234,13 @@ def catalog_path(folder, sector, camera, ccd):
     return Path(folder) / f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
 
 
+def has_catalog(folder):
+    """Whether a folder has a star catalogue, of one CCD or of all."""
+    return find_star_table(folder) is not None or any(
+        Path(folder).glob("catalog_sector*_ccd*.sqlite")
+    )
+
+
 def find_star_table(folder):
     """The one file ``catalog.{ecsv,csv,fits,vot,parquet}`` of a folder, or None; WrongUseError if there are several."""
     names = sorted(f"catalog{ending}{zipped}" for ending in READERS for zipped in ("", ".gz"))

@@ -71,7 +71,11 @@ def _show_version(ctx, param, value):
     help="Aperture from our own pixel mask, or the one in the target pixel file [own].",
 )
 @click.option("--plot", is_flag=True, help="Draw each target beside its light curve.")
-@click.option("--overwrite", is_flag=True, help="Start over: forget all earlier results.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Start over: discard earlier results, of the selected targets only.",
+)
 @click.option(
     "--version",
     callback=_show_version,
@@ -151,6 +155,10 @@ def command(where, **options):
 
     Exit code: 0 all done, 1 some targets failed, 2 wrong usage, 3 unfinished: run again.
     """
+    if options["overwrite"] and options["randomly"] and options["limit"] is not None:
+        raise click.UsageError(
+            "--overwrite with --limit and --random: which results to discard is not known; choose tasks with filters"
+        )
     if where is None:
         raise click.UsageError("say which folder or TODO-file to run on, or set TESSPHOT_INPUT")
     from ..processes import limit_threads
@@ -249,20 +257,41 @@ def _handler(todo_file, output, settings, options):
 
     if options["handler"] != "photometry":
         return Handler(options["handler"])
+    from ..methods.plots import can_plot
+
     folders = {"input_folder": todo_file.parent, "output_folder": output}
-    work = {"settings": settings.photometry, "plot": options["plot"], "method": options["method"]}
+    plot = options["plot"] and can_plot()
+    work = {"settings": settings.photometry, "plot": plot, "method": options["method"]}
     return Handler("photometry", {**folders, **work})
+
+
+def _shortcomings(folder, options):
+    """What the light curves of a run will lack, as messages."""
+    from ..catalog.ccd import has_catalog
+    from ..methods.plots import HINT, can_plot
+
+    if options["plot"] and not can_plot():
+        yield f"{HINT}; the run goes on without"
+    if not has_catalog(folder):
+        yield (
+            f"{folder}: no star catalogue: contamination is unknown, and masks are split only at peaks that the image shows; "
+            "'photometry catalog' makes one"
+        )
 
 
 def open_todo(todo_file, output, summary, settings, options):
     """The task manager of a run. Its summary can be found from the TODO-file's folder too."""
+    from ..errors import WrongUseError
+    from ..processes import ProcessId
     from ..report.status import link_summary
     from ..taskmanager import TaskManager
+    from ._todo_selection import check_matches
 
+    constraints = _selected(todo_file, options)
     manager = TaskManager(
         todo_file,
         overwrite=options["overwrite"],
-        cleanup_constraints=options["constraints"],
+        cleanup_constraints=constraints,
         summary=summary,
         summary_interval=settings.run.summary_interval,
         load_into_memory=settings.run.in_memory,
@@ -271,18 +300,46 @@ def open_todo(todo_file, output, summary, settings, options):
         steal_lock=options["steal_lock"],
         max_attempts=settings.run.max_attempts,
     )
+    try:
+        check_matches(manager, options["constraints"])
+    except WrongUseError:
+        manager.close()
+        raise
     manager.task_timeout = settings.run.task_timeout
     manager.task_timeouts = dict(settings.run.task_timeouts)
-    manager.run_info.update(todo_file=os.path.abspath(todo_file), output=os.path.abspath(output))
+    process = ProcessId.of()
+    manager.run_info.update(
+        todo_file=os.path.abspath(todo_file),
+        output=os.path.abspath(output),
+        process_started=process.started,
+        boot=process.boot,
+    )
     link_summary(summary, [todo_file.parent, output])
+    if options["handler"] == "photometry":
+        for message in _shortcomings(todo_file.parent, options):
+            click.echo(f"photometry: {message}", err=True)
     return manager
+
+
+def _selected(todo_file, options):
+    """The constraints of the run; where --overwrite comes with --limit, the priorities of those few tasks instead."""
+    if not options["overwrite"] or options["limit"] is None:
+        return options["constraints"]
+    from ..taskmanager import open_view
+
+    with open_view(todo_file) as view:
+        tasks = view.tasks(view.to_do(options["constraints"], overwrite=True), options["limit"])
+    return {"priority": [task["priority"] for task in tasks]} if tasks else ["0"]
 
 
 def _tell(todo_file, settings, output, options):
     """What a run would do."""
+    from ..errors import WrongUseError
     from ..taskmanager import open_view
 
     with open_view(todo_file) as view:
+        if options["constraints"] and not view.matches(options["constraints"]):
+            raise WrongUseError(f"{todo_file}: has no target that matches the filters")
         to_do = view.to_do(
             options["constraints"],
             max_attempts=settings.run.max_attempts,

@@ -8,6 +8,7 @@ import click
 from ._options import set_up_logging
 from ._progress import Bars
 from ._simulate_ffi import ffi
+from ._simulate_lightcurves import lightcurves
 
 
 @click.group()
@@ -16,6 +17,7 @@ def command():
 
 
 command.add_command(ffi)
+command.add_command(lightcurves)
 
 
 @command.command()

@@ -74,6 +74,11 @@ class Stamp:
         return self.flux.shape[1:]
 
     @property
+    def has_catalog(self):
+        """Whether stars besides the target are known; False: the input has no catalogue, neighbours are unknown"""
+        return self.catalog.meta.get("path") != ""
+
+    @property
     def collected(self):
         """(n_rows, n_columns) bool array, True where pixels were collected"""
         return (self.aperture & 1) != 0

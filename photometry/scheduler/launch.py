@@ -24,8 +24,8 @@ def launcher(environ=None):
 def launched_ranks(environ=None):
     """(rank, size) that the launcher gave this process, or None where it was started without one.
 
-    ``srun`` sets SLURM_PROCID and SLURM_NTASKS also for programs that do not use MPI; it counts only within a job step
-    of more than one task.
+    ``srun`` sets SLURM_PROCID and SLURM_NTASKS also for programs that do not use MPI; it counts
+    only within a job step of more than one task.
     """
     environ = os.environ if environ is None else environ
     for rank, size in LAUNCHERS:

@@ -9,9 +9,10 @@ import msgspec
 from ..errors import ArgumentError
 from ..scheduler.protocol import Limits
 from ..status import STATUS
-from .cleanup import crash_record, discarded, quarantine_record
+from .cleanup import crash_record, discarded, set_aside_record
 from .constraints import build_constraints
-from .result import NULL, Packed, Packer, Result
+from .packing import Packed, Packer
+from .result import NULL, Result
 from .schema import BLOCK, star_label
 from .session import Session
 from .skipping import in_batches, saving
@@ -53,7 +54,7 @@ class TaskManager(Session):
     steal_lock : bool
         Take the file from a process on another host, which must have ended.
     max_attempts : int
-        Also an attribute. How often a task may take its process down before it is quarantined.
+        Also an attribute. How often a task may take its process down before it is set aside.
     read_only : bool
         Look at the file as the next run would find it, and change nothing, also nothing that opening it would put
         back to do. Whatever changes something raises a TodoFileError. Works beside a run. Of the other arguments none counts.
@@ -86,6 +87,11 @@ class TaskManager(Session):
         if not conditions and self._cache.counts.counts is not None:
             return self._cache.counts[None]
         return self._cache.pending.count(conditions)
+
+    def get_number_rows(self, **constraints):
+        """How many tasks there are, whatever their status; keyword arguments as for `build_constraints`."""
+        sql = f"SELECT COUNT(*) FROM todolist WHERE 1{build_constraints(**constraints)}"
+        return self._store.cursor.execute(sql).fetchone()[0]
 
     def get_number_failed(self, **constraints):
         """How many tasks have status ERROR; keyword arguments as for `build_constraints`."""
@@ -163,8 +169,10 @@ class TaskManager(Session):
 
     def limits(self, task):
         """What it may take, `scheduler.protocol.Limits`."""
-        seconds = self.task_timeouts.get(task.get("method"), self.task_timeout)
-        seconds = task.get("settings", {}).get("task_timeout", seconds)
+        seconds = self.task_timeout
+        if self.task_timeouts or "task_timeout" in task:
+            seconds = self.task_timeouts.get(task.get("method"), seconds)
+            seconds = task.get("task_timeout", seconds)
         if seconds not in self._limits:
             self._limits[seconds] = Limits(seconds)
         return self._limits[seconds]
@@ -255,7 +263,7 @@ class TaskManager(Session):
         Returns
         -------
         again : bool
-            True where it is to do again; False where it is quarantined as ERROR, after ``max_attempts`` of these.
+            True where it is to do again; False where it is set aside as ERROR, after ``max_attempts`` of these.
         """
         self._sync_external_changes()
         (taskid,) = _priorities((taskid,))
@@ -264,9 +272,9 @@ class TaskManager(Session):
         again = is_unfinished and n_crashes < self.max_attempts
         changes = [crash_record(taskid, why, **{"run": self._run and self._run.number} | info)]
         if is_unfinished and not again:
-            changes.append(quarantine_record(taskid, n_crashes, why, info.get("seconds")))
+            changes.append(set_aside_record(taskid, n_crashes, why, info.get("seconds")))
             self.logger.error(
-                "Task %d took its worker down %d times and is quarantined", taskid, n_crashes
+                "Task %d took its worker down %d times and is set aside", taskid, n_crashes
             )
         self._cache.write([(None if again else _ERROR, [taskid])] if is_unfinished else [], changes)
         self._crashes.add(taskid)
@@ -309,6 +317,8 @@ class TaskManager(Session):
         if self._has_overrides:
             for task in tasks:
                 if settings := self.overrides(task["priority"]):
+                    if "task_timeout" in settings:  # the scheduler's business, not that of the work
+                        task["task_timeout"] = settings.pop("task_timeout")
                     task["settings"] = settings
         return tasks
 

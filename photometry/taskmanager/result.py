@@ -1,4 +1,4 @@
-"""`Result`: what a worker brings back, checked, as the rows that are stored; and `Packer`, which does that in the worker.
+"""`Result`: what a worker brings back, checked, as the rows that are stored.
 
 What is not known is NaN here, which sqlite3 stores as NULL like None: it binds a float at once, but looks for an adapter
 for each None, which would make saving three times as slow.
@@ -8,21 +8,16 @@ import math
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from operator import attrgetter
 
 import msgspec
 
 from ..errors import ArgumentError
 from ..status import STATUS
-from .schema import Attempt, Block, BriefDiagnostics, Diagnostics, to_block
-from .summary import MeanOfMany
+from .schema import Attempt, BriefDiagnostics, Diagnostics
 
 _STATUS = {status: int(status) for status in STATUS}
-_OK = int(STATUS.OK)
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1  # integers that SQLite can store
 NULL = math.nan
-_encode = msgspec.json.Encoder().encode
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -70,9 +65,9 @@ class Result(msgspec.Struct, frozen=True, gc=False):
         )
         if attempt is not None:
             attempt = _attempt(attempt, priority, run, status)
-        if not details and (details is None or isinstance(details, Mapping)):
+        if not details and (details is None or type(details) is dict):
             return cls(priority, status, brief, (), (), attempt)
-        if not isinstance(details, Mapping):
+        if type(details) is not dict and not isinstance(details, Mapping):
             raise ArgumentError(f"details={details!r:.200}: expected a dict")
         return cls(
             priority,
@@ -96,132 +91,12 @@ class Result(msgspec.Struct, frozen=True, gc=False):
         return Diagnostics(**nulls | self.diagnostics._asdict() | {"errors": errors})
 
 
-class Packed(msgspec.Struct, gc=False):
-    """Results of one worker in the form in which they are stored.
-
-    Attributes
-    ----------
-    priorities : list of int, of the plain ones: OK, and they concern no other task
-    content : bytes, the plain ones as JSON, see `schema.Block`; empty where there are none
-    elaptime, worker_wait_time : MeanOfMany of the plain ones
-    others : list of dict, results that take the way of a single one
-    """
-
-    priorities: list
-    content: bytes
-    elaptime: tuple
-    worker_wait_time: tuple
-    others: list
-
-    def plain(self):
-        """The plain results, as list of `Result`."""
-        return _results(to_block(self.content)) if self.content else []
-
-
-@dataclass(frozen=True)
-class Packer:
-    """Checks and packs the results of a message; ``packer(results)`` runs in the workers.
-
-    Attributes
-    ----------
-    run : int or None, number of the run
-    """
-
-    run: int | None = None
-
-    def __call__(self, results):
-        """Pack results (dicts) of this worker.
-
-        Raises
-        ------
-        ArgumentError : one of them is not a result; none is packed
-        """
-        plain, others = [], []
-        for result in results:
-            checked = Result.of(result, run=self.run)
-            is_plain = _is_plain(checked) and (
-                not plain or _origin(checked.attempt) == _origin(plain[0].attempt)
-            )
-            if is_plain:
-                plain.append(checked)
-            else:
-                others.append(result)
-        plain.sort(key=attrgetter("priority"))
-        rows = [result.diagnostics for result in plain]
-        return Packed(
-            [row.priority for row in rows],
-            _content(plain) if plain else b"",
-            MeanOfMany.of([row.elaptime for row in rows]),
-            MeanOfMany.of([row.worker_wait_time for row in rows]),
-            others,
-        )
-
-
-def _is_plain(result):
-    attempt = result.attempt
-    return (
-        result.status == _OK
-        and not result.errors
-        and not result.skip_targets
-        and attempt is not None
-        and attempt.error_class is NULL
-        and attempt.error_text is NULL
-    )
-
-
-def _origin(attempt):
-    """Where an attempt was made; None for what is not known, which is not equal to itself."""
-    return [
-        None if value != value else value for value in (attempt.run, attempt.host, attempt.rank)
-    ]
-
-
-def _content(results):
-    """JSON of a `schema.Block`."""
-    rows = [result.diagnostics for result in results]
-    brief = [row for row in rows if type(row) is BriefDiagnostics]
-    attempts = [
-        (attempt.priority, attempt.start, attempt.seconds, attempt.peak_memory)
-        for attempt in (result.attempt for result in results)
-    ]
-    run, host, rank = _origin(results[0].attempt)
-    block = Block(
-        run=run,
-        host=host,
-        rank=rank,
-        status=_OK,
-        first=attempts[0][0],
-        start=attempts[0][1],
-        attempts=_encode(attempts).decode(),
-        brief=_encode(brief).decode() if brief else "",
-        full=[row for row in rows if type(row) is not BriefDiagnostics],
-    )
-    return _encode(block)
-
-
-def _results(block):
-    """The `Result` of each row of a block."""
-    attempts = {row[0]: row for row in msgspec.json.decode(block.attempts)}
-    rows = [BriefDiagnostics(*row) for row in msgspec.json.decode(block.brief or "[]")]
-    rows += [Diagnostics(*row) for row in block.full]
-    of_all = {key: getattr(block, key) for key in ("run", "host", "rank", "status")}
-    of_all = dict.fromkeys(Attempt._fields, NULL) | of_all | {"died": 0}
-    results = []
-    for row in rows:
-        priority, start, seconds, peak_memory = attempts[row.priority]
-        end = None if seconds is None else start + seconds
-        own = {"start": start, "end": end, "seconds": seconds, "peak_memory": peak_memory}
-        attempt = Attempt(**of_all | own | {"priority": priority})
-        results.append(Result(priority, block.status, row, (), (), attempt))
-    return results
-
-
 # --- the parts of a result, checked
 
 
 def _required(result):
     """Priority, status and seconds of work."""
-    if not isinstance(result, Mapping):
+    if type(result) is not dict and not isinstance(result, Mapping):
         raise ArgumentError(f"result={result!r:.200}: expected a dict")
     for key in ("priority", "status", "time"):
         if key not in result:
@@ -276,7 +151,7 @@ def _diagnostics(brief, get):
 
 
 def _attempt(attempt, priority, run, status):
-    if not isinstance(attempt, Mapping):
+    if type(attempt) is not dict and not isinstance(attempt, Mapping):
         raise ArgumentError(f"attempt={attempt!r:.200}: expected a dict")
     if not attempt:
         return None

@@ -297,7 +297,7 @@ STATEMENTS = {
 }
 
 BLOCK = "block"
-"""Name of the change whose rows are what `result.Packer` made of the plain results of a worker, as JSON."""
+"""Name of the change whose rows are what `packing.Packer` made of the plain results of a worker, as JSON."""
 
 ONCE = ((),)
 """The rows of a statement without parameters."""

@@ -79,7 +79,7 @@ class Summary:
         )
 
     def add_packed(self, packed):
-        """Take the plain results of a `result.Packed` into account."""
+        """Take the plain results of a `packing.Packed` into account."""
         self.tasks_run += len(packed.priorities)
         self.mean_elaptime = packed.elaptime.after(self.mean_elaptime)
         self.mean_worker_waittime = packed.worker_wait_time.after(self.mean_worker_waittime)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TodoFileError, TryAgainError
-from .cleanup import cleanup_conditions, quarantined_condition, to_do_condition
+from .cleanup import cleanup_conditions, to_do_condition
 from .journal import Segments, read_segments
 from .lock import owner_of
 from .opening import (
@@ -94,13 +94,6 @@ class View:
         )
         return row[0]
 
-    def quarantined(self, max_attempts=3):
-        """How many tasks took their process down so often that they are not tried again."""
-        (row,) = self.query(
-            f"SELECT COUNT(*) FROM todolist WHERE {quarantined_condition(max_attempts)}"
-        )
-        return row[0]
-
     def tasks(self, condition="1", limit=-1):
         """Tasks, as dicts, in the order of priority.
 
@@ -148,6 +141,7 @@ def open_view(todo_file, *, is_ours=False):
             if not (segments.problem and is_alive and remaining):
                 segments = _replay(conn, path, segments, todo_id, generation)
                 conn.execute("PRAGMA query_only = ON")
+                conn.row_factory = sqlite3.Row
                 return View(path, conn, owner, segments.n_changes, segments.problem)
         except BaseException:
             conn.close()

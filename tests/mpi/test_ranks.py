@@ -38,8 +38,8 @@ def test_a_waiting_rank_uses_less_than_a_tenth_of_its_core(tmp_path):
     )
     mpiexec = psutil.Process(job.pid)
     try:
-        # once all have started, nobody works: one sleeps, the others wait; however loaded the machine is, a second comes
-        # in which they are idle, unless they poll without a pause
+        # once all have started, nobody works: one sleeps, the others wait; however loaded the
+        # machine is, a second comes in which they are idle, unless they poll without a pause
         wait_for(lambda: len(seconds_used(mpiexec)) == 3)
         wait_for(lambda: all(used < 0.1 for used in used_within_a_second(mpiexec)))
     finally:

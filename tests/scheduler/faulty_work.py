@@ -15,7 +15,9 @@ log = logging.getLogger("photometry.faulty")
 
 
 def work(task):
-    """Succeeds, unless the task's method names a fault. FAULTY_WORK_SECONDS tells how long a task takes."""
+    """Succeeds, unless the task's method names a fault. FAULTY_WORK_SECONDS tells how long a task
+    takes.
+    """
     time.sleep(float(os.environ.get("FAULTY_WORK_SECONDS", "0")))
     fault = task.get("method")
     if fault in FAULTS:
