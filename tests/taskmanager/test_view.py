@@ -23,7 +23,7 @@ def everything_in(folder):
 
 @pytest.fixture
 def failed_file(todo_file):
-    """After a night: 2 ERROR, 1 OK, 1 quarantined, the others to do."""
+    """After a night: 2 ERROR, 1 OK, 1 set aside, the others to do."""
     with TaskManager(todo_file) as tm:
         tasks = tm.get_tasks(3)
         tm.save_result(make_result(tasks[0], STATUS.ERROR, ["ValueError: no pixels"]))
