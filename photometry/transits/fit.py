@@ -24,6 +24,7 @@ MANY = 5  # transits of one sample each that count together
 MIN_REST_SNR = 3.0  # of all transits but the strongest: less, and that one carries the signal
 MIN_REST_DEPTH = 0.4  # of the depth: what they must have at least
 MIN_CLASS_SNR = 3.0  # of dips between transits, or of the difference of odd and even ones
+LIKE_DEPTH = 0.15  # of the depth, by which dips between the transits may differ from them
 MAX_ALIAS = 3  # times the period, or that part of it
 MAX_POSSIBLE = 20  # parts of the period for which gaps are looked at
 
@@ -360,7 +361,7 @@ def _better_period(times, flux, errors, signal, period_min, period_max):
             )
             for k in range(1, part)
         ]
-        if any(not depth / error >= MIN_CLASS_SNR for depth, error in depths):
+        if any(not _is_alike(signal, depth, error) for depth, error in depths):
             continue
         depth, error = fitted_depth(times, flux, weight, period, signal.t0, signal.duration)
         if (depth / error) ** 2 > gain:
@@ -384,6 +385,15 @@ def _better_period(times, flux, errors, signal, period_min, period_max):
         if apart >= MIN_CLASS_SNR and snr[best] ** 2 > gain:
             return period, signal.t0 + best * signal.period
     return None
+
+
+def _is_alike(signal, depth, error):
+    """Whether a dip between the transits is one of them: there, and as deep"""
+    difference = abs(depth - signal.depth)
+    as_deep = difference < max(
+        LIKE_DEPTH * signal.depth, MIN_CLASS_SNR * np.hypot(error, signal.depth_err)
+    )
+    return depth / error >= MIN_CLASS_SNR and as_deep
 
 
 def _possible_periods(times, signal, period_min):

@@ -9,6 +9,7 @@ of the others, until no bound is left above what was found.
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import chi2 as chi2_distribution
 
 from ..errors import WrongUseError
 from . import bls, tls
@@ -18,6 +19,7 @@ from .fit import (
     PERIODIC,
     SINGLE_DIP,
     fit_transit,
+    fitted_depth,
     fold_phase,
     settle_period,
 )
@@ -182,6 +184,43 @@ def search_lightcurve(
         errors = None if errors is None else errors[outside]
         trials.search_again(times, flux, errors)
     return Search(planets, dips, float(grid.periods.max()), float(grid.periods.min()))
+
+
+def part_depths(lc, signal):
+    """Depth of each part of a stitched light curve.
+
+    Parameters
+    ----------
+    lc : Lightcurve, from `photometry.lightcurve.stitch`
+    signal : TransitSignal
+
+    Returns
+    -------
+    tuple of (name, depth, error), parts with a transit only; empty for other light curves
+    """
+    if not lc.metadata.get("joined"):
+        return ()
+    times, flux, errors = good_samples(lc)
+    rows = []
+    for part in lc.metadata["parts"]:
+        own = (times >= part.start) & (times <= part.end)
+        if errors is None or not own.any():
+            continue
+        depth, error = fitted_depth(
+            times[own], flux[own], errors[own] ** -2.0, signal.period, signal.t0, signal.duration
+        )
+        if np.isfinite(depth):
+            rows.append((part.name, float(depth), float(error)))
+    return tuple(rows)
+
+
+def agreement(parts):
+    """Probability that the depths of parts scatter as they do by chance; NaN with fewer than 2"""
+    if len(parts) < 2:
+        return float("nan")
+    depth, error = np.array([part[1:] for part in parts]).T
+    mean = np.average(depth, weights=error**-2.0)
+    return float(chi2_distribution.sf(np.sum(((depth - mean) / error) ** 2), len(parts) - 1))
 
 
 def _fitted(times, flux, errors, trials, period_min, period_max):
