@@ -23,6 +23,7 @@ MIN_SAMPLES = 2  # of a transit that counts
 MANY = 5  # transits of one sample each that count together
 MIN_REST_SNR = 3.0  # of all transits but the strongest: less, and that one carries the signal
 MIN_REST_DEPTH = 0.4  # of the depth: what they must have at least
+MISSING_SIGMA, MAX_MISSING = 4.0, 0.3  # by which a transit that is missing falls short; of depth
 MIN_CLASS_SNR = 3.0  # of dips between transits, or of the difference of odd and even ones
 LIKE_DEPTH = 0.15  # of the depth, by which dips between the transits may differ from them
 MAX_ALIAS = 3  # times the period, or that part of it
@@ -283,10 +284,18 @@ def _kind(signal, times, flux, weight):
         whole = [event for event in whole if not _is_one_sample(signal, event, times, flux, weight)]
         if len(whole) < 2:
             return SINGLE_DIP
+        if any(_is_missing(event, signal) for event in signal.events):
+            return SINGLE_DIP
     strongest = max(whole, key=lambda event: event.snr)
     rest, rest_err = mean_depth([event for event in whole if event is not strongest])
     carried = rest / rest_err < MIN_REST_SNR or rest < MIN_REST_DEPTH * signal.depth
     return SINGLE_DIP if carried else PERIODIC
+
+
+def _is_missing(event, signal):
+    """Whether there is hardly a dip at the time of a transit"""
+    lacking = (signal.depth - event.depth) / event.depth_err
+    return lacking > MISSING_SIGMA and event.depth < MAX_MISSING * signal.depth
 
 
 def _is_one_sample(signal, event, times, flux, weight):

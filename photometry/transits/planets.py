@@ -28,6 +28,7 @@ from .periods import DURATIONS, drift_periods, transit_duration
 
 SDE_THRESHOLD = 7.0  # Hippke & Heller 2019, section 3.1: 1 % false alarms in white noise
 SNR_THRESHOLD = 7.1  # Jenkins et al. 2002, ApJ 564, 495: one false alarm in Kepler's whole search
+DIP_SNR = 10.0  # of a dip that is reported whatever the SDE
 MASKED = 1.5  # durations around each transit that are taken out before the next search
 METHODS = ("tls", "bls")
 MIN_SAMPLES = 10
@@ -167,7 +168,9 @@ def search_lightcurve(
     planets, dips = [], []
     for _ in range(MAX_SEARCHES * max_planets):
         signal, periodogram = _fitted(times, flux, errors, trials, period_min, period_max)
-        if not (signal.sde >= sde_threshold and signal.snr >= snr_threshold):
+        # a dip that comes once has no period, of which the SDE would speak
+        alone = signal.kind == SINGLE_DIP and signal.strongest.snr >= DIP_SNR
+        if not (signal.snr >= snr_threshold and (alone or signal.sde >= sde_threshold)):
             break
         if signal.kind == SINGLE_DIP:
             dip = _dip(times, flux, errors, signal)
@@ -184,6 +187,20 @@ def search_lightcurve(
         errors = None if errors is None else errors[outside]
         trials.search_again(times, flux, errors)
     return Search(planets, dips, float(grid.periods.max()), float(grid.periods.min()))
+
+
+def without(lc, signals):
+    """The light curve without the transits of other signals.
+
+    Parameters
+    ----------
+    lc : LightcurveArbitraryRaster
+    signals : sequence of TransitSignal
+    """
+    keep = np.ones(len(lc), dtype=bool)
+    for other in signals:
+        keep &= np.abs(other.phase(lc.get_times())) > 0.75 * other.duration
+    return lc.select(keep)
 
 
 def part_depths(lc, signal):

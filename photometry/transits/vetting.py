@@ -25,10 +25,13 @@ from .periods import GM_SUN, R_JUPITER, R_SUN
 from .planets import SNR_THRESHOLD, agreement, good_samples, part_depths
 from .transit_model import transit_flux
 
-ODD_EVEN_SIGMA, ODD_EVEN_FRACTION = 3.0, 0.03  # standard deviations, and of the depth
+ODD_EVEN_SIGMA, ODD_EVEN_FRACTION = 4.0, 0.03  # standard deviations, and of the depth
 SECONDARY_FRACTION = 0.1  # of the depth: what a hot planet's occultation may have at most
 MAX_RADIUS = 2.2  # Jupiter radii of a planet (Thompson et al. 2018 use 30 Earth radii, 2.7)
 MAX_DEPTH = 0.05  # of a planet, where the star's radius is not known
+MAX_WAVE = 0.25  # of the gain in chi2 of the transits
+MAX_FRACTION = 0.2  # of the period in transit: contact binaries and waves have more
+MAX_RIVAL, FEW = 0.75, 4  # of the S/N of an event, for signals of no more events than that
 MAX_SINGLE = 0.8  # of the S/N of all events: more in one event, and it carries the signal
 MAX_DURATION = 2.0  # times the longest central transit of the star
 V_SHAPE_SIGMA = 3.0  # by which a triangle fits better than a transit of any impact parameter:
@@ -65,7 +68,7 @@ class Check:
     @property
     def passed(self):
         """True, False, or None where the value is not known"""
-        if not np.isfinite(self.value):
+        if np.isnan(self.value):
             return None
         return not (self.value > self.limit if self.fails_above else self.value < self.limit)
 
@@ -134,13 +137,9 @@ def vet(lc, signal, *, snr_min=SNR_THRESHOLD, star=None, offset=None):
         Check("snr", right.snr, snr_min, False, "S/N of the depth, white noise"),
         Check("snr_red", events.red_snr, snr_min, False, "S/N in the noise of all other phases"),
         Check("single_event", events.single, MAX_SINGLE, True, "strongest event's part of the S/N"),
-        Check(
-            "sine",
-            _sine_gain(times, flux, right),
-            1.0,
-            True,
-            "gain of a wave over that of transits",
-        ),
+        Check("unique", events.rival, MAX_RIVAL, True, "strongest other dip over an event"),
+        Check("sine", _sine_gain(times, flux, right), MAX_WAVE, True, "wave's gain over transits'"),
+        Check("fraction", right.duration / right.period, MAX_FRACTION, True, "period in transit"),
         Check(
             "odd_even", events.odd_even, ODD_EVEN_SIGMA, True, "odd and even depths apart, sigma"
         ),
@@ -209,10 +208,13 @@ def _verdict(signal, right, events, checks):
             f"one dip, seen once, at {event.time:.4f}: depth {1e6 * event.depth:.0f} ppm, "
             f"S/N {event.snr:.1f}; all others {events.rest_snr:.1f}"
         )
-    if "sine" in failed:
-        return Verdict.VARIABLE, told("sine")
+    for name in ("sine", "fraction"):
+        if name in failed:
+            return Verdict.VARIABLE, told(name)
     if "snr_red" in failed:
         return Verdict.WEAK, told("snr_red")
+    if "unique" in failed:
+        return Verdict.WEAK, told("unique")
     for name in ("odd_even", "secondary", "size", "duration"):
         if name in failed:
             phase = f", at phase {events.secondary_phase:.3f}" if name == "secondary" else ""
@@ -233,7 +235,7 @@ class _Events:
     """Numbers of the single events of a signal, and of what the other phases hold"""
 
     def __init__(self, times, flux, weight, signal):
-        self.rest_snr = self.single = self.odd_even = self.red_snr = float("nan")
+        self.rest_snr = self.single = self.odd_even = self.red_snr = self.rival = float("nan")
         self.secondary_excess = self.secondary_phase = self.v_shape = float("nan")
         if not (signal.events and signal.depth > 0):
             return
@@ -243,12 +245,16 @@ class _Events:
         self.rest_snr = rest / rest_err
         if len(events) > 2:
             self.single = max(strongest.snr, 0) ** 2 / max(signal.snr, 1e-9) ** 2
-        self.odd_even = self._odd_even(events, signal)
+        noise, rival = _single_events(times, flux, weight, signal)
+        self.odd_even = self._odd_even(events, signal, noise)
         self._other_phases(times, flux, weight, signal)
+        self.red_snr = min(self.red_snr, float(signal.snr / noise))
+        if len(events) <= FEW:
+            self.rival = float(rival / np.median([max(event.snr, 1e-9) for event in events]))
         self.v_shape = _v_shape(times, flux, weight, signal)
 
     @staticmethod
-    def _odd_even(events, signal):
+    def _odd_even(events, signal, noise):
         """Sigma by which odd and even transits differ, in the scatter of like ones; 0 if alike"""
         halves = [[event for event in events if event.number % 2 == k] for k in (0, 1)]
         (even, even_err), (odd, odd_err) = map(mean_depth, halves)
@@ -258,7 +264,7 @@ class _Events:
         for half, mean in zip(halves, (even, odd), strict=True):
             spread += sum(((event.depth - mean) / event.depth_err) ** 2 for event in half)
             freedom += len(half) - 1
-        inflation = np.sqrt(max(spread / freedom, 1.0)) if freedom > 0 else 1.0
+        inflation = max(np.sqrt(spread / freedom) if freedom > 0 else 1.0, noise)
         sigma = abs(even - odd) / np.hypot(even_err, odd_err) / inflation
         return float(sigma if abs(even - odd) > ODD_EVEN_FRACTION * signal.depth else 0.0)
 
@@ -322,6 +328,32 @@ def phase_scan(times, flux, weight, signal):
         depth, error = numerator / norm, norm**-0.5
     phases = (np.arange(n_bins) + 0.5) * width - 0.5 * signal.period
     return phases, np.where(norm > 0, depth, np.nan), np.where(norm > 0, error, np.nan)
+
+
+def _single_events(times, flux, weight, signal):
+    """S/N of a dip of the signal's shape at every time, outside the transits.
+
+    Returns
+    -------
+    noise : float, their scatter, 1 in white noise of the quoted size, and not below it
+    rival : float, the largest, of dips and of bumps
+    """
+    step = signal.duration / PHASES
+    at = np.floor((times - times.min()) / step).astype(int)
+    n_bins = at.max() + 1
+    level = np.average(flux, weights=weight)
+    outside = np.abs(signal.phase(times)) > 0.75 * signal.duration
+    weight = np.where(outside, weight, 0.0)
+    dip, total = np.bincount(at, weight * (level - flux), n_bins), np.bincount(at, weight, n_bins)
+    half = PHASES // 2
+    shape = transit_shape(np.arange(-half, half + 1) * step, 1e9, 0.0, signal.duration * 1.08)
+    numerator, norm = np.convolve(dip, shape, "same"), np.convolve(total, shape**2, "same")
+    whole = norm > 0.7 * np.median(norm[norm > 0]) if (norm > 0).any() else norm > 0
+    if whole.sum() < 3 * PHASES:
+        return 1.0, 0.0
+    snr = numerator[whole] / np.sqrt(norm[whole])
+    spread = MAD_TO_SIGMA * float(np.median(np.abs(snr - np.median(snr))))
+    return max(spread, 1.0), float(np.abs(snr).max())
 
 
 def _v_shape(times, flux, weight, signal):
@@ -414,17 +446,3 @@ def _parts_check(parts):
     return Check(
         "parts", agreement(parts), MIN_AGREEMENT, False, "probability of the parts' depths"
     )
-
-
-def without(lc, signals):
-    """The light curve without the transits of other signals.
-
-    Parameters
-    ----------
-    lc : LightcurveArbitraryRaster
-    signals : sequence of TransitSignal
-    """
-    keep = np.ones(len(lc), dtype=bool)
-    for other in signals:
-        keep &= np.abs(other.phase(lc.get_times())) > 0.75 * other.duration
-    return lc.select(keep)
