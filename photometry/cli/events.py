@@ -61,8 +61,9 @@ def settings_of(config, queue_file):
     import os
 
     from ..events.config import ConfigClass
+    from ._events import debugging
 
-    settings = ConfigClass(config)
+    settings = ConfigClass(config, print_trace=debugging())
     if settings.queue_manager_auth_code is None:
         settings.queue_manager_auth_code = os.environ.get(SECRET)
     if queue_file is not None:
@@ -201,9 +202,8 @@ def add(settings, event, argument, keywords):
     """Add EVENT to the queue, with ARGUMENT as the name in its arguments."""
     from ..events import Arguments, Event
 
-    _interface(settings, start=True).add_event(
-        Event(event, Arguments(name=argument, **dict(map(_keyword, keywords))))
-    )
+    new = Event(event, Arguments(name=argument, **dict(map(_keyword, keywords))))
+    _interface(settings).add_event(new)
     click.echo(f"added {event}, {argument}")
     return EXIT_OK
 
@@ -225,7 +225,7 @@ def new(path):
     import inspect
 
     from ..errors import WrongUseError
-    from ..events.examples import template_pipeline
+    from ..events import template_pipeline
     from ..events.settings import as_file
     from ..files import atomic_write
 
@@ -271,8 +271,7 @@ def table(pipeline, config, as_json):
 def _interface(settings, start=False):
     """The interface to a queue that is there; with ``start`` it is made if it is missing."""
     from ..errors import WrongUseError
-    from ..events.interface import FrameworkInterface
-    from ..events.openqueue import queue_name
+    from ..events.interface import FrameworkInterface, queue_name
 
     interface = FrameworkInterface(settings)
     if start:

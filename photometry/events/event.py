@@ -4,6 +4,9 @@ import enum
 import uuid
 from datetime import datetime, timezone
 
+from ..errors import WrongUseError
+from .arguments import Arguments
+
 
 class OUTCOME(str, enum.Enum):
     """What became of an item, i.e. of a low-priority event with all the steps that followed from it.
@@ -43,10 +46,10 @@ class Event:
         self.name = self.id if name is None else name
         self.args = args
         self.key = key
-        self.attempt = 0  # how many times it was handed out
+        self.attempt = 0  # how many times it was taken
         self.repeats = 0  # how many times it recurred
         self.error = None  # why the last attempt ended
-        self.queue = None  # the queue that handed it out
+        self.queue = None  # the queue that it was taken from
         # as a shared queue reports them
         self.state = self.worker = self.lease_until = self.taken = None
         self._recurrent = recurrent
@@ -62,11 +65,26 @@ class Event:
         event.repeats = self.repeats + 1
         return event
 
+    def args_json(self):
+        """The arguments as a dict that JSON can hold; those of an event without any are empty.
+
+        Raises
+        ------
+        WrongUseError : they are not Arguments, or hold a value that is not JSON-like; its key is named
+        """
+        if self.args is None:
+            return Arguments().to_json()
+        if not isinstance(self.args, Arguments):
+            raise WrongUseError(
+                f"event {self.name!r}: args is {type(self.args).__name__}; a shared queue accepts Arguments"
+            )
+        return self.args.to_json()
+
     def to_dict(self):
         """What a tool shows of the event of a shared queue, as a dict that JSON can hold."""
         shown = ("id", "name", "state", "attempt", "worker", "taken", "lease_until", "error")
         return {key: getattr(self, key) for key in shown} | {
-            "args": self.args.to_json(),
+            "args": self.args_json(),
             "recurrent": self._recurrent,
         }
 
@@ -93,7 +111,10 @@ class Action:
         self.output = None
         self.outcome = None
         self.error = None
-        self.failed_check = None  # 'pre' or 'post', set by a primitive class that checks for itself
+        # 'pre' or 'post', set by a primitive class that checks for itself
+        self.failed_check = None
+        # left out, since the pre-condition of its class is not met, while its chain goes on
+        self.skipped = False
 
     def __str__(self):
         return f"{self.name}, {self.args}, {self.next_state}, {self.new_event}"

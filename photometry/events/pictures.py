@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..errors import BadInputError
 from ..files import atomic_write
 
-LARGEST = 1024  # pixels; longer images are made smaller before they are drawn
+LARGEST = 1024
+"""Pixels; longer images are made smaller before they are drawn."""
+
 PICTURES = ("*.png", "*.jpg")
 
 _PAGE = """<!DOCTYPE html>
@@ -21,30 +22,6 @@ body {{ font-family: sans-serif; }} figure {{ float: left; margin: 5px; }} img {
 {figures}
 </body></html>
 """
-
-
-def read_image(path):
-    """The first image in a FITS file.
-
-    Returns
-    -------
-    (n_rows, n_columns) float array; of more dimensions the first plane
-
-    Raises
-    ------
-    BadInputError : the file cannot be read, or holds no image
-    """
-    from astropy.io import fits
-
-    try:
-        with fits.open(path) as hdus:
-            images = (hdu.data for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2)
-            image = next(images, None)
-            if image is not None:
-                return np.asarray(image[(0,) * (image.ndim - 2)], dtype=float)
-    except (OSError, ValueError, TypeError, fits.VerifyError) as error:
-        raise BadInputError(f"{path}: cannot read this file as FITS: {error}") from error
-    raise BadInputError(f"{path}: holds no image of two dimensions")
 
 
 def shrink(image, largest=LARGEST):
@@ -93,9 +70,22 @@ def write_picture(path, image):
 
 
 def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PICTURES):
-    """Write a page with all pictures in and below a folder, newest first. Returns how many there are."""
+    """Write a page with all pictures in and below a folder, newest first.
+
+    Parameters
+    ----------
+    folder : path
+    name : str, of the page
+    title : str
+    patterns : names of pictures
+
+    Returns
+    -------
+    int : how many there are
+    """
     folder = Path(folder)
-    while True:  # another process may add a picture while the page is being written
+    # another process may add a picture while the page is being written
+    while True:
         pictures = _pictures(folder, patterns)
         page = _PAGE.format(
             title=html.escape(title),
@@ -103,21 +93,20 @@ def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PI
             figures="\n".join(map(_figure_html, pictures)),
         )
         with atomic_write(folder / name, durable=False) as part:
-            part.write_text(
-                page, encoding="utf-8", errors="replace"
-            )  # names of files need not be UTF-8
+            # names of files need not be UTF-8
+            part.write_text(page, encoding="utf-8", errors="replace")
         if _pictures(folder, patterns) == pictures:
             return len(pictures)
 
 
 def _pictures(folder, patterns):
-    found = [
+    dated = [
         (path.stat().st_mtime, path.relative_to(folder))
         for pattern in patterns
         for path in folder.rglob(pattern)
     ]
     return [
-        path.as_posix() for _, path in sorted(found, reverse=True) if not path.name.startswith(".")
+        path.as_posix() for _, path in sorted(dated, reverse=True) if not path.name.startswith(".")
     ]
 
 

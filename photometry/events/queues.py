@@ -1,6 +1,6 @@
-"""`SimpleEventQueue`: a queue in memory, and the contract that every queue of events fulfils.
+"""`SimpleEventQueue`: a queue in memory, and the contract that every queue of events fulfils. `PolledQueue`: a shared one.
 
-An event is *pending* until it is handed out, then *in progress* until it is finished, discarded or put back. Nothing
+An event is *pending* until it is taken, then *in progress* until it is finished, discarded or put back. Nothing
 leaves the table of events in progress by itself.
 """
 
@@ -13,17 +13,22 @@ from queue import Empty
 
 from .event import OUTCOME
 
-SLICE = 0.25  # s; longest uninterrupted wait, so that a signal is obeyed soon
+SLICE = 0.25
+"""s; longest uninterrupted wait, so that a signal is obeyed soon."""
+
+SHORTEST_POLL, LONGEST_POLL = 0.005, 0.1
+"""s between looks at a shared queue while there is nothing to take."""
 
 
 class SimpleEventQueue:
-    """First in, first out, plus a table of the events handed out but not finished. Safe between threads."""
+    """First in, first out, plus a table of the events taken but not finished. Safe between threads."""
 
     shared = False  # whether other processes see it, so that arguments must be JSON-like
 
     def __init__(self):
         self._pending = deque()
-        self._later = []  # heap of (time, number, event): put back, not to be handed out before that time
+        # heap of (time, number, event): put back, not to be taken before that time
+        self._later = []
         self._in_progress = {}
         self._changed = threading.Condition()
         self._number = itertools.count()
@@ -112,7 +117,7 @@ class SimpleEventQueue:
         return event
 
     def re_append(self, event_id, delay=0, error=None, worker=None):
-        """Move an event in progress to the end of the queue, not to be handed out for ``delay`` s. Returns it, or None."""
+        """Move an event in progress to the end of the queue, not to be taken for ``delay`` s. Returns it, or None."""
         with self._changed:
             event = self._in_progress.pop(event_id, None)
             if event is not None:
@@ -162,11 +167,11 @@ class SimpleEventQueue:
     def _wait(self, timeout):
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ripen() and not self._interrupted:
-            left = SLICE if deadline is None else deadline - time.monotonic()
-            if left <= 0:
+            remaining = SLICE if deadline is None else deadline - time.monotonic()
+            if remaining <= 0:
                 break
             ripe = self._later[0][0] - time.monotonic() if self._later else SLICE
-            self._changed.wait(max(0, min(left, ripe, SLICE)))
+            self._changed.wait(max(0, min(remaining, ripe, SLICE)))
         return bool(self._pending)
 
     def _ripen(self):
@@ -174,3 +179,45 @@ class SimpleEventQueue:
         while self._later and self._later[0][0] <= time.monotonic():
             self._pending.append(heapq.heappop(self._later)[2])
         return bool(self._pending)
+
+
+class PolledQueue:
+    """Blocking `get` and `wait`, for subclasses that define `take` and `head`."""
+
+    shared = True
+
+    def __init__(self):
+        self._interrupted = False
+        self._put_here = threading.Event()  # this process has added something: look at once
+
+    def get(self, block=True, timeout=0):
+        """Take the first event; see `SimpleEventQueue.get`."""
+        deadline = None if timeout is None else time.monotonic() + (timeout if block else 0)
+        pause = SHORTEST_POLL
+        while True:
+            self._put_here.clear()
+            event = self.take()
+            if event is not None:
+                return event
+            remaining = LONGEST_POLL if deadline is None else deadline - time.monotonic()
+            if remaining <= 0 or self._interrupted:
+                raise Empty
+            self._put_here.wait(min(pause, remaining))
+            pause = min(2 * pause, LONGEST_POLL)
+
+    def wait(self, timeout):
+        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is one."""
+        deadline = time.monotonic() + timeout
+        while not self._interrupted:
+            self._put_here.clear()
+            if self.head() is not None:
+                return True
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            self._put_here.wait(min(LONGEST_POLL, remaining))
+        return False
+
+    def interrupt(self):
+        """End all waiting, now and from now on. May be called from a signal handler."""
+        self._interrupted = True

@@ -84,7 +84,7 @@ class Holding(LeaseView):
     def expire(self):
         """Take from lost holders what they held. Returns the names of these holders."""
         self._expired_at = time.monotonic()
-        sql = f"SELECT id, host, pid, started, boot, lease_until, {self._sql.now} AS now FROM lease_holders"
+        sql = f"SELECT id, host, pid, started, boot, seen, lease_until, {self._sql.now} AS now FROM lease_holders"
         rows = self._read(lambda db: db.rows(sql), None)
         me = None if self._holder is None else self._holder.name
         self._watched = {row["id"]: self._watch(row) for row in rows}
@@ -124,7 +124,8 @@ class Holding(LeaseView):
             if not same_boot and self._sql.single_host:
                 return True
         silent = time.monotonic() - self._watched[row["id"]][1]
-        return silent >= (self.lease / 2 if row["lease_until"] < row["now"] else self.lease)
+        lease = row["lease_until"] - row["seen"]
+        return silent >= (lease / 2 if row["lease_until"] < row["now"] else lease)
 
     def _expire(self, db, row):
         """Returns how many items that gave; None if somebody else did it, or the holder has been heard of since."""
@@ -135,7 +136,7 @@ class Holding(LeaseView):
         failed = db.run(
             f"UPDATE lease_items SET state='failed', holder=NULL, error=:why, finished={self._sql.now} "
             "WHERE holder=:id AND state='running' AND attempt >= COALESCE(max_attempts, :most)",
-            why=f"{why}; it was taken as often as it may be",
+            why=f"{why}, the last of {self.max_attempts} that may be",
             id=row["id"],
             most=self.max_attempts,
         )

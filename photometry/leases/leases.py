@@ -114,18 +114,18 @@ class Leases(Holding):
         list of str : the ids of those that were added
         """
         rows = [self._row(**item) for item in items]
+        self._idle = None
+        return self._do(lambda db: [row["id"] for row in rows if self._insert(db, row)], connection)
+
+    def _insert(self, db, row):
+        """Add a row unless its id or key is known. Returns whether it was added."""
         sql = self._sql.insert(
             "lease_items",
             "id, kind, item_key, payload, priority, state, attempt, max_attempts, not_before, created",
             ":id, :kind, :key, :payload, :priority, :state, 0, :max_attempts, "
             f"CASE WHEN :delay > 0 THEN {self._sql.now} + :delay END, {self._sql.now}",
         )
-
-        def insert(db):
-            return [row["id"] for row in rows if db.run(sql, **row) == 1]
-
-        self._idle = None
-        return self._do(insert, connection)
+        return db.run(sql, **row) == 1
 
     def _row(self, kind, payload, id=None, key=None, priority=0, delay=0, max_attempts=None):
         return {
@@ -186,7 +186,7 @@ class Leases(Holding):
                 first = positions(row["position"] for row in rows)
             if first:
                 db.run(
-                    "UPDATE lease_items SET state='running', attempt=attempt+1, holder=:holder, error=NULL, "
+                    "UPDATE lease_items SET state='running', attempt=attempt+1, holder=:holder, "
                     f"taken={self._sql.now} WHERE position IN ({marks(first)})",
                     holder=holder.name,
                     **first,
@@ -226,8 +226,9 @@ class Leases(Holding):
     # finishing
 
     def finish(
-        self, id, outcome="done", error=None, *, remove=False, anyone=False, connection=None
-    ):
+        self, id, outcome="done", error=None, *, remove=False, successor=None, holder=None,
+        anyone=False, connection=None,
+    ):  # fmt: skip
         """End an item that this holder holds.
 
         Parameters
@@ -236,6 +237,8 @@ class Leases(Holding):
         outcome : 'done', 'skipped', 'failed' or 'cancelled'
         error : str or None, why
         remove : bool, leave no row behind
+        successor : dict with the arguments of `put`, or None; added in the same transaction
+        holder : str or None, the name of another holder on whose behalf it is ended
         anyone : bool, whoever holds it
         connection : SQLAlchemy connection or None
 
@@ -245,6 +248,7 @@ class Leases(Holding):
         """
         if outcome not in FINAL:
             raise ArgumentError(f"outcome={outcome!r}: expected one of {', '.join(FINAL)}")
+        row = None if successor is None else self._row(**successor)
 
         def end(db):
             sql = f"UPDATE lease_items SET state=:state, error=:error, finished={self._sql.now}"
@@ -252,17 +256,31 @@ class Leases(Holding):
                 db,
                 sql + ", holder=NULL" + MINE,
                 id,
-                anyone,
+                self._name(holder, anyone),
                 state=outcome,
                 error=stored_text(error),
             )
             if item is not None and remove:
                 db.run("DELETE FROM lease_items WHERE id=:id", id=id)
+            if item is not None and row is not None:
+                self._insert(db, row)
             return item
 
+        if row is not None:
+            self._idle = None
         return self._do(end, connection)
 
-    def retry(self, id, delay=None, error=None, *, anyone=False, connection=None):
+    def retry(
+        self,
+        id,
+        delay=None,
+        error=None,
+        *,
+        counted=True,
+        holder=None,
+        anyone=False,
+        connection=None,
+    ):
         """Put an item that this holder holds at the end of its queue; the attempt counts.
 
         Parameters
@@ -270,6 +288,8 @@ class Leases(Holding):
         id : str
         delay : s until it can be taken again; None: by `backoff`
         error : str or None, why
+        counted : bool, let it fail when it has no attempt left
+        holder : str or None, the name of another holder on whose behalf it is put back
         anyone : bool, whoever holds it
         connection : SQLAlchemy connection or None
 
@@ -279,12 +299,13 @@ class Leases(Holding):
         """
 
         def again(db):
+            by = self._name(holder, anyone)
             item = self._change(
-                db, BACK + ", error=:error" + MINE, id, anyone, error=stored_text(error)
+                db, BACK + ", error=:error" + MINE, id, by, error=stored_text(error)
             )
             if item is None:
                 return None
-            if item.attempt >= (item.max_attempts or self.max_attempts):
+            if counted and item.attempt >= (item.max_attempts or self.max_attempts):
                 db.run(
                     f"UPDATE lease_items SET state='failed', finished={self._sql.now} WHERE id=:id",
                     id=id,
@@ -309,11 +330,13 @@ class Leases(Holding):
             **{name: row[name] for name in COLUMNS if name != "not_before"},
         )
 
-    def release(self, id, *, anyone=False, connection=None):
-        """Put an item that this holder holds back where it was, as if it had never been taken. Returns it, or None."""
+    def release(self, id, *, holder=None, anyone=False, connection=None):
+        """Put an item that is held back where it was, as if it had never been taken. Returns it, or None; see `finish`."""
         self._idle = None
         sql = BACK + ", attempt=attempt-1, taken=NULL" + MINE
-        return self._do(lambda db: self._change(db, sql, id, anyone), connection)
+        return self._do(
+            lambda db: self._change(db, sql, id, self._name(holder, anyone)), connection
+        )
 
     def cancel(self, ids, *, running=True, connection=None):
         """End items that have not ended, as cancelled. Who holds one is refused its result.
@@ -377,8 +400,12 @@ class Leases(Holding):
         sql = f"DELETE FROM lease_items WHERE kind=:kind AND item_key=:key AND state IN {_FINAL}"
         return self._do(lambda db: db.run(sql, kind=kind, key=stored_key(key)) > 0, connection)
 
-    def _change(self, db, sql, id, anyone, **values):
-        """Carry out an UPDATE of one item that is held. Returns it as it is then, or None."""
-        holder = self._holder.name if self._holder is not None else "nobody"
-        changed = db.run(sql, id=id, anyone=int(anyone), holder=holder, **values)
+    def _change(self, db, sql, id, holder, **values):
+        """Carry out an UPDATE of one item that ``holder`` holds, anyone if None. Returns it as it is then, or None."""
+        changed = db.run(sql, id=id, anyone=int(holder is None), holder=holder or "", **values)
         return self._get(db, id) if changed else None
+
+    def _name(self, holder, anyone):
+        if anyone:
+            return None
+        return holder or (self._holder.name if self._holder is not None else "nobody")

@@ -166,8 +166,8 @@ class SqliteFile:
     path : the file
     create : bool, make it if it is missing
     convert : callable(sqlite3 connection) or None
-        Called within the transaction that makes the tables where the file has other tables already; makes way for ours, or
-        raises. Without it such a file is refused.
+        Called within the transaction that makes the tables where the file has other tables already: takes over what is in
+        them, or raises. Without it such a file is refused.
     """
 
     dialect = DIALECTS["sqlite"]
@@ -186,7 +186,7 @@ class SqliteFile:
             raise WrongUseError(
                 f"{self.path}: cannot make the folder of the queue: {error.strerror}"
             ) from error
-        with self._lock, self._sentences():
+        with self._lock, self._as_our_errors():
             self._connect()
 
     @contextlib.contextmanager
@@ -207,7 +207,7 @@ class SqliteFile:
         if self._process != os.getpid():
             # a thread of the parent may have held the lock at the moment of the fork
             self._process, self._lock = os.getpid(), threading.RLock()
-        with self._lock, self._sentences():
+        with self._lock, self._as_our_errors():
             self._reopen_if_replaced()
             yield self._connection
 
@@ -242,10 +242,10 @@ class SqliteFile:
             if "lease_items" not in tables:
                 if tables and self._convert is None:
                     raise WrongUseError(f"{self.path}: an SQLite file, but not a queue")
-                if tables:
-                    self._convert(raw)
                 for statement in _statements(self.dialect):
                     raw.execute(statement)
+                if tables:
+                    self._convert(raw)
             _check_version(self._connection, self.path)
         except BaseException:
             raw.execute("ROLLBACK")
@@ -263,7 +263,7 @@ class SqliteFile:
             self._connect()
 
     @contextlib.contextmanager
-    def _sentences(self):
+    def _as_our_errors(self):
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -409,9 +409,18 @@ class Engine:
 
 def _set_up_sqlite(raw, *_):
     """Settings of a new connection: a killed process loses nothing; the death of the machine, the last moments."""
-    raw.execute("PRAGMA journal_mode=WAL")
-    raw.execute("PRAGMA synchronous=NORMAL")
     raw.execute(f"PRAGMA busy_timeout={1000 * BUSY_TIMEOUT}")
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        # making a new file's journal waits for no lock: another process may be about it
+        try:
+            raw.execute("PRAGMA journal_mode=WAL")
+            break
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    raw.execute("PRAGMA synchronous=NORMAL")
 
 
 def _is_deadlock(error):

@@ -186,6 +186,11 @@ def targets_of_folder(folder, template, *, progress=iter):
     found.damaged = [file.damage for file in found.files if file.damage]
     _warn("damaged, their targets will end as ERROR", found.damaged)
     _warn("not readable as FITS, and passed over", found.unreadable)
+    if all(_catalog(folder, file) is None for file in found.files if not file.damage):
+        found.warnings.append(
+            f"{folder}: no star catalogue: contamination is unknown, masks are split at peaks only; 'photometry catalog' makes one"
+        )
+        log.warning("%s", found.warnings[-1])
     found.rows = [_primary(file, _catalog(folder, file)) for file in found.files]
     if template.secondaries:
         found.rows += _secondaries(folder, found.files, template.faint_limit)

@@ -1,4 +1,6 @@
-"""A second task source beside TaskManager: a plain list. An engine that is written for the protocol runs both."""
+"""A second task source beside TaskManager: a plain list. An engine that is written for the protocol
+runs both.
+"""
 
 import pytest
 

@@ -1,0 +1,332 @@
+"""Series of simulated radio images, with steady and changing sources and moving pointings, and what is true of them.
+
+The noise is correlated by the beam, as in a synthesised image. The same seed gives the same bytes.
+"""
+
+import json
+import warnings
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from .. import sky
+
+LN2 = np.log(2.0)
+KINDS = ("steady", "transient", "flare", "fader")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A point source.
+
+    Attributes
+    ----------
+    ra, decl : deg
+    flux : Jy, of a steady source, at the maximum of the others
+    kind : one of `KINDS`
+    start : int, first epoch of a transient, epoch of a flare's peak, epoch after which a fader fades
+    length : float, epochs that a transient lasts, or in which flare and fader drop to 1/e
+    amplitude : float, height of a flare over ``flux``, in units of it
+    spectral_index : float, flux is proportional to frequency^index
+    """
+
+    ra: float
+    decl: float
+    flux: float
+    kind: str = "steady"
+    start: int = 0
+    length: float = 1.0
+    amplitude: float = 5.0
+    spectral_index: float = 0.0
+
+    def flux_at(self, epoch, relative_frequency=1.0):
+        """Flux, Jy, in an epoch."""
+        age = epoch - self.start
+        factor = 1.0
+        if self.kind == "transient":
+            factor = float(0 <= age < self.length)
+        elif self.kind == "flare":
+            factor = 1 + self.amplitude * np.exp(-age / self.length) * (age >= 0)
+        elif self.kind == "fader":
+            factor = np.exp(-max(age, 0) / self.length)
+        return self.flux * factor * relative_frequency**self.spectral_index
+
+
+@dataclass(frozen=True)
+class RadioSeries:
+    """What a series of radio images is made of.
+
+    Attributes
+    ----------
+    n_epochs : int
+    shape : (n_rows, n_columns)
+    sources : tuple of `Source`; see `steady_sources`
+    noise : Jy per beam
+    beam : (major, minor, angle): full widths at half maximum in arcsec, position angle in deg
+    pixel : arcsec
+    frequencies, bandwidth : Hz; one image per frequency and epoch
+    pointings : tuple of (ra, decl), deg, taken in turn, one per epoch
+    start : datetime, UTC; cadence : s; exposure : s
+    seed : int
+    """
+
+    n_epochs: int = 10
+    shape: tuple = (512, 512)
+    sources: tuple = ()
+    noise: float = 1e-3
+    beam: tuple = (60.0, 50.0, 30.0)
+    pixel: float = 10.0
+    frequencies: tuple = (150e6,)
+    bandwidth: float = 2e6
+    pointings: tuple = ((123.0, 30.0),)
+    start: datetime = field(default=datetime(2024, 1, 1))
+    cadence: float = 3600.0
+    exposure: float = 600.0
+    seed: int = 1
+
+    def header(self, epoch, frequency, pointing=None):
+        """The FITS header of an image."""
+        from astropy.io import fits
+
+        ra, decl = pointing or self.pointings[epoch % len(self.pointings)]
+        start = self.start + timedelta(seconds=epoch * self.cadence)
+        end = start + timedelta(seconds=self.exposure)
+        n_rows, n_columns = self.shape
+        values = {
+            "SIMPLE": True, "BITPIX": -32, "NAXIS": 2, "NAXIS1": n_columns, "NAXIS2": n_rows, "BUNIT": "JY/BEAM",
+            "TELESCOP": "SIMULATED", "EQUINOX": 2000.0, "BMAJ": self.beam[0] / 3600, "BMIN": self.beam[1] / 3600,
+            "BPA": self.beam[2], "RESTFRQ": float(frequency), "RESTBW": self.bandwidth, "CTYPE1": "RA---SIN",
+            "CTYPE2": "DEC--SIN", "CRVAL1": ra, "CRVAL2": decl, "CRPIX1": n_columns / 2 + 1, "CRPIX2": n_rows / 2 + 1,
+            "CDELT1": -self.pixel / 3600, "CDELT2": self.pixel / 3600, "CUNIT1": "deg", "CUNIT2": "deg",
+            "DATE-OBS": start.isoformat(timespec="microseconds"), "END_UTC": end.isoformat(timespec="microseconds"),
+            "TIMESYS": "UTC", "FILENAME": f"{epoch:05d}-{frequency / 1e6:.3f}MHz.fits",
+        }  # fmt: skip
+        return fits.Header(values)
+
+    def image(self, epoch, band=0):
+        """Header and (n_rows, n_columns) float32 array of one image."""
+        frequency = self.frequencies[band]
+        header = self.header(epoch, frequency)
+        rng = np.random.default_rng([self.seed, epoch, band])
+        halves = (width / self.pixel / 2 for width in self.beam[:2])
+        beam = (*halves, np.radians(self.beam[2]))
+        pixels = self.noise * correlated_noise(rng, self.shape, beam)
+        if self.sources:
+            fluxes = self.fluxes(epoch, band)
+            wcs = _wcs(header)
+            x, y = wcs.world_to_pixel_values(*np.transpose([(s.ra, s.decl) for s in self.sources]))
+            near = np.isfinite(x) & np.isfinite(y)
+            add_sources(pixels, x[near], y[near], fluxes[near], beam)
+        return header, pixels.astype(np.float32)
+
+    def fluxes(self, epoch, band=0):
+        """(n_sources,) array, Jy, true fluxes in an image."""
+        relative = self.frequencies[band] / self.frequencies[0]
+        return np.array([source.flux_at(epoch, relative) for source in self.sources])
+
+    def images(self):
+        """Yield (epoch, band, header, pixels) in the order of time, then frequency."""
+        for epoch in range(self.n_epochs):
+            for band in range(len(self.frequencies)):
+                yield epoch, band, *self.image(epoch, band)
+
+    def write(self, folder):
+        """Write all images, and the truth beside them as ``truth.json``; returns the paths in the order of time."""
+        from astropy.io import fits
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        for _, _, header, pixels in self.images():
+            paths.append(folder / header["FILENAME"])
+            fits.PrimaryHDU(pixels, header).writeto(paths[-1], overwrite=True)
+        (folder / "truth.json").write_text(json.dumps(self.truth(), indent=1) + "\n")
+        return paths
+
+    def truth(self):
+        """The sources with their fluxes by band and epoch, as plain values."""
+        fluxes = np.array(
+            [
+                [self.fluxes(epoch, band) for epoch in range(self.n_epochs)]
+                for band in range(len(self.frequencies))
+            ]
+        )
+        sources = [
+            {**vars(source), "fluxes": fluxes[:, :, i].tolist()}
+            for i, source in enumerate(self.sources)
+        ]
+        return {"seed": self.seed, "noise": self.noise, "frequencies": list(self.frequencies), "sources": sources}  # fmt: skip
+
+
+def steady_sources(series, n, snr=(20.0, 200.0), *, separation=12.0, margin=40, seed=None):
+    """Sources at random places of a series' first field, away from one another and from its edges.
+
+    Parameters
+    ----------
+    series : RadioSeries
+    n : int
+    snr : (lowest, highest) flux in units of the noise; uniform in its logarithm
+    separation : float, smallest distance in major half widths of the beam
+    margin : float, px
+    seed : int, by default the series'
+
+    Returns
+    -------
+    tuple of Source
+    """
+    rng = np.random.default_rng([series.seed if seed is None else seed, 7])
+    n_rows, n_columns = series.shape
+    least = separation * series.beam[0] / series.pixel / 2
+    radius = min(n_rows, n_columns) / 2 - margin
+    chosen = []
+    for _ in range(10_000 * n):
+        if len(chosen) == n:
+            break
+        x, y = rng.uniform(-radius, radius, 2)
+        if np.hypot(x, y) < radius and all(np.hypot(x - a, y - b) > least for a, b in chosen):
+            chosen.append((x, y))
+    else:
+        raise ValueError(f"{n} sources with {separation} half widths between do not fit into the field")  # fmt: skip
+    wcs = _wcs(series.header(0, series.frequencies[0]))
+    x, y = np.transpose(chosen)
+    ra, decl = wcs.pixel_to_world_values(x + n_columns / 2, y + n_rows / 2)
+    fluxes = series.noise * np.exp(rng.uniform(*np.log(snr), n))
+    return tuple(Source(float(a) % 360, float(d), float(f)) for a, d, f in zip(ra, decl, fluxes, strict=True))  # fmt: skip
+
+
+def simulated_series(n_epochs=20, n_steady=20, *, changing=True, seed=1, **options):
+    """A series with steady sources and, among them, a transient, a flare and a fader.
+
+    Parameters
+    ----------
+    n_epochs, n_steady : int
+    changing : bool
+    seed : int
+    options : further attributes of `RadioSeries`
+    """
+    series = RadioSeries(n_epochs=n_epochs, seed=seed, **options)
+    sources = steady_sources(series, n_steady + 3 * changing)
+    if changing:
+        noise, middle = series.noise, n_epochs // 2
+        changes = (
+            {"kind": "transient", "flux": 30 * noise, "start": middle, "length": 1},
+            {"kind": "flare", "flux": 25 * noise, "start": middle, "length": 3.0, "amplitude": 4.0},
+            {"kind": "fader", "flux": 100 * noise, "start": 1, "length": n_epochs / 6},
+        )
+        changed = (replace(s, **c) for s, c in zip(sources[n_steady:], changes, strict=True))
+        sources = (*sources[:n_steady], *changed)
+    return replace(series, sources=sources)
+
+
+def _wcs(header):
+    from astropy.wcs import WCS, FITSFixedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        return WCS(header)
+
+
+def correlated_noise(rng, shape, beam):
+    """Noise of unit variance with the correlation that a beam gives to white noise.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    shape : (n_rows, n_columns)
+    beam : (major, minor, angle): half widths, px, and rad from y towards negative x
+    """
+    from scipy.fft import irfft2, rfft2
+
+    n_rows, n_columns = shape
+    v, u = np.fft.fftfreq(n_rows)[:, None], np.fft.rfftfreq(n_columns)
+    s, c = np.sin(beam[2]), np.cos(beam[2])
+    # the transform of a Gaussian of width sigma has the width 1 / (2 pi sigma)
+    along, across = -s * u + c * v, c * u + s * v
+    sigma = [half / np.sqrt(2 * LN2) for half in beam[:2]]
+    transfer = np.exp(-2 * np.pi**2 * ((along * sigma[0]) ** 2 + (across * sigma[1]) ** 2))
+    noise = irfft2(rfft2(rng.standard_normal(shape)) * transfer, s=shape)
+    # variance by Parseval: columns other than the first and last stand for two
+    weight = np.full(len(u), 2.0)
+    weight[0] = 1.0
+    if n_columns % 2 == 0:
+        weight[-1] = 1.0
+    return noise / np.sqrt((transfer**2 * weight).sum() / (n_rows * n_columns))
+
+
+def add_sources(pixels, x, y, fluxes, beam):
+    """Add beams to an image, in place.
+
+    Parameters
+    ----------
+    pixels : (n_rows, n_columns) float array
+    x, y : (k,) arrays, px
+    fluxes : (k,) array, peaks
+    beam : (major, minor, angle): half widths, px, and rad from y towards negative x
+    """
+    n_rows, n_columns = pixels.shape
+    half = int(np.ceil(5 * beam[0]))
+    s, c = np.sin(beam[2]), np.cos(beam[2])
+    for px, py, flux in zip(x, y, fluxes, strict=True):
+        rows = slice(max(int(py) - half, 0), min(int(py) + half + 1, n_rows))
+        columns = slice(max(int(px) - half, 0), min(int(px) + half + 1, n_columns))
+        if rows.start >= rows.stop or columns.start >= columns.stop or flux == 0:
+            continue
+        dy, dx = np.ogrid[rows, columns]
+        dx, dy = dx - px, dy - py
+        along, across = -s * dx + c * dy, c * dx + s * dy
+        pixels[rows, columns] += flux * np.exp(-LN2 * ((along / beam[0]) ** 2 + (across / beam[1]) ** 2))  # fmt: skip
+
+
+def simulated_catalogues(
+    n_sources, n_epochs, *, seed=1, completeness=0.98, error=2.0, width=2.0, pairs=0.01
+):
+    """Catalogues of a field without pixels: yield (index of the true source, records as of `database.RECORD`) per epoch.
+
+    Parameters
+    ----------
+    n_sources, n_epochs : int
+    seed : int
+    completeness : float, fraction of the sources that an epoch has
+    error : float, arcsec, of positions
+    width : float, deg, of the field
+    pairs : float, fraction of the sources that have another one within a few errors, which is where mistakes are made
+    """
+    rng = np.random.default_rng([seed, 11])
+    decl = 30 + rng.uniform(-width / 2, width / 2, n_sources)
+    ra = 120 + rng.uniform(-width / 2, width / 2, n_sources) / np.cos(np.radians(decl))
+    close = np.arange(int(pairs * n_sources) // 2) * 2
+    decl[close + 1] = decl[close] + rng.uniform(2, 8, len(close)) * error / 3600
+    ra[close + 1] = ra[close]
+    flux = 1e-2 * np.exp(rng.uniform(0, 3, n_sources))
+    for _ in range(n_epochs):
+        seen = np.flatnonzero(rng.random(n_sources) < completeness)
+        seen = seen[rng.permutation(len(seen))]
+        n = len(seen)
+        east, north = error / 3600 * rng.standard_normal((2, n))
+        measured = flux[seen] + 1e-3 * rng.standard_normal(n)
+        value = np.full(n, 1e-3)
+        one, zero = np.ones(n), np.zeros(n)
+        yield seen, np.column_stack([
+            ra[seen] + east / np.cos(np.radians(decl[seen])), decl[seen] + north, error / 3600 * one, error / 3600 * one,
+            measured, value, measured, value, measured / 1e-3, one, one, zero, zero, zero, error * one, one, one, one,
+        ])  # fmt: skip
+
+
+def true_positions(series):
+    """(n_sources, 2) array of ra, decl, deg, of a series."""
+    return np.array([(source.ra, source.decl) for source in series.sources])
+
+
+def nearest_source(series, ra, decl):
+    """Index of the true source nearest to each position, and its distance in arcsec.
+
+    Parameters
+    ----------
+    series : RadioSeries
+    ra, decl : (n,) arrays, deg
+    """
+    truth = true_positions(series)
+    distance, index = sky.tree(*truth.T).query(sky.unit_vectors(np.atleast_1d(ra), np.atleast_1d(decl)).T)  # fmt: skip
+    return index, np.degrees(2 * np.arcsin(distance / 2)) * 3600

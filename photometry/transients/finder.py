@@ -1,0 +1,435 @@
+"""Sources in an image: found blindly, or measured at given positions.
+
+Background, noise and islands are those of SExtractor's library (Bertin & Arnouts 1996, A&AS 117, 393; Barbary 2016, JOSS 1, 58);
+the fits are our own, see `gaussians`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ArgumentError, BadInputError
+from . import gaussians
+from .clipping import grid_statistics, interpolate
+from .database.matching import offsets
+
+DEAD = 1e-3
+"""Pixels whose noise is less than this part of the image's median noise are not usable (blank corners, say)."""
+
+EDGE = 3
+"""px; a forced fit needs so many by so many usable pixels around it."""
+
+REACH = (2.3, 5.0)
+"""Half widths of the beam that fits reach at least and at most: to where the brightest source has sunk into the noise."""
+
+COMPANION = 0.05
+"""A peak of the residual is a source of its own if it is above this part of the model there: beams are not perfect."""
+
+MEDIAN_CELLS = 3
+"""The grids of background and noise are smoothed by a median of so many by so many cells."""
+
+BACKGROUNDS = ("sep", "clipped")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What was found in an image.
+
+    Attributes
+    ----------
+    sources : (n, 20) array, the columns of `database.RECORD` and the errors east and north, arcsec
+    rms_min, rms_max : float, Jy, extremes of the noise where sources were looked for
+    x, y : (n,) arrays, px
+    """
+
+    sources: np.ndarray
+    rms_min: float
+    rms_max: float
+    x: np.ndarray
+    y: np.ndarray
+
+
+@dataclass(frozen=True)
+class NoiseMaps:
+    """An image without its background.
+
+    Attributes
+    ----------
+    residual, noise : (n_rows, n_columns) float arrays
+    usable : (n_rows, n_columns) bool array
+    """
+
+    residual: np.ndarray
+    noise: np.ndarray
+    usable: np.ndarray
+
+
+def noise_maps(image, *, back_size_x=50, back_size_y=50, margin=10, extraction_radius_pix=250, background="sep"):  # fmt: skip
+    """Background and noise of an image within the circle in which sources are looked for.
+
+    Parameters
+    ----------
+    image : ImageAccessor
+    back_size_x, back_size_y : int, px, cells of the grid
+    margin : int, px, left out at the edges
+    extraction_radius_pix : float, px, radius of the circle around the middle
+    background : 'sep' or 'clipped'
+        Cells as SExtractor has them, or clipped at 2 sigma and interpolated linearly as in the original
+
+    Returns
+    -------
+    NoiseMaps
+
+    Raises
+    ------
+    BadInputError : nothing is left to look at
+    """
+    if background not in BACKGROUNDS:
+        raise ArgumentError(f"background={background!r}: expected one of {', '.join(BACKGROUNDS)}")
+    key = (back_size_x, back_size_y, margin, extraction_radius_pix, background)
+    if key in image.maps:
+        return image.maps[key]
+    pixels = image.pixels
+    usable = np.isfinite(pixels)
+    n_rows, n_columns = pixels.shape
+    if margin:
+        usable[:margin] = usable[-margin:] = usable[:, :margin] = usable[:, -margin:] = False
+    row, column = np.ogrid[:n_rows, :n_columns]
+    circle = (row - n_rows / 2) ** 2 + (column - n_columns / 2) ** 2 <= extraction_radius_pix**2
+    usable &= circle
+    if not usable.any():
+        raise BadInputError(f"{image.url}: no pixel within {extraction_radius_pix} px of the middle and {margin} px of the edges")  # fmt: skip
+    residual, noise = _subtract(pixels, ~usable, back_size_x, back_size_y, background)
+    usable &= noise > DEAD * np.median(noise[usable])
+    if not usable.any():
+        raise BadInputError(f"{image.url}: the image has no noise")
+    image.maps[key] = NoiseMaps(residual, noise, usable)
+    return image.maps[key]
+
+
+def _subtract(pixels, bad, size_x, size_y, method):
+    clean = np.where(bad, 0, pixels).astype(np.float32 if pixels.dtype == np.float32 else float)
+    size_x, size_y = (max(8, min(size, n)) for size, n in zip((size_x, size_y), pixels.shape[::-1], strict=True))  # fmt: skip
+    if method == "clipped":
+        background, noise = (interpolate(grid, pixels.shape) for grid in grid_statistics(clean, bad, size_x, size_y))  # fmt: skip
+        return clean - background, noise
+    import sep
+
+    found = sep.Background(clean, mask=bad, bw=size_x, bh=size_y, fw=MEDIAN_CELLS, fh=MEDIAN_CELLS)
+    return clean - found.back(), found.rms()
+
+
+def find_sources(
+    image, *, detection_threshold=8.0, analysis_threshold=3.0, deblend_nthresh=0, force_beam=True, flux_error_model=None,
+    ew_sys_err=0.0, ns_sys_err=0.0, **options,
+):  # fmt: skip
+    """Find and measure the sources of an image.
+
+    Parameters
+    ----------
+    image : ImageAccessor
+    detection_threshold : float, local noises that the peak of a source has at least
+    analysis_threshold : float, local noises that each pixel of an island has
+    deblend_nthresh : int, levels at which islands are taken apart before free shapes are fitted; 0: not at all. With
+        ``force_beam``, every peak of an island is a source, and all are fitted together
+    force_beam : bool, all sources have the shape of the beam
+    flux_error_model : str or None, see `gaussians.NOISE_MODELS`; by default 'beam', and 'white' for optical images
+    ew_sys_err, ns_sys_err : float, arcsec, systematic errors of positions, stored with each
+    options : see `noise_maps`
+
+    Returns
+    -------
+    Extraction
+    """
+    maps = noise_maps(image, **options)
+    inside = maps.noise[maps.usable]
+    rms_min, rms_max = float(inside.min()), float(inside.max())
+    islands, objects = _islands(maps, analysis_threshold, detection_threshold)
+    model = flux_error_model or ("white" if image.is_optical else "beam")
+    if force_beam:
+        found = _fit_beams(image, maps, islands, detection_threshold, model)
+    else:
+        found = _fit_shapes(image, maps, islands, objects, detection_threshold, analysis_threshold, deblend_nthresh, model)  # fmt: skip
+    found = _drop_at_mask(found, maps.usable)
+    records = _records(image, found, ew_sys_err, ns_sys_err)
+    keep = np.isfinite(records[:, [0, 1, 14]]).all(axis=1)
+    return Extraction(records[keep], rms_min, rms_max, found["x"][keep], found["y"][keep])
+
+
+def _islands(maps, analysis, detection):
+    """Numbered islands of pixels above the analysis level that reach the detection level, and their moments by number."""
+    import sep
+
+    sep.set_extract_pixstack(max(300_000, maps.residual.size // 2))
+    objects, islands = sep.extract(
+        maps.residual, analysis, err=maps.noise, mask=~maps.usable, minarea=1, filter_kernel=None, deblend_cont=1.0,
+        clean=False, segmentation_map=True,
+    )  # fmt: skip
+    bright = islands > 0
+    bright[bright] = maps.residual[bright] > detection * maps.noise[bright]
+    wanted = np.zeros(len(objects) + 1, bool)
+    wanted[islands[bright]] = True
+    return np.where(wanted[islands], islands, 0), objects
+
+
+def _fit_beams(image, maps, islands, detection, model):
+    """Every peak of the islands as a beam, all fitted together; then what the residual still shows, three times."""
+    beam = image.beam
+    x, y = _peaks(maps.residual, islands > 0, detection * maps.noise, beam)
+    significance = maps.residual / maps.noise
+    brightest = significance[y.astype(int), x.astype(int)].max(initial=1.0)
+    half = int(np.ceil(np.clip(np.sqrt(np.log2(3 * brightest)), *REACH) * beam[0]))
+    for _ in range(4):
+        x, y = _separate(x, y, maps.residual, beam)
+        form = np.repeat(gaussians.quadratic_form(*beam)[:, None], len(x), axis=1)
+        column, row = np.rint(x).astype(int), np.rint(y).astype(int)
+        noise = maps.noise[row, column]
+        fit = gaussians.fit(maps.residual, maps.usable, maps.residual[row, column], x, y, form, half=half, noise=noise)  # fmt: skip
+        bright = fit.good & (fit.peak > 0.5 * detection * noise)
+        if not bright.all():
+            x, y = x[bright], y[bright]
+            continue
+        extra_x, extra_y = _companions(maps, islands, fit, beam, half, detection)
+        if not len(extra_x):
+            break
+        x, y = np.append(fit.x, extra_x), np.append(fit.y, extra_y)
+    fit = _select(fit, bright)
+    column, row = (np.clip(np.rint(a).astype(int), 0, n - 1) for a, n in ((fit.x, islands.shape[1]), (fit.y, islands.shape[0])))  # fmt: skip
+    noise = maps.noise[row, column]
+    # The largest value near a noisy peak is too large: by noise^2 / peak where the beam has correlated the noise, by the
+    # variance of the fit over the peak where pixels are independent.
+    errors = gaussians.amplitude_errors(fit.x, fit.y, noise, beam, model)
+    bias = (errors if model == "white" else noise) ** 2 / np.where(fit.peak > 0, fit.peak, 1)
+    shape = gaussians.shape_errors(fit.peak, beam[0], beam[1], beam[2], noise, beam)
+    if model == "white":
+        # Condon 1997, equation 21, for a point source: sigma_x = sigma_peak / peak * width / sqrt(2 ln 2) / 2
+        for name in ("x_err", "y_err"):
+            shape[name] = errors / fit.peak * 2 * beam[0] / np.sqrt(8 * gaussians.LN2)
+    peak = fit.peak - bias
+    return {
+        "x": fit.x, "y": fit.y, "peak": peak, "peak_err": errors, "flux": peak, "flux_err": errors,
+        "significance": _near_maximum(significance, row, column), "major": np.full(len(peak), beam[0]),
+        "minor": np.full(len(peak), beam[1]), "angle": np.full(len(peak), beam[2]), "x_err": shape["x_err"],
+        "y_err": shape["y_err"], "fit_type": np.ones(len(peak)), "chisq": fit.chisq, "reduced": fit.reduced_chisq,
+    }  # fmt: skip
+
+
+def _select(fit, mask):
+    return gaussians.Fit(fit.peak[mask], fit.x[mask], fit.y[mask], fit.form[:, mask], fit.chisq[mask], fit.reduced_chisq[mask], fit.good[mask])  # fmt: skip
+
+
+def _peaks(pixels, where, level, beam):
+    """Local maxima above a level among some pixels, no two within half a beam: x, y of pixels, brightest first."""
+    padded = np.pad(pixels, 1, constant_values=-np.inf)
+    row, column = np.nonzero(where & (pixels > level))
+    value = pixels[row, column]
+    top = np.ones(len(row), bool)
+    for dy in (-1, 0, 1):
+        for dx in (-1, 0, 1):
+            other = padded[row + 1 + dy, column + 1 + dx]
+            # of equal neighbours, the first counts
+            top &= value > other if (dy, dx) < (0, 0) else value >= other
+    return column[top].astype(float), row[top].astype(float)
+
+
+def _separate(x, y, pixels, beam):
+    """Leave out positions within half a beam of a brighter one."""
+    from scipy.spatial import cKDTree
+
+    if len(x) < 2:
+        return x, y
+    brightness = pixels[np.rint(y).astype(int), np.rint(x).astype(int)]
+    order = np.argsort(-brightness, kind="stable")
+    x, y = x[order], y[order]
+    keep = np.ones(len(x), bool)
+    near = cKDTree(np.transpose([x, y])).query_pairs(beam[1], output_type="ndarray")
+    for first, second in near[np.lexsort((near[:, 1], near[:, 0]))]:
+        if keep[first]:
+            keep[second] = False
+    return x[keep], y[keep]
+
+
+def _companions(maps, islands, fit, beam, half, detection):
+    """Peaks that stand out of the residual of a fit."""
+    model = np.zeros(maps.residual.shape)
+    step = np.arange(-half, half + 1)
+    column = np.rint(fit.x).astype(int)[:, None, None] + step
+    row = np.rint(fit.y).astype(int)[:, None, None] + step[:, None]
+    inside = (column >= 0) & (column < model.shape[1]) & (row >= 0) & (row < model.shape[0])
+    dx, dy = column - fit.x[:, None, None], row - fit.y[:, None, None]
+    xx, xy, yy = fit.form[:, :, None, None]
+    values = fit.peak[:, None, None] * np.exp(-(xx * dx**2 + 2 * xy * dx * dy + yy * dy**2))
+    row, column, inside = np.broadcast_arrays(row, column, inside)
+    np.add.at(model, (row[inside], column[inside]), values[inside])
+    level = np.maximum(detection * maps.noise, COMPANION * model)
+    x, y = _peaks(maps.residual - model, islands > 0, level, beam)
+    if not len(x) or not len(fit.x):
+        return x, y
+    from scipy.spatial import cKDTree
+
+    away = cKDTree(np.transpose([fit.x, fit.y])).query(np.transpose([x, y]))[0] > beam[1]
+    return x[away], y[away]
+
+
+def _fit_shapes(image, maps, islands, objects, detection, analysis, n_thresholds, model):
+    """Gaussians of free shape, one per island, or per branch of it; islands that are too thin keep their moments."""
+    numbers = np.unique(islands[islands > 0])
+    start = {name: objects[name][numbers - 1] for name in ("x", "y", "a", "b", "theta", "peak", "flux")}  # fmt: skip
+    if n_thresholds:
+        from .deblending import branches
+
+        start = branches(maps, islands, numbers, start, n_thresholds, detection, analysis)
+    beam = image.beam
+    # moments of a Gaussian cut off at the analysis level are too small; the beam is the least that there can be
+    sigma = np.sqrt(2 * gaussians.LN2)
+    major = np.maximum(start["a"] * sigma, beam[0])
+    minor = np.clip(start["b"] * sigma, beam[1], major)
+    form = gaussians.quadratic_form(major, minor, start["theta"] - np.pi / 2)
+    column, row = np.rint(start["x"]).astype(int), np.rint(start["y"]).astype(int)
+    noise = maps.noise[row, column]
+    half = int(np.ceil(1.5 * max(beam[0], np.percentile(major, 90) if len(major) else 0)))
+    fit = gaussians.fit(maps.residual, maps.usable, start["peak"], start["x"], start["y"], form, half=half, free_shape=True, noise=noise)  # fmt: skip
+    major, minor, angle = gaussians.axes(fit.form)
+    good = fit.good & np.isfinite(major) & np.isfinite(minor) & (major < 8 * beam[0])
+    x, y = np.where(good, fit.x, start["x"]), np.where(good, fit.y, start["y"])
+    peak = np.where(good, fit.peak, start["peak"])
+    major = np.where(good, major, np.maximum(start["a"] * sigma, 0.5))
+    minor = np.where(good, minor, np.maximum(start["b"] * sigma, 0.5))
+    angle = np.where(good, angle, (start["theta"] - np.pi / 2) % np.pi)
+    errors = gaussians.shape_errors(peak, major, minor, angle, noise, beam)
+    return {
+        "x": x, "y": y, "significance": _near_maximum(maps.residual / maps.noise, row, column), "major": major,
+        "minor": minor, "angle": angle, "fit_type": good.astype(float), "chisq": fit.chisq, "reduced": fit.reduced_chisq,
+        **{name: errors[name] for name in ("peak", "peak_err", "flux", "flux_err", "x_err", "y_err")},
+    }  # fmt: skip
+
+
+def _near_maximum(values, row, column):
+    """The largest value within one pixel of each position."""
+    n_rows, n_columns = values.shape
+    near = [
+        values[np.clip(row + dy, 0, n_rows - 1), np.clip(column + dx, 0, n_columns - 1)]
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+    ]
+    return np.max(near, axis=0)
+
+
+def _drop_at_mask(found, usable):
+    """Leave out sources one of whose axes ends where the image is not usable."""
+    n_rows, n_columns = usable.shape
+    keep = np.ones(len(found["x"]), bool)
+    s, c = np.sin(found["angle"]), np.cos(found["angle"])
+    for dx, dy in (
+        (-found["major"] * s, found["major"] * c),
+        (found["minor"] * c, found["minor"] * s),
+    ):
+        for sign in (1, -1):
+            column, row = np.rint(found["x"] + sign * dx), np.rint(found["y"] + sign * dy)
+            inside = (column >= 0) & (column < n_columns) & (row >= 0) & (row < n_rows)
+            keep &= inside
+            keep[inside] &= usable[row[inside].astype(int), column[inside].astype(int)]
+    return {name: values[keep] for name, values in found.items()}
+
+
+def _records(image, found, ew_sys_err, ns_sys_err):
+    """Measurements as rows of `database.RECORD`, with the errors east and north."""
+    x, y, x_err, y_err = (found[name] for name in ("x", "y", "x_err", "y_err"))
+    if not len(x):
+        return np.zeros((0, 20))
+    ra, decl = _sky(image, x, y)
+    radius, east, north = position_errors(image, x, y, x_err, y_err)
+    scale = 3600 * image.pixelsize[0]
+    angle = np.degrees(found["angle"]) * (1 if image.deltax < 0 else -1)
+    systematic = np.broadcast_to([ew_sys_err, ns_sys_err], (len(x), 2)).T
+    return np.column_stack([
+        ra, decl, east / 3600 / np.maximum(np.cos(np.radians(decl)), 1e-6), north / 3600,
+        found["peak"], found["peak_err"], found["flux"], found["flux_err"], found["significance"],
+        found["major"] * scale, found["minor"] * scale, angle % 180, *systematic, radius, found["fit_type"],
+        found["chisq"], found["reduced"], east, north,
+    ])  # fmt: skip
+
+
+def _sky(image, x, y):
+    ra, decl = image.wcs.pixel_to_world_values(x, y)
+    return np.asarray(ra) % 360, np.asarray(decl)
+
+
+def position_errors(image, x, y, x_err, y_err):
+    """Errors of positions on the sky.
+
+    Parameters
+    ----------
+    image : ImageAccessor
+    x, y, x_err, y_err : (k,) arrays, px
+
+    Returns
+    -------
+    radius, east, north : (k,) arrays, arcsec: the distance to the farthest corner (x +- x_err, y +- y_err), which holds the errors
+        in both directions, and the errors in each
+    """
+    ra, decl = _sky(image, x, y)
+    along = []
+    for dx, dy in ((x_err, 0), (0, y_err)):
+        east, north = offsets(ra, decl, *_sky(image, x + dx, y + dy))
+        along.append((3600 * east, 3600 * north))
+    east = np.hypot(along[0][0], along[1][0])
+    north = np.hypot(along[0][1], along[1][1])
+    corners = [
+        np.hypot(along[0][0] + sign * along[1][0], along[0][1] + sign * along[1][1])
+        for sign in (1, -1)
+    ]
+    return np.max(corners, axis=0), east, north
+
+
+def measure_at(
+    image, positions, *, box_in_beampix=10, flux_error_model=None, ew_sys_err=0.0, ns_sys_err=0.0, **options
+):  # fmt: skip
+    """Forced fits: the flux of a beam at each position, at its true place within the pixel.
+
+    Parameters
+    ----------
+    image : ImageAccessor
+    positions : (n, 2) array of ra, decl, deg
+    box_in_beampix : float, side of the box around a position, in half widths of the beam
+    flux_error_model, ew_sys_err, ns_sys_err, options : as for `find_sources`
+
+    Returns
+    -------
+    records : (m, 20) array, see `Extraction`
+    index : (m,) int array, the positions that could be measured: inside the image, with usable pixels around
+    """
+    positions = np.asarray(positions, float).reshape(-1, 2)
+    if not len(positions):
+        return np.zeros((0, 20)), np.zeros(0, int)
+    maps, beam = noise_maps(image, **options), image.beam
+    x, y = (np.asarray(a, float) for a in image.wcs.world_to_pixel_values(*positions.T))
+    n_rows, n_columns = maps.usable.shape
+    on_image = np.isfinite(x) & np.isfinite(y) & (x > -0.5) & (y > -0.5) & (x < n_columns - 0.5) & (y < n_rows - 0.5)  # fmt: skip
+    index = np.flatnonzero(on_image)
+    column, row = np.rint(x[index]).astype(int), np.rint(y[index]).astype(int)
+    around = range(-(EDGE // 2), EDGE // 2 + 1)
+    clear = np.all([
+        maps.usable[np.clip(row + dy, 0, n_rows - 1), np.clip(column + dx, 0, n_columns - 1)]
+        for dy in around for dx in around
+    ], axis=0)  # fmt: skip
+    index, row, column = index[clear], row[clear], column[clear]
+    x, y = x[index], y[index]
+    # a beam is nothing 3 half widths away, and the box of the settings is often wider than that
+    half = int(np.ceil(min(box_in_beampix / 2, 3.0) * max(beam[0], beam[1])))
+    noise = maps.noise[row, column]
+    peak, chisq, reduced = gaussians.amplitude(maps.residual, maps.usable, x, y, beam, half)
+    model = flux_error_model or ("white" if image.is_optical else "beam")
+    # each is measured alone, so that its error does not know the others
+    errors = np.array([gaussians.amplitude_errors([0], [0], [n], beam, model)[0] if model != "reference" else np.sqrt(3) * n for n in noise])  # fmt: skip
+    n = len(x)
+    found = {
+        "x": x, "y": y, "peak": peak, "peak_err": errors, "flux": peak, "flux_err": errors, "significance": peak / noise,
+        "major": np.full(n, beam[0]), "minor": np.full(n, beam[1]), "angle": np.full(n, beam[2]), "x_err": np.zeros(n),
+        "y_err": np.zeros(n), "fit_type": np.ones(n), "chisq": chisq / noise**2, "reduced": reduced / noise**2,
+    }  # fmt: skip
+    records = _records(image, found, ew_sys_err, ns_sys_err)
+    # where it was asked for, not where rounding puts it
+    records[:, :2] = positions[index]
+    good = np.isfinite(peak)
+    return records[good], index[good]

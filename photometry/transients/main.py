@@ -1,0 +1,661 @@
+"""The pipeline: every step as a function, and the runs that call them in their order.
+
+The functions have the names and arguments of the LOFAR Transients Pipeline's ``tkp.main``. Image work goes to a `Runner`;
+association and the database stay in this process. A timestep (the images with one start time) is one transaction: done
+wholly, or not at all and done again by the next run.
+"""
+
+import fcntl
+import json
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import sqlalchemy as sa
+
+from ..errors import BadInputError, PhotometryError, TryAgainError, WrongUseError
+from ..processes import draining
+from . import configuration, steps
+from . import database as db
+from .database import schema
+from .runner import Runner
+from .steps import ImageRecord, Summary, group_per_timestep
+
+log = logging.getLogger(__name__)
+
+_lock_file = None
+
+
+# Setting up
+
+
+def run(job_name, supplied_mon_coords=None, *, strict=False, executor=None):
+    """Run a job of the project in the current folder; continues where an earlier run of it ended.
+
+    Parameters
+    ----------
+    job_name : str
+    supplied_mon_coords : list of (ra, decl), deg, optional
+        Positions to measure in every image of a new dataset
+    strict : bool
+        Stop at the first image or timestep that cannot be done
+    executor : concurrent.futures.Executor, optional
+        For the image work, in place of local processes (``mpi4py.futures``)
+
+    Returns
+    -------
+    Summary
+    """
+    pipe_config = get_pipe_config(job_name)
+    handlers = steps.log_to_files(pipe_config.logging.log_dir, pipe_config.logging.debug)
+    try:
+        with get_runner(pipe_config, executor) as runner:
+            job_dir, job_config, dataset_id = setup(pipe_config, supplied_mon_coords)
+            try:
+                options = {"copy_images": pipe_config.image_cache.copy_images, "strict": strict}
+                if job_config.pipeline.mode == "stream":
+                    return run_stream(runner, job_config, dataset_id, **options)
+                images = load_images(job_name, job_dir)
+                return run_batch(images, job_config, runner, dataset_id, **options)
+            finally:
+                close_database(dataset_id)
+    finally:
+        steps.stop_logging(handlers)
+
+
+def get_pipe_config(job_name):
+    """The settings of the project in the current folder, see `configuration.read_pipeline`."""
+    return configuration.read_pipeline(job_name)
+
+
+def get_runner(pipe_config, executor=None):
+    """The `Runner` that the settings ask for; to be called before anything starts threads."""
+    found = pipe_config.parallelise
+    method = "mpi" if executor is not None else found.method
+    return Runner(method, found.cores, executor)
+
+
+def setup(pipe_config, supplied_mon_coords=None):
+    """Open the job's folder and database, and begin or continue its dataset.
+
+    Returns
+    -------
+    job_dir : str
+    job_config : settings of the job
+    dataset_id : int
+    """
+    job_dir = Path(pipe_config.DEFAULT["job_directory"])
+    if not job_dir.is_dir():
+        raise WrongUseError(f"{job_dir}: no such folder; `photometry transients init` makes a job")
+    url = configuration.url_of_database(pipe_config)
+    _lock(url)
+    if pipe_config.database.dump_backup_copy:
+        _back_up(url)
+    db.connect(url)
+    job_config = configuration.read_job(job_dir / configuration.JOB_FILE)
+    job_config["persistence"]["job_name"] = pipe_config.DEFAULT["job_name"]
+    _write_settings(pipe_config, job_config)
+    job_config, dataset_id = initialise_dataset(job_config, supplied_mon_coords)
+    if not db.current().try_lock(dataset_id):
+        raise WrongUseError(f"dataset {dataset_id} is in use by another run")
+    return str(job_dir), job_config, dataset_id
+
+
+def _lock(url):
+    """Claim an SQLite file for this process; the kernel lets go of it when the process ends, however it does."""
+    global _lock_file
+    parsed = db.database_url(url)
+    _unlock()
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return
+    path = Path(f"{parsed.database}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _lock_file = open(path, "a")  # noqa: SIM115 - held until the run ends
+    try:
+        fcntl.flock(_lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        _unlock()
+        raise WrongUseError(f"{parsed.database}: in use by another run") from None
+
+
+def _unlock():
+    global _lock_file
+    if _lock_file is not None:
+        _lock_file.close()
+        _lock_file = None
+
+
+def _back_up(url):
+    """Copy the database beside itself before anything is changed."""
+    parsed = db.database_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        raise WrongUseError("dump_backup_copy copies SQLite files; use pg_dump for a server")
+    if Path(parsed.database).is_file():
+        shutil.copy2(parsed.database, f"{parsed.database}.backup")
+
+
+def _write_settings(pipe_config, job_config):
+    folder = Path(pipe_config.logging.log_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    hidden = {**pipe_config, "database": {**pipe_config.database, "password": "***"}}
+    for name, content in (("pipeline.json", hidden), ("job_params.json", job_config)):
+        (folder / name).write_text(json.dumps(content, indent=1, default=str) + "\n")
+
+
+def initialise_dataset(job_config, supplied_mon_coords):
+    """Begin a dataset, or continue one: with ``dataset_id`` -1 the job's unfinished one, if there is one.
+
+    Parameters
+    ----------
+    job_config : settings of the job
+    supplied_mon_coords : list of (ra, decl), deg, or None
+
+    Returns
+    -------
+    job_config : of a continued dataset, the settings that it was begun with
+    dataset_id : int
+    """
+    dataset_id = job_config["persistence"]["dataset_id"]
+    job_name = job_config["persistence"].get("job_name", "")
+    table = schema.dataset
+    if dataset_id == -1:
+        query = sa.select(sa.func.max(table.c.id)).where(table.c.job == job_name, ~table.c.finished)
+        dataset_id = db.current().scalar(query) if job_name else None
+        if dataset_id is None:
+            return job_config, _new_dataset(job_config, job_name, supplied_mon_coords)
+        log.info("dataset %d of this job is not finished: continued", dataset_id)
+    elif not db.current().rows(sa.select(table.c.id).where(table.c.id == dataset_id)):
+        raise WrongUseError(f"dataset_id = {dataset_id}: there is no such dataset")
+    stored = configuration.nested(db.fetch_config(dataset_id))
+    _warn_of_differences(stored, job_config)
+    if supplied_mon_coords:
+        log.warning("dataset %d is continued: monitoring positions are those it began with", dataset_id)  # fmt: skip
+    stored["persistence"]["dataset_id"] = dataset_id
+    change = table.update().where(table.c.id == dataset_id)
+    db.current().change(change.values(rerun=table.c.rerun + 1, finished=False, process_end_ts=None))
+    return stored, dataset_id
+
+
+def _new_dataset(job_config, job_name, supplied_mon_coords):
+    found = job_config["source_extraction"]
+    with db.current().transaction():
+        dataset_id = db.insert_dataset(
+            job_config["persistence"]["description"],
+            job=job_name,
+            detection_threshold=found["detection_threshold"],
+            analysis_threshold=found["analysis_threshold"],
+            assoc_radius=job_config["association"]["deruiter_radius"],
+            backsize_x=found["back_size_x"],
+            backsize_y=found["back_size_y"],
+            margin_width=found["margin"],
+        )
+        db.insert_config(dataset_id, job_config)
+        if supplied_mon_coords:
+            db.insert_monitor_positions(dataset_id, supplied_mon_coords)
+    return dataset_id
+
+
+def _warn_of_differences(stored, given):
+    for section, values in given.items():
+        for key, value in values.items():
+            old = stored.get(section, {}).get(key, value)
+            if key not in ("dataset_id", "job_name") and old != value:
+                log.warning("[%s] %s = %r is not used: the dataset was begun with %r", section, key, value, old)  # fmt: skip
+
+
+def load_images(job_name, job_dir):
+    """The paths of a job's images, see `configuration.list_images`."""
+    return configuration.list_images(job_dir)
+
+
+def consistency_check():
+    """Fail if a table has a row with id 0 or one that points to nothing."""
+    db.consistency_check()
+
+
+def close_database(dataset_id):
+    """Note the end of the run, and close the database; also after failures."""
+    try:
+        db.update_dataset_process_end_ts(dataset_id)
+    finally:
+        db.disconnect()
+        _unlock()
+
+
+# Runs
+
+
+def run_batch(image_paths, job_config, runner, dataset_id, copy_images, *, strict=False):
+    """Do all timesteps of some images in time order; those that are done already are left out.
+
+    Parameters
+    ----------
+    image_paths : list of paths, or of images in memory
+    job_config : settings of the job
+    runner : Runner
+    dataset_id : int
+    copy_images : bool, keep pixels in the database
+    strict : bool, stop at the first image or timestep that cannot be done
+
+    Returns
+    -------
+    Summary
+    """
+    summary = Summary(dataset_id)
+    groups, skipped = _sorted_images(runner, image_paths)
+    _skip(summary, skipped, strict)
+    finished = db.finished_timesteps(dataset_id)
+    summary.n_timesteps = len(groups)
+    stop = []
+    with draining(lambda name: stop.append(name)):
+        for time, images in groups:
+            if time in finished:
+                summary.done += 1
+                _skip_late(summary, time, images, dataset_id, strict)
+                continue
+            if stop:
+                log.warning("%s: stopped before the timestep of %s", stop[0], time)
+                summary.stopped = True
+                return summary
+            _do_timestep(summary, time, images, job_config, runner, dataset_id, copy_images, strict)
+    _finish(dataset_id)
+    return summary
+
+
+def run_stream(runner, job_config, dataset_id, copy_images, *, strict=False):
+    """Take images from the hosts and ports of the settings, a timestep at a time, until a signal asks to stop.
+
+    Parameters and returned value as for `run_batch`.
+    """
+    from .stream import ImageStream, addresses
+
+    found = job_config["pipeline"]
+    summary = Summary(dataset_id)
+    finished = db.finished_timesteps(dataset_id)
+    stream = ImageStream(
+        addresses(found["hosts"], found["ports"]),
+        pixel_order=found["pixel_order"],
+        group_timeout=found["stream_timeout"],
+    )
+    with stream, draining(lambda name: stream.stop()):
+        for time, images in stream.groups():
+            if time in finished:
+                log.info("the timestep of %s is done already", time)
+                continue
+            summary.n_timesteps += 1
+            _do_timestep(summary, time, images, job_config, runner, dataset_id, copy_images, strict)
+            finished.add(time)
+    _skip(summary, stream.rejected, strict)
+    _finish(dataset_id)
+    return summary
+
+
+def _do_timestep(summary, time, images, job_config, runner, dataset_id, copy_images, strict):
+    """One timestep, counted; what fails is written down with the names of its images."""
+    skipped = {}
+    try:
+        with db.current().transaction():
+            records = timestamp_step(
+                runner, images, job_config, dataset_id, copy_images, skipped=skipped
+            )
+            if strict and skipped:
+                raise BadInputError(next(iter(skipped.values())))
+            n_rejected = sum(bool(record.rejected) for record in records)
+            db.record_timestep(dataset_id, time, "done", len(records), n_rejected)
+    except (sa.exc.OperationalError, OSError) as error:
+        # a full disk, a server that is gone: the next timestep would fare no better
+        raise TryAgainError(f"timestep of {time}: {getattr(error, 'orig', error)}") from error
+    except (TryAgainError, WrongUseError):
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        names = ", ".join(_url(image) for image in images)
+        log.error("the timestep of %s failed (%s): %s", time, names, reason, exc_info=True)
+        db.record_timestep(dataset_id, time, "failed", len(images), 0, f"{names}: {reason}")
+        summary.failures[str(time)] = reason
+        if strict:
+            raise error if isinstance(error, PhotometryError) else BadInputError(f"{names}: {reason}") from error  # fmt: skip
+        return
+    _skip(summary, skipped, strict)
+    db.forget_skipped(dataset_id, [record.url for record in records])
+    summary.count(records)
+    log.info(
+        "%s: %d images, %d sources, %d new, %d forced", time, len(records), sum(r.n_blind for r in records),
+        sum(r.n_new_sources for r in records), sum(r.n_forced for r in records),
+    )  # fmt: skip
+
+
+def _skip(summary, skipped, strict):
+    """Write down images that could not be used."""
+    for url, reason in skipped.items():
+        log.warning("skipped: %s", reason if url in reason else f"{url}: {reason}")
+    if skipped:
+        db.record_skipped(summary.dataset, skipped)
+        summary.skipped.update(skipped)
+        if strict:
+            raise BadInputError(next(iter(skipped.values())))
+
+
+def _skip_late(summary, time, images, dataset_id, strict):
+    """Images whose timestep was done without them."""
+    table = schema.image
+    query = sa.select(table.c.url).where(table.c.dataset == dataset_id, table.c.taustart_ts == time)
+    stored = {row.url for row in db.current().rows(query)}
+    late = [_url(image) for image in images if _url(image)[:1024] not in stored]
+    _skip(summary, {url: f"{url}: the timestep of {time} was done without this image" for url in late}, strict)  # fmt: skip
+
+
+def _finish(dataset_id):
+    table = schema.dataset
+    db.current().change(table.update().where(table.c.id == dataset_id).values(finished=True))
+
+
+def _url(image):
+    return str(getattr(image, "url", "") or (image if isinstance(image, (str, Path)) else "image"))
+
+
+def _sorted_images(runner, images):
+    """Timesteps in time order, and what could not be opened: dict url -> reason."""
+    found = runner.map_each("get_metadata_for_ordering", images)
+    pairs = list(zip(images, found, strict=True))
+    skipped = {_url(image): str(entry) for image, entry in pairs if isinstance(entry, BadInputError)}  # fmt: skip
+    good = [(image, *entry[1:]) for image, entry in pairs if not isinstance(entry, BadInputError)]
+    return group_per_timestep(good), skipped
+
+
+def get_metadata_for_sorting(runner, image_paths):
+    """Open all images and group them; those that cannot be opened are left out with a warning.
+
+    Returns
+    -------
+    list of (start time, [images]), in time order, each group by frequency
+    """
+    groups, skipped = _sorted_images(runner, image_paths)
+    for reason in skipped.values():
+        log.warning("skipped: %s", reason)
+    if not groups:
+        log.warning("there is no image that can be opened")
+    return groups
+
+
+# One timestep
+
+
+def timestamp_step(runner, images, job_config, dataset_id, copy_images, *, skipped=None):
+    """All steps for the images of one timestep, in one transaction.
+
+    Parameters
+    ----------
+    runner : Runner
+    images : list of paths or images in memory
+    job_config : settings of the job
+    dataset_id : int
+    copy_images : bool, keep pixels in the database
+    skipped : dict, optional
+        Gets url -> reason for images that cannot be used; without it they are warnings
+
+    Returns
+    -------
+    list of ImageRecord, one per image: ``(rms_qc, band, ...)``
+    """
+    skipped = {} if skipped is None else skipped
+    accessors = _good(runner.map_each("get_accessors", images), images, skipped)
+    metadatas, accessors = _metadata(job_config, accessors, runner, skipped)
+    with db.current().transaction():
+        db_images = store_image_metadata(metadatas, job_config, dataset_id)
+        if copy_images:
+            fits_datas, fits_headers = extract_fits_from_files(runner, accessors)
+            store_image_data(db_images, fits_datas, fits_headers)
+        good = quality_check(db_images, accessors, job_config, runner)
+        # an image whose pixels turn out to be of no use is rejected like one of bad quality
+        results = runner.map_each("extract_sources", [a for _, a in good], [job_config["source_extraction"]])  # fmt: skip
+        for (image, _), result in zip(good, results, strict=True):
+            if isinstance(result, BadInputError):
+                db.reject(image.id, 0, str(result))
+        kept = [(g, r) for g, r in zip(good, results, strict=True) if not isinstance(r, BadInputError)]  # fmt: skip
+        good = [pair for pair, _ in kept]
+        store_extractions([image for image, _ in good], [r for _, r in kept], job_config)
+        counts = {image.id: _associate(image, job_config) for image, _ in good}
+        requests = [(a, image.id, *_requests(image, job_config), job_config["source_extraction"]) for image, a in good]  # fmt: skip
+        insert_and_associate_forced_fits(do_forced_fits(runner, requests), job_config)
+        varmetric(dataset_id)
+        records = [_record(image, counts.get(image.id)) for image in db_images]
+    for reason in skipped.values():
+        log.debug("skipped: %s", reason)
+    return records
+
+
+def _record(image, counts):
+    rejected = "; ".join(db.isrejected(image.id))
+    table = schema.extractedsource
+    query = sa.select(table.c.extract_type, sa.func.count()).where(table.c.image == image.id)
+    n = {row[0]: row[1] for row in db.current().rows(query.group_by(table.c.extract_type))}
+    counts = counts or {"new": 0, "new_sources": 0}
+    return ImageRecord(
+        image.rms_qc, image.band, image.id, image.url, rejected, n.get(0, 0), counts["new"], counts["new_sources"],
+        n.get(1, 0), n.get(2, 0),
+    )  # fmt: skip
+
+
+def _good(results, images, skipped):
+    """Results without the bad ones, whose reasons go to ``skipped``."""
+    for image, result in zip(images, results, strict=True):
+        if isinstance(result, BadInputError):
+            skipped[_url(image)] = str(result)
+    return [result for result in results if not isinstance(result, BadInputError)]
+
+
+def get_accessors(runner, all_images):
+    """Images opened; those that cannot be are left out with a warning."""
+    skipped = {}
+    found = _good(runner.map_each("get_accessors", all_images), all_images, skipped)
+    for reason in skipped.values():
+        log.warning("skipped: %s", reason)
+    return found
+
+
+def extract_metadata(job_config, accessors, runner):
+    """What the rows of ``image`` need, a dict per image, with the noise ``rms_qc``."""
+    found = job_config["persistence"]
+    return runner.map("extract_metadatas", accessors, [found["rms_est_sigma"], found["rms_est_fraction"]])  # fmt: skip
+
+
+def _metadata(job_config, accessors, runner, skipped):
+    """As `extract_metadata`, with the accessors in the same order; bad images are left out."""
+    found = job_config["persistence"]
+    args = [found["rms_est_sigma"], found["rms_est_fraction"]]
+    results = runner.map_each("extract_metadatas", accessors, args)
+    pairs = [
+        (r, a) for r, a in zip(results, accessors, strict=True) if not isinstance(r, BadInputError)
+    ]
+    metadatas = _good(results, accessors, skipped)
+    return metadatas, [accessor for _, accessor in pairs]
+
+
+def store_image_metadata(metadatas, job_config, dataset_id):
+    """Insert images; returns their rows, sorted by start time as far as it differs.
+
+    Parameters
+    ----------
+    metadatas : list of dict, see `extract_metadata`
+    job_config : settings of the job
+    dataset_id : int
+    """
+    found, rows = job_config["source_extraction"], []
+    for metadata in metadatas:
+        values = dict(metadata)
+        values["xtr_radius"] = found["extraction_radius_pix"] * abs(values["deltax"])
+        values["freq_bw_max"] = job_config["persistence"]["bandwidth_max"]
+        rows.append(db.get_image(db.insert_image(dataset_id, **values)))
+    return sorted(rows, key=lambda row: row.taustart_ts)
+
+
+def extract_fits_from_files(runner, paths):
+    """Pixels and header texts of images: two lists."""
+    found = runner.map("open_as_fits", paths)
+    return [pixels for pixels, _ in found], [header for _, header in found]
+
+
+def store_image_data(db_images, fits_datas, fits_headers):
+    """Keep pixels and headers in ``imagedata``.
+
+    Parameters
+    ----------
+    db_images : list of rows of ``image``
+    fits_datas : list of (n_rows, n_columns) arrays
+    fits_headers : list of str
+    """
+    for image, pixels, header in zip(db_images, fits_datas, fits_headers, strict=True):
+        db.insert_imagedata(image.id, header, steps.pixels_to_bytes(pixels))
+
+
+def quality_check(db_images, accessors, job_config, runner):
+    """Judge images; the bad ones get a row in ``rejection``.
+
+    Parameters
+    ----------
+    db_images : list of rows of ``image``
+    accessors : list, in the same order
+    job_config : settings of the job
+    runner : Runner
+
+    Returns
+    -------
+    list of (row, accessor) of the good ones
+    """
+    from .quality import RMS, Rejection, check_history
+
+    limits = {name: dict(job_config[name]) for name in ("quality", "quality_lofar")}
+    rms = [np.nan if image.rms_qc is None else image.rms_qc for image in db_images]
+    found = runner.map_each("quality_reject_check", list(zip(accessors, rms, strict=True)), [limits])  # fmt: skip
+    good, n = [], limits["quality"]["rms_est_history"]
+    for image, accessor, noise, rejection in zip(db_images, accessors, rms, found, strict=True):
+        if isinstance(rejection, BadInputError):
+            rejection = Rejection(RMS, str(rejection))
+        if rejection is None:
+            history = _noise_history(image, n)
+            rejection = check_history(noise, history, n, limits["quality"]["rms_rej_sigma"])
+        if rejection is None:
+            good.append((image, accessor))
+        else:
+            log.warning("image %s rejected: %s", image.url, rejection.comment)
+            db.reject(image.id, rejection.reason, rejection.comment)
+    return good
+
+
+def _noise_history(image, n):
+    table = schema.image
+    query = sa.select(table.c.rms_qc).where(
+        table.c.dataset == image.dataset,
+        table.c.band == image.band,
+        table.c.taustart_ts < image.taustart_ts,
+        table.c.rms_qc.is_not(None),
+    )
+    rows = db.current().rows(query.order_by(table.c.taustart_ts.desc(), table.c.id.desc()).limit(n))
+    return np.array([row.rms_qc for row in rows])
+
+
+def source_extraction(accessors, job_config, runner):
+    """The sources of images: a list of `finder.Extraction`."""
+    return runner.map("extract_sources", accessors, [job_config["source_extraction"]])
+
+
+def store_extractions(images, extraction_results, job_config):
+    """Keep the blind detections of images, and the extremes of their noise.
+
+    Parameters
+    ----------
+    images : list of rows of ``image``
+    extraction_results : list of `finder.Extraction`
+    job_config : settings of the job
+    """
+    found = job_config["source_extraction"]
+    for image, result in zip(images, extraction_results, strict=True):
+        db.update_image(
+            image.id, rms_min=result.rms_min, rms_max=result.rms_max, detection_thresh=found["detection_threshold"],
+            analysis_thresh=found["analysis_threshold"],
+        )  # fmt: skip
+        db.insert_extracted_sources(image.id, result.sources, use_axis_errors=job_config["association"]["use_axis_errors"])  # fmt: skip
+
+
+def assocate_and_get_force_fits(db_image, job_config):
+    """Associate the blind detections of an image, and say where it has to be measured besides.
+
+    Parameters
+    ----------
+    db_image : row of ``image``
+    job_config : settings of the job
+
+    Returns
+    -------
+    positions : list of (ra, decl), deg
+    ids : list of ('ff_nd', id of the source) or ('ff_ms', id in ``monitor``)
+    """
+    _associate(db_image, job_config)
+    return _requests(db_image, job_config)
+
+
+associate_and_get_force_fits = assocate_and_get_force_fits
+
+
+def _associate(db_image, job_config):
+    found = job_config["association"]
+    return db.associate_extracted_sources(
+        db_image.id, deRuiter_r=found["deruiter_radius"], beamwidths_limit=found["beamwidths_limit"],
+        new_source_sigma_margin=job_config["transient_search"]["new_source_sigma_margin"], ties=found["ties"],
+        fork_other_bands=found["fork_other_bands"],
+    )  # fmt: skip
+
+
+def _requests(db_image, job_config):
+    """What an image has to be measured at; asked when all bands of the timestep are associated, as a band may split a source."""
+    missing = db.get_nulldetections(db_image.id, job_config["source_extraction"]["expiration"])
+    watched = db.get_monitor_requests(db_image.id)
+    positions = [(ra, decl) for _, ra, decl in (*missing, *watched)]
+    ids = [("ff_nd", number) for number, _, _ in missing]
+    return positions, ids + [("ff_ms", number) for number, _, _ in watched]
+
+
+def do_forced_fits(runner, all_forced_fits):
+    """Measure at given positions.
+
+    Parameters
+    ----------
+    runner : Runner
+    all_forced_fits : list of (accessor, image id, positions, ids, settings of source extraction)
+
+    Returns
+    -------
+    list of ((n, 20) fits, n ids, image id); what cannot be measured is missing
+    """
+    wanted = [entry for entry in all_forced_fits if len(entry[2])]
+    if not wanted:
+        return []
+    settings = wanted[0][4]
+    found = runner.map("forced_fits", [(a, positions, ids) for a, _, positions, ids, _ in wanted], [settings])  # fmt: skip
+    return [(fits, ids, entry[1]) for (fits, ids), entry in zip(found, wanted, strict=True)]
+
+
+def insert_and_associate_forced_fits(all_fits, job_config):
+    """Keep forced fits and take them into their light curves.
+
+    Parameters
+    ----------
+    all_fits : list of (fits, ids, image id), see `do_forced_fits`
+    job_config : settings of the job
+    """
+    for fits, ids, image_id in all_fits:
+        for kind, name, associate in (
+            ("ff_nd", "ff_runcat_ids", db.associate_nd),
+            ("ff_ms", "ff_monitor_ids", db.associate_ms),
+        ):
+            rows = [i for i, (of_kind, _) in enumerate(ids) if of_kind == kind]
+            if rows:
+                db.insert_extracted_sources(image_id, fits[rows], kind, **{name: [ids[i][1] for i in rows]})  # fmt: skip
+                associate(image_id)
+
+
+def varmetric(dataset_id):
+    """Bring the variability of all sources that have changed up to date."""
+    db.varmetric(dataset_id)
