@@ -114,13 +114,14 @@ def _run_mpi(plan, engine):
     gc.set_threshold(100_000)
     try:
         code = _serve(plan, lambda: engine)
-    except PhotometryError as error:
+    except (PhotometryError, KeyboardInterrupt) as error:
         engine.close()
         if engine.abandoned:  # no process could log it after the end of the job
-            log.error("%s", error)
+            stopped = isinstance(error, KeyboardInterrupt)
+            log.error("%s", f"stopped by {error}" if stopped else error)
             engine.end_job(EXIT_WRONG_USE if isinstance(error, WrongUseError) else EXIT_UNFINISHED)
         raise
-    except Exception:  # noqa: BLE001 - the edge of the rank: the others would wait for ever
+    except BaseException:  # noqa: BLE001 - the edge of the rank: the others would wait for ever
         traceback.print_exc()
         engine.abort(EXIT_DEFECT)
     engine.close()
