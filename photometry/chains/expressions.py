@@ -268,7 +268,8 @@ def _check_node(node):
     if isinstance(node, ast.Call) and not (
         _name(node.func) in _FUNCTIONS or isinstance(node.func, ast.Attribute)
     ):
-        raise WrongUseError(f"{_name(node.func) or _spelled(node.func)!r} is not a function")
+        name = _name(node.func) or _spelled(node.func)
+        raise WrongUseError(f"{name!r} is not a function; {nearest(name, _FUNCTIONS)}")
 
 
 def _check_attribute(node):
