@@ -113,7 +113,7 @@ def test_what_is_not_allowed_is_refused_in_a_sentence_and_at_once(text):
 def test_a_misspelt_name_is_answered_by_the_nearest_one():
     for text, hint in (
         ("(constants.Rearht)", "Rearth"),
-        ("(sqtr(2))", "sqrt"),
+        ("(sqrtt(2))", "sqrt"),
         ("(metdata)", "metadata"),
     ):
         with pytest.raises(WrongUseError, match=hint):
