@@ -125,3 +125,23 @@ def pixels_from_bytes(data, header):
 
     header = fits.Header.fromstring(header, sep="\n")
     return np.frombuffer(data, "<f4").reshape(header["NAXIS2"], header["NAXIS1"]), header
+
+
+def stored_header(database, row):
+    """An image of the database for `accessors.open_image`: header and pixels that were kept in it, else its path.
+
+    Parameters
+    ----------
+    database : Database
+    row : row of ``image``
+    """
+    import sqlalchemy as sa
+
+    from .database import schema
+
+    table = schema.imagedata
+    stored = database.rows(sa.select(table).where(table.c.image == row.id))
+    if stored and stored[0].fits_data is not None:
+        pixels, header = pixels_from_bytes(stored[0].fits_data, stored[0].fits_header)
+        return header, pixels
+    return row.url
