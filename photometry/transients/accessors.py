@@ -111,6 +111,7 @@ class ImageAccessor:
             "beam_smaj_pix": major, "beam_smin_pix": minor, "beam_pa_rad": angle, "centre_ra": self.centre_ra,
             "centre_decl": self.centre_decl, "deltax": self.deltax, "deltay": self.deltay, "freq_bw": self.freq_bw,
             "freq_eff": self.freq_eff, "tau_time": self.tau_time, "taustart_ts": self.taustart_ts, "url": self.url,
+            "half_size": min(self.shape) / 2,
         }  # fmt: skip
 
     def _read_wcs(self):

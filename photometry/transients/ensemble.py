@@ -327,10 +327,9 @@ def star_lightcurves(database, folder, *, dataset_id=None, min_significance=20.0
     import sqlalchemy as sa
 
     from ..lightcurve import LightcurveArbitraryRaster
-    from .accessors import open_image
     from .database import schema
     from .export import MJD, last_dataset, mjd
-    from .steps import stored_header
+    from .steps import stored_image
 
     dataset_id = last_dataset(database, dataset_id)
     table, bad = schema.image, schema.rejection
@@ -341,7 +340,7 @@ def star_lightcurves(database, folder, *, dataset_id=None, min_significance=20.0
     images, times = [], []
     for row in rows:
         try:
-            images.append(open_image(stored_header(database, row)))
+            images.append(stored_image(database, row))
         except BadInputError as error:
             log.warning("skipped: %s", error)
             continue

@@ -40,6 +40,7 @@ class Extraction:
     sources : (n, 20) array, the columns of `database.RECORD` and the errors east and north, arcsec
     rms_min, rms_max : float, Jy, extremes of the noise where sources were looked for
     x, y : (n,) arrays, px
+    is_optical : bool
     """
 
     sources: np.ndarray
@@ -47,6 +48,7 @@ class Extraction:
     rms_max: float
     x: np.ndarray
     y: np.ndarray
+    is_optical: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def find_sources(
     found = _drop_at_mask(found, maps.usable)
     records = _records(image, found, ew_sys_err, ns_sys_err)
     keep = np.isfinite(records[:, [0, 1, 14]]).all(axis=1)
-    return Extraction(records[keep], rms_min, rms_max, found["x"][keep], found["y"][keep])
+    return Extraction(records[keep], rms_min, rms_max, found["x"][keep], found["y"][keep], image.is_optical)  # fmt: skip
 
 
 def _islands(maps, analysis, detection):
@@ -199,6 +201,8 @@ def _fit_beams(image, maps, islands, detection, model):
     # The largest value near a noisy peak is too large: by noise^2 / peak where the beam has correlated the noise, by the
     # variance of the fit over the peak where pixels are independent.
     errors = gaussians.amplitude_errors(fit.x, fit.y, noise, beam, model)
+    if image.is_optical:
+        errors = np.hypot(errors, _photon_noise(image, fit.peak))
     bias = (errors if model == "white" else noise) ** 2 / np.where(fit.peak > 0, fit.peak, 1)
     shape = gaussians.shape_errors(fit.peak, beam[0], beam[1], beam[2], noise, beam)
     if model == "white":
@@ -212,6 +216,13 @@ def _fit_beams(image, maps, islands, detection, model):
         "minor": np.full(len(peak), beam[1]), "angle": np.full(len(peak), beam[2]), "x_err": shape["x_err"],
         "y_err": shape["y_err"], "fit_type": np.ones(len(peak)), "chisq": fit.chisq, "reduced": fit.reduced_chisq,
     }  # fmt: skip
+
+
+def _photon_noise(image, peak):
+    """Error of fitted peaks by the photons of the stars themselves: sum(g^3) / sum(g^2)^2 of a Gaussian g is 4 / (3 area)."""
+    gain = float(image.header.get("EGAIN", image.header.get("GAIN", 1)) or 1)
+    area = np.pi * image.beam[0] * image.beam[1] / gaussians.LN2
+    return np.sqrt(np.maximum(peak, 0) / gain * 4 / (3 * area))
 
 
 def _select(fit, mask):
@@ -422,6 +433,8 @@ def measure_at(
     model = flux_error_model or ("white" if image.is_optical else "beam")
     # each is measured alone, so that its error does not know the others
     errors = np.array([gaussians.amplitude_errors([0], [0], [n], beam, model)[0] if model != "reference" else np.sqrt(3) * n for n in noise])  # fmt: skip
+    if image.is_optical:
+        errors = np.hypot(errors, _photon_noise(image, peak))
     n = len(x)
     found = {
         "x": x, "y": y, "peak": peak, "peak_err": errors, "flux": peak, "flux_err": errors, "significance": peak / noise,
