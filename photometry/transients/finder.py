@@ -22,6 +22,9 @@ EDGE = 3
 REACH = (2.3, 5.0)
 """Half widths of the beam that fits reach at least and at most: to where the brightest source has sunk into the noise."""
 
+HALO = 20.0
+"""Half widths around a star within which its wings are looked at."""
+
 COMPANION = 0.05
 """A peak of the residual is a source of its own if it is above this part of the model there: beams are not perfect."""
 
@@ -177,7 +180,9 @@ def _islands(maps, analysis, detection):
 def _fit_beams(image, maps, islands, detection, model):
     """Every peak of the islands as a beam, all fitted together; then what the residual still shows, three times."""
     beam = image.beam
-    x, y = _peaks(maps.residual, islands > 0, detection * maps.noise, beam)
+    x, y = _peaks(maps.residual, islands > 0, detection * maps.noise)
+    if image.is_optical:
+        x, y = _outside_halos(x, y, maps.residual, beam)
     significance = maps.residual / maps.noise
     brightest = significance[y.astype(int), x.astype(int)].max(initial=1.0)
     half = int(np.ceil(np.clip(np.sqrt(np.log2(3 * brightest)), *REACH) * beam[0]))
@@ -195,6 +200,10 @@ def _fit_beams(image, maps, islands, detection, model):
         if not len(extra_x):
             break
         x, y = np.append(fit.x, extra_x), np.append(fit.y, extra_y)
+        if image.is_optical:
+            x, y = _outside_halos(x, y, maps.residual, beam)
+            if len(x) == len(fit.x):
+                break
     fit = _select(fit, bright)
     column, row = (np.clip(np.rint(a).astype(int), 0, n - 1) for a, n in ((fit.x, islands.shape[1]), (fit.y, islands.shape[0])))  # fmt: skip
     noise = maps.noise[row, column]
@@ -229,8 +238,8 @@ def _select(fit, mask):
     return gaussians.Fit(fit.peak[mask], fit.x[mask], fit.y[mask], fit.form[:, mask], fit.chisq[mask], fit.reduced_chisq[mask], fit.good[mask])  # fmt: skip
 
 
-def _peaks(pixels, where, level, beam):
-    """Local maxima above a level among some pixels, no two within half a beam: x, y of pixels, brightest first."""
+def _peaks(pixels, where, level):
+    """Local maxima above a level among some pixels: x, y."""
     padded = np.pad(pixels, 1, constant_values=-np.inf)
     row, column = np.nonzero(where & (pixels > level))
     value = pixels[row, column]
@@ -260,6 +269,31 @@ def _separate(x, y, pixels, beam):
     return x[keep], y[keep]
 
 
+def _outside_halos(x, y, pixels, beam):
+    """Leave out positions that are no brighter than the wings of a brighter star there: (1 + c d^2)^-2, wider than those of
+    the air, with 1/2 at the half width.
+
+    Parameters
+    ----------
+    x, y : (k,) arrays, px
+    pixels : (n_rows, n_columns) array, background removed
+    beam : (major, minor, angle), px and rad
+    """
+    from scipy.spatial import cKDTree
+
+    if len(x) < 2:
+        return x, y
+    value = pixels[np.rint(y).astype(int), np.rint(x).astype(int)]
+    positions = np.transpose([x, y])
+    pairs = cKDTree(positions).query_pairs(HALO * beam[0], output_type="ndarray")
+    faint = np.where(value[pairs[:, 0]] < value[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    bright = pairs.sum(axis=1) - faint
+    distance2 = ((positions[faint] - positions[bright]) ** 2).sum(axis=1)
+    halo = value[bright] * (1 + 0.4142 * distance2 / beam[0] ** 2) ** -2
+    keep = value > np.bincount(faint, halo, len(x))
+    return x[keep], y[keep]
+
+
 def _companions(maps, islands, fit, beam, half, detection):
     """Peaks that stand out of the residual of a fit."""
     model = np.zeros(maps.residual.shape)
@@ -273,7 +307,7 @@ def _companions(maps, islands, fit, beam, half, detection):
     row, column, inside = np.broadcast_arrays(row, column, inside)
     np.add.at(model, (row[inside], column[inside]), values[inside])
     level = np.maximum(detection * maps.noise, COMPANION * model)
-    x, y = _peaks(maps.residual - model, islands > 0, level, beam)
+    x, y = _peaks(maps.residual - model, islands > 0, level)
     if not len(x) or not len(fit.x):
         return x, y
     from scipy.spatial import cKDTree

@@ -504,8 +504,9 @@ def store_image_metadata(metadatas, job_config, dataset_id):
     found, rows = job_config["source_extraction"], []
     for metadata in metadatas:
         values = dict(metadata)
-        # a circle that reaches beyond the image would claim sources that it cannot show
-        radius = min(found["extraction_radius_pix"], values.pop("half_size", np.inf))
+        # a circle that reaches beyond what can be measured would claim sources that the image cannot show
+        reach = values.pop("half_size", np.inf) - found["margin"] - values["beam_smaj_pix"]
+        radius = max(min(found["extraction_radius_pix"], reach), 1.0)
         values["xtr_radius"] = radius * abs(values["deltax"])
         values["freq_bw_max"] = job_config["persistence"]["bandwidth_max"]
         rows.append(db.get_image(db.insert_image(dataset_id, **values)))
