@@ -11,7 +11,6 @@ processes on the machine only ever make it slower.
 import argparse
 import contextlib
 import gc
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -23,8 +22,7 @@ import psutil
 
 from photometry import STATUS, TaskManager, build_constraints
 from photometry.taskmanager import create_todo
-from photometry.taskmanager.memory import MemoryStore
-from photometry.taskmanager.store import Store
+from photometry.taskmanager.store import MemoryStore, Store
 
 N_TIMED = 10_000  # tasks per measurement
 STRETCH = 500  # tasks that are timed together
@@ -356,9 +354,7 @@ def open_copy(path, **options):
     """A TaskManager of a fresh copy of the file."""
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         copy = Path(folder) / "todo.sqlite"
-        os.link(path, copy) if options.get("load_into_memory") else copy.write_bytes(
-            path.read_bytes()
-        )
+        shutil.copy(path, copy)
         with TaskManager(copy, **options) as tm:
             yield tm
 

@@ -1,8 +1,9 @@
-"""Workers that exist in virtual time only: the real `Dispatch` with any number of them, and tasks of any length, in seconds.
+"""Workers that exist in virtual time only: the real `Dispatch` with any number of them, and tasks
+of any length, in seconds.
 
-The master does one thing after the other. What a message and a task cost it is measured (`master_costs`), and in the
-simulation its clock runs on by that; messages take `LATENCY`. So it shows where one master ends, without the cluster.
-"""
+The master does one thing after the other. What a message and a task cost it is measured
+(`master_costs`), and in the simulation its clock runs on by that; messages take `LATENCY`. So it
+shows where one master ends, without the cluster."""
 
 import heapq
 import itertools
@@ -11,8 +12,9 @@ import time
 from dataclasses import dataclass
 
 from photometry.scheduler.dispatch import Dispatch, Send
-from photometry.scheduler.protocol import RESULTS, TASKS
-from photometry.scheduler.worker import FLUSH_SECONDS
+from photometry.scheduler.protocol import RESULTS, TASKS, Limits, Report
+from photometry.scheduler.work import SLOW
+from photometry.scheduler.worker import FLUSH_SECONDS, Outbox
 from photometry.status import STATUS
 
 LATENCY = 50e-6  # s; a small message between two nodes, software and polling included; the wire takes 2 to 20 us of it
@@ -26,9 +28,18 @@ class ListSource:
     run_info = None
 
     def __init__(self, n):
-        self._next, self._n = 1, n
+        self._next, self._n, self._limits = 1, n, Limits()
 
-    def get_tasks(self, n, *, suspects_last=False):
+    def id(self, task):
+        return task["priority"]
+
+    def kind(self, task):
+        return None
+
+    def limits(self, task):
+        return self._limits
+
+    def get_tasks(self, n, *, crashed_last=False):
         end = min(self._next + n, self._n + 1)
         tasks = [dict(TASK, priority=i) for i in range(self._next, end)]
         self._next = end
@@ -36,20 +47,20 @@ class ListSource:
 
     get_random_tasks = get_tasks
 
-    def start_tasks(self, taskids):
+    def next_eligible(self):
+        return None
+
+    def start_tasks(self, ids):
         pass
+
+    def result_packer(self):
+        return len
 
     def save_results(self, results):
         pass
 
-    def release_tasks(self, taskids, why):
-        raise AssertionError(why)
-
-    def deaths(self, taskid):
-        return 0
-
-    def overrides(self, taskid):
-        return {}
+    def crash_candidates(self):
+        return ()
 
 
 TASK = {
@@ -95,21 +106,20 @@ def simulate(n_workers, seconds, n_tasks, *, source=None, per_message=0.0, per_t
     arriving = [(LATENCY, next(order), number, None) for number in range(n_workers)]
     now = master = cpu = 0.0
     while arriving:
-        arrival, _, number, results = heapq.heappop(arriving)
-        cost = per_message + per_task * len(results or ())
+        arrival, _, number, report = heapq.heappop(arriving)
+        cost = per_message + per_task * (0 if report is None else len(report.tickets))
         now, master = max(now, arrival) + cost, master + cost
         start = time.process_time()
         actions = (
             dispatch.joined(number, now)
-            if results is None
-            else dispatch.results(number, results, now=now)
+            if report is None
+            else dispatch.results(number, report, now=now)
         )
         cpu += time.process_time() - start
         for action in actions:
             if isinstance(action, Send):
-                for done, finished in _do(
-                    workers[action.worker], action.tasks, seconds, now + LATENCY
-                ):
+                worker = workers[action.worker]
+                for done, finished in _do(worker, action, seconds, now + LATENCY):
                     heapq.heappush(arriving, (finished + LATENCY, next(order), action.worker, done))
     dispatch.commit()
     worked = [worker for worker in workers if worker.first is not None]
@@ -122,26 +132,32 @@ def simulate(n_workers, seconds, n_tasks, *, source=None, per_message=0.0, per_t
     )
 
 
-def _do(worker, tasks, seconds, arrival):
-    """A worker does the tasks of a message; yields (results, when they are sent), as `worker.Worker` sends them."""
+def _do(worker, send, seconds, arrival):
+    """A worker does the tasks of a message; yields (report, when it is sent), as `worker.Worker`
+    sends them."""
     moment = max(worker.free, arrival)
     worker.first = moment if worker.first is None else worker.first
     flushed, done = moment, []
-    for number, task in enumerate(tasks, 1):
+    for ticket in range(send.ticket, send.ticket + len(send.tasks)):
         moment += seconds
-        done.append({**task, "status": STATUS.OK, "time": seconds, "details": {}})
-        if number == len(tasks) or moment - flushed >= FLUSH_SECONDS:
-            yield done, moment
+        done.append(ticket)
+        if len(done) == len(send.tasks) or moment - flushed >= FLUSH_SECONDS:
+            slow = [(ticket, seconds) for ticket in done] if seconds >= SLOW else ()
+            yield Report(done, len(done), len(done) * seconds, slow), moment
             flushed, done = moment, []
-    worker.free, worker.work = moment, worker.work + seconds * len(tasks)
+    if done:
+        yield Report(done, len(done), len(done) * seconds), moment
+    worker.free, worker.work = moment, worker.work + seconds * len(send.tasks)
 
 
 def master_costs(path, *, rounds=6):
-    """What the master of a run with a TODO-file in memory needs, s of processor time, measured through the real classes.
+    """What the master of a run with a TODO-file in memory needs, s of processor time, measured
+    through the real classes.
 
     Returns
     -------
-    per_message : s for a message to a worker and the one that comes back, with one task, its journal and MPI included
+    per_message : s for a message to a worker and the one that comes back, with one task, its
+        journal and MPI included
     per_task : s for each task of large messages
     """
     single = min(_cost_of(path, n_workers=50, n_tasks=3000, time=0.1) for _ in range(rounds))
@@ -150,7 +166,8 @@ def master_costs(path, *, rounds=6):
 
 
 def _cost_of(path, *, n_workers, n_tasks, time):
-    """Processor time per task of dispatch, TODO-file and pickling, where tasks claim to have taken ``time`` seconds."""
+    """Processor time per task of dispatch, TODO-file and pickling, where tasks claim to have taken
+    ``time`` seconds."""
     from bench_taskmanager import open_copy
 
     with open_copy(path, load_into_memory=True, backup_interval=None) as tm:
@@ -160,22 +177,24 @@ def _cost_of(path, *, n_workers, n_tasks, time):
 
 def _drain(dispatch, n_workers, seconds):
     """Answer every message at once; returns the processor time without what the workers would do."""
-    clock, spent, now, sent = time.process_time, 0.0, 0.0, []
+    clock, spent, now, sent, outbox = time.process_time, 0.0, 0.0, [], Outbox()
+    outbox.packer = dispatch.packer
     for number in range(n_workers):
         sent += dispatch.joined(number, now)
     while sends := [action for action in sent if isinstance(action, Send)]:
         sent = []
         for send in sends:
-            answer = pickle.dumps(
-                (RESULTS, [_result(task, seconds) for task in send.tasks], []), -1
-            )
+            for ticket, task in enumerate(send.tasks, send.ticket):
+                outbox.add(ticket, task, _result(task, seconds), [])
+            answer = pickle.dumps((RESULTS, outbox.report()), -1)
             now += seconds * len(send.tasks) / n_workers
             start = clock()
             message = pickle.loads(answer)
-            actions = dispatch.results(send.worker, message[1], message[2], now=now)
+            actions = dispatch.results(send.worker, message[1], now=now)
             for action in actions:
                 if isinstance(action, Send):
-                    pickle.dumps((TASKS, action.tasks, action.isolated), -1)
+                    tasks = TASKS, action.ticket, action.tasks, action.limits, action.per_child
+                    pickle.dumps(tasks, -1)
             spent += clock() - start
             sent += actions
     start = clock()

@@ -5,14 +5,17 @@ photometry instead.
 """
 
 import dataclasses
+import logging
 import time
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
 from .catalog.stars import catalog_for, with_stars, with_target
 from .constants import MISSIONS
+from .errors import BadInputError, PhotometryError
 from .lightcurve.tasoc import write_lightcurve
 from .methods.metrics import diagnostics
 from .methods.plots import plot_target
@@ -24,6 +27,7 @@ from .pixels.targetpixelfile import read_target_pixel_file
 from .settings import photometry_settings
 from .status import STATUS
 
+log = logging.getLogger(__name__)
 MADE = (STATUS.OK, STATUS.WARNING)  # a light curve is written for these
 MAX_HALO_TMAG = 6.0  # mag; only stars as bright are switched to halo photometry
 HALO_EDGE = 0.01  # fraction of the expected flux on the edge of the stamp, above which they are
@@ -54,6 +58,7 @@ def photometry(
     TargetError : the target cannot be done; its class and message say why
     """
     start = time.perf_counter()
+    _check_types(task)
     method = method or task.get("method")
     get_method(method)  # so that its section of the settings is known
     settings = photometry_settings(settings, task.get("settings"))
@@ -66,12 +71,7 @@ def photometry(
             output_folder, stamp, extraction, settings
         )
         if plot:
-            plot_target(
-                Path(output_folder, plot_path(details["filepath_lightcurve"])),
-                stamp,
-                extraction,
-                good,
-            )
+            _draw(output_folder, details["filepath_lightcurve"], stamp, extraction, good)
     return {
         **task,
         "status": extraction.status,
@@ -214,6 +214,26 @@ def is_secondary(stamp):
     return ":" in stamp.datasource
 
 
+def _check_types(task):
+    """Refuse text in a column of numbers, and the reverse, as SQLite keeps whatever it is given."""
+    for name in ("starid", "sector", "camera", "ccd", "cadence", "tmag"):
+        value = task.get(name)
+        if value is not None and not isinstance(value, Real):
+            raise BadInputError(f"{name}={value!r} in the TODO-file: expected a number")
+    if not isinstance(task["datasource"], str):
+        raise BadInputError(f"datasource={task['datasource']!r} in the TODO-file: expected a text")
+
+
+def _draw(output_folder, lightcurve, stamp, extraction, good):
+    """Draw the picture of a target beside its light curve; one that cannot be drawn never fails the target."""
+    try:
+        plot_target(Path(output_folder, plot_path(lightcurve)), stamp, extraction, good)
+    except PhotometryError:  # the time limit of the target, not the picture
+        raise
+    except Exception as error:  # noqa: BLE001 - see above; the log of the target says why
+        log.warning("%s: the picture could not be drawn: %r", lightcurve, error)
+
+
 def plot_path(lightcurve):
     """Where the picture of a light curve is, beside it."""
     return lightcurve.removesuffix(".fits.gz") + ".png"
@@ -223,14 +243,25 @@ def judge(extraction, stamp, good):
     """The extraction with what only the whole target shows.
 
     A secondary target whose mask holds the primary of the stamp is SKIPPED: it would be the primary's light curve. One
-    without flux at any time of good quality gets a WARNING.
+    without flux at any time of good quality, with negative flux, without errors, or with doubtful pixels gets a WARNING.
     """
     primary = stamp.datasource.partition(":")[2]
     if primary and int(primary) in extraction.skip_targets:
         return dataclasses.replace(extraction, status=STATUS.SKIPPED)
-    if extraction.status is STATUS.OK and not np.isfinite(extraction.flux[good]).any():
-        message = f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
-        return dataclasses.replace(
-            extraction, status=STATUS.WARNING, errors=(*extraction.errors, message)
+    if extraction.status not in MADE:
+        return extraction
+    doubts = list(stamp.warnings)
+    flux, flux_err = (series[good] for series in (extraction.flux, extraction.flux_err))
+    measured = np.isfinite(flux)
+    if not measured.any():
+        doubts.append(
+            f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
         )
-    return extraction
+    elif not (median := np.median(flux[measured])) > 0:
+        doubts.append(f"the median flux is {median:.3g} e-/s: no star has a negative one")
+    elif not np.isfinite(flux_err[measured]).any():
+        doubts.append("the pixels have no errors, so the flux has none")
+    if not doubts:
+        return extraction
+    errors = (*extraction.errors, *doubts)
+    return dataclasses.replace(extraction, status=STATUS.WARNING, errors=errors)

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,3 +45,11 @@ def run_pipeline(engine, *words, timeout=120, env=None):
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, env=environment(**(env or {}))
     )
+
+
+def wait_for(condition, seconds=60):
+    """Wait until ``condition()`` holds; fails after a time in which it has to, however loaded the machine is."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to that"
+        time.sleep(0.01)

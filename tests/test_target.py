@@ -1,4 +1,5 @@
 import gzip
+import re
 
 import numpy as np
 import pytest
@@ -255,6 +256,36 @@ def test_target_without_a_good_time_is_measured_with_a_warning(tmp_path, make_tp
     )
 
 
+def test_without_a_catalogue_contamination_is_unknown_everywhere(tmp_path, make_tpf):
+    make_tpf(tmp_path / "star.fits", paint((2, 2, 9.0), (4, 6, 9.4)))
+    result = photometry(task(1234), input_folder=tmp_path, output_folder=tmp_path)
+    assert "contamination" not in result["details"]
+    header = fits.getheader(tmp_path / result["details"]["filepath_lightcurve"])
+    assert header["CONTAM"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"FLUX_ERR": np.full((40, *SHAPE), np.nan)}, "the pixels have no errors"),
+        (
+            {"FLUX": -paint((7, 7, 9.0))},
+            r"the median flux is -4.*e\+04 e-/s: no star has a negative",
+        ),
+    ],
+)
+def test_flux_without_errors_and_negative_flux_are_warnings(tmp_path, make_tpf, changes, message):
+    make_tpf(tmp_path / "star.fits", **{"flux": paint((7, 7, 9.0)), **changes})
+    result = photometry(
+        task(1234), input_folder=tmp_path, output_folder=tmp_path, settings=PIPELINE
+    )
+    assert result["status"] is STATUS.WARNING
+    assert re.search(message, result["details"]["errors"][-1])
+    curve = read_lightcurve(tmp_path, result)
+    if "FLUX_ERR" in changes:
+        assert np.isnan(curve["FLUX_RAW_ERR"]).all()
+
+
 def test_same_task_gives_the_same_file(field, tmp_path):
     first, second = (
         photometry(task(1234), input_folder=field, output_folder=tmp_path / name) for name in "ab"
@@ -374,3 +405,11 @@ def test_real_broken_file_is_found_and_refused(shared_data, tmp_path, name):
     }
     with pytest.raises(BadInputError, match=f"{name}: truncated"):
         photometry(broken, input_folder=path.parent, output_folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("tmag", "n/a"), ("sector", "x"), ("starid", "12 a"), ("datasource", None)]
+)
+def test_a_row_with_text_for_a_number_is_refused_by_name(tmp_path, name, value):
+    with pytest.raises(BadInputError, match=f"{name}={value!r} in the TODO-file: expected a"):
+        photometry(task(1) | {name: value}, input_folder=tmp_path, output_folder=tmp_path)

@@ -144,3 +144,21 @@ def test_stars_off_the_images_or_the_catalogue_are_not_found(simulated):
     with pytest.raises(TargetNotFoundError, match="no such image cube"):
         extract(StampSource(task(2, sector=7), folder, SETTINGS))
     assert len(simulation.stars) == 60
+
+
+@pytest.mark.parametrize(("size", "status"), [(16, STATUS.WARNING), (32, STATUS.OK)])
+def test_a_cube_too_small_for_a_background_of_its_own_gives_warnings(
+    tmp_path, caplog, size, status
+):
+    """The sky of 16 x 16 pixels is the star itself: a light curve from them is no OK."""
+    parameters = {"size": size, "n_frames": 8, "bright": 9.0, "faint": 9.5, "fainter": 0.0}
+    simulation = simulate_full_frames(tmp_path, stars=1, sky=SKY, cosmic_rays=False, **parameters)
+    prepare(tmp_path)
+    assert ("make cut-outs of 32 x 32 pixels or more" in caplog.text) == (size < 32)
+    result = photometry(
+        task(simulation.truth()["starid"][0], method="aperture"),
+        input_folder=tmp_path,
+        output_folder=tmp_path / "out",
+    )
+    assert result["status"] is status
+    assert any("32 x 32" in error for error in result["details"].get("errors", [])) == (size < 32)

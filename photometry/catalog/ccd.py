@@ -56,14 +56,13 @@ class Catalog:
     def __init__(self, conn, path):
         self._conn, self.path = conn, str(path)
         try:
-            cursor = conn.execute("SELECT * FROM settings")
-            row = cursor.fetchone()
-            conn.execute(f"SELECT {', '.join(COLUMNS)} FROM catalog LIMIT 1")
-        except sqlite3.DatabaseError as error:
+            with self._reading():
+                cursor = conn.execute("SELECT * FROM settings")
+                row = cursor.fetchone()
+                conn.execute(f"SELECT {', '.join(COLUMNS)} FROM catalog LIMIT 1").fetchall()
+        except WrongUseError:
             conn.close()
-            raise WrongUseError(
-                f"{path}: not a star catalogue ({error}); make it again with 'photometry catalog'"
-            ) from error
+            raise
         self.settings = dict(
             zip([name for name, *_ in cursor.description], row or (), strict=False)
         )
@@ -72,13 +71,25 @@ class Catalog:
         ):  # other tools write the footprint in other ways; it is only for information
             self.settings["footprint"] = json.loads(self.settings.get("footprint") or "[]")
 
+    @contextlib.contextmanager
+    def _reading(self):
+        """Within this block, whatever SQLite says of damage, and values that are no numbers, become one `WrongUseError`."""
+        try:
+            yield
+        # a damaged text is a UnicodeDecodeError or an OperationalError, a number of the wrong kind a TypeError
+        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+            raise WrongUseError(
+                f"{self.path}: not a star catalogue, or damaged ({error}); make it again with 'photometry catalog'"
+            ) from error
+
     @property
     def epoch(self):
         """Julian year for which ``ra`` and ``decl`` hold."""
         return self.settings["epoch"]
 
     def __len__(self):
-        return self._conn.execute("SELECT COUNT(*) FROM catalog").fetchone()[0]
+        with self._reading():
+            return self._conn.execute("SELECT COUNT(*) FROM catalog").fetchone()[0]
 
     def cone(self, ra, decl, radius_deg, tmag_max=None):
         """All stars within ``radius_deg`` degrees of a position.
@@ -108,10 +119,14 @@ class Catalog:
 
     def star(self, starid):
         """One star as a dict with the columns of :meth:`cone`, or None."""
-        row = self._conn.execute(
-            f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE starid=?", (int(starid),)
-        ).fetchone()
-        return None if row is None else dict(zip(COLUMNS, _no_nulls(row), strict=True))
+        with self._reading():
+            row = self._conn.execute(
+                f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE starid=?", (int(starid),)
+            ).fetchone()
+            if row is None:
+                return None
+            values = (np.nan if value is None else float(value) for value in row[1:])
+            return dict(zip(COLUMNS, (int(row[0]), *values), strict=True))
 
     def stars(self, tmag_max=None):
         """All stars, brightest first, as a table like :meth:`cone`."""
@@ -136,11 +151,12 @@ class Catalog:
     def _select(self, condition, values, tmag_max):
         if tmag_max is not None:
             condition, values = f"({condition}) AND tmag <= ?", [*values, float(tmag_max)]
-        rows = self._conn.execute(
-            f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE {condition} ORDER BY tmag, starid",
-            values,
-        )
-        return _as_table(rows.fetchall())
+        with self._reading():
+            rows = self._conn.execute(
+                f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE {condition} ORDER BY tmag, starid",
+                values,
+            )
+            return _as_table(rows.fetchall())
 
 
 def open_catalog(folder, sector, camera, ccd, *, epoch=None):
@@ -216,6 +232,13 @@ def make_catalog(
 def catalog_path(folder, sector, camera, ccd):
     """Where the SQLite catalogue of a CCD is, or would be."""
     return Path(folder) / f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
+
+
+def has_catalog(folder):
+    """Whether a folder has a star catalogue, of one CCD or of all."""
+    return find_star_table(folder) is not None or any(
+        Path(folder).glob("catalog_sector*_ccd*.sqlite")
+    )
 
 
 def find_star_table(folder):
@@ -300,10 +323,6 @@ def _as_table(rows):
         names=COLUMNS,
         copy=False,
     )
-
-
-def _no_nulls(row):
-    return [np.nan if value is None else value for value in row]
 
 
 def _julian_date(epoch):

@@ -89,17 +89,19 @@ def with_stars(stamp, catalog=None, tmag_max=None):
 
     Returns
     -------
-    Stamp, whose ``catalog`` has the columns starid, ra, decl, tmag, row, column
+    Stamp, whose ``catalog`` has the columns starid, ra, decl, tmag, row, column, and says in ``meta['path']`` where they are
+    from, empty where only the target is known
     """
     stars = {name: np.array([value]) for name, value in _target_star(stamp).items()}
-    if catalog is not None and stamp.wcs.has_celestial:
+    known = catalog is not None and stamp.wcs.has_celestial
+    if known:
         found = catalog.cone(*_cone(stamp), tmag_max)
         stars = _join(stars, {name: np.asarray(found[name]) for name in stars})
     stars["column"], stars["row"] = _positions(stamp, stars["ra"], stars["decl"])
     near = _is_near(stamp, stars["row"], stars["column"]) | (stars["starid"] == stamp.target.starid)
-    return dataclasses.replace(
-        stamp, catalog=Table({name: values[near] for name, values in stars.items()})
-    )
+    table = Table({name: values[near] for name, values in stars.items()})
+    table.meta["path"] = str(catalog.path) if known else ""
+    return dataclasses.replace(stamp, catalog=table)
 
 
 def target_position(stamp):

@@ -10,3 +10,8 @@ def log_level():
     level = max([logging.getLogger("photometry").level, *levels])
     for name in ("DRPF", "pipeline"):
         logging.getLogger(name).setLevel(level)
+
+
+def debugging():
+    """Whether --debug was given: then the log has tracebacks."""
+    return logging.getLogger("photometry").level == logging.DEBUG

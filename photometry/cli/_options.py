@@ -20,6 +20,8 @@ class Numbers(click.ParamType):
                 self.fail(
                     f"{part.strip()!r}: expected whole numbers like 5, 1,2,7 or 3-9", param, ctx
                 )
+            if dash and int(last) < int(first):
+                self.fail(f"{part.strip()!r}: expected the smaller number first", param, ctx)
             numbers += range(int(first), int(last if dash else first) + 1)
         return numbers
 

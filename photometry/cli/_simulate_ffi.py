@@ -10,7 +10,7 @@ from ._progress import Bars
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--size", default=256, show_default=True, help="Rows and columns; 2048 is a whole CCD."
+    "--size", default=256, show_default=True, help="Rows and columns, 16 to 2048, a whole CCD."
 )
 @click.option(
     "--frames",
@@ -84,7 +84,7 @@ def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
     """Make full-frame images of one CCD as TESS's calibrated ones.
 
     The stars follow a luminosity function; some have transits, eclipses or pulsations. DIR gets ffi/*.fits, catalog.ecsv
-    (all stars to 3 magnitudes below --faint) and truth.ecsv (what was put in).
+    (all stars to 3 magnitudes below --faint) and truth.ecsv (what was put in). DIR must be empty, or hold the same simulation.
     """
 
     from ..simulate.fullframe import simulate_full_frames
@@ -104,5 +104,5 @@ def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
         simulation = simulate_full_frames(folder, progress=bars.stage("exposures"), **options)
     click.echo(
         f"{folder}: {len(simulation.exposures)} full-frame images of {simulation.size} x {simulation.size} pixels with "
-        f"{len(simulation.stars)} stars; catalog.ecsv and truth.ecsv tell what is in them"
+        f"{len(simulation.stars)} stars; catalog.ecsv and truth.ecsv say what is in them"
     )

@@ -1,5 +1,6 @@
 """Options that select finished tasks of a TODO-file, and the table that shows them; shared by retry and reset."""
 
+import contextlib
 import json
 
 import click
@@ -41,18 +42,53 @@ def constraints_of(filters):
     return {key: value for key, value in filters.items() if value is not None}
 
 
-def open_for_selection(todo_file, *, dry_run, steal_lock):
-    """A TaskManager that changes nothing by being opened. A dry run works on a copy in memory, which is thrown away."""
+@contextlib.contextmanager
+def opened(todo_file, constraints, *, dry_run, steal_lock):
+    """A TaskManager that changes nothing by being opened; a dry run only looks.
+
+    Parameters
+    ----------
+    todo_file : path
+    constraints : dict; at least one row must match, whatever its status
+    dry_run, steal_lock : bool
+    """
     from ..taskmanager import TaskManager
 
-    nothing = ["0"]
-    return TaskManager(
-        todo_file, cleanup_constraints=nothing, load_into_memory=dry_run, steal_lock=steal_lock
-    )
+    options = {"read_only": True} if dry_run else {"steal_lock": steal_lock}
+    with TaskManager(todo_file, cleanup_constraints=["0"], **options) as tm:
+        check_matches(tm, constraints)
+        yield tm
+
+
+def check_matches(tm, constraints):
+    """Refuse constraints that no row of the TODO-file matches, whatever its status: they are a mistake."""
+    from ..errors import WrongUseError
+
+    if constraints and not tm.get_number_rows(**constraints):
+        given = " ".join(
+            f"--{name.replace('_', '-')} {_words(v)}" for name, v in constraints.items()
+        )
+        raise WrongUseError(f"{tm.todo_file}: has no target that matches {given}")
+
+
+def _words(value):
+    """A value of a filter as on the command line, in short."""
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    words = ",".join(map(str, value[:_SHOWN]))
+    return words + (",…" if len(value) > _SHOWN else "")
 
 
 def show(tasks, *, done, dry_run, as_json, looked_at):
-    """Print which tasks were, or would be, put back; ``looked_at`` says among which, for when there are none."""
+    """Print which tasks were, or would be, put back.
+
+    Parameters
+    ----------
+    tasks : list of dict, see `cleanup.select_tasks`
+    done : str, what was done with them
+    dry_run, as_json : bool
+    looked_at : str, among which tasks, for when there are none
+    """
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, "tasks": tasks}, indent=1))
         return
@@ -61,11 +97,19 @@ def show(tasks, *, done, dry_run, as_json, looked_at):
             f"no task matches, nothing {'would be ' if dry_run else ''}{done}; looked at {looked_at}"
         )
         return
-    click.echo(f"{len(tasks)} tasks {'would be ' if dry_run else ''}{done}")
-    for task in tasks[:_SHOWN]:
-        error = (task["errors"] or "").strip().splitlines()
-        click.echo(
-            f"  priority {task['priority']}  TIC {task['starid']}  {task['status']}  {error[-1] if error else ''}"
-        )
-    if len(tasks) > _SHOWN:
-        click.echo(f"  … and {len(tasks) - _SHOWN} more (all of them with --json)")
+    noun = "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
+    click.echo(f"{noun} {'would be ' if dry_run else ''}{done}")
+    shown = tasks if dry_run else tasks[:_SHOWN]
+    for task in shown:
+        click.echo(f"  {line(task)}")
+    if len(tasks) > len(shown):
+        click.echo(f"  … and {len(tasks) - len(shown)} more (all of them with --json)")
+
+
+def line(task):
+    """A task of `cleanup.select_tasks` in one line."""
+    from ..taskmanager.schema import star_label
+
+    label = star_label(task["starid"], task["datasource"], task["cadence"])
+    error = (task["errors"] or "").strip().splitlines()
+    return f"priority {task['priority']}  {label}  {task['status']}  {error[-1] if error else ''}".rstrip()

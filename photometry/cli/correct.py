@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 @click.argument("folder", type=click.Path(exists=True))
 @click.option("--window", type=click.FloatRange(min=0, min_open=True), default=1.5, show_default=True, metavar="DAYS",
               help="Window of the trend: at least 3 times the longest transit to keep.")  # fmt: skip
+@click.option("--method", type=click.Choice(["cotrend", "biweight"]), help="How [cotrend where there are basis vectors, else biweight].")  # fmt: skip
+@click.option("--vectors", type=click.Path(exists=True, dir_okay=False), help="File of basis vectors [OUTPUT/cotrend, made by photometry cotrend].")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Also light curves that are corrected already.")
 @click.option("--dry-run", is_flag=True, help="Compute, but write nothing.")
 @click.option(
@@ -32,15 +34,22 @@ log = logging.getLogger(__name__)
     is_flag=True,
     help="One JSON object per light curve on standard output, and no progress bar.",
 )
-def command(folder, window, overwrite, dry_run, jobs, as_json):
+def command(folder, window, method, vectors, overwrite, dry_run, jobs, as_json):
     """Correct all light curves at and below FOLDER (or the one file FOLDER).
 
-    The slow trend (a sliding biweight that keeps transits) is divided out, and what is left is written into the columns
-    FLUX_CORR and FLUX_CORR_ERR (ppm) of the same file. Files that are corrected already are left alone, so that an
+    With basis vectors (photometry cotrend), what a star has in common with others is taken out, and its own variation
+    stays. Without, its slow trend is divided out, a sliding biweight that keeps transits and nothing else. The result
+    is in the columns FLUX_CORR and FLUX_CORR_ERR (ppm) of the same file, how it was made in its header. Files that are corrected already are left alone, so that an
     interrupted run is continued by calling it again. Exit code 1: some light curves could not be corrected.
     """
     paths = _paths(folder)
-    options = {"window": window, "overwrite": overwrite, "dry_run": dry_run}
+    options = {
+        "window": window,
+        "overwrite": overwrite,
+        "dry_run": dry_run,
+        "method": method,
+        "vectors": vectors,
+    }
     counts = {"corrected": 0, "already": 0, "failed": 0}
     with Bars(quiet=as_json) as bars:
         for result in bars.track(_results(paths, options, jobs), "correcting", len(paths)):

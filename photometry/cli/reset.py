@@ -2,7 +2,7 @@
 
 import click
 
-from ._todo_selection import constraints_of, open_for_selection, selection_options, show
+from ._todo_selection import constraints_of, opened, selection_options, show
 
 
 @click.command(
@@ -21,7 +21,7 @@ def command(
     everything,
     **constraints,
 ):
-    """Put tasks of TODO_FILE (or its folder) back to do: results, settings for a retry and used-up attempts are gone.
+    """Put tasks of TODO_FILE (or its folder) back to do: results, method and settings of a retry and used-up attempts are gone.
 
     Say which ones, or --all. Light-curve files stay until they are written anew.
 
@@ -29,20 +29,17 @@ def command(
     photometry reset DIR --message "took its worker down"
     photometry reset DIR --starid 25155310
     """
-    from ..taskmanager.selection import select_tasks
+    from ..taskmanager.cleanup import select_tasks
 
     chosen = constraints_of(constraints)
     if not (everything or statuses or error_class or message or chosen):
         raise click.UsageError(
             "say which tasks (--status, --error-class, --message, --starid, …), or --all"
         )
-    with open_for_selection(todo_file, dry_run=dry_run, steal_lock=steal_lock) as tm:
-        tasks = select_tasks(
-            tm.conn, statuses=statuses, error_class=error_class, message=message, **chosen
-        )
-        if dry_run:
-            tm.discard()
-        else:
+    with opened(todo_file, chosen, dry_run=dry_run, steal_lock=steal_lock) as tm:
+        options = {"statuses": statuses, "error_class": error_class, "message": message}
+        tasks = select_tasks(tm.conn, **options, changed=True, **chosen)
+        if not dry_run:
             tm.reset_tasks([task["priority"] for task in tasks])
     looked_at = (
         f"tasks with status {' or '.join(statuses).upper()}"

@@ -71,7 +71,11 @@ def _show_version(ctx, param, value):
     help="Aperture from our own pixel mask, or the one in the target pixel file [own].",
 )
 @click.option("--plot", is_flag=True, help="Draw each target beside its light curve.")
-@click.option("--overwrite", is_flag=True, help="Start over: forget all earlier results.")
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Start over: discard earlier results, of the selected targets only.",
+)
 @click.option(
     "--version",
     callback=_show_version,
@@ -151,6 +155,10 @@ def command(where, **options):
 
     Exit code: 0 all done, 1 some targets failed, 2 wrong usage, 3 unfinished: run again.
     """
+    if options["overwrite"] and options["randomly"] and options["limit"] is not None:
+        raise click.UsageError(
+            "--overwrite with --limit and --random: which results to discard is not known; choose tasks with filters"
+        )
     if where is None:
         raise click.UsageError("say which folder or TODO-file to run on, or set TESSPHOT_INPUT")
     from ..processes import limit_threads
@@ -161,7 +169,7 @@ def command(where, **options):
     settings = _settings(todo_file, options)
     output = options["output"] or todo_file.parent / "lightcurves"
     if options["dry_run"]:
-        return _tell(todo_file, options["constraints"], options["limit"], output)
+        return _tell(todo_file, settings, output, options)
     return _run(todo_file, output, settings, options)
 
 
@@ -205,12 +213,11 @@ def _settings(todo_file, options):
 def _register_methods(todo_file):
     """Import the methods ``'module:function'`` of a TODO-file, whose sections may be in the settings; False without any."""
     from ..methods.registry import get_method
-    from ..report.snapshot import snapshot
+    from ..taskmanager import open_view
 
-    with snapshot(todo_file) as (conn, _):
-        sql = "SELECT DISTINCT method FROM todolist WHERE instr(method, ':')"
-        names = [name for (name,) in conn.execute(sql)]
-    for name in names:
+    with open_view(todo_file) as view:
+        names = view.query("SELECT DISTINCT method FROM todolist WHERE instr(method, ':')")
+    for (name,) in names:
         get_method(name)
     return bool(names)
 
@@ -250,20 +257,41 @@ def _handler(todo_file, output, settings, options):
 
     if options["handler"] != "photometry":
         return Handler(options["handler"])
+    from ..methods.plots import can_plot
+
     folders = {"input_folder": todo_file.parent, "output_folder": output}
-    work = {"settings": settings.photometry, "plot": options["plot"], "method": options["method"]}
+    plot = options["plot"] and can_plot()
+    work = {"settings": settings.photometry, "plot": plot, "method": options["method"]}
     return Handler("photometry", {**folders, **work})
+
+
+def _shortcomings(folder, options):
+    """What the light curves of a run will lack, as messages."""
+    from ..catalog.ccd import has_catalog
+    from ..methods.plots import HINT, can_plot
+
+    if options["plot"] and not can_plot():
+        yield f"{HINT}; the run goes on without"
+    if not has_catalog(folder):
+        yield (
+            f"{folder}: no star catalogue: contamination is unknown, and masks are split only at peaks that the image shows; "
+            "'photometry catalog' makes one"
+        )
 
 
 def open_todo(todo_file, output, summary, settings, options):
     """The task manager of a run. Its summary can be found from the TODO-file's folder too."""
+    from ..errors import WrongUseError
+    from ..processes import ProcessId
     from ..report.status import link_summary
     from ..taskmanager import TaskManager
+    from ._todo_selection import check_matches
 
+    constraints = _selected(todo_file, options)
     manager = TaskManager(
         todo_file,
         overwrite=options["overwrite"],
-        cleanup_constraints=options["constraints"],
+        cleanup_constraints=constraints,
         summary=summary,
         summary_interval=settings.run.summary_interval,
         load_into_memory=settings.run.in_memory,
@@ -272,17 +300,68 @@ def open_todo(todo_file, output, summary, settings, options):
         steal_lock=options["steal_lock"],
         max_attempts=settings.run.max_attempts,
     )
+    try:
+        check_matches(manager, options["constraints"])
+    except WrongUseError:
+        manager.close()
+        raise
     manager.task_timeout = settings.run.task_timeout
     manager.task_timeouts = dict(settings.run.task_timeouts)
-    manager.run_info.update(todo_file=os.path.abspath(todo_file), output=os.path.abspath(output))
+    process = ProcessId.of()
+    manager.run_info.update(
+        todo_file=os.path.abspath(todo_file),
+        output=os.path.abspath(output),
+        process_started=process.started,
+        boot=process.boot,
+    )
     link_summary(summary, [todo_file.parent, output])
+    if options["handler"] == "photometry":
+        for message in _shortcomings(todo_file.parent, options):
+            click.echo(f"photometry: {message}", err=True)
     return manager
 
 
-def _tell(todo_file, constraints, limit, output):
-    """What a run would do."""
-    from ..report.preview import preview
+def _selected(todo_file, options):
+    """The constraints of the run; where --overwrite comes with --limit, the priorities of those few tasks instead."""
+    if not options["overwrite"] or options["limit"] is None:
+        return options["constraints"]
+    from ..taskmanager import open_view
 
-    click.echo(preview(todo_file, constraints, limit))
+    with open_view(todo_file) as view:
+        tasks = view.tasks(view.to_do(options["constraints"], overwrite=True), options["limit"])
+    return {"priority": [task["priority"] for task in tasks]} if tasks else ["0"]
+
+
+def _tell(todo_file, settings, output, options):
+    """What a run would do."""
+    from ..errors import WrongUseError
+    from ..taskmanager import open_view
+
+    with open_view(todo_file) as view:
+        if options["constraints"] and not view.matches(options["constraints"]):
+            raise WrongUseError(f"{todo_file}: has no target that matches the filters")
+        to_do = view.to_do(
+            options["constraints"],
+            max_attempts=settings.run.max_attempts,
+            overwrite=options["overwrite"],
+        )
+        kinds, first = view.kinds(to_do), view.tasks(to_do, limit=5)
+    for line in _preview(kinds, first, options["limit"]):
+        click.echo(line)
     click.echo(f"Light curves would go to {output}. Nothing was changed.")
     return EXIT_OK
+
+
+def _preview(kinds, first, limit):
+    from ..taskmanager.schema import star_label
+
+    total = sum(kind[-1] for kind in kinds)
+    number = total if limit is None else min(total, limit)
+    yield f"{number} targets would be done" + ("" if limit is None else f" of {total} that match")
+    for source, camera, ccd, cadence, method, number in kinds:
+        chosen = method or "chosen by the target"
+        yield f"{number:>9}  {source}  camera {camera}  CCD {ccd}  {cadence} s  method {chosen}"
+    for task in first:
+        label = star_label(task["starid"], task["datasource"], task["cadence"])
+        tmag = "unknown" if task["tmag"] is None else f"{task['tmag']:.2f}"
+        yield f"priority {task['priority']}: {label} ({task['datasource']}), magnitude {tmag}"

@@ -8,6 +8,7 @@ import click
 from ._options import set_up_logging
 from ._progress import Bars
 from ._simulate_ffi import ffi
+from ._simulate_lightcurves import lightcurves
 
 
 @click.group()
@@ -16,13 +17,19 @@ def command():
 
 
 command.add_command(ffi)
+command.add_command(lightcurves)
 
 
 @command.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
-    "--targets", default=60, show_default=True, help="Number of stars with a target pixel file."
+    "--mission",
+    type=click.Choice(["TESS", "Kepler", "K2"], case_sensitive=False),
+    default="TESS",
+    show_default=True,
+    help="Whose files, detector, zero point and flags.",
 )
+@click.option("--targets", default=60, show_default=True, help="Stars with a target pixel file.")
 @click.option(
     "--times",
     default=1000,
@@ -33,25 +40,32 @@ command.add_command(ffi)
     "--seed", default=1, show_default=True, help="The same seed and options give the same bytes."
 )
 @click.option(
-    "--cadence", default=120, show_default=True, metavar="S", help="Seconds between exposures."
+    "--cadence",
+    type=int,
+    metavar="S",
+    help="Seconds between exposures [TESS 120; Kepler, K2 1800].",
 )
-@click.option("--sector", default=1, show_default=True)
-@click.option("--camera", default=1, show_default=True)
-@click.option("--ccd", default=1, show_default=True)
-@click.option("--ra", default=84.0, show_default=True, help="Where the camera points [deg].")
-@click.option("--decl", default=-66.0, show_default=True, help="Where the camera points [deg].")
+@click.option("--sector", type=int, help="Also a quarter or campaign [1; K2 5].")
+@click.option("--camera", type=int, help="Also a module [TESS 1; Kepler, K2 13].")
+@click.option("--ccd", type=int, help="Also an output [1].")
+@click.option("--ra", type=float, help="Where the camera points, deg [of the mission].")
+@click.option("--decl", type=float, help="Where the camera points, deg [of the mission].")
 @click.option(
-    "--tmag-min", default=7.5, show_default=True, help="Magnitude of the brightest targets."
+    "--tmag-min",
+    type=float,
+    help="Magnitude of the brightest targets [TESS 7.5, Kepler 12, K2 11].",
 )
 @click.option(
-    "--tmag-max", default=12.5, show_default=True, help="Magnitude of the faintest targets."
+    "--tmag-max",
+    type=float,
+    help="Magnitude of the faintest targets [TESS 12.5, Kepler 15, K2 14].",
 )
 @click.option(
     "--isolated",
     default=0.5,
     show_default=True,
-    metavar="SHARE",
-    help="Share of the targets without neighbours.",
+    metavar="FRACTION",
+    help="Targets without neighbours.",
 )
 @click.option(
     "--neighbours",
@@ -61,25 +75,21 @@ command.add_command(ffi)
     help="Faint stars in the stamp of each other target, on average; each also gets a brighter companion.",
 )
 @click.option(
-    "--transits",
-    default=0.3,
-    show_default=True,
-    metavar="SHARE",
-    help="Share of the targets with transits.",
+    "--transits", default=0.3, show_default=True, metavar="FRACTION", help="Targets with transits."
 )
 @click.option(
     "--variables",
     default=0.2,
     show_default=True,
-    metavar="SHARE",
-    help="Share of the targets with a sinusoidal variation.",
+    metavar="FRACTION",
+    help="Targets with a sinusoidal variation.",
 )
 @click.option(
     "--saturated",
     default=0,
     show_default=True,
     metavar="N",
-    help="Targets of magnitude 4 to 5, whose charge runs along the columns.",
+    help="Targets whose charge runs along the columns.",
 )
 @click.option(
     "--truncated",
@@ -88,23 +98,39 @@ command.add_command(ffi)
     metavar="N",
     help="Files that are cut off, as by a broken download.",
 )
-@click.option("--background", default=100.0, show_default=True, help="Background [e-/s per pixel].")
 @click.option(
-    "--jitter", default=0.01, show_default=True, help="Pointing jitter in each axis [pixels]."
+    "--background", type=float, help="Background, e-/s per pixel [TESS 100; Kepler, K2 275]."
 )
 @click.option(
-    "--stamp", default=11, show_default=True, help="Height and width of the stamps [pixels]."
+    "--jitter",
+    type=float,
+    help="Pointing jitter in each axis, pixels [TESS, K2 0.01; Kepler 0.003].",
 )
+@click.option(
+    "--stamp",
+    metavar="PIXELS",
+    help="Height and width of the stamps, as 11 or 4x6 [TESS 11, Kepler 7, K2 9].",
+)
+@click.option(
+    "--empty",
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Exposures without any value though nothing is flagged.",
+)
+@click.option("--errors/--no-errors", default=True, help="Whether FLUX_ERR has values.")
+@click.option("--catalog/--no-catalog", default=True, help="Whether there is a catalog.ecsv.")
 @click.option(
     "--prf",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder with the mission's PRF files [an analytic PRF].",
+    help="Folder with TESS's PRF files [an analytic PRF].",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier simulation in DIR.")
 def tpf(folder, prf, overwrite, **options):
-    """Make TESS target pixel files as SPOC's: stars with neighbours, transits, variability, pointing jitter, noise.
+    """Make target pixel files as those of TESS, Kepler or K2: stars with neighbours, transits, variability, jitter, noise.
 
-    Beside the files, DIR gets catalog.ecsv (all stars) and truth.ecsv (what was put in, target by target).
+    Beside the files, DIR gets catalog.ecsv (all stars) and truth.ecsv (what was put in, target by target). DIR must be empty,
+    or hold an earlier simulation.
     """
     import logging
 
@@ -113,14 +139,18 @@ def tpf(folder, prf, overwrite, **options):
 
     set_up_logging(logging.INFO)
     settings = TargetPixelSettings(**options)
-    prf = open_prf(prf, settings.camera, settings.ccd, settings.sector)
+    if prf is not None:
+        if settings.mission != "TESS":
+            raise click.UsageError(f"--prf: files of TESS, which say nothing of {settings.mission}")
+        prf = open_prf(prf, settings.camera, settings.ccd, settings.sector)
     with Bars() as bars:
         progress = partial(bars.track, name="target pixel files")
         truth = simulate_target_pixel_files(
             folder, settings, prf=prf, overwrite=overwrite, progress=progress
         )
     with_transits = (truth["transit_depth"] > 0).sum()
+    about = "catalog.ecsv and truth.ecsv say" if settings.catalog else "truth.ecsv says"
     click.echo(
         f"{folder}: {len(truth)} target pixel files of {settings.times} exposures, {with_transits} stars with transits; "
-        "catalog.ecsv and truth.ecsv tell what is in them"
+        f"{about} what is in them"
     )

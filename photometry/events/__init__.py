@@ -1,8 +1,9 @@
 """Files as they arrive: events, queues and pipelines, with the names of the Keck DRP framework.
 
-A pipeline is a table that says which function an event calls and which event follows. ``docs/events.md`` has a how-to.
-"""
+A pipeline is a table that says which function an event calls and which event follows.
+``docs/events.md`` has a how-to."""
 
+from ..lazy import lazy_names
 from .arguments import Arguments
 from .config import ConfigClass
 from .context import ProcessingContext, create_context
@@ -10,26 +11,54 @@ from .dataset import DataSet
 from .event import OUTCOME, Action, Event
 from .framework import Framework
 from .logger import getLogger
-from .pipeline import BasePipeline
-from .primitive import BasePrimitive
+from .pipeline import BasePipeline, BasePrimitive, find_pipeline
 from .queues import SimpleEventQueue
-from .resolve import find_pipeline
 from .sharedqueue import SharedEventQueue
+
+# these load numpy, or a server
+_LAZY = {
+    **dict.fromkeys(
+        ("BaseImg", "CreateContactSheetHTML", "HistEqual2d", "NoiseRemoval"), "primitives"
+    ),
+    **dict.fromkeys(("SavePng", "SimpleFitsReader", "open_nowarning"), "primitives"),
+    "FrameworkInterface": "interface",
+    "RemoteEventQueue": "remotequeue",
+    "get_event_queue": "remotequeue",
+    **dict.fromkeys(("QueueServer", "start_queue_manager"), "queueserver"),
+}
+__getattr__, _ = lazy_names(__name__, _LAZY)
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})
+
 
 __all__ = [
     "OUTCOME",
     "Action",
     "Arguments",
+    "BaseImg",
     "BasePipeline",
     "BasePrimitive",
     "ConfigClass",
+    "CreateContactSheetHTML",
     "DataSet",
     "Event",
     "Framework",
+    "FrameworkInterface",
+    "HistEqual2d",
+    "NoiseRemoval",
     "ProcessingContext",
+    "QueueServer",
+    "RemoteEventQueue",
+    "SavePng",
     "SharedEventQueue",
     "SimpleEventQueue",
+    "SimpleFitsReader",
     "create_context",
     "find_pipeline",
     "getLogger",
+    "get_event_queue",
+    "open_nowarning",
+    "start_queue_manager",
 ]

@@ -2,38 +2,55 @@
 
 import ast
 import configparser
+import difflib
 import logging
+import os
 from pathlib import Path
 
 from ..errors import SettingsError
-from .settings import KEYS
+from ..settings import check, read_toml
+from .settings import EventSettings
 
 log = logging.getLogger(__name__)
 
 # the section whose keys are names of events, with capitals where they have some
 EVENT_TABLE = "event_table"
-FRAMEWORK_DEFAULTS = {key.name: key.default for key in KEYS}
-_TEXTS = (
-    "get",
-    "getint",
-    "getfloat",
-    "getboolean",
-    "items",
-    "sections",
-    "options",
-    "has_section",
-    "has_option",
-)
-# edits between an unknown key and a known one below which it is taken for a typing error
-_CLOSE = 2
+
+FRAMEWORK_DEFAULTS = {name: field.default for name, field in EventSettings.model_fields.items()}
+
+_TEXTS = {
+    *("get", "getint", "getfloat", "getboolean", "items", "sections", "options", "defaults"),
+    *("has_section", "has_option", "_sections"),
+}
+
+
+class ConfigSection(dict):
+    """The keys of one section. A key that only the default section has is found here too, as by
+    `configparser`.
+
+    Parameters
+    ----------
+    own : dict, the section's own keys
+    defaults : dict, those of the default section
+    """
+
+    def __init__(self, own, defaults):
+        super().__init__(own)
+        self._defaults = defaults
+
+    def __missing__(self, key):
+        return self._defaults[key]
 
 
 class ConfigClass:
-    """Keys of the default section are attributes; every other section is an attribute that holds a dict.
+    """Keys of the default section are attributes; every other section is an attribute that holds a
+    dict.
 
-    The names of attributes ignore case, and an unknown one is None. Several objects are often chained:
-    ``framework.config.instrument = ConfigClass("instrument.cfg", default_section="KCWI")``. The methods by which a
-    `configparser.ConfigParser` is read, like ``get(section, key, fallback=None)``, give the texts as they are in the file.
+    The names of attributes ignore case, and an unknown one is None. Several objects are often
+    chained: ``framework.config.instrument = ConfigClass("instrument.cfg",
+    default_section="KCWI")``. The methods by which a `configparser.ConfigParser` is read, like
+    ``get(section, key, fallback=None)``, give the texts as they are in the file. Of a TOML file,
+    section ``[events]`` is the default section.
 
     Parameters
     ----------
@@ -46,47 +63,68 @@ class ConfigClass:
     SettingsError : the file is missing, or is not an INI file
     """
 
+    config_defaults = FRAMEWORK_DEFAULTS
+
     def __init__(self, cgfile=None, default_section="DEFAULT", **defaults):
         properties = {key.lower(): value for key, value in (FRAMEWORK_DEFAULTS | defaults).items()}
-        self.__dict__.update(properties=properties, default_section=default_section, path=cgfile)
-        texts = configparser.ConfigParser(
+        parser = configparser.ConfigParser(
             default_section=default_section, interpolation=None, strict=False
         )
-        self.__dict__["_parser"] = texts
+        self.__dict__.update(
+            properties=properties, default_section=default_section, path=cgfile, _parser=parser
+        )
         if cgfile is not None:
             self.read(cgfile)
 
     def read(self, cgfile):
-        """Read a file over the values that are there."""
-        parser = configparser.ConfigParser(default_section=self.default_section, interpolation=None)
-        parser.optionxform = str  # the names of events are keys of [event_table]
-        try:
-            parser.read_string(Path(cgfile).read_text(encoding="utf-8"), source=str(cgfile))
-        except OSError as error:
-            raise SettingsError(
-                f"{cgfile}: cannot read this configuration file: {error.strerror}"
-            ) from error
-        except (configparser.Error, UnicodeDecodeError) as error:
-            raise SettingsError(f"{cgfile}: not an INI file: {error}") from error
-        self._parser.read_dict(parser)
-        top = {key.lower(): literal(text) for key, text in parser.defaults().items()}
-        _warn_of_typing_errors(cgfile, top, self.properties)
-        self.properties.update(top)
-        for section in parser.sections():
-            own = {
-                key: literal(text)
-                for key, text in parser[section].items()
-                if key.lower() not in top
+        """Read a file, or several one after the other, over the values that are there."""
+        for path in [cgfile] if isinstance(cgfile, (str, os.PathLike)) else cgfile:
+            self._read(path)
+
+    def _read(self, path):
+        if Path(path).suffix == ".toml":
+            sections = read_toml(path)
+            top = sections.pop("events", {})
+        else:
+            texts = self._read_ini(path)
+            sections = {
+                name: {key: literal(text) for key, text in section.items()}
+                for name, section in texts.items()
             }
-            keep = section.lower() == EVENT_TABLE
-            self.properties[section.lower()] = (
-                own if keep else {key.lower(): value for key, value in own.items()}
+            top = sections.pop(self.default_section, {})
+        top = {key.lower(): value for key, value in top.items()}
+        _warn_of_typing_errors(path, top, self.properties)
+        self.properties.update(top)
+        for name, own in sections.items():
+            if name.lower() != EVENT_TABLE and isinstance(own, dict):
+                own = {key.lower(): value for key, value in own.items()}
+            self.properties[name.lower()] = (
+                ConfigSection(own, self.properties) if isinstance(own, dict) else own
             )
 
+    def _read_ini(self, path):
+        """The texts of a file: dict of section -> its own keys, without those of the default
+        section."""
+        # a default section that no file has: each section then has its own keys only
+        parser = configparser.ConfigParser(default_section="\n", interpolation=None)
+        # the names of events are keys of [event_table]
+        parser.optionxform = str
+        try:
+            parser.read_string(Path(path).read_text(encoding="utf-8"), source=str(path))
+        except OSError as error:
+            raise SettingsError(
+                f"{path}: cannot read this configuration file: {error.strerror}"
+            ) from error
+        except (configparser.Error, UnicodeDecodeError) as error:
+            message = " ".join(str(error).split())
+            raise SettingsError(f"{path}: not an INI file: {message}") from error
+        texts = {name: dict(parser[name]) for name in parser.sections()}
+        self._parser.read_dict(texts)
+        return texts
+
     def __getattr__(self, key):
-        if key.startswith(
-            "__"
-        ):  # Python's own protocols (copy, pickle) ask for these and must hear no
+        # Python's own protocols (copy, pickle) ask for these and must hear no
+        if key.startswith("__"):
             raise AttributeError(key)
         if key in _TEXTS and key not in self.properties:
             return getattr(self._parser, key)
@@ -95,12 +133,24 @@ class ConfigClass:
     def __setattr__(self, key, value):
         self.properties[key.lower()] = value
 
+    def __getitem__(self, section):
+        """A section as a dict; the default section has all keys that are attributes."""
+        if section == self.default_section:
+            return self.properties
+        if section.lower() not in self.properties:
+            raise KeyError(section)
+        return self.properties[section.lower()]
+
+    def __contains__(self, section):
+        return section == self.default_section or section.lower() in self.properties
+
     def set(self, section, key, value):
         """Set a key of a section; those of the default section are the attributes."""
         if section == self.default_section:
             setattr(self, key, value)
         else:
-            self.properties.setdefault(section.lower(), {})[key.lower()] = value
+            empty = ConfigSection({}, self.properties)
+            self.properties.setdefault(section.lower(), empty)[key.lower()] = value
 
     def getValue(self, key, default=None):
         """The value of a key, ``default`` where it is missing or None."""
@@ -108,13 +158,15 @@ class ConfigClass:
         return default if value is None else value
 
     def check(self):
-        """Raise SettingsError for the first of the framework's keys whose value is outside what it accepts."""
-        for key in KEYS:
-            value = getattr(self, key.name)
-            if not key.accepts(value):
-                raise SettingsError(
-                    f"{self.path or 'configuration'}: {key.name}={value!r}; accepted: {key.accepted}"
-                )
+        """Check the framework's own keys, and make numbers of texts that are some.
+
+        Raises
+        ------
+        SettingsError : values outside what is accepted
+        """
+        known = {name: self.properties[name] for name in FRAMEWORK_DEFAULTS}
+        checked = check(EventSettings, (str(self.path or "configuration"), known), name="events")
+        self.properties.update({name: getattr(checked, name) for name in known})
 
     def __getstate__(self):
         return self.__dict__
@@ -124,7 +176,8 @@ class ConfigClass:
 
 
 def literal(text):
-    """The Python literal that a text spells, comment after it included (``10 # s``); else the text itself."""
+    """The Python literal that a text spells, comment after it included (``10 # s``); else the text
+    itself."""
     text = text.strip()
     try:
         return ast.literal_eval(text)
@@ -132,21 +185,8 @@ def literal(text):
         return text
 
 
-def edit_distance(one, other):
-    """How many letters to insert, drop or change to make one word of the other (Levenshtein 1966)."""
-    row = list(range(len(other) + 1))
-    for i, letter in enumerate(one, 1):
-        above_left, row[0] = row[0], i
-        for j, wanted in enumerate(other, 1):
-            above_left, row[j] = (
-                row[j],
-                min(row[j] + 1, row[j - 1] + 1, above_left + (letter != wanted)),
-            )
-    return row[-1]
-
-
-def _warn_of_typing_errors(path, found, known):
-    for key in found.keys() - known.keys():
-        close = min(FRAMEWORK_DEFAULTS, key=lambda name: edit_distance(key, name.lower()))
-        if edit_distance(key, close.lower()) <= _CLOSE:
-            log.warning("%s: unknown key %r; did you mean %r?", path, key, close)
+def _warn_of_typing_errors(path, keys, known):
+    # close: a letter or two of difference
+    for key in keys.keys() - known.keys():
+        if close := difflib.get_close_matches(key, list(FRAMEWORK_DEFAULTS), n=1, cutoff=0.85):
+            log.warning("%s: unknown key %r; did you mean %r?", path, key, close[0])

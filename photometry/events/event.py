@@ -1,21 +1,28 @@
-"""`Event`: a name plus `Arguments`. `Action`: what an event becomes by the event table. `OUTCOME`: what became of it."""
+"""`Event`: a name plus `Arguments`. `Action`: what an event becomes by the event table. `OUTCOME`:
+what became of it."""
 
 import enum
 import uuid
 from datetime import datetime, timezone
 
+from ..errors import WrongUseError
+from .arguments import Arguments
+
 
 class OUTCOME(str, enum.Enum):
-    """What became of an item, i.e. of a low-priority event with all the steps that followed from it.
+    """What became of an item, i.e. of a low-priority event with all the steps that followed from
+    it.
 
     ``DONE``: every step ran.
 
-    ``SKIPPED``: there was nothing to do: a pre-condition was not met, or a primitive raised `NothingToDoError`.
+    ``SKIPPED``: there was nothing to do: a pre-condition was not met, or a primitive raised
+    `NothingToDoError`.
 
-    ``RETRY``: the cause lies outside and may pass (`TryAgainError`): the item went back to the queue.
+    ``RETRY``: the cause lies outside and may pass (`TryAgainError`): the item went back to the
+    queue.
 
-    ``FAILED``: a step raised an exception, its post-condition was not met, or the item ran out of attempts.
-    """
+    ``FAILED``: a step raised an exception, its post-condition was not met, or the item ran out of
+    attempts."""
 
     DONE = "done"
     SKIPPED = "skipped"
@@ -35,7 +42,8 @@ class Event:
     recurrent : bool
         Once done, a new event with the same name and arguments is appended.
     key : str, optional
-        Identity of what the event is about. A queue on disk accepts a key once and remembers it when the item is done.
+        Identity of what the event is about. A queue on disk accepts a key once and remembers it
+        when the item is done.
     """
 
     def __init__(self, name, args=None, recurrent=False, key=None):
@@ -43,10 +51,10 @@ class Event:
         self.name = self.id if name is None else name
         self.args = args
         self.key = key
-        self.attempt = 0  # how many times it was handed out
+        self.attempt = 0  # how many times it was taken
         self.repeats = 0  # how many times it recurred
         self.error = None  # why the last attempt ended
-        self.queue = None  # the queue that handed it out
+        self.queue = None  # the queue that it was taken from
         # as a shared queue reports them
         self.state = self.worker = self.lease_until = self.taken = None
         self._recurrent = recurrent
@@ -62,11 +70,28 @@ class Event:
         event.repeats = self.repeats + 1
         return event
 
+    def args_json(self):
+        """The arguments as a dict that JSON can hold; those of an event without any are empty.
+
+        Raises
+        ------
+        WrongUseError : they are not Arguments, or hold a value that is not JSON-like; its key is
+            named
+        """
+        if self.args is None:
+            return Arguments().to_json()
+        if not isinstance(self.args, Arguments):
+            raise WrongUseError(
+                f"event {self.name!r}: args is {type(self.args).__name__}; a shared queue "
+                "accepts Arguments"
+            )
+        return self.args.to_json()
+
     def to_dict(self):
         """What a tool shows of the event of a shared queue, as a dict that JSON can hold."""
         shown = ("id", "name", "state", "attempt", "worker", "taken", "lease_until", "error")
         return {key: getattr(self, key) for key in shown} | {
-            "args": self.args.to_json(),
+            "args": self.args_json(),
             "recurrent": self._recurrent,
         }
 
@@ -78,7 +103,8 @@ class Event:
 
 
 class Action:
-    """One call to make: the action, the state afterwards and the next event of a row of the event table.
+    """One call to make: the action, the state afterwards and the next event of a row of the event
+    table.
 
     Attributes
     ----------
@@ -93,7 +119,10 @@ class Action:
         self.output = None
         self.outcome = None
         self.error = None
-        self.failed_check = None  # 'pre' or 'post', set by a primitive class that checks for itself
+        # 'pre' or 'post', set by a primitive class that checks for itself
+        self.failed_check = None
+        # left out, since the pre-condition of its class is not met, while its chain goes on
+        self.skipped = False
 
     def __str__(self):
         return f"{self.name}, {self.args}, {self.next_state}, {self.new_event}"

@@ -1,26 +1,26 @@
-"""`Framework`: takes one event at a time, makes it an action by the pipeline's table, and runs it."""
+"""`Framework`: takes one event at a time, makes it an action by the pipeline's table, and runs
+it."""
 
 import os
 import threading
 import time
 from queue import Empty
 
-from ..errors import PipelineError, SettingsError, TryAgainError
+from ..errors import SettingsError, TryAgainError, WrongUseError
 from ..processes import draining
 from .arguments import Arguments
 from .config import ConfigClass
 from .context import ProcessingContext
 from .dataset import DataSet
 from .event import OUTCOME, Action, Event
-from .execution import execute
+from .interface import open_event_queue
 from .logger import getLogger
-from .loop import Loop
-from .openqueue import open_event_queue
+from .loop import Loop, OutcomeCounts, execute
+from .pipeline import find_pipeline
 from .queues import SimpleEventQueue
-from .resolve import find_pipeline
-from .tally import Tally
 
-EXIT_OK, EXIT_FAILED, EXIT_UNFINISHED = 0, 1, 3  # as everywhere in this package
+# as everywhere in this package
+EXIT_OK, EXIT_FAILED, EXIT_UNFINISHED = 0, 1, 3
 
 
 class Framework:
@@ -34,15 +34,17 @@ class Framework:
 
     Attributes
     ----------
-    on_exit, on_state, on_error : the hooks; assign functions with the signatures of the ``default_…`` methods
+    on_exit, on_state, on_error : the hooks; assign functions with the signatures of the
+        ``default_…`` methods
     context : ProcessingContext that every action gets
-    tally : what became of the items so far
+    tally : loop.OutcomeCounts, what became of the items so far
     keep_going : bool, set it to False to end after the present item
     store_arguments : the last output of an action
 
     Raises
     ------
-    PipelineError : the pipeline cannot be found, or its table is wrong; all that is wrong is told at once
+    WrongUseError : the pipeline cannot be found, or its table is wrong; all that is wrong is
+        reported at once
     SettingsError : the configuration is missing or says something outside what is accepted
     """
 
@@ -52,7 +54,7 @@ class Framework:
         self.config.check()
         self.testing = testing
         self.logger = getLogger(self.config.logger_config_file, name="DRPF")
-        self.logger.info("Framework in %s", os.getcwd())
+        self.logger.debug("Framework in %s", os.getcwd())
         self.wait_for_event = False
         self.keep_going = True
         self.event_queue_hi = SimpleEventQueue()
@@ -67,9 +69,14 @@ class Framework:
         )
         self.pipeline = self._make_pipeline(pipeline_name)
         self.store_arguments = Arguments()
-        self.tally = Tally()
-        self.halt = False  # a pre-condition that was not met asked to stop the run
-        self.ran_out = False  # the last run ended because there was nothing left to do
+        self.tally = OutcomeCounts()
+        # a pre-condition that was not met asked to stop the run
+        self.halt = False
+        # the last run ended because there was nothing more to do
+        self.ran_out = False
+        # after a request to stop: until when the steps of the present item may go on
+        # (time.monotonic)
+        self.stop_at = float("inf")
         self._thread = None
 
     def _make_pipeline(self, name):
@@ -80,7 +87,7 @@ class Framework:
             # rows in the configuration overrule those of the class
             pipeline.event_table = {**pipeline.event_table, **self.config.event_table}
         if problems := pipeline.problems():
-            raise PipelineError(f"{type(pipeline).__name__}: " + "; ".join(problems))
+            raise WrongUseError(f"{type(pipeline).__name__}: " + "; ".join(problems))
         if isinstance(self.config.no_event_event, str):
             self._check_event("no_event_event", pipeline)
         return pipeline
@@ -129,11 +136,13 @@ class Framework:
             data_set.start_monitor()
 
     def _check_event(self, key, pipeline):
-        """Refuse a key of the configuration that names an event which the pipeline does not have."""
+        """Refuse a key of the configuration that names an event which the pipeline does not
+        have."""
         name, tables = getattr(self.config, key), (pipeline.event_table, pipeline.event_table0)
         if not any(name in table for table in tables):
             raise SettingsError(
-                f"{key}={name!r} is not an event of {type(pipeline).__name__}; its events: {', '.join(tables[0])}"
+                f"{key}={name!r} is not an event of {type(pipeline).__name__}; its "
+                f"events: {', '.join(tables[0])}"
             )
 
     def get_pending_events(self):
@@ -141,7 +150,8 @@ class Framework:
         return self.event_queue.get_pending(), self.event_queue_hi.get_pending()
 
     def get_event(self):
-        """The next event: of the high-priority queue, else of the low one, else the event for 'no event', else None."""
+        """The next event: of the high-priority queue, else of the low one, else the event for 'no
+        event', else None."""
         try:
             return self.event_queue_hi.get(block=False)
         except Empty:
@@ -165,26 +175,29 @@ class Framework:
         return Action(event, self.pipeline.event_to_action(event, context), event.args)
 
     def execute(self, action, context):
-        """Run an action; see `execution.execute`."""
+        """Run an action; see `loop.execute`."""
         execute(self, action, context)
 
     # the loop
 
     def main_loop(self):
-        """Run events in this thread until there are none left or a signal comes. Returns the exit status.
+        """Run events in this thread until there are none left or a signal comes. Returns the exit
+        status.
 
         May be called again when there are new events.
 
-        In the main thread, the first SIGINT or SIGTERM lets the present item finish and ends the loop; the second one
-        breaks the item off, which goes back to the queue, and raises KeyboardInterrupt.
-        """
+        In the main thread, the first SIGINT or SIGTERM lets the present item finish, for
+        ``stop_grace`` s, then its present step, and ends the loop; the second one breaks off at
+        once and raises KeyboardInterrupt. An item that was not finished goes back to its queue."""
         if self.ran_out:
             self.ran_out, self.keep_going = False, True
+        self.stop_at = float("inf")
         try:
             with draining(self.stop):
                 Loop(self).run()
             return self.status()
-        except TryAgainError as error:  # the queue has been gone for longer than queue_patience
+        except TryAgainError as error:
+            # the queue has been gone for longer than queue_patience
             self.logger.error("%s; given up after %s s", error, self.config.queue_patience)
             return EXIT_UNFINISHED
         finally:
@@ -193,6 +206,8 @@ class Framework:
     def _finish_run(self):
         if self.context.data_set is not None:
             self.context.data_set.stop_monitor()
+        if finish_run := getattr(self.pipeline, "finish_run", None):
+            finish_run(self.context)
         for line in self.tally.report():
             self.logger.info(line)
         if self.event_queue.shared:
@@ -200,6 +215,7 @@ class Framework:
 
     def stop(self, why=None):
         """End after the present item. May be called from a signal handler and from any thread."""
+        self.stop_at = time.monotonic() + self.config.stop_grace
         self.keep_going = self.ran_out = False
         self.event_queue.interrupt()
 
@@ -244,7 +260,8 @@ class Framework:
         return status
 
     def start_action_loop(self):
-        """Run the loop in a thread named ``action_loop`` and return it; `on_exit` is called there at the end."""
+        """Run the loop in a thread named ``action_loop`` and return it; `on_exit` is called there
+        at the end."""
         self._thread = threading.Thread(name="action_loop", target=self._run_thread)
         self._thread.start()
         return self._thread
@@ -259,7 +276,8 @@ class Framework:
                 time.sleep(0.1) if self._thread is None else self._thread.join(0.1)
 
     def init_signal(self):
-        """Signals are handled while the loop runs, and given back after it; nothing to do before."""
+        """Signals are handled while the loop runs, and given back after it; nothing to do
+        before."""
 
     def end(self):
         """Give the low-priority queue back."""
@@ -268,12 +286,14 @@ class Framework:
     # hooks
 
     def default_on_exit(self, status=0):
-        """Called once after the loop, with the exit status. Ends the program with it unless it is 0."""
+        """Called once after the loop, with the exit status. Ends the program with it unless it is
+        0."""
         if status:
             raise SystemExit(status)
 
     def default_on_state(self, action, context):
-        """Called after every action. A state "stop" becomes "ready", so that the run goes on with the next item."""
+        """Called after every action. A state "stop" becomes "ready", so that the run goes on with
+        the next item."""
         if context.state == "stop" and not self.halt:
             context.state = "ready"
 

@@ -1,8 +1,10 @@
-"""`getLogger`: logging set up from a file in the standard library's INI format, without running what is in it.
+"""`getLogger`: logging set up from a file in the standard library's INI format, without running
+what is in it.
 
-The standard library's ``fileConfig`` evaluates the ``args`` of handlers as Python; here they must be literals.
-"""
+``logging.config.fileConfig`` evaluates the arguments of handlers, and their classes, as Python;
+here they must be literals and names of classes of the standard library."""
 
+import ast
 import configparser
 import inspect
 import logging
@@ -11,21 +13,32 @@ import logging.handlers
 from pathlib import Path
 
 from ..errors import SettingsError
-from .config import literal
 
 LINE = "%(asctime)s:%(name)s:%(levelname)s: %(message)s"
 TIME = "%Y-%m-%d %H:%M:%S"
-_STREAMS = {"sys.stdout": "ext://sys.stdout", "sys.stderr": "ext://sys.stderr"}
-_loaded = {}  # path -> mtime: a file is applied again only when it has changed
+_STREAMS = {"sys.stdout": "None", "sys.stderr": "None"}
+
+# path -> mtime: a file is applied again only when it has changed
+_loaded = {}
 
 
 def getLogger(configFile=None, name="DRPF"):
-    """A logger, set up by ``configFile`` if that exists; else it says INFO and above on the console.
+    """A logger, set up by ``configFile`` if that exists; else it says INFO and above on the
+    console.
 
-    Where the program has set up logging already (the root logger has handlers), nothing is added to it.
+    Where the program has set up logging already (the root logger has handlers), nothing is added to
+    it.
+
+    Raises
+    ------
+    SettingsError : the file is no logging configuration, or would run code
     """
     if configFile is not None and Path(configFile).is_file():
-        _apply(Path(configFile).resolve())
+        path = Path(configFile).resolve()
+        changed = path.stat().st_mtime_ns
+        if _loaded.get(path) != changed:
+            _apply(path)
+            _loaded[path] = changed
         return logging.getLogger(name)
     logger = logging.getLogger(name)
     if not logger.hasHandlers():
@@ -37,87 +50,33 @@ def getLogger(configFile=None, name="DRPF"):
 
 
 def _apply(path):
-    changed = path.stat().st_mtime_ns
-    if _loaded.get(path) != changed:
-        logging.config.dictConfig(read_logging(path))
-        _loaded[path] = changed
-
-
-def read_logging(path):
-    """The content of a logging file as the dict that ``logging.config.dictConfig`` takes.
-
-    Raises
-    ------
-    SettingsError : a section or key is missing, or a handler is not one of the standard library's
-    """
     parser = configparser.ConfigParser(interpolation=None)
     try:
-        parser.read_string(Path(path).read_text(encoding="utf-8"), source=str(path))
-        loggers = {
-            _logger_name(parser, key): _logger(parser[f"logger_{key}"])
-            for key in _names(parser, "loggers")
-        }
-        return {
-            "version": 1,
-            "disable_existing_loggers": False,
-            "formatters": {
-                key: _formatter(parser[f"formatter_{key}"]) for key in _names(parser, "formatters")
-            },
-            "handlers": {
-                key: _handler(parser[f"handler_{key}"]) for key in _names(parser, "handlers")
-            },
-            "root": loggers.pop("root", {}),
-            "loggers": loggers,
-        }
-    except (configparser.Error, KeyError, ValueError) as error:
-        raise SettingsError(f"{path}: not a logging configuration: {error}") from error
+        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        for name in parser.sections():
+            if name.startswith("handler_"):
+                _check_handler(parser[name])
+            elif name.startswith("formatter_") and "class" in parser[name]:
+                raise ValueError(f"[{name}]: class is not accepted")
+        logging.config.fileConfig(parser, disable_existing_loggers=False)
+    except (configparser.Error, LookupError, ValueError, TypeError, RuntimeError) as error:
+        message = " ".join(str(error).split())
+        raise SettingsError(f"{path}: not a logging configuration: {message}") from error
 
 
-def _names(parser, section):
-    return (
-        [name.strip() for name in parser[section]["keys"].split(",") if name.strip()]
-        if section in parser
-        else []
-    )
-
-
-def _logger_name(parser, key):
-    return key if key == "root" else parser[f"logger_{key}"].get("qualname", key)
-
-
-def _logger(section):
-    handlers = [name.strip() for name in section.get("handlers", "").split(",") if name.strip()]
-    return {
-        "level": section.get("level", "NOTSET"),
-        "handlers": handlers,
-        "propagate": section.get("propagate", "1") == "1",
-    }
-
-
-def _formatter(section):
-    return {"format": section.get("format", LINE), "datefmt": section.get("datefmt", TIME)}
-
-
-def _handler(section):
+def _check_handler(section):
+    """Refuse what would run code: a class that is not a handler of the standard library, arguments
+    that are no literals."""
     name = section["class"]
-    kind = getattr(logging, name, None) or getattr(
-        logging.handlers, name.removeprefix("handlers."), None
-    )
+    module = logging.handlers if name.startswith("handlers.") else logging
+    kind = getattr(module, name.removeprefix("handlers."), None)
     if not (inspect.isclass(kind) and issubclass(kind, logging.Handler)):
         raise ValueError(f"class={name!r} is not a handler of the standard library")
-    handler = {
-        "class": f"{kind.__module__}.{kind.__name__}",
-        **_arguments(kind, section.get("args", "()")),
-    }
-    return handler | {key: section[key] for key in ("level", "formatter") if section.get(key)}
-
-
-def _arguments(kind, text):
-    """``('DRPF.log', 'a')`` as keywords of the handler's constructor."""
-    for spelled, reference in _STREAMS.items():
-        text = text.replace(spelled, repr(reference))
-    values = literal(text)
-    if not isinstance(values, tuple):
-        raise ValueError(f"args={text}: a tuple of literals is accepted")
-    names = list(inspect.signature(kind.__init__).parameters)[1:]
-    return dict(zip(names, values, strict=False))
+    for key in ("args", "kwargs"):
+        text = section.get(key, "()")
+        for stream, plain in _STREAMS.items():
+            text = text.replace(stream, plain)
+        try:
+            ast.literal_eval(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise ValueError(f"{key}={section[key]}: a tuple of literals is accepted") from None

@@ -1,4 +1,5 @@
-"""Pictures of images, and a page of pictures. No function here knows of events, and none needs a display."""
+"""Pictures of images, and a page of pictures. No function here knows of events, and none needs a
+display."""
 
 import html
 import os
@@ -7,10 +8,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ..errors import BadInputError
 from ..files import atomic_write
 
-LARGEST = 1024  # pixels; longer images are made smaller before they are drawn
+LARGEST = 1024
+"""Pixels; longer images are made smaller before they are drawn."""
+
 PICTURES = ("*.png", "*.jpg")
 
 _PAGE = """<!DOCTYPE html>
@@ -23,32 +25,9 @@ body {{ font-family: sans-serif; }} figure {{ float: left; margin: 5px; }} img {
 """
 
 
-def read_image(path):
-    """The first image in a FITS file.
-
-    Returns
-    -------
-    (n_rows, n_columns) float array; of more dimensions the first plane
-
-    Raises
-    ------
-    BadInputError : the file cannot be read, or holds no image
-    """
-    from astropy.io import fits
-
-    try:
-        with fits.open(path) as hdus:
-            images = (hdu.data for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] >= 2)
-            image = next(images, None)
-            if image is not None:
-                return np.asarray(image[(0,) * (image.ndim - 2)], dtype=float)
-    except (OSError, ValueError, TypeError, fits.VerifyError) as error:
-        raise BadInputError(f"{path}: cannot read this file as FITS: {error}") from error
-    raise BadInputError(f"{path}: holds no image of two dimensions")
-
-
 def shrink(image, largest=LARGEST):
-    """The means over blocks of pixels, so that neither side is longer than ``largest`` pixels; NaN are left out.
+    """The means over blocks of pixels, so that neither side is longer than ``largest`` pixels; NaN
+    are left out.
 
     Parameters
     ----------
@@ -64,7 +43,8 @@ def shrink(image, largest=LARGEST):
 
 
 def equalise(image, *, clip_limit=0.02):
-    """Adaptive histogram equalisation (CLAHE; Zuiderveld 1994, Graphics Gems IV), after removing outliers.
+    """Adaptive histogram equalisation (CLAHE; Zuiderveld 1994, Graphics Gems IV), after removing
+    outliers.
 
     Parameters
     ----------
@@ -93,9 +73,23 @@ def write_picture(path, image):
 
 
 def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PICTURES):
-    """Write a page with all pictures in and below a folder, newest first. Returns how many there are."""
+    """Write a page with all pictures in and below a folder, newest first.
+
+    Parameters
+    ----------
+    folder : path
+    name : str, of the page
+    title : str
+    patterns : names of pictures
+
+    Returns
+    -------
+    int : how many there are
+    """
     folder = Path(folder)
-    while True:  # another process may add a picture while the page is being written
+    folder.mkdir(parents=True, exist_ok=True)
+    # another process may add a picture while the page is being written
+    while True:
         pictures = _pictures(folder, patterns)
         page = _PAGE.format(
             title=html.escape(title),
@@ -103,24 +97,24 @@ def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PI
             figures="\n".join(map(_figure_html, pictures)),
         )
         with atomic_write(folder / name, durable=False) as part:
-            part.write_text(
-                page, encoding="utf-8", errors="replace"
-            )  # names of files need not be UTF-8
+            # names of files need not be UTF-8
+            part.write_text(page, encoding="utf-8", errors="replace")
         if _pictures(folder, patterns) == pictures:
             return len(pictures)
 
 
 def _pictures(folder, patterns):
-    found = [
+    dated = [
         (path.stat().st_mtime, path.relative_to(folder))
         for pattern in patterns
         for path in folder.rglob(pattern)
     ]
     return [
-        path.as_posix() for _, path in sorted(found, reverse=True) if not path.name.startswith(".")
+        path.as_posix() for _, path in sorted(dated, reverse=True) if not path.name.startswith(".")
     ]
 
 
 def _figure_html(name):
     link, text = html.escape(quote(os.fsencode(name)), quote=True), html.escape(Path(name).name)
-    return f'<figure><a href="{link}"><img src="{link}" alt=""></a><figcaption>{text}</figcaption></figure>'
+    image = f'<a href="{link}"><img src="{link}" alt=""></a>'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"

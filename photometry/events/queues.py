@@ -1,8 +1,8 @@
 """`SimpleEventQueue`: a queue in memory, and the contract that every queue of events fulfils.
+`PolledQueue`: a shared one.
 
-An event is *pending* until it is handed out, then *in progress* until it is finished, discarded or put back. Nothing
-leaves the table of events in progress by itself.
-"""
+An event is *pending* until it is taken, then *in progress* until it is finished, discarded or put
+back. Nothing leaves the table of events in progress by itself."""
 
 import heapq
 import itertools
@@ -13,17 +13,23 @@ from queue import Empty
 
 from .event import OUTCOME
 
-SLICE = 0.25  # s; longest uninterrupted wait, so that a signal is obeyed soon
+SLICE = 0.25
+"""s; longest uninterrupted wait, so that a signal is obeyed soon."""
+
+SHORTEST_POLL, LONGEST_POLL = 0.005, 0.1
+"""s between looks at a shared queue while there is nothing to take."""
 
 
 class SimpleEventQueue:
-    """First in, first out, plus a table of the events handed out but not finished. Safe between threads."""
+    """First in, first out, plus a table of the events taken but not finished. Safe between
+    threads."""
 
     shared = False  # whether other processes see it, so that arguments must be JSON-like
 
     def __init__(self):
         self._pending = deque()
-        self._later = []  # heap of (time, number, event): put back, not to be handed out before that time
+        # heap of (time, number, event): put back, not to be taken before that time
+        self._later = []
         self._in_progress = {}
         self._changed = threading.Condition()
         self._number = itertools.count()
@@ -31,7 +37,8 @@ class SimpleEventQueue:
         self.stopping = False
 
     def put(self, event):
-        """Add an event at the end. Returns True; a queue on disk returns False if it knows the event's key already."""
+        """Add an event at the end. Returns True; a queue on disk returns False if it knows the
+        event's key already."""
         with self._changed:
             self._pending.append(event)
             self._changed.notify()
@@ -62,12 +69,14 @@ class SimpleEventQueue:
         return event
 
     def wait(self, timeout):
-        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is one."""
+        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is
+        one."""
         with self._changed:
             return self._wait(timeout)
 
     def interrupt(self):
-        """End all waiting, now and from now on. May be called from a signal handler: it takes no lock."""
+        """End all waiting, now and from now on. May be called from a signal handler: it takes no
+        lock."""
         self._interrupted = True
 
     def head(self):
@@ -103,7 +112,8 @@ class SimpleEventQueue:
             return self._in_progress.pop(event_id, None)
 
     def finish(self, event_id, outcome=OUTCOME.DONE, error=None, successor=None):
-        """Discard an event for good, with what became of it, and add its ``successor`` if there is one."""
+        """Discard an event for good, with what became of it, and add its ``successor`` if there is
+        one."""
         event = self.discard(event_id)
         if event is not None:
             event.error = error
@@ -112,7 +122,8 @@ class SimpleEventQueue:
         return event
 
     def re_append(self, event_id, delay=0, error=None, worker=None):
-        """Move an event in progress to the end of the queue, not to be handed out for ``delay`` s. Returns it, or None."""
+        """Move an event in progress to the end of the queue, not to be taken for ``delay`` s.
+        Returns it, or None."""
         with self._changed:
             event = self._in_progress.pop(event_id, None)
             if event is not None:
@@ -122,7 +133,8 @@ class SimpleEventQueue:
             return event
 
     def release(self, event_id, worker=None):
-        """Put an event in progress back to the front, as if it had never been taken. Returns it, or None."""
+        """Put an event in progress back to the front, as if it had never been taken. Returns it, or
+        None."""
         with self._changed:
             event = self._in_progress.pop(event_id, None)
             if event is not None:
@@ -162,15 +174,59 @@ class SimpleEventQueue:
     def _wait(self, timeout):
         deadline = None if timeout is None else time.monotonic() + timeout
         while not self._ripen() and not self._interrupted:
-            left = SLICE if deadline is None else deadline - time.monotonic()
-            if left <= 0:
+            remaining = SLICE if deadline is None else deadline - time.monotonic()
+            if remaining <= 0:
                 break
             ripe = self._later[0][0] - time.monotonic() if self._later else SLICE
-            self._changed.wait(max(0, min(left, ripe, SLICE)))
+            self._changed.wait(max(0, min(remaining, ripe, SLICE)))
         return bool(self._pending)
 
     def _ripen(self):
-        """Move the events whose delay is over to the queue. Returns whether there is an event to take."""
+        """Move the events whose delay is over to the queue. Returns whether there is an event to
+        take."""
         while self._later and self._later[0][0] <= time.monotonic():
             self._pending.append(heapq.heappop(self._later)[2])
         return bool(self._pending)
+
+
+class PolledQueue:
+    """Blocking `get` and `wait`, for subclasses that define `take` and `head`."""
+
+    shared = True
+
+    def __init__(self):
+        self._interrupted = False
+        self._put_here = threading.Event()  # this process has added something: look at once
+
+    def get(self, block=True, timeout=0):
+        """Take the first event; see `SimpleEventQueue.get`."""
+        deadline = None if timeout is None else time.monotonic() + (timeout if block else 0)
+        pause = SHORTEST_POLL
+        while True:
+            self._put_here.clear()
+            event = self.take()
+            if event is not None:
+                return event
+            remaining = LONGEST_POLL if deadline is None else deadline - time.monotonic()
+            if remaining <= 0 or self._interrupted:
+                raise Empty
+            self._put_here.wait(min(pause, remaining))
+            pause = min(2 * pause, LONGEST_POLL)
+
+    def wait(self, timeout):
+        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is
+        one."""
+        deadline = time.monotonic() + timeout
+        while not self._interrupted:
+            self._put_here.clear()
+            if self.head() is not None:
+                return True
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            self._put_here.wait(min(LONGEST_POLL, remaining))
+        return False
+
+    def interrupt(self):
+        """End all waiting, now and from now on. May be called from a signal handler."""
+        self._interrupted = True

@@ -1,28 +1,32 @@
-"""The network front end of a queue's file: a server that does what authenticated clients ask of the queue.
+"""The network front end of a queue's file: a server that does what authenticated clients ask of the
+queue.
 
 It keeps nothing: all is in the file, so it may end and start again at any time.
 """
 
+import contextlib
 import json
 import logging
 import os
+import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import time
+from multiprocessing import AuthenticationError
 from pathlib import Path
 
 from ..errors import PhotometryError, TryAgainError
-from ..processes import draining
-from .queuefile import Identity
-from .remotequeue import get_event_queue
+from ..leases import Holder
+from ..processes import ProcessId, draining
+from .remotequeue import GREETING, LONGEST_HELLO, Channel, get_event_queue, secret_of
 from .sharedqueue import SharedEventQueue
-from .wire import Wire, secret_of
 
 log = logging.getLogger(__name__)
 
-METHODS = {  # what a client may call of the queue, all without waiting
+# what a client may call of the queue, all without waiting
+METHODS = {
     *(
         "put",
         "take",
@@ -46,26 +50,40 @@ METHODS = {  # what a client may call of the queue, all without waiting
     ),
     *("is_over", "is_stopping", "requeue", "forget", "resume"),
 }
-SILENCE = 600  # s after which a client is given up; one that holds an item renews its lease far more often
+SILENCE = 600
+"""s after which a client is given up; one that holds an item renews its lease far more often."""
+
 TURN = 0.2  # s between looks whether to end
 START = 20  # s that a new server gets to answer
 
 
 class QueueServer(socketserver.ThreadingTCPServer):
-    """Serves the queue in a file. Each connection has a thread and a connection to the file of its own."""
+    """Serves the queue in a file. Each connection has a thread and a connection to the file of its
+    own.
+
+    Parameters
+    ----------
+    address : (host, port)
+    secret : bytes
+    path : the file of the queue
+    **options : of `SharedEventQueue`
+    """
 
     allow_reuse_address = True
     daemon_threads = True
+    # connections that may wait to be accepted; 300 workers of a cluster may come at once
+    request_queue_size = 128
 
     def __init__(self, address, secret, path, **options):
         self.secret, self.path, self.options = secret_of(secret), path, options
         self.clients = 0
         self.ending = False
         self.idle_since = time.monotonic()
+        # socket of a client that has not proved to know the secret: since when (time.monotonic)
+        self.strangers = {}
         self._lock = threading.Lock()
-        SharedEventQueue(
-            path, **options
-        ).close()  # a wrong file is told here, not to the first client
+        # a wrong file is reported here, not to the first client
+        SharedEventQueue(path, **options).close()
         super().__init__(address, _Connection)
 
     def count(self, more):
@@ -75,7 +93,8 @@ class QueueServer(socketserver.ThreadingTCPServer):
             self.idle_since = time.monotonic()
 
     def run(self, linger=None):
-        """Serve until a signal comes, a client says `terminate`, or, with ``linger``, nobody was connected for that many s."""
+        """Serve until a signal comes, a client says `terminate`, or, with ``linger``, nobody was
+        connected for that many s."""
         serving = threading.Thread(
             target=self.serve_forever, kwargs={"poll_interval": TURN}, daemon=True
         )
@@ -83,50 +102,66 @@ class QueueServer(socketserver.ThreadingTCPServer):
         with draining(self._end):
             while not self.ending:
                 time.sleep(TURN)
-                if (
-                    linger is not None
-                    and not self.clients
-                    and time.monotonic() - self.idle_since > linger
-                ):
+                self._drop_strangers()
+                silent = time.monotonic() - self.idle_since
+                if linger is not None and not self.clients and silent > linger:
                     self.ending = True
         self.shutdown()
         self.server_close()
+
+    def _drop_strangers(self):
+        """Close connections whose other side takes too long to prove that it knows the secret."""
+        for connection, since in list(self.strangers.items()):
+            if time.monotonic() - since > GREETING:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _end(self, name):
         self.ending = True
 
 
 class _Connection(socketserver.BaseRequestHandler):
-    """One client: greeting, who it is, then calls until it goes."""
+    """One client: its proof, who it is, then calls until it goes."""
 
     def handle(self):
-        self.server.count(1)
-        self.request.settimeout(SILENCE)
-        wire = Wire(self.request, self.server.secret, b"server", b"client")
+        self.server.strangers[self.request] = time.monotonic()
+        channel = Channel(os.dup(self.request.fileno()), self.server.secret)
         try:
-            self._serve(wire)
-        except TryAgainError as error:
+            channel.prove(server=True)
+        except (AuthenticationError, OSError, EOFError) as error:
+            log.warning("client %s refused: %s", self.client_address[0], error)
+            channel.close()
+            return
+        finally:
+            del self.server.strangers[self.request]
+        self.server.count(1)
+        try:
+            self._serve(channel)
+        except EOFError:
+            log.info("client %s is gone", self.client_address[0])
+        except PhotometryError as error:
             log.warning("client %s refused: %s", self.client_address[0], error)
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.warning("connection to %s lost: %s", self.client_address[0], error)
         finally:
-            wire.close()
+            channel.close()
             self.server.count(-1)
 
-    def _serve(self, wire):
-        wire.greet()
-        hello = wire.receive()
-        if hello is None:
-            return
-        queue = SharedEventQueue(
-            self.server.path, identity=Identity(**hello), **self.server.options
-        )
-        wire.send("welcome")
+    def _serve(self, channel):
+        hello = channel.receive(LONGEST_HELLO)
+        process = ProcessId(hello["pid"], hello["started"], hello["boot"])
+        holder = Holder(hello["host"], process, hello["random"])
+        queue = SharedEventQueue(self.server.path, holder=holder, **self.server.options)
         goodbye = False
-        while not goodbye and (call := wire.receive()) is not None:
-            goodbye = call["method"] == "close"
-            wire.send(self._answer(queue, call))
-        queue.close() if goodbye else queue.detach()
+        try:
+            channel.set_timeout(SILENCE)
+            channel.send({"queue": os.path.realpath(self.server.path)})
+            while not goodbye:
+                call = channel.receive()
+                goodbye = call["method"] == "close"
+                channel.send(self._answer(queue, call))
+        finally:
+            queue.close() if goodbye else queue.detach()
 
     def _answer(self, queue, call):
         method, args = call["method"], call["args"]
@@ -171,18 +206,18 @@ def start_queue_manager(
     command = [
         sys.executable,
         "-c",
-        "from photometry.events.queueserver import serve_as_told; serve_as_told()",
+        "from photometry.events.queueserver import serve_from_stdin; serve_from_stdin()",
     ]
-    record = Path(f"{queue_file}.log")  # not the caller's output, which it may outlive
+    # not the caller's output, which it may outlive
+    record = Path(f"{queue_file}.log")
     record.parent.mkdir(parents=True, exist_ok=True)
     with record.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=output, stderr=output, start_new_session=True
         )
     with process.stdin as pipe:
-        pipe.write(
-            json.dumps(settings).encode()
-        )  # not in the command line, where everybody could read the secret
+        # not in the command line, where everybody could read the secret
+        pipe.write(json.dumps(settings).encode())
     end = time.monotonic() + START
     while process.poll() is None and time.monotonic() < end:
         queue = get_event_queue(hostname, portnr, auth_code)
@@ -200,13 +235,13 @@ def start_queue_manager(
     )
 
 
-def serve_as_told():
-    """Serve as standard input says, in JSON; what `start_queue_manager` starts."""
-    told = json.load(sys.stdin)
+def serve_from_stdin():
+    """Serve with the settings on standard input, in JSON; what `start_queue_manager` starts."""
+    given = json.load(sys.stdin)
     try:
         server = QueueServer(
-            tuple(told["address"]), bytes(told["secret"]), told["path"], **told["options"]
+            tuple(given["address"]), bytes(given["secret"]), given["path"], **given["options"]
         )
     except (OSError, PhotometryError) as error:
-        sys.exit(f"photometry: no queue manager at {':'.join(map(str, told['address']))}: {error}")
-    server.run(told["linger"])
+        sys.exit(f"photometry: no queue manager at {':'.join(map(str, given['address']))}: {error}")
+    server.run(given["linger"])

@@ -1,197 +1,135 @@
-"""The keys of the framework's configuration: name, default, what is accepted, what it means."""
+"""The keys of the framework's configuration: type, range, default and meaning of each."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Literal
 
+from pydantic import AfterValidator, Field
 
-@dataclass(frozen=True)
-class Key:
-    """One key of the configuration."""
-
-    name: str
-    default: Any
-    accepted: str  # one of the names in _ACCEPTS
-    meaning: str
-
-    def accepts(self, value):
-        """Whether a value is within what the key accepts."""
-        return _ACCEPTS[self.accepted](value)
+from ..settings import Section, register_section
 
 
-def _number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+def _texts(value):
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, (list, tuple)) or not all(isinstance(one, str) for one in several):
+        raise ValueError("expected a text, or several")
+    return value
 
 
-def _positive(value):
-    return _number(value) and value > 0
+def _secret(value):
+    if not isinstance(value, (bytes, str, type(None))):
+        raise ValueError("expected bytes, text or None")
+    return value
 
 
-def _count(value):
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _event(value):
+    if not (value is None or isinstance(value, str) or hasattr(value, "name")):
+        raise ValueError("expected the name of an event, an Event, or None")
+    return value
 
 
-_METHODS = ("auto", "native", "polling")
+Texts = Annotated[object, AfterValidator(_texts)]
+Secret = Annotated[object, AfterValidator(_secret)]
+EventOrName = Annotated[object, AfterValidator(_event)]
 
-_ACCEPTS = {
-    "text": lambda v: isinstance(v, str),
-    "text or None": lambda v: v is None or isinstance(v, str),
-    "text, or several": lambda v: (
-        isinstance(v, str) or (isinstance(v, (list, tuple)) and all(isinstance(p, str) for p in v))
-    ),
-    "True or False": lambda v: isinstance(v, bool),
-    "a number >= 0": _number,
-    "a number >= 0 or None": lambda v: v is None or _number(v),
-    "a number > 0": _positive,
-    "a whole number >= 1": _count,
-    "1..65535": lambda v: _count(v) and v <= 65535,
-    "a whole number >= 1 or None": lambda v: v is None or _count(v),
-    "bytes, text or None": lambda v: v is None or isinstance(v, (bytes, str)),
-    f"one of {', '.join(_METHODS)}": lambda v: v in _METHODS,
-    "the name of an event, an Event, or None": lambda v: (
-        v is None or isinstance(v, str) or hasattr(v, "name")
-    ),
-}
 
-KEYS = [
-    Key("name", "DRP-Example", "text", "label of the run"),
-    Key(
-        "logger_config_file",
-        "logger.cfg",
-        "text or None",
-        "logging configuration; without the file: the console",
-    ),
-    Key("print_trace", True, "True or False", "tracebacks in the log"),
-    Key("pipeline_path", ("", "pipelines"), "text, or several", "packages searched for pipelines"),
-    Key(
-        "primitive_path", ("", "primitives"), "text, or several", "packages searched for primitives"
-    ),
-    Key("output_directory", "output", "text", "where results go"),
-    Key("temp_directory", "temp", "text", "where pipelines may put intermediate files"),
-    Key(
-        "event_timeout",
-        1,
-        "a number >= 0",
-        "s to wait for an item before looking whether the run is over",
-    ),
-    Key(
-        "no_event_event",
-        None,
-        "the name of an event, an Event, or None",
-        "event to run while there is none; None: end when the queues are empty",
-    ),
-    Key(
-        "no_event_wait_time",
+class EventSettings(Section):
+    """Section ``[DEFAULT]`` of an INI file, ``[events]`` of a TOML file."""
+
+    name: str = Field("DRP-Example", description="label of the run")
+    logger_config_file: str | None = Field(
+        "logger.cfg", description="logging configuration; without the file: the console"
+    )
+    print_trace: bool = Field(True, description="tracebacks in the log")
+    pipeline_path: Texts = Field(("", "pipelines"), description="packages searched for pipelines")
+    primitive_path: Texts = Field(
+        ("", "primitives"), description="packages searched for primitives"
+    )
+    output_directory: str = Field("output", description="where results go")
+    temp_directory: str = Field("temp", description="where pipelines may put intermediate files")
+    event_timeout: float = Field(
+        1, ge=0, description="s to wait for an item before looking whether the run is over"
+    )
+    no_event_event: EventOrName = Field(
+        None, description="event to run while there is none; None: end when the queues are empty"
+    )
+    no_event_wait_time: float = Field(
         5,
-        "a number >= 0",
-        "s that no_event waits at most, forced into 5..30; an arriving event ends it",
-    ),
-    Key("default_ingestion_event", "next_file", "text", "event per ingested file"),
-    Key(
-        "pre_condition_failed_stop",
-        False,
-        "True or False",
-        "stop the run when a pre-condition is not met",
-    ),
-    Key("file_type", "*.fits", "text, or several", "patterns of the files to ingest"),
-    Key("recursive", False, "True or False", "also look into sub-directories"),
-    Key(
-        "settle_time",
-        2,
-        "a number >= 0",
-        "s for which a file must not change before it is ingested",
-    ),
-    Key(
-        "monitor_interval",
-        10,
-        "a number > 0",
-        "s between looks at the data directory where it has to be polled",
-    ),
-    Key(
-        "monitor_method",
-        "auto",
-        f"one of {', '.join(_METHODS)}",
-        "auto: the system's notifications, polling on network disks",
-    ),
-    Key(
-        "want_multiprocessing",
-        False,
-        "True or False",
-        "share the low-priority queue between processes",
-    ),
-    Key(
-        "queue_file",
+        ge=0,
+        description="s that no_event waits at most, forced into 5..30; an arriving event ends it",
+    )
+    default_ingestion_event: str = Field("next_file", description="event per ingested file")
+    pre_condition_failed_stop: bool = Field(
+        False, description="stop the run when a pre-condition is not met"
+    )
+    pre_condition_skips: Literal["step", "item"] = Field(
+        "step",
+        description="what a class skips whose pre-condition is not met: its step, or the item",
+    )
+    file_type: Texts = Field("*.fits", description="patterns of the files to ingest")
+    recursive: bool = Field(False, description="also look into sub-directories")
+    settle_time: float = Field(
+        2, ge=0, description="s for which a file must not change before it is ingested"
+    )
+    monitor_interval: float = Field(
+        10, gt=0, description="s between looks at the data directory where it has to be polled"
+    )
+    monitor_method: Literal["auto", "native", "polling"] = Field(
+        "auto", description="auto: the system's notifications, polling on network disks"
+    )
+    want_multiprocessing: bool = Field(
+        False, description="share the low-priority queue between processes"
+    )
+    queue_file: str | None = Field(
         None,
-        "text or None",
-        "SQLite file of the queue; None: in memory, or events.sqlite in output_directory",
-    ),
-    Key(
-        "queue_patience",
-        60,
-        "a number >= 0",
-        "s to wait for a shared queue that is gone to come back",
-    ),
-    Key(
-        "lease_time",
-        60,
-        "a number > 0",
-        "s after which an item of a silent worker is handed out again",
-    ),
-    Key(
-        "max_attempts",
-        3,
-        "a whole number >= 1",
-        "how often an item is handed out before it has failed",
-    ),
-    Key(
-        "retry_delay",
-        5,
-        "a number >= 0",
-        "s before an item is tried again, doubled with every attempt",
-    ),
-    Key(
-        "max_chain_length",
-        1000,
-        "a whole number >= 1",
-        "steps of one item, beyond which it has failed",
-    ),
-    Key(
-        "max_repeats",
+        description="SQLite file of the queue, or URL of a database; None: in memory, or "
+        "events.sqlite in output_directory",
+    )
+    queue_patience: float = Field(
+        60, ge=0, description="s to wait for a shared queue that is gone to come back"
+    )
+    lease_time: float = Field(
+        60, gt=0, description="s after which an item of a silent worker is given to another one"
+    )
+    max_attempts: int = Field(
+        3, ge=1, description="how often an item is begun before it has failed"
+    )
+    retry_delay: float = Field(
+        5, ge=0, description="s before an item is tried again, doubled with every attempt"
+    )
+    max_chain_length: int = Field(
+        1000, ge=1, description="steps of one item, beyond which it has failed"
+    )
+    max_repeats: int | None = Field(
         None,
-        "a whole number >= 1 or None",
-        "how often a recurrent event recurs; None: no limit",
-    ),
-    Key(
-        "max_items_per_worker",
+        ge=1,
+        description="how often a recurrent event may come before it has failed; None: no limit",
+    )
+    max_items_per_worker: int | None = Field(
+        None, ge=1, description="items after which a worker is replaced by a fresh one"
+    )
+    item_time_limit: float | None = Field(
         None,
-        "a whole number >= 1 or None",
-        "items after which a worker is replaced by a fresh one",
-    ),
-    Key(
-        "item_time_limit",
-        None,
-        "a number >= 0 or None",
-        "s after which an item of a worker process is stopped and has failed",
-    ),
-    Key(
-        "stop_grace",
-        30,
-        "a number >= 0",
-        "s that worker processes get to finish their items after a signal",
-    ),
-    Key("queue_manager_hostname", "localhost", "text", "host of the queue's network front end"),
-    Key("queue_manager_portnr", 50101, "1..65535", "its port"),
-    Key(
-        "queue_manager_auth_code",
-        None,
-        "bytes, text or None",
-        "its secret; there is no default, None: no network",
-    ),
-]
+        ge=0,
+        description="s after which an item of a worker process is stopped and has failed",
+    )
+    stop_grace: float = Field(
+        30, ge=0, description="s that the present item gets to finish after a request to stop"
+    )
+    queue_manager_hostname: str = Field(
+        "localhost", description="host of the queue's network front end"
+    )
+    queue_manager_portnr: int = Field(50101, ge=1, le=65535, description="its port")
+    queue_manager_auth_code: Secret = Field(
+        None, description="its secret; there is no default, None: no network"
+    )
+
+
+register_section("events", EventSettings)
 
 
 def as_file():
-    """A configuration file with all keys, each with its meaning and default, for the user to change."""
+    """A configuration file with all keys, each with its meaning and default, for the user to
+    change."""
     lines = ["# Every key may be left out; what is here are the defaults.", "[DEFAULT]"]
-    for key in KEYS:
-        lines += ["", f"# {key.meaning} ({key.accepted})", f"{key.name} = {key.default!r}"]
+    for name, key in EventSettings.model_fields.items():
+        lines += ["", f"# {key.description}", f"{name} = {key.default!r}"]
     return "\n".join(lines) + "\n"

@@ -4,7 +4,7 @@ import os
 
 from ..errors import WrongUseError
 from .config import ConfigClass
-from .framework import Framework
+from .framework import EXIT_FAILED, EXIT_OK, Framework
 from .watcher import patterns_of, why_nothing
 from .workers import WorkerPool
 
@@ -39,11 +39,13 @@ def run(
 
     Returns
     -------
-    int : exit status; 0 all done, 1 some failed, 3 something is left to do
+    int : exit status; 0 all done, 1 some failed, in this run or in an earlier one on the same
+        queue, 3 something is left to do
 
     Raises
     ------
-    WrongUseError : a file or the directory is missing, or there is nothing to do and nothing to wait for
+    WrongUseError : a file or the directory is missing, or there is nothing to do and nothing to
+        wait for
     """
     if directory is not None and not os.path.isdir(directory):
         raise WrongUseError(f"{directory}: there is no such directory")
@@ -63,14 +65,33 @@ def run(
         if not (continuous or wait_for_event or queue_only):
             _refuse_nothing(framework, directory)
         if ncpus == 1 or ingest_only or queue_only:
-            return framework.start(queue_only, ingest_only, wait_for_event, continuous)
-        return WorkerPool(
-            pipeline, config, ncpus, continuous=continuous, logger=framework.logger
-        ).run()
+            status = framework.start(queue_only, ingest_only, wait_for_event, continuous)
+        else:
+            pool = WorkerPool(
+                pipeline, config, ncpus, continuous=continuous, logger=framework.logger
+            )
+            status = pool.run()
+        if status == EXIT_OK and framework.event_queue.shared and not (ingest_only or queue_only):
+            return _status_of_queue(framework)
+        return status
     finally:
         if framework.context.data_set is not None:
             framework.context.data_set.stop_monitor()
         framework.end()
+
+
+def _status_of_queue(framework):
+    """The exit status of a run without failures: what failed in an earlier one, and has not been
+    tried again, counts."""
+    failed = framework.event_queue.counts()["failed"]
+    if failed:
+        framework.logger.error(
+            "%d items failed in earlier runs; 'photometry watch --retry-failed' or "
+            "'photometry events retry -q %s' tries them again",
+            failed,
+            framework.event_queue.path,
+        )
+    return EXIT_FAILED if failed else EXIT_OK
 
 
 def _refuse_nothing(framework, directory):

@@ -1,8 +1,8 @@
-"""`Watcher`: tells when a file has arrived in a directory, i.e. has not changed for a while.
+"""`Watcher`: reports when a file has arrived in a directory, i.e. has not changed for a while.
 
-Notifications of the system (watchdog) where they can be trusted, polling on network disks, where the system does not
-hear what other hosts write. Files whose names begin with a dot are nobody's business: programs write their parts there.
-"""
+Notifications of the system (watchdog) where they can be trusted, polling on network disks, where
+the system does not hear what other hosts write. Files whose names begin with a dot are nobody's
+business: programs write their parts there."""
 
 import fnmatch
 import logging
@@ -15,12 +15,17 @@ from ..files import is_network_disk
 
 log = logging.getLogger(__name__)
 
-RESCAN = 60  # s between looks at the whole directory, since notifications can be lost when too many come at once
-LATER = 1.0  # s until a file is tried again which could not be handed on
+RESCAN = 60
+"""s between looks at the whole directory, since notifications can be lost when too many come at
+once."""
+
+RETRY_DELAY = 1.0
+"""s until a file is tried again which could not be taken in."""
 
 
 def patterns_of(file_type):
-    """The patterns of a configuration's ``file_type``: a text with blanks between them, or several texts."""
+    """The patterns of a configuration's ``file_type``: a text with blanks between them, or several
+    texts."""
     return tuple(file_type.split()) if isinstance(file_type, str) else tuple(file_type)
 
 
@@ -29,6 +34,8 @@ def find_files(directory, patterns, *, recursive=False, exclude=()):
 
     Parameters
     ----------
+    directory : path
+    patterns : sequence of str, like ``*.fits``
     recursive : bool, also look into sub-directories, except those in ``exclude``
 
     Raises
@@ -38,7 +45,7 @@ def find_files(directory, patterns, *, recursive=False, exclude=()):
     if not os.path.isdir(directory):
         raise SettingsError(f"{directory}: there is no such directory to take files from")
     excluded = {os.path.realpath(path) for path in exclude}
-    found = []
+    paths = []
     for folder, folders, names in os.walk(directory):
         below = [name for name in folders if not name.startswith(".")]
         folders[:] = [
@@ -46,12 +53,13 @@ def find_files(directory, patterns, *, recursive=False, exclude=()):
             for name in below
             if recursive and os.path.realpath(os.path.join(folder, name)) not in excluded
         ]
-        found += [os.path.join(folder, name) for name in names if _matches(name, patterns)]
-    return sorted(found)
+        paths += [os.path.join(folder, name) for name in names if _matches(name, patterns)]
+    return sorted(paths)
 
 
 def why_nothing(directory, patterns):
-    """A sentence that says which patterns match nothing in a directory, and what is there instead."""
+    """A message that says which patterns match nothing in a directory, and what is there
+    instead."""
     names = sorted(
         entry.name
         for entry in os.scandir(directory)
@@ -64,7 +72,8 @@ def why_nothing(directory, patterns):
 
 
 def signature(path):
-    """(mtime in ns, size in bytes) of a file, None if there is none: what changes while it is written."""
+    """(mtime in ns, size in bytes) of a file, None if there is none: what changes while it is
+    written."""
     try:
         status = os.stat(path)
     except OSError:
@@ -82,24 +91,33 @@ class Settling:
 
     def __init__(self, settle):
         self.settle = settle
-        self._waiting = {}  # path -> [signature, time from which on it has settled]
+        # path -> [signature, time from which on it has settled]
+        self._waiting = {}
 
     def touch(self, path, now, wall=None):
-        """Note that a file is there or has changed. With ``wall`` (s since 1970) its age in the file system counts."""
-        found = signature(path)
-        if found is None:
+        """Note that a file is there or has changed.
+
+        Parameters
+        ----------
+        path : str
+        now : s, time.monotonic
+        wall : s since 1970 or None; with it, the file's age in the file system counts
+        """
+        current = signature(path)
+        if current is None:
             self._waiting.pop(path, None)
             return
-        age = 0 if wall is None else min(max(0, wall - found[0] / 1e9), self.settle)
-        self._waiting[path] = [found, now + self.settle - age]
+        age = 0 if wall is None else min(max(0, wall - current[0] / 1e9), self.settle)
+        self._waiting[path] = [current, now + self.settle - age]
 
     def settled(self, now):
-        """The files that have not changed for long enough by now, sorted; they are forgotten here."""
+        """The files that have not changed for long enough by now, sorted; they are forgotten
+        here."""
         ready = []
         for path, (before, when) in sorted(self._waiting.items()):
             if when <= now:
-                found = signature(path)
-                if found == before:
+                current = signature(path)
+                if current == before:
                     ready.append(path)
                     del self._waiting[path]
                 else:
@@ -122,7 +140,8 @@ def settled_files(paths, settle):
 
 
 class Watcher:
-    """Calls ``on_file(path)`` in a thread of its own, once for every file that arrived or changed and has settled.
+    """Calls ``on_file(path)`` in a thread of its own, once for every file that arrived or changed
+    and has settled.
 
     Parameters
     ----------
@@ -156,7 +175,8 @@ class Watcher:
         self.polling = method == "polling" or (method == "auto" and is_network_disk(directory))
         self.interval = interval
         self._settling = Settling(settle)
-        self._handed_on = {}  # path -> signature
+        # path -> signature
+        self._delivered = {}
         self._changed = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
@@ -217,13 +237,13 @@ class Watcher:
         )
 
     def _rescan(self):
-        found = find_files(
+        paths = find_files(
             self.directory, self.patterns, recursive=self.recursive, exclude=self.exclude
         )
-        for path in found:
-            if self._handed_on.get(path) != signature(path):
+        for path in paths:
+            if self._delivered.get(path) != signature(path):
                 self._touch(path, time.time())
-        return found
+        return paths
 
     def _run(self):
         rescan = time.monotonic() + RESCAN
@@ -233,7 +253,7 @@ class Watcher:
                 self._changed.wait(max(0, when - time.monotonic()))
                 ready = [] if self._stopped else self._settling.settled(time.monotonic())
             for path in ready:
-                self._hand_on(path)
+                self._deliver(path)
             if time.monotonic() >= rescan and not self._stopped:
                 self._look_again()
                 rescan = time.monotonic() + RESCAN
@@ -244,18 +264,19 @@ class Watcher:
         except (SettingsError, OSError) as error:
             log.warning("%s; waiting for it to come back", error)
 
-    def _hand_on(self, path):
-        found = signature(path)
-        if self._handed_on.get(path) == found:
+    def _deliver(self, path):
+        current = signature(path)
+        if self._delivered.get(path) == current:
             return
         try:
             self.on_file(path)
-            self._handed_on[path] = found
+            self._delivered[path] = current
         except TryAgainError as error:
             log.warning("%s: %s; trying again", path, error)
             with self._changed:
-                self._settling.touch(path, time.monotonic() + LATER)
-        except Exception:  # one file must not end the watch over all the others
+                self._settling.touch(path, time.monotonic() + RETRY_DELAY)
+        except Exception:
+            # one file must not end the watch over all the others
             log.exception("%s: cannot be taken in", path)
 
 

@@ -1,8 +1,9 @@
-"""`WorkerPool`: several processes of this host that work on one shared queue, and the parent that looks after them.
+"""`WorkerPool`: several processes of this host that work on one shared queue, and the parent that
+looks after them.
 
-A worker that dies is replaced, and what it held is handed out again at once. A worker that has done enough items ends
-by itself and is replaced too, so that memory which a library does not give back cannot grow for ever.
-"""
+A worker that dies is replaced, and what it held goes to others at once. A worker that has done
+enough items ends by itself and is replaced too, so that memory which a library does not give back
+cannot grow for ever."""
 
 import contextlib
 import logging
@@ -16,16 +17,19 @@ import time
 from multiprocessing.connection import wait
 
 from ..errors import PhotometryError, TryAgainError
-from ..processes import draining
+from ..processes import describe_exit, draining, threads_limited
 from .event import OUTCOME
 from .framework import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED, Framework
-from .loop import STOPPING
-from .openqueue import shared_queue
-from .tally import MOST_REASONS
+from .interface import shared_queue
+from .loop import MAX_REASONS, STOPPING
 
 EXIT_USAGE = 2
-LOOK = 0.5  # s between looks at the workers
-MOST_DEATHS = 10  # in a row without any item finished: then the fault is not in an item
+
+LOOK = 0.5
+"""s between looks at the workers."""
+
+MAX_CRASHES = 10
+"""In a row without any item finished: then the fault is not in an item."""
 
 
 class WorkerPool:
@@ -49,16 +53,18 @@ class WorkerPool:
         )
         self.log = logger or logging.getLogger("DRPF")
         self.queue = shared_queue(config)
-        self.workers = {}  # process number -> process
+        # process number -> process
+        self.workers = {}
         self._spawn = multiprocessing.get_context("spawn")
         self._signals = 0
         self._kill_at = None
-        self._deaths = 0
+        self._crashes = 0
         self._finished = 0
         self._wrong_use = False
 
     def run(self):
-        """Work until there is nothing left to do. Returns the exit status, from the outcomes in the queue."""
+        """Work until there is nothing left to do. Returns the exit status, from the outcomes in the
+        queue."""
         start = time.time()
         try:
             with draining(self._on_signal):
@@ -68,7 +74,8 @@ class WorkerPool:
                 while self.workers:
                     try:
                         self._look()
-                    except TryAgainError as error:  # the workers wait for the queue too, and give up when it stays away
+                    except TryAgainError as error:
+                        # the workers wait for the queue too, and give up when it stays away
                         self.log.warning("%s; waiting for it to come back", error)
                         time.sleep(LOOK)
         finally:
@@ -98,14 +105,15 @@ class WorkerPool:
     def _fill(self):
         """Start workers where some are missing and there is something to do for them."""
         ending = (
-            self._signals or self._wrong_use or self._deaths >= MOST_DEATHS or self.queue.stopping
+            self._signals or self._wrong_use or self._crashes >= MAX_CRASHES or self.queue.stopping
         )
         if ending or not (self.continuous or not self.queue.is_over()):
             return
         while len(self.workers) < self.ncpus:
             arguments = (self.pipeline, self.config, self.continuous, self.log.getEffectiveLevel())
             process = self._spawn.Process(target=_work, args=arguments, name="event_worker")
-            process.start()
+            with threads_limited():
+                process.start()
             self.workers[process.pid] = process
 
     def _reap(self):
@@ -117,19 +125,21 @@ class WorkerPool:
             if process.exitcode == EXIT_USAGE:
                 self._wrong_use = True
             elif process.exitcode != EXIT_OK:
-                self._died(pid, process.exitcode)
+                self._crashed(pid, process.exitcode)
             process.close()
 
-    def _died(self, pid, code):
+    def _crashed(self, pid, code):
         given_back = self.queue.release_worker(pid)
         finished = sum(self.queue.counts()[state] for state in ("done", "skipped", "failed"))
-        self._deaths = 1 if finished > self._finished else self._deaths + 1
+        self._crashes = 1 if finished > self._finished else self._crashes + 1
         self._finished = finished
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        self.log.error("Worker %d died (%s); %d items are handed out again", pid, how, given_back)
+        self.log.error(
+            "Worker %d: %s; %d items go to other workers", pid, describe_exit(code), given_back
+        )
 
     def _stop_overdue(self):
-        """Kill workers whose item takes longer than ``item_time_limit``; such an item has failed."""
+        """Kill workers whose item takes longer than ``item_time_limit``; such an item has
+        failed."""
         limit = self.config.item_time_limit
         if limit is None:
             return
@@ -155,18 +165,20 @@ class WorkerPool:
         self.log.info(
             "Items: %s", ", ".join(f"{number} {state}" for state, number in counts.items())
         )
-        for event in self.queue.find("failed", MOST_REASONS, since=start):
+        for event in self.queue.find("failed", MAX_REASONS, since=start):
             self.log.info("failed: %s, %s: %s", event.name, event.args.name, event.error)
         if self._wrong_use:
             return EXIT_USAGE
-        if counts["failed"] or self._deaths >= MOST_DEATHS:
+        if counts["failed"] or self._crashes >= MAX_CRASHES:
             return EXIT_FAILED
         return EXIT_UNFINISHED if counts["pending"] or counts["running"] else EXIT_OK
 
 
 def _work(pipeline, config, continuous, level):
-    """What a worker process runs. It ends with 0 when its loop has ended, with 2 for wrong use; else it has died."""
-    os.setsid()  # a terminal's Ctrl-C goes to the parent alone, which asks the workers to drain
+    """What a worker process runs. It ends with 0 when its loop has ended, with 2 for wrong use;
+    else it has died."""
+    # a terminal's Ctrl-C goes to the parent alone, which asks the workers to drain
+    os.setsid()
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
     )
@@ -174,7 +186,8 @@ def _work(pipeline, config, continuous, level):
     try:
         framework = Framework(pipeline, config)
         threading.Thread(target=_end_with_parent, args=(framework,), daemon=True).start()
-        framework.on_exit = lambda status: None  # what became of the items is in the queue
+        # what became of the items is in the queue
+        framework.on_exit = lambda status: None
         framework.start(continuous=continuous)
     except PhotometryError as error:
         print(f"photometry: {error}", file=sys.stderr)
@@ -182,6 +195,7 @@ def _work(pipeline, config, continuous, level):
 
 
 def _end_with_parent(framework):
-    """Finish the present item and end when the parent has died."""
+    """Finish the present item and end when the parent has died: its death is no evidence against an
+    item."""
     multiprocessing.parent_process().join()
     framework.stop()

@@ -1,4 +1,5 @@
-"""`Leases`: put, take, renew, finish, give back, expire. Who holds an item, and for how long it may be silent."""
+"""`Leases`: put, take, renew, finish, give back, expire. Who holds an item, and for how long it may
+be silent."""
 
 import json
 import time
@@ -44,12 +45,14 @@ def backoff(attempt, first=5.0, longest=3600.0):
 class Leases(Holding):
     """Items of work in a database, for any number of processes.
 
-    A holder renews its lease while it lives (in a thread of its own). What it held becomes pending again when it is found
-    dead on this host, at once, and otherwise when its lease has ended and nothing was heard of it for half a lease of watching
-    besides, so that a clock that is set makes nobody lost. An item whose holders were lost ``max_attempts`` times has failed.
+    A holder renews its lease while it lives (in a thread of its own). What it held becomes pending
+    again when it is found dead on this host, at once, and otherwise when its lease has ended and
+    nothing was heard of it for half a lease of watching besides, so that a clock that is set makes
+    nobody lost. An item whose holders were lost ``max_attempts`` times has failed.
 
-    Every method that changes or reads items takes ``connection``: a SQLAlchemy connection in a transaction of the caller, who
-    commits it. What it does is then done if, and only if, the rest of that transaction is.
+    Every method that changes or reads items takes ``connection``: a SQLAlchemy connection in a
+    transaction of the caller, who commits it. What it does is then done if, and only if, the rest
+    of that transaction is.
 
     Parameters
     ----------
@@ -57,7 +60,8 @@ class Leases(Holding):
     lease : float, s
     max_attempts : int, for items that do not say
     holder : Holder or None
-        Who takes; None: this process, whose lease is renewed by a thread. Who names another one calls `renew`.
+        Who takes; None: this process, whose lease is renewed by a thread. Who names another one
+        calls `renew`.
     create, convert : for an SQLite file, see `stores.SqliteFile`
 
     Raises
@@ -89,7 +93,8 @@ class Leases(Holding):
         kind : str, the queue
         payload : what JSON can hold
         id : str or None, unique; a random one if None
-        key : str or None, what the item is about; the kind remembers it also when the item is finished
+        key : str or None, what the item is about; the kind remembers it also when the item is
+            finished
         priority : int, smaller ones are taken first; among equals, first in, first out
         delay : s until it can be taken
         max_attempts : int or None
@@ -114,18 +119,19 @@ class Leases(Holding):
         list of str : the ids of those that were added
         """
         rows = [self._row(**item) for item in items]
+        self._idle = None
+        return self._do(lambda db: [row["id"] for row in rows if self._insert(db, row)], connection)
+
+    def _insert(self, db, row):
+        """Add a row unless its id or key is known. Returns whether it was added."""
         sql = self._sql.insert(
             "lease_items",
-            "id, kind, item_key, payload, priority, state, attempt, max_attempts, not_before, created",
+            "id, kind, item_key, payload, priority, state, attempt, max_attempts, "
+            "not_before, created",
             ":id, :kind, :key, :payload, :priority, :state, 0, :max_attempts, "
             f"CASE WHEN :delay > 0 THEN {self._sql.now} + :delay END, {self._sql.now}",
         )
-
-        def insert(db):
-            return [row["id"] for row in rows if db.run(sql, **row) == 1]
-
-        self._idle = None
-        return self._do(insert, connection)
+        return db.run(sql, **row) == 1
 
     def _row(self, kind, payload, id=None, key=None, priority=0, delay=0, max_attempts=None):
         return {
@@ -179,14 +185,15 @@ class Leases(Holding):
             full = len(first) == looked_at
             if first and not self._sql.single_host:
                 rows = db.rows(
-                    f"SELECT position FROM lease_items WHERE position IN ({marks(first)}) AND state='pending' "
+                    f"SELECT position FROM lease_items WHERE position IN ({marks(first)}) "
+                    "AND state='pending' "
                     f"ORDER BY priority, position LIMIT {int(wanted)}{self._sql.skip_locked}",
                     **first,
                 )
                 first = positions(row["position"] for row in rows)
             if first:
                 db.run(
-                    "UPDATE lease_items SET state='running', attempt=attempt+1, holder=:holder, error=NULL, "
+                    "UPDATE lease_items SET state='running', attempt=attempt+1, holder=:holder, "
                     f"taken={self._sql.now} WHERE position IN ({marks(first)})",
                     holder=holder.name,
                     **first,
@@ -200,17 +207,20 @@ class Leases(Holding):
     def _promote(self, db):
         """Make the delayed items pending whose time has come."""
         due = db.rows(
-            f"SELECT position FROM lease_items WHERE not_before <= {self._sql.now} LIMIT 1000{self._sql.skip_locked}"
+            f"SELECT position FROM lease_items WHERE not_before <= {self._sql.now} LIMIT "
+            f"1000{self._sql.skip_locked}"
         )
         if due:
             ripe = positions(row["position"] for row in due)
             db.run(
-                f"UPDATE lease_items SET state='pending', not_before=NULL WHERE position IN ({marks(ripe)})",
+                "UPDATE lease_items SET state='pending', not_before=NULL WHERE position "
+                f"IN ({marks(ripe)})",
                 **ripe,
             )
 
     def _nothing_to_take(self, kinds):
-        """Whether it is sure that nothing can be taken at this moment; costs microseconds while nobody writes to a file."""
+        """Whether it is sure that nothing can be taken at this moment; costs microseconds while
+        nobody writes to a file."""
         change = self.store.change_number()
         if (
             change is not None
@@ -226,8 +236,9 @@ class Leases(Holding):
     # finishing
 
     def finish(
-        self, id, outcome="done", error=None, *, remove=False, anyone=False, connection=None
-    ):
+        self, id, outcome="done", error=None, *, remove=False, successor=None, holder=None,
+        anyone=False, connection=None,
+    ):  # fmt: skip
         """End an item that this holder holds.
 
         Parameters
@@ -236,15 +247,19 @@ class Leases(Holding):
         outcome : 'done', 'skipped', 'failed' or 'cancelled'
         error : str or None, why
         remove : bool, leave no row behind
+        successor : dict with the arguments of `put`, or None; added in the same transaction
+        holder : str or None, the name of another holder on whose behalf it is ended
         anyone : bool, whoever holds it
         connection : SQLAlchemy connection or None
 
         Returns
         -------
-        Item or None : None, and nothing is changed, if it is not held so any more: then another one's result counts
+        Item or None : None, and nothing is changed, if it is not held so any more: then another
+            one's result counts
         """
         if outcome not in FINAL:
             raise ArgumentError(f"outcome={outcome!r}: expected one of {', '.join(FINAL)}")
+        row = None if successor is None else self._row(**successor)
 
         def end(db):
             sql = f"UPDATE lease_items SET state=:state, error=:error, finished={self._sql.now}"
@@ -252,17 +267,31 @@ class Leases(Holding):
                 db,
                 sql + ", holder=NULL" + MINE,
                 id,
-                anyone,
+                self._name(holder, anyone),
                 state=outcome,
                 error=stored_text(error),
             )
             if item is not None and remove:
                 db.run("DELETE FROM lease_items WHERE id=:id", id=id)
+            if item is not None and row is not None:
+                self._insert(db, row)
             return item
 
+        if row is not None:
+            self._idle = None
         return self._do(end, connection)
 
-    def retry(self, id, delay=None, error=None, *, anyone=False, connection=None):
+    def retry(
+        self,
+        id,
+        delay=None,
+        error=None,
+        *,
+        counted=True,
+        holder=None,
+        anyone=False,
+        connection=None,
+    ):
         """Put an item that this holder holds at the end of its queue; the attempt counts.
 
         Parameters
@@ -270,6 +299,8 @@ class Leases(Holding):
         id : str
         delay : s until it can be taken again; None: by `backoff`
         error : str or None, why
+        counted : bool, let it fail when it has no attempt left
+        holder : str or None, the name of another holder on whose behalf it is put back
         anyone : bool, whoever holds it
         connection : SQLAlchemy connection or None
 
@@ -279,12 +310,13 @@ class Leases(Holding):
         """
 
         def again(db):
+            by = self._name(holder, anyone)
             item = self._change(
-                db, BACK + ", error=:error" + MINE, id, anyone, error=stored_text(error)
+                db, BACK + ", error=:error" + MINE, id, by, error=stored_text(error)
             )
             if item is None:
                 return None
-            if item.attempt >= (item.max_attempts or self.max_attempts):
+            if counted and item.attempt >= (item.max_attempts or self.max_attempts):
                 db.run(
                     f"UPDATE lease_items SET state='failed', finished={self._sql.now} WHERE id=:id",
                     id=id,
@@ -309,11 +341,14 @@ class Leases(Holding):
             **{name: row[name] for name in COLUMNS if name != "not_before"},
         )
 
-    def release(self, id, *, anyone=False, connection=None):
-        """Put an item that this holder holds back where it was, as if it had never been taken. Returns it, or None."""
+    def release(self, id, *, holder=None, anyone=False, connection=None):
+        """Put an item that is held back where it was, as if it had never been taken. Returns it, or
+        None; see `finish`."""
         self._idle = None
         sql = BACK + ", attempt=attempt-1, taken=NULL" + MINE
-        return self._do(lambda db: self._change(db, sql, id, anyone), connection)
+        return self._do(
+            lambda db: self._change(db, sql, id, self._name(holder, anyone)), connection
+        )
 
     def cancel(self, ids, *, running=True, connection=None):
         """End items that have not ended, as cancelled. Who holds one is refused its result.
@@ -333,7 +368,8 @@ class Leases(Holding):
         def end(db):
             return sum(
                 db.run(
-                    f"UPDATE lease_items SET state='cancelled', holder=NULL, not_before=NULL, finished={self._sql.now} "
+                    "UPDATE lease_items SET state='cancelled', holder=NULL, "
+                    f"not_before=NULL, finished={self._sql.now} "
                     f"WHERE id=:id AND state IN {states}",
                     id=id,
                 )
@@ -373,12 +409,18 @@ class Leases(Holding):
         return self._do(again, connection)
 
     def forget(self, kind, key, *, connection=None):
-        """Remove a finished item, so that its key can be put again. Returns whether there was one."""
+        """Remove a finished item, so that its key can be put again. Returns whether there was
+        one."""
         sql = f"DELETE FROM lease_items WHERE kind=:kind AND item_key=:key AND state IN {_FINAL}"
         return self._do(lambda db: db.run(sql, kind=kind, key=stored_key(key)) > 0, connection)
 
-    def _change(self, db, sql, id, anyone, **values):
-        """Carry out an UPDATE of one item that is held. Returns it as it is then, or None."""
-        holder = self._holder.name if self._holder is not None else "nobody"
-        changed = db.run(sql, id=id, anyone=int(anyone), holder=holder, **values)
+    def _change(self, db, sql, id, holder, **values):
+        """Carry out an UPDATE of one item that ``holder`` holds, anyone if None. Returns it as it
+        is then, or None."""
+        changed = db.run(sql, id=id, anyone=int(holder is None), holder=holder or "", **values)
         return self._get(db, id) if changed else None
+
+    def _name(self, holder, anyone):
+        if anyone:
+            return None
+        return holder or (self._holder.name if self._holder is not None else "nobody")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..constants import DAY, MISSIONS
 from ..errors import ArgumentError, BadInputError
 from ..files import GZIP_MAGIC, atomic_write
 from ..fitsfile import open_fits
@@ -48,10 +49,47 @@ def biweight(lc, *, window=detrend.DEFAULT_WINDOW):
     return Correction(flat.fluxes, flat.uncertainties, cards)
 
 
-METHODS = {"biweight": biweight}
+def cotrend(lc, *, vectors=None):
+    """Take out what the star has in common with others: `photometry.lightcurve.cotrended.cotrend`."""
+    from .cotrended import cotrend as cotrended
+
+    return Correction(*cotrended(lc, vectors=vectors))
 
 
-def correct_file(path, *, method="biweight", overwrite=False, dry_run=False, **options):
+METHODS = {"biweight": biweight, "cotrend": cotrend}
+_METHODS_CARDS = tuple(
+    [
+        "CORRWIN",
+        "CTFILE",
+        "CTN",
+        "CTPRIOR",
+        "CTSHRINK",
+        "CTHOURS",
+        "CTW",
+        "CTKEPT",
+        "CTOVER",
+        "CTUNDER",
+    ]
+)
+OPTIONS = {"biweight": ("window",), "cotrend": ("vectors",)}
+"""Options of each method."""
+
+
+def best_method(path, starid, vectors=None):
+    """``'cotrend'`` where there are basis vectors for the star, else ``'biweight'``.
+
+    Parameters
+    ----------
+    path : path of the light curve
+    starid : int
+    vectors : path of a file of vectors, or None
+    """
+    from .cotrended import vectors_of
+
+    return "cotrend" if vectors or vectors_of(path, starid) else "biweight"
+
+
+def correct_file(path, *, method=None, overwrite=False, dry_run=False, **options):
     """Fill the corrected columns of one light-curve file, atomically.
 
     FLUX_CORR is the corrected flux relative to its level, minus 1, in ppm; NaN where the quality is
@@ -60,44 +98,50 @@ def correct_file(path, *, method="biweight", overwrite=False, dry_run=False, **o
     Parameters
     ----------
     path : path of a file that this package wrote, gzipped or not
-    method : str, a key of `METHODS`
+    method : str, a key of `METHODS`; None: `best_method`
     overwrite : bool
         Also where the columns are filled already
     dry_run : bool
         Compute, but do not write
-    options : of the method, e.g. ``window`` [d] of 'biweight'
+    options : of the methods: ``window`` [d] of 'biweight', ``vectors`` (path) of 'cotrend'
 
     Returns
     -------
-    dict of ``path`` (str), ``corrected`` (bool; False: was corrected before) and ``cdpp`` (ppm over
-    6.5 h)
+    dict of ``path`` (str), ``corrected`` (bool; False: was corrected before), ``method`` and
+    ``cdpp`` (ppm over 6.5 h)
 
     Raises
     ------
     BadInputError : not one of our light curves, or nothing in it can be corrected
     """
-    if method not in METHODS:
+    if method is not None and method not in METHODS:
         raise ArgumentError(f"method={method!r}: expected {' or '.join(METHODS)}")
     with open_fits(path, memmap=False) as hdulist:
         _ = [hdu.data for hdu in hdulist]  # all of it: a file cut short is not corrected
         table = _table(hdulist, path)
         if np.isfinite(table.data["FLUX_CORR"]).any() and not overwrite:
-            return {"path": str(path), "corrected": False, "cdpp": table.header.get("CDPP")}
+            done = table.header.get("CORRMETH")
+            cdpp = table.header.get("CDPP")
+            return {"path": str(path), "corrected": False, "method": done, "cdpp": cdpp}
         good, lc, level = _good_samples(table, hdulist[0].header, path)
-        correction = METHODS[method](lc, **options)
+        if method is None:
+            method = best_method(path, lc.metadata["starid"], options.get("vectors"))
+        wanted = {name: options[name] for name in OPTIONS[method] if name in options}
+        correction = METHODS[method](lc, **wanted)
         corrected = LightcurveArbitraryRaster(
             lc.times, correction.fluxes, correction.uncertainties, metadata=lc.metadata
         )
         noise = detrend.cdpp(corrected, detrend.NOISE_HOURS)
         noise = noise if np.isfinite(noise) else None
         _fill(table, good, correction, level)
+        _forget_cards(table.header)
         table.header["CORRMETH"] = (method, "method that made FLUX_CORR")
         for keyword, value, comment in correction.cards:
             table.header[keyword] = (value, comment)
         table.header["CDPP"] = (noise, "[ppm] noise of FLUX_CORR over 6.5 hours")
         if not dry_run:
             _write(hdulist, path)
-    return {"path": str(path), "corrected": True, "cdpp": noise}
+    return {"path": str(path), "corrected": True, "method": method, "cdpp": noise}
 
 
 def _table(hdulist, path):
@@ -119,7 +163,9 @@ def _good_samples(table, primary, path):
     flux, error = (
         np.asarray(table.data[name][good], dtype=float) for name in ("FLUX_RAW", "FLUX_RAW_ERR")
     )
-    lc = LightcurveArbitraryRaster(times[good], flux, error, metadata={"mission": mission})
+    lc = LightcurveArbitraryRaster(
+        times[good], flux, error, metadata=_about(table, primary, mission, good, path)
+    )
     level = detrend.good_level(lc)
     if not level > 0:
         raise BadInputError(
@@ -127,6 +173,43 @@ def _good_samples(table, primary, path):
             "so it cannot be divided by its trend"
         )
     return good, lc, level
+
+
+def _about(table, primary, mission, good, path):
+    """What a method may want to know of the star besides its flux."""
+    keywords = MISSIONS[mission]
+    module, output = keywords.detector_keywords
+
+    def middle(name):
+        if name not in table.columns.names:
+            return float("nan")
+        values = np.asarray(table.data[name][good], dtype=float)
+        return float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan
+
+    magnitude = primary.get(keywords.magnitude_keyword)
+    return {
+        "path": str(path),
+        "mission": mission,
+        "starid": int(primary.get(keywords.id_keyword) or 0),
+        "sector": primary.get(keywords.period_keyword),
+        "camera": primary.get(module),
+        "ccd": primary.get(output),
+        "cadence": round(DAY * table.header["TIMEDEL"]) if table.header.get("TIMEDEL") else None,
+        "tmag": float("nan") if magnitude is None else float(magnitude),
+        "column": middle("MOM_CENTR1"),
+        "row": middle("MOM_CENTR2"),
+        "cadenceno": (
+            np.asarray(table.data["CADENCENO"][good], dtype=int)
+            if "CADENCENO" in table.columns.names
+            else np.full(good.sum(), -1)
+        ),
+    }
+
+
+def _forget_cards(header):
+    """Take out what an earlier correction by another method says of itself."""
+    for keyword in [key for key in header if key.startswith(_METHODS_CARDS)]:
+        del header[keyword]
 
 
 def _fill(table, good, correction, level):

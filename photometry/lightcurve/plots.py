@@ -113,3 +113,55 @@ def _limits(fluxes):
     low, high = fluxes[spare], fluxes[-1 - spare]
     margin = 0.08 * (high - low) or 1e-3 * abs(high) or 1.0
     return low - margin, high + margin
+
+
+def plot_vectors(path, basis):
+    """Draw basis vectors, the quiet stars that they are made of, and what each more predicts.
+
+    Parameters
+    ----------
+    path : path of the picture; its ending is the format
+    basis : `photometry.lightcurve.basis.BasisVectors`
+    """
+    axes = new_axes(None, figsize=(11, 1.3 * len(basis.vectors) + 3.2))
+    figure = axes.figure
+    axes.remove()
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.3 * len(basis.vectors), 3.0))
+    rows = np.atleast_1d(top.subplots(len(basis.vectors), 1, sharex=True))
+    for number, (panel, vector) in enumerate(zip(rows, basis.vectors, strict=True), 1):
+        step = np.diff(basis.time, prepend=basis.time[0]) > 5 * np.median(np.diff(basis.time))
+        panel.plot(np.where(step, np.nan, basis.time), vector, color=TESS, linewidth=0.9)
+        kind = "adds flux" if basis.additive[number - 1] else "multiplies"
+        panel.set_ylabel(f"{number}\n{kind}", rotation=0, ha="right", va="center")
+        panel.set_yticks([])
+        panel.margins(x=0.01)
+        tidy(panel)
+    rows[-1].set_xlabel("time (days)")
+    rows[-1].ticklabel_format(useOffset=False)
+    header = basis.header
+    top.suptitle(
+        f"{header.get('mission', '')} sector {header.get('sector', '')}, "
+        f"{header.get('camera', '')}-{header.get('ccd', '')}: {len(basis.vectors)} basis vectors"
+    )
+    stars, prediction = bottom.subplots(1, 2)
+    if len(basis.starid):
+        first = basis.weights[:, 0]
+        limit = np.percentile(np.abs(first), 95)
+        dots = stars.scatter(
+            basis.column, basis.row, c=first, s=6, cmap="RdBu_r", vmin=-limit, vmax=limit
+        )
+        bottom.colorbar(dots, ax=stars, label="weight of vector 1")
+    stars.set(
+        xlabel="column (pixels)", ylabel="row (pixels)", title=f"{len(basis.starid)} quiet stars"
+    )
+    if len(basis.prediction):
+        prediction.semilogy(basis.prediction, "o-", color=TESS)
+        prediction.axvline(len(basis.vectors), color=MODEL, label="taken")
+        prediction.legend(frameon=False)
+    prediction.set(xlabel="vectors", ylabel="variance of left-out stars\n(1: photon noise)")
+    tidy(stars)
+    tidy(prediction)
+    from ..files import atomic_write
+
+    with atomic_write(path, durable=False) as part:
+        figure.savefig(part, dpi=110)

@@ -10,12 +10,14 @@ from ..catalog.stars import target_position
 from ..constants import MISSIONS
 from ..errors import BadInputError
 from ..flags import NO_FLUX_BITMASK, PIXEL_QUALITY
-from ..pixels.targetpixelfile import BIT_OPTIMAL
+from ..pixels.targetpixelfile import BIT_OPTIMAL, number
 from ..status import STATUS
 from .extraction import Extraction
-from .pixelmask import in_mask, minimum_mask, pixel_masks, total_magnitude
+from .pixelmask import in_mask, minimum_mask, pixel_masks, total_magnitude, with_peaks
 
 NOT_MEASURED, PARTLY_MISSING, ARGABRIGHTENING = (flag.bit for flag in PIXEL_QUALITY)
+# pixels; farther from the target, the light of a mask is not its own alone
+MAX_CENTROID_OFFSET = 0.8
 NO_FLUX = NOT_MEASURED | ARGABRIGHTENING  # times with one of these bits get NaN
 
 
@@ -36,9 +38,10 @@ def aperture_photometry(stamp, settings):
     BadInputError : ``mask='pipeline'`` and the file has no aperture for this target, or the target lies off the pixels
     """
     if settings.aperture.mask == "pipeline":
-        mask, status, errors = pipeline_mask(stamp), STATUS.OK, ()
-    else:
-        mask, status, errors = own_mask(stamp, settings.aperture)
+        crowding = number(stamp.headers, "CROWDSAP", np.nan)
+        others = {} if np.isnan(crowding) else {"contamination": 1 - crowding}
+        return measure(stamp, pipeline_mask(stamp), method="aperture", **others)
+    mask, status, errors = own_mask(stamp, settings.aperture)
     return measure(stamp, mask, method="aperture", status=status, errors=errors)
 
 
@@ -55,27 +58,32 @@ def measure(stamp, mask, **values):
     -------
     Extraction
     """
-    flux, background_err = mask_pixels(stamp.flux, mask), mask_pixels(stamp.background_err, mask)
+    flux, flux_err = mask_pixels(stamp.flux, mask), mask_pixels(stamp.flux_err, mask)
+    background_err = mask_pixels(stamp.background_err, mask)
     quality = pixel_quality(flux, stamp.quality, stamp.mission)
     rows, columns = np.nonzero(mask)
+    centroid, centroid_err = flux_centroid(flux, flux_err, stamp.row + rows, stamp.column + columns)
     series = {
         "flux": pixel_sum(flux),
-        "flux_err": flux_error(mask_pixels(stamp.flux_err, mask), background_err),
+        "flux_err": flux_error(flux_err, background_err),
         "background": pixel_sum(mask_pixels(stamp.background, mask)),
         "background_err": pixel_sum(background_err),
-        "centroid": flux_centroid(flux, stamp.row + rows, stamp.column + columns),
+        "centroid": centroid,
+        "centroid_err": centroid_err,
     }
     for numbers in series.values():
         numbers[(quality & NO_FLUX) != 0] = np.nan
+    others = {
+        "contamination": contamination(stamp, mask),
+        "skip_targets": other_stars(stamp, mask),
+        "edge_flux": edge_flux(stamp.sumimage, mask),
+    }
     return Extraction(
         **series,
         mask=mask,
         position_mask=mask,
         pixel_quality=quality,
-        contamination=contamination(stamp, mask),
-        skip_targets=other_stars(stamp, mask),
-        edge_flux=edge_flux(stamp.sumimage, mask),
-        **values,
+        **others | values,
     )
 
 
@@ -93,6 +101,13 @@ def pipeline_mask(stamp):
     return mask
 
 
+def mask_limits(stamp, settings):
+    """Threshold and saturation limit of a stamp's pixel masks, as keywords of `pixel_masks`."""
+    limit = settings.saturation_limit
+    limit = MISSIONS[stamp.mission].saturation_limit if limit is None else limit
+    return {"threshold": settings.threshold, "saturation_limit": limit}
+
+
 def own_mask(stamp, settings):
     """The pixel mask over the target's pixel.
 
@@ -103,16 +118,14 @@ def own_mask(stamp, settings):
     errors : tuple of str
     """
     row, column = target_position(stamp)
-    masks = pixel_masks(
-        stamp.sumimage,
-        stamp.catalog,
-        threshold=settings.threshold,
-        min_pixels=settings.min_pixels,
-        saturation_limit=_saturation_limit(stamp, settings),
+    limits = mask_limits(stamp, settings)
+    stars = (
+        stamp.catalog if stamp.has_catalog else with_peaks(stamp.catalog, stamp.sumimage, **limits)
     )
+    masks = pixel_masks(stamp.sumimage, stars, min_pixels=settings.min_pixels, **limits)
     over_target = [mask for mask in masks if in_mask({"row": [row], "column": [column]}, mask)[0]]
     if len(over_target) == 1:
-        return over_target[0], STATUS.OK, ()
+        return over_target[0], *judge_mask(stamp, over_target[0], limits["saturation_limit"])
     if over_target:
         message = f"the target lies in {len(over_target)} pixel masks at the same time"
         return over_target[0], STATUS.ERROR, (message,)
@@ -129,19 +142,35 @@ def own_mask(stamp, settings):
     )
 
 
-def _saturation_limit(stamp, settings):
-    return (
-        MISSIONS[stamp.mission].saturation_limit
-        if settings.saturation_limit is None
-        else settings.saturation_limit
+def judge_mask(stamp, mask, saturation_limit):
+    """Whether the light in a mask lies around the target: status and messages.
+
+    Where no catalogue names the neighbours, one that is too close for a peak of its own shows by that alone.
+    """
+    if stamp.has_catalog or stamp.target.tmag < saturation_limit:
+        return STATUS.OK, ()
+    rows, columns = np.nonzero(mask)
+    light = np.clip(np.nan_to_num(stamp.sumimage[mask]), 0, None)
+    row, column = target_position(stamp)
+    distance = np.hypot(
+        np.average(rows, weights=light) - row, np.average(columns, weights=light) - column
+    )
+    if distance <= MAX_CENTROID_OFFSET:
+        return STATUS.OK, ()
+    return STATUS.WARNING, (
+        f"the light in the mask is centred {distance:.1f} pixels from the target: another star may be in it, and there is no "
+        "star catalogue",
     )
 
 
 def contamination(stamp, mask):
     """Fraction of the flux in a mask that is from other stars, by their magnitudes (Lund & Handberg 2014, equation 6).
 
-    NaN if the magnitude of the target is not known.
+    NaN where the magnitude of the target is not known, or where there is no catalogue. Light of stars outside the mask does not
+    count.
     """
+    if not stamp.has_catalog:
+        return np.nan
     tmag = stamp.target.tmag
     others = in_mask(stamp.catalog, mask) & (
         np.asarray(stamp.catalog["starid"]) != stamp.target.starid
@@ -180,38 +209,54 @@ def mask_pixels(images, mask):
 
 
 def pixel_sum(pixels):
-    """Sum over the pixels, e.g. the flux of an aperture: (n_times,) array."""
+    """Sum over the pixels, e.g. the flux of an aperture: (n_times,) array; NaN where no pixel has a value."""
     total = pixels.sum(axis=1)
-    holes = np.isnan(total)  # few times: the sum that knows NaN is five times slower
-    total[holes] = np.nansum(pixels[holes], axis=1)
+    holes = np.flatnonzero(
+        np.isnan(total)
+    )  # few times: the sum that knows NaN is five times slower
+    if len(holes):
+        missing = np.isnan(pixels[holes])
+        total[holes] = np.where(missing.all(axis=1), np.nan, np.nansum(pixels[holes], axis=1))
     return total
 
 
 def flux_error(flux_err, background_err):
-    """Error of the flux of an aperture: (n_times,) array, e-/s.
+    """Error of the flux of an aperture: (n_times,) array, e-/s; NaN where no pixel has an error.
 
     The root sum square of the pixels' errors and, because the background of neighbouring pixels is estimated together
     and errs together, of the sum of the background's errors. That reproduces the errors of the missions' own light
-    curves (Kepler to 0.03 %, TESS to 0.8 %), which the pixels' errors alone do not (TESS: 11 %).
+    curves (Kepler to 0.03 %, TESS to 0.8 %), which the pixels' errors alone do not (TESS: 11 %). Where the background has no
+    error, that of the pixels is all there is.
     """
-    return np.sqrt(pixel_sum(flux_err**2) + pixel_sum(background_err) ** 2)
+    return np.sqrt(pixel_sum(flux_err**2) + np.nan_to_num(pixel_sum(background_err)) ** 2)
 
 
-def flux_centroid(flux, rows, columns):
-    """Flux-weighted mean position of the positive pixels.
+def flux_centroid(flux, flux_err, rows, columns):
+    """Flux-weighted mean position of the positive pixels, and its error from those of the pixels.
 
     Parameters
     ----------
-    flux : (n_times, n_pixels) array
+    flux, flux_err : (n_times, n_pixels) arrays, e-/s
     rows, columns : (n_pixels,) arrays, positions of the pixels
 
     Returns
     -------
-    (n_times, 2) float array: column and row; NaN where no pixel is positive
+    centroid, error : (n_times, 2) float arrays: column and row; NaN where no pixel is positive, or has no error
     """
     weights = np.where(flux > 0, flux, 0.0)  # no weight for NaN either
-    with np.errstate(invalid="ignore"):
-        return weights @ np.column_stack([columns, rows]) / weights.sum(axis=1, keepdims=True)
+    positions = np.column_stack([columns, rows]).astype(float)
+    variance = np.where(flux > 0, flux_err, 0.0) ** 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = weights.sum(axis=1, keepdims=True)
+        centroid = weights @ positions / total
+        # sum of (x - centroid)^2 variance, with the square multiplied out: no array of times x pixels x 2. Around the mean
+        # position, so that no digits are lost
+        middle = positions.mean(axis=0)
+        x, c = positions - middle, centroid - middle
+        square = (
+            (variance @ x**2) - 2 * c * (variance @ x) + c**2 * variance.sum(axis=1, keepdims=True)
+        )
+        return centroid, np.sqrt(np.maximum(square, 0)) / total
 
 
 def pixel_quality(flux, quality, mission):

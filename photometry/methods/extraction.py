@@ -21,6 +21,8 @@ class Extraction:
     mask: np.ndarray  # (n_rows, n_columns) bool, pixels that the flux is from
     position_mask: np.ndarray  # (n_rows, n_columns) bool, pixels that the centroid is from
     pixel_quality: np.ndarray  # (n_times,) int, bits of flags.PIXEL_QUALITY
+    # (n_times, 2) pixels, 1 sigma, of the centroid; None: the method does not know it
+    centroid_err: np.ndarray | None = None
     status: STATUS = STATUS.OK
     # fraction of the flux in the mask that is from other stars; NaN where it is not known
     contamination: float = np.nan

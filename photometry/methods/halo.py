@@ -7,16 +7,28 @@ away. (White et al. 2017, MNRAS 471, 2882, equations 1 and 2.) That holds for si
 pixels, and those of faint neighbours, do not follow deep eclipses, and are then the quietest.
 """
 
+import dataclasses
+
 import numpy as np
 
 from ..constants import MISSIONS
 from ..errors import BadInputError
 from ..pixels.quality import good_times
 from ..status import STATUS
-from .aperture import contamination, edge_flux, mask_pixels, own_mask, pixel_quality
+from .aperture import (
+    contamination,
+    edge_flux,
+    flux_error,
+    mask_limits,
+    mask_pixels,
+    own_mask,
+    pixel_quality,
+    pixel_sum,
+)
 from .extraction import Extraction
 
 MIN_TIMES = 10
+MIN_PRESENT = 0.5  # fraction of the target's pixels with a value; times with fewer are left out
 MAX_ROUNDS = 500
 # of the mean flux: steps below it count with their square, so that the sum can be differentiated
 SMOOTHING = 1e-7
@@ -34,34 +46,39 @@ def halo_photometry(stamp, settings):
 
     Returns
     -------
-    Extraction, whose flux is scaled to the mean that the target's magnitude lets expect
+    Extraction, whose flux is scaled to the mean that the target's magnitude lets expect; with status WARNING where neighbours may
+    be in it, or where the star is too faint for this method
 
     Raises
     ------
     BadInputError : too few times or pixels have values
     """
     good = good_times(stamp, settings.good_quality)
-    usable = (
-        np.isfinite(stamp.flux[good]).all(axis=0)
-        & (stamp.sumimage > 0)
-        & pixels_of_target(stamp, settings)
-    )
+    mask, status, messages = own_mask(stamp, settings.aperture)
+    target = mask if status is STATUS.OK else np.ones(stamp.shape, bool)
+    target &= stamp.sumimage > 0
+    present = np.isfinite(stamp.flux[:, target])
+    good &= present.mean(axis=1) > MIN_PRESENT if target.any() else False
+    usable = np.zeros(stamp.shape, bool)
+    usable[target] = present[good].all(axis=0)
     if good.sum() < MIN_TIMES or not usable.any():
         raise BadInputError(
             f"{stamp.path}: halo photometry needs {MIN_TIMES} good times and pixels with values at all of them; "
             f"there are {good.sum()} times and {usable.sum()} pixels"
         )
     weights = quietest_weights(mask_pixels(stamp.flux, usable)[good])
-    return _to_extraction(stamp, usable, weights, good)
-
-
-def pixels_of_target(stamp, settings):
-    """The target's pixel mask, or all pixels where it has none: (n_rows, n_columns) bool array.
-
-    The quietest pixels of the whole stamp may be those of a neighbour.
-    """
-    mask, status, _ = own_mask(stamp, settings.aperture)
-    return mask if status is STATUS.OK else np.ones(stamp.shape, bool)
+    extraction = _to_extraction(stamp, usable, weights, good)
+    doubts = list(messages if status is STATUS.WARNING else ())
+    if status is not STATUS.OK:
+        doubts.append("halo photometry used all pixels of the stamp, those of neighbours too")
+    limit = mask_limits(stamp, settings.aperture)["saturation_limit"]
+    if stamp.target.tmag > limit:
+        doubts.append(
+            f"halo photometry is for saturated stars, brighter than {limit:g}: the weights of others follow the noise, and take "
+            "from signals that are not far above it"
+        )
+    status = STATUS.WARNING if doubts else STATUS.OK
+    return dataclasses.replace(extraction, status=status, errors=tuple(doubts))
 
 
 def quietest_weights(pixels):
@@ -122,21 +139,23 @@ def _softmax(x):
 
 
 def _to_extraction(stamp, usable, weights, good):
-    flux = np.nan_to_num(mask_pixels(stamp.flux, usable)) @ weights
+    pixels = mask_pixels(stamp.flux, usable)
+    flux = np.where(np.isfinite(pixels).all(axis=1), np.nan_to_num(pixels) @ weights, np.nan)
     expected = 10 ** (-0.4 * (stamp.target.tmag - MISSIONS[stamp.mission].zero_point))
     scale = expected / np.median(flux[good]) if np.isfinite(expected) else 1.0
     mask = np.zeros(stamp.shape, dtype=bool)
     mask[usable] = weights > NEGLIGIBLE * weights.max()
-    missing = ~np.isfinite(mask_pixels(stamp.flux, usable)).all(axis=1)
-    errors = np.sqrt(np.nan_to_num(mask_pixels(stamp.flux_err, usable)) ** 2 @ weights**2)
-    background_err = np.nan_to_num(mask_pixels(stamp.background_err, usable)) @ weights
+    flux_err, background, background_err = (
+        scale * weights * mask_pixels(images, usable)
+        for images in (stamp.flux_err, stamp.background, stamp.background_err)
+    )
     return Extraction(
         method="halo",
-        flux=np.where(missing, np.nan, scale * flux),
-        flux_err=np.where(missing, np.nan, scale * np.hypot(errors, background_err)),
-        background=scale * (np.nan_to_num(mask_pixels(stamp.background, usable)) @ weights),
-        background_err=scale * background_err,
-        centroid=_centroid(stamp),
+        flux=scale * flux,
+        flux_err=np.where(np.isnan(flux), np.nan, flux_error(flux_err, background_err)),
+        background=pixel_sum(background),
+        background_err=pixel_sum(background_err),
+        centroid=np.where(np.isnan(flux)[:, None], np.nan, _centroid(stamp)),
         mask=mask,
         position_mask=mask,
         pixel_quality=pixel_quality(mask_pixels(stamp.flux, mask), stamp.quality, stamp.mission),

@@ -10,6 +10,7 @@ integers at pixel centres) and tmag.
 
 import numpy as np
 from scipy import ndimage
+from skimage.morphology import h_maxima
 from skimage.segmentation import watershed
 
 from ..constants import MAD_TO_SIGMA
@@ -26,6 +27,12 @@ MARKER_DISTANCE_BRIGHT = 5 * np.sqrt(2)
 MARKER_DISTANCE_FAINT = 2 * np.sqrt(2)
 # a column is saturated if its median step is a smaller fraction of its maximum
 SATURATED_STEP = 0.01
+# where there is no catalogue: a peak is a star of its own if the saddle to any higher one is lower by this factor, and if
+# it is above the cut by so many times the noise
+PEAK_TO_SADDLE = 1.3
+PEAK_TO_NOISE = 5.0
+UNKNOWN_TMAG = 20.0  # mag, stands for a magnitude that is not known
+BLEEDING_COLUMNS = 2  # pixels beside a saturated star in which peaks are its own charge
 SURROUNDINGS = np.ones((3, 3), bool)  # pixels within sqrt(2)
 BESIDE = ndimage.generate_binary_structure(2, 1)  # a pixel and the four beside it
 
@@ -60,7 +67,13 @@ def pixel_masks(image, stars, *, threshold=0.8, min_pixels=4, saturation_limit=7
 
 
 def flux_cut(image, threshold):
-    """The flux above which a pixel belongs to a star: mode + threshold * MAD, e-/s.
+    """The flux above which a pixel belongs to a star: mode + threshold * MAD, e-/s."""
+    mode, noise = sky_level(image)
+    return mode + threshold * noise
+
+
+def sky_level(image):
+    """Mode of the faint pixels of an image and the noise below it (MAD as sigma), e-/s.
 
     The mode is looked for among pixels with light. In a crowded field the background that was removed has the light of faint
     stars in it and leaves many pixels below zero; with a mode among those, most of the stamp would be above the cut.
@@ -70,7 +83,7 @@ def flux_cut(image, threshold):
     faint = light[(light < np.percentile(light, MODE_PERCENTILE)) & (light < MODE_FLUX_LIMIT)]
     mode = density_mode(faint if len(faint) else light)
     below = mode - fluxes[fluxes < mode]
-    return mode + threshold * MAD_TO_SIGMA * (np.median(below) if len(below) else 0.0)
+    return mode, MAD_TO_SIGMA * (np.median(below) if len(below) else 0.0)
 
 
 def density_mode(values):
@@ -140,6 +153,57 @@ def star_maxima(smoothed, cluster, stars, saturation_limit):
     )
     nearest = distance.argmin(axis=0)
     return maxima[np.unique(nearest[distance.min(axis=0) <= limit])]
+
+
+def with_peaks(stars, image, *, threshold=0.8, saturation_limit=7.0):
+    """The target, and the stars that an image itself shows, for stamps without a catalogue.
+
+    Parameters
+    ----------
+    stars : table or dict of arrays with row, column, tmag, of the target alone
+    image : (n_rows, n_columns) array, e-/s, background removed
+    threshold : float, cut above the mode of the image in units of its MAD
+    saturation_limit : float, mag; a brighter target has peaks of its own along its columns
+
+    Returns
+    -------
+    dict of arrays row, column, tmag; the target first, magnitudes of the others by their peaks against that of the target
+    """
+    mode, noise = sky_level(image)
+    smoothed = ndimage.gaussian_filter(np.nan_to_num(image), SMOOTHING)
+    floor = max(mode + max(threshold, PEAK_TO_NOISE) * noise, np.finfo(float).tiny)
+    height = np.log(np.maximum(smoothed, floor))
+    rows, columns = np.nonzero(h_maxima(height, np.log(PEAK_TO_SADDLE)))
+    row, column, tmag = (float(np.asarray(stars[name])[0]) for name in ("row", "column", "tmag"))
+    tmag = tmag if np.isfinite(tmag) else UNKNOWN_TMAG
+    distance = np.hypot(rows - row, columns - column)
+    own = distance <= MARKER_DISTANCE_FAINT
+    own &= distance == distance.min(initial=np.inf, where=own)
+    reference = smoothed[rows[own], columns[own]].max(initial=floor)
+    if tmag < saturation_limit:
+        own |= np.abs(columns - column) <= BLEEDING_COLUMNS
+    rows, columns = rows[~own], columns[~own]
+    others = tmag - 2.5 * np.log10(np.maximum(smoothed[rows, columns], floor) / reference)
+    positions = [peak_position(smoothed, *peak) for peak in zip(rows, columns, strict=True)]
+    rows, columns = np.reshape(positions, (-1, 2)).T
+    return {
+        "row": np.append(row, rows),
+        "column": np.append(column, columns),
+        "tmag": np.append(tmag, others),
+    }
+
+
+def peak_position(image, row, column):
+    """Position of a star from the pixels around its brightest one, above the faintest of them: (row, column)."""
+    rows, columns = (
+        slice(max(at - 1, 0), min(at + 2, size))
+        for at, size in zip((row, column), image.shape, strict=True)
+    )
+    light = image[rows, columns] - image[rows, columns].min()
+    down, across = np.mgrid[rows, columns]
+    if not light.sum() > 0:
+        return float(row), float(column)
+    return np.average(down, weights=light), np.average(across, weights=light)
 
 
 def fill_holes(mask):

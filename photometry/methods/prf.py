@@ -30,7 +30,8 @@ _TESS_FILE = re.compile(
 
 
 STRETCH_LIMITS = (0.5, 3.0)
-STRETCH_ROUNDS = 20
+STRETCH_ROUNDS = 30
+MAX_OFFSET = 0.8  # pixels, of the stars from where they are expected
 
 
 class PRF(ABC):
@@ -224,8 +225,10 @@ class StretchedPRF(PRF):
         return 0.5 * np.diff(erf((edges - star) / (np.sqrt(2) * sigma)), axis=-1)
 
 
-def fit_prf(image, weight, row, column, rows, columns, smear=(0.0, 0.0), flux_ratios=None):
-    """The stretched PRF with the smallest residual from an image, the fluxes of its stars being free.
+def fit_prf(
+    image, weight, row, column, rows, columns, smear=(0.0, 0.0), flux_ratios=None, constant=True
+):
+    """The stretched PRF with the smallest residual from an image; fluxes and a common offset of its stars are free.
 
     Parameters
     ----------
@@ -235,36 +238,34 @@ def fit_prf(image, weight, row, column, rows, columns, smear=(0.0, 0.0), flux_ra
     smear : (row, column), pixels, standard deviation of the motion during the times that the image is the mean of
     flux_ratios : (n_stars, n_free) array, fluxes of the stars in each of the fluxes that are free; default: each on its own
 
+    constant : bool, whether the image may have a residual background
+
     Returns
     -------
-    StretchedPRF; not stretched where the image does not say
+    StretchedPRF; not stretched where there are too few pixels
     """
     from scipy.optimize import least_squares
 
     used = weight > 0
     flux_ratios = np.eye(len(row)) if flux_ratios is None else flux_ratios
-    if used.sum() <= flux_ratios.shape[1] + 2:
+    if used.sum() <= flux_ratios.shape[1] + 5:
         return StretchedPRF((1.0, 1.0))
     scale = np.sqrt(weight[used])
 
-    def residual(log_stretch):
-        """Of the weighted pixels, after the stars and a constant: the residual background."""
-        stars = (
-            StretchedPRF(np.exp(log_stretch), smear).evaluate(row, column, rows, columns)[:, used].T
-        )
-        response = np.column_stack([stars @ flux_ratios * scale[:, None], scale])
-        flux = np.linalg.lstsq(response, image[used] * scale, rcond=None)[0]
-        return image[used] * scale - response @ flux
+    def residual(parameters):
+        """Of the weighted pixels, after the stars and the residual background."""
+        prf = StretchedPRF(np.exp(parameters[:2]), smear)
+        stars = prf.evaluate(row + parameters[2], column + parameters[3], rows, columns)[:, used].T
+        design = stars @ flux_ratios * scale[:, None]
+        design = np.column_stack([design, scale]) if constant else design
+        flux = np.linalg.lstsq(design, image[used] * scale, rcond=None)[0]
+        return image[used] * scale - design @ flux
 
+    limits = np.array([np.log(STRETCH_LIMITS)] * 2 + [(-MAX_OFFSET, MAX_OFFSET)] * 2).T
     solution = least_squares(
-        residual,
-        [0.0, 0.0],
-        bounds=np.log(STRETCH_LIMITS),
-        x_scale=0.1,
-        diff_step=1e-4,
-        max_nfev=STRETCH_ROUNDS,
+        residual, np.zeros(4), bounds=limits, x_scale=0.1, diff_step=1e-4, max_nfev=STRETCH_ROUNDS
     )
-    return StretchedPRF(np.exp(solution.x))
+    return StretchedPRF(np.exp(solution.x[:2]), smear)
 
 
 def open_prf(folder=None, camera=0, ccd=0, sector=FIRST_SECTOR_OF_SECOND_SET):

@@ -11,28 +11,38 @@ times at once.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
+from astropy.table import Table
 
 from ..flags import FOUND
 from ..status import STATUS
-from .aperture import NO_FLUX, edge_flux, mask_pixels, pixel_quality
+from .aperture import NO_FLUX, edge_flux, mask_limits, mask_pixels, pixel_quality, pixel_sum
 from .extraction import Extraction
+from .pixelmask import with_peaks
 from .scene import (
     MIN_FRACTION,
     fit_parameters,
     make_scene,
+    median,
     parameter_error,
     pixel_weights,
     pointing,
     prf_for,
-    with_constant,
 )
 
 BAD_FRAME = FOUND[0].bit
-SHIFT_STEPS = 4
-OFFSET_STEPS = 5
-MAX_OFFSET = 0.6  # pixels; farther from the catalogue it is another star, or none
+MAX_SHIFT_STEPS = 12
+SMALL_STEP, LARGE_STEP = (
+    1e-4,
+    2e-3,
+)  # pixels; a fit with no larger step is done, one with a larger step is not
+MAX_MOVING = 0.02  # fraction of the times at which a fit of shifts may not be done
+MAX_ERROR_RATIO = 2.0  # error of the flux with the shift fitted, over the one without
+TEST_DEPTH, MAX_DEPTH_ERROR = 0.01, 0.02  # of the test that the flux follows the image
+OFFSET_STEPS = 8
+MAX_OFFSET = 0.8  # pixels; farther from the catalogue it is another star, or none
 
 
 def linpsf_photometry(stamp, settings):
@@ -51,12 +61,9 @@ def linpsf_photometry(stamp, settings):
     ------
     BadInputError : no pixel of the stamp can be used
     """
-    shift, mean, scatter = pointing(stamp, settings.good_quality)
-    prf = prf_for(stamp, settings.psf.prf, scatter)
-    offset, _ = fit_offset(stamp, prf, mean)
-    shift = shift + offset
-    scene = with_reference_fluxes(make_scene(stamp, prf, shift), stamp, mean + offset)
-    flux, flux_err = fit_fluxes(stamp, scene, shift)
+    stamp, prf, shift = at_mean_pointing(stamp, settings)
+    scene = with_reference_fluxes(make_scene(stamp, prf, shift), stamp)
+    flux, flux_err, _ = fit_fluxes(stamp, scene, shift)
     return to_extraction("linpsf", stamp, scene, shift, flux, flux_err)
 
 
@@ -70,25 +77,70 @@ def psf_photometry(stamp, settings):
 
     Returns
     -------
-    Extraction; with status WARNING where the target's position could not be fitted and that of the catalogue was used
+    Extraction; with status WARNING where positions could not be fitted: those of ``linpsf`` were used then, because a shift
+    that cannot be separated from the flux would take a part of every transit
 
     Raises
     ------
     BadInputError : no pixel of the stamp can be used
     """
-    shift, mean, scatter = pointing(stamp, settings.good_quality)
-    prf = prf_for(stamp, settings.psf.prf, scatter)
-    offset, _ = fit_offset(stamp, prf, mean)
-    stamp, moved = recenter(stamp, prf, mean + offset)
-    shift = shift + offset
-    scene = with_reference_fluxes(make_scene(stamp, prf, shift, min_step=0.3), stamp, mean + offset)
-    shift, flux, flux_err = fit(stamp, scene, shift)
-    message = "the target's position could not be fitted, that of the catalogue was used"
-    errors, status = ((), STATUS.OK) if moved else ((message,), STATUS.WARNING)
-    return to_extraction("psf", stamp, scene, shift, flux, flux_err, errors, status)
+    stamp, prf, shift = at_mean_pointing(stamp, settings)
+    offset, fitted = fit_offset(stamp, prf, np.zeros(2), target_only=True)
+    message = "" if fitted else "the target's position could not be fitted in the sum image"
+    centred = move_stars(stamp, offset, target_only=True)
+    scene = with_reference_fluxes(make_scene(centred, prf, shift, min_step=0.3), centred)
+    if fitted:
+        fit = fit_shifts(scene, shift, *_data(centred, scene))
+        message = why_unreliable(centred, scene, shift, fit)
+    if not message:
+        return to_extraction("psf", centred, scene, fit.shift, fit.flux, fit.flux_err)
+    scene = with_reference_fluxes(make_scene(stamp, prf, shift), stamp)
+    flux, flux_err, _ = fit_fluxes(stamp, scene, shift)
+    messages = (f"{message}; the positions are those of the catalogue and the pointing",)
+    return to_extraction("psf", stamp, scene, shift, flux, flux_err, messages, STATUS.WARNING)
 
 
 linpsf_photometry.fixed_stamp = psf_photometry.fixed_stamp = True
+
+
+def at_mean_pointing(stamp, settings):
+    """The stars where the sum image shows them.
+
+    Parameters
+    ----------
+    stamp : Stamp with its sum image and catalogue
+    settings : PhotometrySettings
+
+    Returns
+    -------
+    stamp : Stamp whose catalogue has the stars at the mean pointing
+    prf : PRF
+    shift : (n_times, 2) array, pixels: column, row; movement around the mean pointing
+    """
+    shift, mean, scatter = pointing(stamp, settings.good_quality)
+    if not stamp.has_catalog:
+        stamp = with_stars_of_image(stamp, mean, settings.aperture)
+    prf = prf_for(stamp, settings.psf.prf, mean, scatter)
+    offset, _ = fit_offset(stamp, prf, mean)
+    return move_stars(stamp, mean + offset), prf, shift - mean
+
+
+def with_stars_of_image(stamp, mean, settings):
+    """The stamp with the stars that its sum image shows beside the target, for input without a catalogue.
+
+    Parameters
+    ----------
+    stamp : Stamp with its sum image
+    mean : (2,) array, pixels: column, row; mean pointing against the catalogue
+    settings : ApertureSettings
+    """
+    stars = with_peaks(stamp.catalog, stamp.sumimage, **mask_limits(stamp, settings))
+    n_others = len(stars["row"]) - 1
+    stars["column"][1:] -= mean[0]
+    stars["row"][1:] -= mean[1]
+    starid = np.append(stamp.target.starid, -1 - np.arange(n_others))
+    catalog = Table({"starid": starid, **stars}, meta=stamp.catalog.meta)
+    return dataclasses.replace(stamp, catalog=catalog)
 
 
 def fit_fluxes(stamp, scene, shift):
@@ -104,14 +156,109 @@ def fit_fluxes(stamp, scene, shift):
     -------
     flux : (n_times, n_stars) array, e-/s
     flux_err : (n_times,) array, e-/s, of the target
+    gain : (n_times, n_pixels) array, what each pixel adds to the flux of the target
     """
-    response = with_constant(scene.response(scene.weights(shift)[0]))
-    pixels = mask_pixels(stamp.flux, scene.used) - scene.fixed
-    errors = mask_pixels(stamp.flux_err, scene.used)
+    pixels, errors, background_err = _data(stamp, scene)
     weight = pixel_weights(pixels, errors)
-    flux, solve = fit_parameters(response, weight, pixels, *scene.priors(1))
-    return flux[:, :-1], parameter_error(
-        solve[:, 0], errors, mask_pixels(stamp.background_err, scene.used)
+    design = scene.design(scene.weights(shift)[0])
+    solution, solve = fit_parameters(design, weight, pixels, *scene.priors(design.shape[2]))
+    gain = solve[:, 0]
+    return solution[:, : scene.n_stars], parameter_error(gain, errors, background_err), gain
+
+
+class ShiftFit(NamedTuple):
+    """Fluxes and common shifts of the stars, at all times."""
+
+    shift: np.ndarray  # (n_times, 2) pixels: column, row
+    flux: np.ndarray  # (n_times, n_stars) e-/s
+    flux_err: np.ndarray  # (n_times,) e-/s, of the target; the uncertainty of the shift is in it
+    step: np.ndarray  # (n_times,) pixels, of the last iteration
+    gain: np.ndarray  # (n_times, n_pixels), what each pixel adds to the flux of the target
+
+
+def fit_shifts(scene, shift, pixels, errors, background_err):
+    """Fluxes of all stars and their common shift, at all times.
+
+    Parameters
+    ----------
+    scene : Scene
+    shift : (n_times, 2) array, pixels: column, row; where the iteration begins
+    pixels, errors, background_err : (n_times, n_pixels) arrays, e-/s, of the pixels that the scene uses
+
+    Returns
+    -------
+    ShiftFit
+    """
+    weight = pixel_weights(pixels, errors)
+    shift = shift.copy()
+    flux, step = None, np.zeros(1)
+    for _ in range(MAX_SHIFT_STEPS):
+        value, by_row, by_column = scene.weights(shift)
+        design = scene.design(value)
+        if flux is not None:
+            design = np.concatenate([design, _slopes(scene, by_row, by_column, flux)], axis=2)
+        priors = scene.priors(design.shape[2])
+        solution, solve = fit_parameters(design, weight, pixels, *priors)
+        if flux is not None:
+            before = shift
+            step = np.clip(solution[:, -2:][:, ::-1], -0.2, 0.2)  # the fit has row, column
+            shift = np.clip(shift + step, -1.5 * scene.step, 1.5 * scene.step)
+            step = np.hypot(*(shift - before).T)
+        converged = flux is not None and step.max() < SMALL_STEP
+        flux = solution[:, : scene.n_stars]
+        if converged:
+            break
+    gain = solve[:, 0]
+    return ShiftFit(shift, flux, parameter_error(gain, errors, background_err), step, gain)
+
+
+def why_unreliable(stamp, scene, shift, fit):
+    """Why fitted shifts cannot be trusted, as a message; empty where they can.
+
+    Parameters
+    ----------
+    stamp : Stamp with its sum image
+    scene : Scene
+    shift : (n_times, 2) array, pixels: column, row; by the pointing
+    fit : ShiftFit
+    """
+    moving = np.mean(fit.step > LARGE_STEP)
+    if moving > MAX_MOVING:
+        return f"the fit of the shifts did not come to rest at {100 * moving:.0f} % of the times"
+    pixels, errors, background_err = _data(stamp, scene)
+    sigma = 1 / np.sqrt(np.maximum(pixel_weights(pixels, errors), np.finfo(float).tiny))
+    fixed_gain = fit_fluxes(stamp, scene, fit.shift)[2]
+    free, fixed = (np.linalg.norm(gain * sigma, axis=1) for gain in (fit.gain, fixed_gain))
+    ratio = np.median(free[fixed > 0] / fixed[fixed > 0])
+    if not ratio < MAX_ERROR_RATIO:
+        return f"the shift cannot be separated from the flux, whose error it makes {ratio:.1f} times larger"
+    pixels, errors, background_err = _data(mean_stamp(stamp), scene)
+    faint = (1 - TEST_DEPTH) * (pixels + scene.fixed) - scene.fixed
+    bright, dimmed = (
+        fit_shifts(scene, np.zeros((1, 2)), images, errors, background_err).flux[0, 0]
+        for images in (pixels, faint)
+    )
+    depth = (1 - dimmed / bright) / TEST_DEPTH
+    if not abs(depth - 1) < MAX_DEPTH_ERROR:
+        return f"where the whole image dims by {TEST_DEPTH:.0%}, the fitted flux dims by {depth:.2f} of that"
+    return ""
+
+
+def _slopes(scene, by_row, by_column, flux):
+    """How the images change with a shift in row and column: (n_times, n_pixels, 2) array, e-/s per pixel."""
+    reference = np.broadcast_to(np.median(flux, axis=0), flux.shape)
+    slopes = [
+        np.einsum("tps,ts->tp", scene.response(weights), reference)
+        for weights in (by_row, by_column)
+    ]
+    return np.stack(slopes, axis=2)
+
+
+def _data(stamp, scene):
+    """The pixels that a scene uses, without the stars that are not fitted, and their errors: (n_times, n_pixels) arrays."""
+    pixels = mask_pixels(stamp.flux, scene.used) - scene.fixed
+    return pixels, *(
+        mask_pixels(errors, scene.used) for errors in (stamp.flux_err, stamp.background_err)
     )
 
 
@@ -125,20 +272,20 @@ def to_extraction(method, stamp, scene, shift, flux, flux_err, errors=(), status
     quality = pixel_quality(mask_pixels(stamp.flux, mask), stamp.quality, stamp.mission)
     lost = (quality & NO_FLUX) != 0
     bad = lost | ((stamp.quality & BAD_FRAME) != 0)
-    background = np.nansum(mask_pixels(stamp.background, mask), axis=1)
-    background_err = np.nansum(mask_pixels(stamp.background_err, mask), axis=1)
+    background = pixel_sum(mask_pixels(stamp.background, mask))
+    background_err = pixel_sum(mask_pixels(stamp.background_err, mask))
     return Extraction(
         method=method,
         flux=np.where(bad, np.nan, flux[:, 0]),
         flux_err=np.where(bad, np.nan, flux_err),
         background=np.where(lost, np.nan, background),
         background_err=np.where(lost, np.nan, background_err),
-        centroid=np.array([scene.column[0], scene.row[0]]) + shift,
+        centroid=np.where(bad[:, None], np.nan, np.array([scene.column[0], scene.row[0]]) + shift),
         mask=mask,
         position_mask=mask,
         pixel_quality=quality,
         status=status,
-        contamination=contamination_of_fit(scene, flux, mask),
+        contamination=contamination_of_fit(scene, flux, mask) if stamp.has_catalog else np.nan,
         edge_flux=edge_flux(stamp.sumimage, mask),
         errors=errors,
     )
@@ -146,73 +293,24 @@ def to_extraction(method, stamp, scene, shift, flux, flux_err, errors=(), status
 
 def contamination_of_fit(scene, flux, mask):
     """Fraction of the light in the target's pixels that the fit gives to other stars."""
-    median = np.clip(np.nanmedian(flux, axis=0), 0, None)
-    light = scene.mean_response[mask[scene.used]].sum(axis=0) * median
+    light = scene.mean_response[mask[scene.used]].sum(axis=0) * np.clip(median(flux), 0, None)
     return float(1 - light[0] / light.sum()) if light.sum() > 0 else np.nan
 
 
-def fit(stamp, scene, shift):
-    """Fluxes of all stars and their common shift, at all times.
-
-    Returns
-    -------
-    shift : (n_times, 2) array, pixels: column, row
-    flux : (n_times, n_stars) array, e-/s
-    flux_err : (n_times,) array, e-/s, of the target; the uncertainty of the shift is in it
-    """
-    pixels = mask_pixels(stamp.flux, scene.used) - scene.fixed
-    errors = mask_pixels(stamp.flux_err, scene.used)
-    weight = pixel_weights(pixels, errors)
-    shift = shift.copy()
-    flux = None
-    for _ in range(SHIFT_STEPS):
-        response, slopes = _linearised(scene, shift, flux)
-        design = with_constant(response)
-        design = design if slopes is None else np.concatenate([design, slopes], axis=2)
-        priors = scene.priors(1 if slopes is None else 3)
-        solution, solve = fit_parameters(design, weight, pixels, *priors)
-        flux = solution[:, : response.shape[2]]
-        if slopes is not None:
-            step = np.clip(solution[:, -2:][:, ::-1], -0.2, 0.2)  # the fit has row, column
-            shift = np.clip(shift + step, -1.5 * scene.step, 1.5 * scene.step)
-    return (
-        shift,
-        flux,
-        parameter_error(solve[:, 0], errors, mask_pixels(stamp.background_err, scene.used)),
-    )
-
-
-def _linearised(scene, shift, flux):
-    """Responses at a shift, and how the image changes with it in row and column (None before the first fit)."""
-    value, by_row, by_column = scene.weights(shift)
-    response = scene.response(value)
-    if flux is None:
-        return response, None
-    median = np.broadcast_to(np.median(flux, axis=0), flux.shape)
-    changes = [
-        np.einsum("tps,ts->tp", scene.response(weights), median) for weights in (by_row, by_column)
-    ]
-    return response, np.stack(changes, axis=2)
-
-
-def recenter(stamp, prf, shift):
-    """The stamp with the target where the sum image shows it.
+def move_stars(stamp, offset, *, target_only=False):
+    """The stamp with the stars of its catalogue elsewhere.
 
     Parameters
     ----------
-    shift : (2,) array, pixels: column, row; of all stars against the catalogue
-
-    Returns
-    -------
     stamp : Stamp
-    moved : bool, False where that position could not be fitted
+    offset : (2,) array, pixels: column, row
+    target_only : bool
     """
-    offset, moved = fit_offset(stamp, prf, shift, target_only=True)
     catalog = stamp.catalog.copy()
-    (index,) = np.flatnonzero(catalog["starid"] == stamp.target.starid)
-    catalog["column"][index] += offset[0]
-    catalog["row"][index] += offset[1]
-    return dataclasses.replace(stamp, catalog=catalog), moved
+    moved = (np.asarray(catalog["starid"]) == stamp.target.starid) | (not target_only)
+    catalog["column"] = np.asarray(catalog["column"], float) + offset[0] * moved
+    catalog["row"] = np.asarray(catalog["row"], float) + offset[1] * moved
+    return dataclasses.replace(stamp, catalog=catalog)
 
 
 def mean_stamp(stamp):
@@ -220,26 +318,21 @@ def mean_stamp(stamp):
     return dataclasses.replace(
         stamp,
         flux=stamp.sumimage[None],
-        flux_err=np.nanmedian(stamp.flux_err, axis=0)[None],
-        background_err=np.nanmedian(stamp.background_err, axis=0)[None],
+        flux_err=median(stamp.flux_err)[None],
+        background_err=median(stamp.background_err)[None],
     )
 
 
-def with_reference_fluxes(scene, stamp, shift):
+def with_reference_fluxes(scene, stamp):
     """The scene with the fluxes that its stars have in the sum image.
 
     Parameters
     ----------
     scene : Scene
-    stamp : Stamp with its sum image
-    shift : (2,) array, pixels: column, row; where the stars are in the sum image, against the catalogue
+    stamp : Stamp with its sum image, and the stars at the mean pointing
     """
-    mean = mean_stamp(stamp)
-    pixels = mask_pixels(mean.flux, scene.used) - scene.fixed
-    weight = pixel_weights(pixels, mask_pixels(mean.flux_err, scene.used))
-    response = with_constant(scene.response(scene.weights(shift[None])[0]))
-    (flux,), _ = fit_parameters(response, weight, pixels, *scene.priors(1))
-    return dataclasses.replace(scene, reference_flux=flux[:-1])
+    flux, _, _ = fit_fluxes(mean_stamp(stamp), scene, np.zeros((1, 2)))
+    return dataclasses.replace(scene, reference_flux=flux[0])
 
 
 def fit_offset(stamp, prf, shift, *, target_only=False):
@@ -251,7 +344,7 @@ def fit_offset(stamp, prf, shift, *, target_only=False):
     ----------
     stamp : Stamp with its sum image and catalogue
     prf : PRF
-    shift : (2,) array, pixels: column, row; where they are believed to be, against the catalogue
+    shift : (2,) array, pixels: column, row; expected position of the stars against the catalogue
     target_only : bool; the offset of the target alone, or one of all stars together
 
     Returns
@@ -259,29 +352,22 @@ def fit_offset(stamp, prf, shift, *, target_only=False):
     offset : (2,) array, pixels: column, row; zeros where it could not be fitted
     fitted : bool
     """
-    mean = mean_stamp(stamp)
-    scene = make_scene(mean, prf, shift[None], min_step=0.3)
-    moving = np.arange(len(scene.row)) < (1 if target_only else len(scene.row))
-    pixels = mask_pixels(mean.flux, scene.used) - scene.fixed
-    weight = pixel_weights(pixels, mask_pixels(mean.flux_err, scene.used))
-    position = shift.astype(float)
+    mean = mean_stamp(move_stars(stamp, shift))
+    scene = make_scene(mean, prf, np.zeros((1, 2)), min_step=0.3)
+    moving = np.arange(scene.n_stars) < (1 if target_only else scene.n_stars)
+    pixels, errors, _ = _data(mean, scene)
+    weight = pixel_weights(pixels, errors)
+    still = scene.response(scene.weights(np.zeros((1, 2)))[0])
+    offset = np.zeros(2)
     for _ in range(OFFSET_STEPS):
-        position = position + _step(scene, moving, position, shift, pixels, weight)
-        if not np.all(np.abs(position - shift) < MAX_OFFSET):
+        value, by_row, by_column = scene.weights(offset[None])
+        design = scene.with_constant(np.where(moving, scene.response(value), still))
+        priors = scene.priors(design.shape[2])
+        flux = fit_parameters(design, weight, pixels, *priors)[0][:, : scene.n_stars] * moving
+        design = np.concatenate([design, _slopes(scene, by_row, by_column, flux)], axis=2)
+        priors = scene.priors(design.shape[2])
+        solution = fit_parameters(design, weight, pixels, *priors)[0][0]
+        offset = offset + np.clip(solution[[-1, -2]], -0.3, 0.3)
+        if not np.all(np.abs(offset) < MAX_OFFSET):
             return np.zeros(2), False
-    return position - shift, True
-
-
-def _step(scene, moving, position, shift, pixels, weight):
-    """What to add to the position of the moving stars: (2,) array, column, row."""
-    value, by_row, by_column = scene.weights(position[None])
-    still = scene.weights(shift[None])[0]
-    response = np.where(moving, scene.response(value), scene.response(still))
-    response = with_constant(response)
-    flux = fit_parameters(response, weight, pixels, *scene.priors(1))[0][0, :-1] * moving
-    slopes = np.stack(
-        [scene.response(weights)[0] @ flux for weights in (by_row, by_column)], axis=1
-    )
-    design = np.concatenate([response, slopes[None]], axis=2)
-    solution = fit_parameters(design, weight, pixels, *scene.priors(3))[0][0]
-    return np.clip(solution[[-1, -2]], -0.3, 0.3)
+    return offset, True

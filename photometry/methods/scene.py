@@ -6,13 +6,17 @@ the mean position: a polynomial of fourth degree in the movement, in row and col
 """
 
 import functools
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..catalog.stars import target_position
 from ..constants import MISSIONS
 from ..errors import BadInputError
 from ..pixels.quality import good_times
+from .aperture import pixel_sum
+from .pixelmask import UNKNOWN_TMAG
 from .prf import fit_prf, open_prf
 
 # Stars fainter than the target by more are not fitted, but removed with the flux of their magnitude (mag)
@@ -22,6 +26,8 @@ MIN_SEPARATION = 0.25  # pixels; stars closer to a brighter one than this cannot
 FULL_WELL = 1e5  # e-/s; pixels near it have lost or gained charge
 # of the largest eigenvalue of the scaled normal matrix; below, stars cannot be told apart
 DEGENERATE = 1e-9
+# pixels without much of the target's light, by their distance from it, and how many a residual background needs
+SKY_DISTANCE, MIN_SKY = 4.0, 50
 NODES = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
 # of a star's flux, by its magnitude: less than the colours leave open, more than TIC 8 states
 CATALOGUE_ERROR = 0.2
@@ -44,6 +50,7 @@ class Scene:
     step: float  # pixels
     used: np.ndarray  # (n_rows, n_columns) bool, the pixels that are fitted
     fixed: np.ndarray  # (n_pixels,) e-/s, of faint stars that are not fitted
+    constant: bool  # whether a residual background is fitted
     # (n_stars,) e-/s, fluxes in the sum image; None: not fitted yet
     reference_flux: np.ndarray | None = None
 
@@ -70,16 +77,30 @@ class Scene:
         """The response of the pixels for rows of weights, (n_times, n_pixels, n_stars) array."""
         return np.tensordot(weights, self.responses, 1)
 
-    def priors(self, n_more=0):
-        """Prior means and inverse variances of the fluxes; none for the target's and for ``n_more`` other parameters.
+    def design(self, weights):
+        """The design matrix for rows of weights, (n_times, n_pixels, n_stars + 1 with the residual background) array."""
+        return self.with_constant(self.response(weights))
 
-        They follow from the magnitudes; without that, stars that lie within a pixel of each other could have any fluxes, as long as
-        the sum is right. Which of the stars within a pixel of the target varies cannot be known: once their fluxes in the
+    def with_constant(self, response):
+        """A design matrix with a constant, the same in all pixels, where a residual background is fitted."""
+        if not self.constant:
+            return response
+        return np.concatenate([response, np.ones((*response.shape[:2], 1))], axis=2)
+
+    def priors(self, n_parameters):
+        """Prior means and inverse variances of the fluxes; none for the target's and for other parameters.
+
+        They follow from the magnitudes; without that, stars that lie within a pixel of each other could have any fluxes, as long
+        as the sum is right. Which of the stars within a pixel of the target varies cannot be known: once their fluxes in the
         sum image are fitted, they stay at these.
+
+        Parameters
+        ----------
+        n_parameters : int, columns of the design matrix
 
         Returns
         -------
-        prior_mean, inverse_variance : (n_stars + n_more,) arrays, see `solver`
+        prior_mean, inverse_variance : (n_parameters,) arrays, see `solver`
         """
         mean, error = self.by_magnitude.copy(), CATALOGUE_ERROR * self.by_magnitude
         if self.reference_flux is not None:
@@ -90,7 +111,13 @@ class Scene:
             )
         inverse_variance = 1 / error**2
         inverse_variance[0] = 0.0
-        return np.append(mean, np.zeros(n_more)), np.append(inverse_variance, np.zeros(n_more))
+        no_prior = np.zeros(n_parameters - len(mean))
+        return np.append(mean, no_prior), np.append(inverse_variance, no_prior)
+
+    @property
+    def n_stars(self):
+        """Number of stars that are fitted."""
+        return len(self.row)
 
     @property
     def mean_response(self):
@@ -134,8 +161,28 @@ def make_scene(stamp, prf, shift, *, min_step=0.1):
     together = responses[len(offsets) // 2] @ flux[fitted] + faint @ flux[~fitted]
     flux = flux * _scale(together, stamp.sumimage[used], stamp.mission)
     return Scene(
-        row[fitted], column[fitted], flux[fitted], responses, step, used, faint @ flux[~fitted]
+        row=row[fitted],
+        column=column[fitted],
+        by_magnitude=flux[fitted],
+        responses=responses,
+        step=step,
+        used=used,
+        fixed=faint @ flux[~fitted],
+        constant=has_sky(stamp, used),
     )
+
+
+def has_sky(stamp, used):
+    """Whether so many pixels lie far from the target that a residual background can be separated from its wings.
+
+    Parameters
+    ----------
+    stamp : Stamp with its stars
+    used : (n_rows, n_columns) bool array, the pixels that are fitted
+    """
+    row, column = target_position(stamp)
+    rows, columns = np.nonzero(used)
+    return np.sum(np.hypot(rows - row, columns - column) > SKY_DISTANCE) >= MIN_SKY
 
 
 def pointing(stamp, bitmask=None):
@@ -152,29 +199,35 @@ def pointing(stamp, bitmask=None):
     return shift, in_sum.mean(axis=0), in_sum.std(axis=0)
 
 
-def prf_for(stamp, folder, scatter=(0.0, 0.0)):
+def prf_for(stamp, folder, mean=(0.0, 0.0), scatter=(0.0, 0.0)):
     """The PRF of a stamp: the mission's where there is a folder with its files, else one fitted to the sum image.
 
     Parameters
     ----------
-    scatter : (2,) array, pixels: column, row; of the pointing while the sum image was made
+    stamp : Stamp with its stars and its sum image
+    folder : folder with the mission's PRF files, or None
+    mean, scatter : (2,) arrays, pixels: column, row; of the pointing while the sum image was made
     """
     if folder is not None and stamp.mission == "TESS":
         return _mission_prf(folder, stamp.camera, stamp.ccd, stamp.sector)
     stars = _stars(stamp)
     bright = stars["tmag"] <= stars["tmag"][0] + MAX_FAINTER
     used = usable_pixels(stamp)
-    error = np.nanmedian(stamp.flux_err, axis=0)
-    weight = np.where(used & (error > 0), 1 / np.where(error > 0, error, 1) ** 2, 0)
+    weight = used * pixel_weights(stamp.sumimage[None], median(stamp.flux_err)[None])[0]
     rows, columns = (
         first + np.arange(size)
         for first, size in zip((stamp.row, stamp.column), stamp.shape, strict=True)
     )
-    row, column = stars["row"][bright] + stamp.row, stars["column"][bright] + stamp.column
-    smear = scatter[1], scatter[0]
-    flux_ratios = _flux_ratios(stars["tmag"][bright])
     return fit_prf(
-        np.nan_to_num(stamp.sumimage), weight, row, column, rows, columns, smear, flux_ratios
+        np.nan_to_num(stamp.sumimage),
+        weight,
+        stars["row"][bright] + stamp.row + mean[1],
+        stars["column"][bright] + stamp.column + mean[0],
+        rows,
+        columns,
+        smear=(scatter[1], scatter[0]),
+        flux_ratios=_flux_ratios(stars["tmag"][bright]),
+        constant=has_sky(stamp, used),
     )
 
 
@@ -212,7 +265,7 @@ def _stars(stamp):
     return {
         "row": row[~hidden],
         "column": column[~hidden],
-        "tmag": np.where(np.isfinite(tmag), tmag, 20.0)[~hidden],
+        "tmag": np.where(np.isfinite(tmag), tmag, UNKNOWN_TMAG)[~hidden],
     }
 
 
@@ -248,25 +301,25 @@ def _lagrange(x):
 def pixel_weights(pixels, errors):
     """Weights of pixels, 1 / error^2 with the median error of each: errors at one time follow its noise and would bias.
 
-    Zero where a pixel has no value.
-
     Parameters
     ----------
     pixels, errors : (n_times, n_pixels) arrays, e-/s
 
     Returns
     -------
-    (n_times, n_pixels) array
+    (n_times, n_pixels) array, zero where a pixel has no value
     """
-    median = np.nanmedian(errors, axis=0)
-    positive = median > 0
-    median = np.where(positive, median, np.median(median[positive]) if positive.any() else 1.0)
-    return np.isfinite(pixels) / median**2
+    sigma = median(errors)
+    positive = sigma > 0
+    sigma = np.where(positive, sigma, np.median(sigma[positive]) if positive.any() else 1.0)
+    return np.isfinite(pixels) / sigma**2
 
 
-def with_constant(response):
-    """The design matrix with a constant, the same in all pixels: the residual background."""
-    return np.concatenate([response, np.ones((*response.shape[:2], 1))], axis=2)
+def median(values):
+    """Median over the first axis; NaN where there is no value."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # slices without any value
+        return np.nanmedian(values, axis=0)
 
 
 def fit_parameters(design, weight, pixels, prior_mean=0.0, inverse_variance=None):
@@ -331,7 +384,7 @@ def parameter_error(solve, errors, background_err):
 
     Returns
     -------
-    (n_times,) array
+    (n_times,) array; NaN where no pixel has an error
     """
-    independent = np.nansum((solve * errors) ** 2, axis=1)
-    return np.sqrt(independent + np.nansum(solve * background_err, axis=1) ** 2)
+    independent = pixel_sum((solve * errors) ** 2)
+    return np.sqrt(independent + np.nan_to_num(pixel_sum(solve * background_err)) ** 2)

@@ -197,6 +197,7 @@ def stamp_from_cube(cube, target, area=None, *, epoch=None):
         pos_corr=movement_at(cube.movement, row, column, cube.shape),
         headers=cube.headers,
         path=str(cube.path),
+        warnings=cube.warnings,
     )
 
 

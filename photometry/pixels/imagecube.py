@@ -6,13 +6,16 @@ with find_cube(folder, sector=1, camera=1, ccd=1, cadence=1800) as cube:
     flux = cube.read("flux", rows=(100, 115), columns=(200, 215))      # (n_times, 15, 15)
 """
 
+import contextlib
 import functools
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 
-from ..constants import J2000
+from ..constants import J2000, MISSIONS
 from ..errors import BadInputError, TargetNotFoundError
 
 FORMAT, VERSION = "photometry image cube", 1
@@ -22,7 +25,26 @@ QUANTITIES = {
     "background": np.float32,
     "pixel_flags": np.uint8,
 }
+SMALLEST = 32
+"""Pixels: in images with a shorter side the sky cannot be told from the light of a bright star.
+
+Measured on simulated fields with a star of magnitude 6, 8 and 10 in the middle: the background is too high by 2, 2 and 1 e-/s per
+pixel in 32 x 32 pixels, by 76, 17 and 2 in 15 x 15, by 2100, 370 and 60 in 6 x 6.
+"""
 CHUNK_CACHE = 64 * 2**20  # bytes; HDF5 reads chunks larger than its cache piece by tiny piece
+_NUMBERS = ("sector", "camera", "ccd", "cadence", "time_reference", "first_row", "first_column")
+# what h5py, numpy and astropy raise for damaged files
+_DAMAGE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    RuntimeError,
+    OverflowError,
+    MemoryError,
+    fits.VerifyError,
+)
 _SERIES = ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality", "background_err")
 
 
@@ -56,40 +78,47 @@ class ImageCube:
             ) from error
         except OSError as error:
             raise BadInputError(f"{path}: not an HDF5 file, or truncated ({error})") from error
-        attributes = self._file.attrs
-        if attributes.get("format") != FORMAT:
+        try:
+            self._read_attributes()
+        except BadInputError:
             self.close()
+            raise
+
+    def _read_attributes(self):
+        with self._reading():
+            attributes = self._file.attrs
+            if _text(attributes.get("format")) != FORMAT:
+                raise BadInputError(
+                    f"{self.path}: not an image cube of this program; make it with 'photometry prepare'"
+                )
+            if attributes["version"] > VERSION:
+                raise BadInputError(
+                    f"{self.path}: version {attributes['version']} is newer than this program ({VERSION})"
+                )
+            self.mission = _text(attributes["mission"])
+            for name in _NUMBERS:
+                setattr(self, name, int(attributes[name]))
+            self.n_times, *shape = self._file["flux"].shape
+            self.shape = tuple(shape)
+            if self.mission not in MISSIONS or len(shape) != 2 or not self._file["flux"].size:
+                raise BadInputError(
+                    f"{self.path}: mission {self.mission!r}, pixels of shape {self._file['flux'].shape}: damaged image cube; "
+                    "make it again with 'photometry prepare'"
+                )
+            for name in _SERIES:
+                if self._file[name].shape != (self.n_times,):
+                    raise ValueError(f"{name} has shape {self._file[name].shape}")
+
+    @contextlib.contextmanager
+    def _reading(self):
+        """Within this block, whatever HDF5 and numpy say of damage becomes one `BadInputError`."""
+        try:
+            yield
+        except _DAMAGE as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise BadInputError(
-                f"{path}: not an image cube of this program; make it with 'photometry prepare'"
-            )
-        if attributes["version"] > VERSION:
-            self.close()
-            raise BadInputError(
-                f"{path}: version {attributes['version']} is newer than this program ({VERSION})"
-            )
-        self.mission = attributes["mission"]
-        (
-            self.sector,
-            self.camera,
-            self.ccd,
-            self.cadence,
-            self.time_reference,
-            self.first_row,
-            self.first_column,
-        ) = (
-            int(attributes[name])
-            for name in (
-                "sector",
-                "camera",
-                "ccd",
-                "cadence",
-                "time_reference",
-                "first_row",
-                "first_column",
-            )
-        )
-        self.n_times, *shape = self._file["flux"].shape
-        self.shape = tuple(shape)
+                f"{self.path}: damaged image cube ({reason}); make it again with 'photometry prepare'"
+            ) from error
 
     def __enter__(self):
         return self
@@ -106,26 +135,38 @@ class ImageCube:
 
     def __getattr__(self, name):
         if name in _SERIES:
-            self.__dict__[name] = self._file[name][:]
+            self.__dict__[name] = self._dataset(name)
             return self.__dict__[name]
         raise AttributeError(name)
+
+    def _dataset(self, name):
+        with self._reading():
+            return self._file[name][:]
 
     @functools.cached_property
     def headers(self):
         """Keywords of the reference image worth handing on to light curves, as a dict"""
-        return json.loads(self._file.attrs["headers"])
+        with self._reading():
+            return dict(json.loads(_text(self._file.attrs["headers"])))
 
     @property
     def time_direction(self):
         """(ra, decl) in degrees of the place for which the times are barycentric"""
-        return self._file.attrs["time_ra"], self._file.attrs["time_decl"]
+        with self._reading():
+            return float(self._file.attrs["time_ra"]), float(self._file.attrs["time_decl"])
 
     @functools.cached_property
     def wcs(self):
         """WCS of the reference frame: celestial coordinates <-> 0-based (column, row) of the cube"""
         from astropy.wcs import WCS
 
-        return WCS(self.header)
+        with self._reading(), warnings.catch_warnings():
+            # astropy tells which dates it adds
+            warnings.simplefilter("ignore")
+            wcs = WCS(self.header)
+            if not wcs.has_celestial:
+                raise ValueError("its header gives no coordinates on the sky")
+            return wcs
 
     @functools.cached_property
     def header(self):
@@ -138,9 +179,12 @@ class ImageCube:
         return self._header("header_primary")
 
     def _header(self, name):
-        from astropy.io import fits
-
-        return fits.Header.fromstring(self._file.attrs[name], sep="\n")
+        with self._reading():
+            header = fits.Header.fromstring(_text(self._file.attrs[name]), sep="\n")
+            # astropy reads a card when it is asked for it; damage shall show here
+            for card in header.cards:
+                card.verify("exception")
+            return header
 
     @property
     def reference_time(self):
@@ -152,25 +196,31 @@ class ImageCube:
         """`reference_time` as a Julian year"""
         return 2000.0 + (self.reference_time + self.time_reference - J2000) / 365.25
 
+    @property
+    def warnings(self):
+        """What is doubtful about all pixels of the cube, a tuple of messages."""
+        return small_image_warnings(self.shape)
+
     @functools.cached_property
     def movement(self):
         """(n_times, 2, 3) array, see `movement_at`"""
-        return self._file["movement"][:]
+        return self._dataset("movement")
 
     @functools.cached_property
     def earth(self):
         """(n_times, 3) array, seconds of light: from the barycentre to the Earth, ICRS; NaN where times cannot be moved"""
-        return self._file["earth"][:]
+        return self._dataset("earth")
 
     @functools.cached_property
     def sumimage(self):
         """(n_rows, n_columns) array, e-/s: mean of the good frames after background"""
-        return self._file["sumimage"][:]
+        return self._dataset("sumimage")
 
     @functools.cached_property
     def filenames(self):
         """(n_times,) array of str, the files that the frames came from"""
-        return self._file["filename"].asstr()[:]
+        with self._reading():
+            return self._file["filename"].asstr()[:]
 
     def read(self, quantity, rows=None, columns=None, times=None):
         """Pixels of a rectangle over all times.
@@ -188,7 +238,8 @@ class ImageCube:
         if quantity not in QUANTITIES:
             raise ValueError(f"quantity={quantity!r}: expected one of {', '.join(QUANTITIES)}")
         selection = (times or slice(None), slice(*(rows or (None,))), slice(*(columns or (None,))))
-        return self._file[quantity][selection]
+        with self._reading():
+            return self._file[quantity][selection]
 
     def pixel_position(self, ra, decl):
         """0-based (row, column) in the cube of positions in the sky, which may lie outside it.
@@ -212,19 +263,39 @@ class ImageCube:
         return np.column_stack(self.wcs.all_pix2world(columns, rows, 0))
 
 
+def small_image_warnings(shape):
+    """What to say of images of a shape (n_rows, n_columns) that are too small for a background of their own."""
+    if min(shape) >= SMALLEST:
+        return ()
+    return (
+        f"images of {shape[0]} x {shape[1]} pixels: the background was measured on the stars themselves and takes light from bright "
+        f"ones; make cut-outs of {SMALLEST} x {SMALLEST} pixels or more",
+    )
+
+
 def cube_path(folder, sector, camera, ccd):
     """Where the cube of a CCD is, or would be."""
     return Path(folder) / f"sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
 
 
+def _text(value):
+    """A text as it is in the file: of fixed length, or of any length in older cubes."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def cube_paths(folder):
+    """Files of the image cubes of a folder, in order of their names; unfinished ones are not among them."""
+    return sorted(Path(folder).glob("sector*_camera*_ccd*.hdf5"))
+
+
 def find_cubes(folder):
-    """The image cubes of a folder, in order of their names; unfinished ones are not among them.
+    """The image cubes of a folder, in order of their names.
 
     Returns
     -------
     cubes : generator of ImageCube, each closed again when the next one is asked for
     """
-    for path in sorted(Path(folder).glob("sector*_camera*_ccd*.hdf5")):
+    for path in cube_paths(folder):
         with ImageCube(path) as cube:
             yield cube
 

@@ -40,42 +40,43 @@ class Stamp:
     ccd: int  # TESS CCD; Kepler and K2: the CCD output
     cadence: int  # s, nominal time between exposures
     datasource: str  # 'ffi', 'tpf' or 'tpf:STARID', as in the task
-    time: (
-        np.ndarray
-    )  # (n_times,) days, barycentric, minus time_reference; NaN where no exposure was made
+    # (n_times,) days, barycentric, minus time_reference; NaN where no exposure was made
+    time: np.ndarray
     time_reference: int  # BJDREFI: 2457000 for TESS (BTJD), 2454833 for Kepler (BKJD)
     timecorr: np.ndarray  # (n_times,) days, barycentric correction contained in time
     cadenceno: np.ndarray  # (n_times,) int
     quality: np.ndarray  # (n_times,) int, bits of the mission's quality flags
-    flux: (
-        np.ndarray
-    )  # (n_times, n_rows, n_columns) e-/s, background already removed; NaN outside collected pixels
+    # (n_times, n_rows, n_columns) e-/s, background already removed; NaN outside collected pixels
+    flux: np.ndarray
     flux_err: np.ndarray  # same shape, e-/s
     background: np.ndarray  # same shape, e-/s, what was removed
     background_err: np.ndarray  # same shape, e-/s
-    aperture: (
-        np.ndarray
-    )  # (n_rows, n_columns) int, bits: 1 collected, 2 in the mission's optimal aperture
+    # (n_rows, n_columns) int, bits: 1 collected, 2 in the mission's optimal aperture
+    aperture: np.ndarray
     row: int  # detector row of the stamp's first row, as the mission counts it
     column: int  # detector column of the stamp's first column
     wcs: WCS  # celestial coordinates <-> 0-based stamp (column, row)
-    pos_corr: (
-        np.ndarray
-    )  # (n_times, 2) pixels: column, row; motion of the target by pointing and aberration
-    catalog: Table = field(
-        default_factory=Table
-    )  # stars on and near the stamp: starid, ra, decl, tmag, row, column
-    headers: dict = field(
-        default_factory=dict
-    )  # keywords of the source worth handing on: OBJECT, DATA_REL, INT_TIME…
+    # (n_times, 2) pixels: column, row; motion of the target by pointing and aberration
+    pos_corr: np.ndarray
+    # stars on and near the stamp: starid, ra, decl, tmag, row, column
+    catalog: Table = field(default_factory=Table)
+    # keywords of the source worth handing on: OBJECT, DATA_REL, INT_TIME…
+    headers: dict = field(default_factory=dict)
     path: str = ""  # where it was read from
     # (n_rows, n_columns) e-/s, mean of the good frames; None: not made yet
     sumimage: np.ndarray | None = None
+    # what is doubtful about the pixels, one message each: the result becomes a WARNING
+    warnings: tuple = ()
 
     @property
     def shape(self):
         """(n_rows, n_columns)"""
         return self.flux.shape[1:]
+
+    @property
+    def has_catalog(self):
+        """Whether stars besides the target are known; False: the input has no catalogue, neighbours are unknown"""
+        return self.catalog.meta.get("path") != ""
 
     @property
     def collected(self):

@@ -24,7 +24,7 @@ from ..constants import MAD_TO_SIGMA
 from ..errors import BadInputError, WrongUseError
 from ..files import atomic_write
 from ..flags import DEFAULT_BITMASK, bitmask
-from ..pixels.imagecube import FORMAT, VERSION, ImageCube, cube_path
+from ..pixels.imagecube import FORMAT, VERSION, ImageCube, cube_path, small_image_warnings
 from ..pixels.quality import BAD_FRAME, HIGH_BACKGROUND, background_flags
 from ..processes import Pool
 from . import cubefile, pointing
@@ -152,6 +152,8 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
     if path.exists() and not overwrite:
         WorkFolder(path).remove_leftovers()
         return _already_there(path, frames)
+    for warning in small_image_warnings(frames[0].shape):
+        log.warning("%s: %s", path, warning)
     if frames[0].cropped:
         log.warning(
             "%s: is cropped, its header announces more pixels than it has; the %d x %d that are there are taken, counted from "

@@ -8,7 +8,7 @@ from ..files import atomic_write
 from ..methods.prf import GaussianPRF
 from ..simulate.detector import READ_NOISE, frames
 from ..status import STATUS
-from .results import read_results
+from ..taskmanager import read_results
 
 ZERO_POINT = 20.54  # mag of 1 e-/s in TESS
 HOUR = 3600.0  # s

@@ -8,8 +8,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from ..flags import DEFAULT_BITMASK
-from ..simulate.signals import transit
-from .results import read_results
+from ..simulate.field import transit
+from ..taskmanager import read_results
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from ..constants import DAY
 from ..errors import ArgumentError
 from ..processes import THREAD_VARIABLES
 from ..scheduler.limits import parse_duration
-from ..taskmanager.check import find_todo_file
+from ..taskmanager.opening import find_todo_file
 from .status import SUMMARY_NAME
 
 RESERVED = ("--output", "--summary", "--time-limit")  # options of run that the script sets itself
@@ -236,7 +236,7 @@ def _slurm_time(text, warning):
         raise ArgumentError(
             f"time={text!r}: expected more than {2 * warning} s, as the run is told {warning} s before the end"
         )
-    days, rest = divmod(seconds, DAY)
+    days, rest = divmod(seconds, int(DAY))
     clock = f"{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
     return f"{days}-{clock}" if days else clock
 

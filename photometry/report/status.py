@@ -1,18 +1,23 @@
 """How far a run is, read from its summary; never touches the TODO-file, so it can be asked at any time."""
 
+import collections
 import contextlib
+import errno
 import json
 import os
 import platform
+import shlex
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from ..errors import WrongUseError
+from ..processes import ProcessId, is_alive
 from ..status import STATUS
 
 SUMMARY_NAME = "summary.json"
-NEWS_SECONDS = 120  # a running master tells something much more often than this
+NEWS_SECONDS = 120  # a running master reports much more often than this
+MAX_CAUSES, WIDTH = 20, 100
 
 
 def read_summary(path):
@@ -29,16 +34,97 @@ def read_summary(path):
     path = Path(path)
     file = path / SUMMARY_NAME if path.is_dir() else path
     try:
+        if not file.stat().st_mode & 0o444:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         summary = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WrongUseError(
             f"{path}: there is no {SUMMARY_NAME}; expected a folder that 'photometry run' was started on or wrote to"
         ) from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except OSError as error:
+        raise WrongUseError(f"{file}: cannot be read ({error.strerror})") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise WrongUseError(f"{file}: is not a summary: {error}") from None
+    try:
+        json.dumps(summary, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a character, which no terminal shows
+        raise WrongUseError(f"{file}: is not a summary: it holds text that is no Unicode") from None
     if not isinstance(summary, dict) or "numtasks" not in summary:
         raise WrongUseError(f"{file}: is not a summary of a run: the key 'numtasks' is missing")
+    _check_types(file, summary)
     return summary
+
+
+def _check_types(file, summary):
+    """Refuse a summary with values of another kind than we write."""
+    kinds = {
+        **dict.fromkeys(["numtasks", *STATUS.__members__], (int, "a whole number")),
+        **dict.fromkeys(["rate", "mean_elaptime"], ((int, float, type(None)), "a number")),
+        **dict.fromkeys(["workers", "workers_lost", "pid"], ((int, type(None)), "a whole number")),
+        **dict.fromkeys(
+            [
+                "started",
+                "updated",
+                "ended",
+                "expected_end",
+                "host",
+                "todo_file",
+                "output",
+                "reason",
+            ],
+            ((str, type(None)), "text"),
+        ),
+        **dict.fromkeys(["failures", "warnings"], ((list, type(None)), "a list")),
+    }
+    for key, (kind, expected) in kinds.items():
+        value = summary.get(key, 0 if kind is int else None)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise WrongUseError(
+                f"{file}: is not a summary of a run: {key}={value!r:.100}: expected {expected}"
+            )
+    for key in ("started", "updated"):
+        try:
+            if summary.get(key):
+                _seconds(summary[key])
+        except ValueError:
+            raise WrongUseError(
+                f"{file}: is not a summary of a run: {key}={summary[key]!r:.100}: expected a time"
+            ) from None
+    for group in (summary.get("failures") or []) + (summary.get("warnings") or []):
+        if not isinstance(group, dict) or not isinstance(group.get("count"), int):
+            raise WrongUseError(
+                f"{file}: is not a summary of a run: {group!r:.100} is no group of failures"
+            )
+
+
+def output_folder(todo_file, output=None):
+    """Where the light curves of a TODO-file are: as given, else where the last run says, else beside it.
+
+    Raises
+    ------
+    WrongUseError : the folder that was given is not there
+    """
+    if output is not None:
+        if not Path(output).is_dir():
+            raise WrongUseError(
+                f"--output {output}: there is no such folder; expected the folder of the light curves"
+            )
+        return Path(output)
+    last = _output_of_last_run(todo_file)
+    return last if last is not None and last.is_dir() else todo_file.parent / "lightcurves"
+
+
+def _output_of_last_run(todo_file):
+    """The output folder that the summary of the last run names; if it lay below the TODO-file's, both may have moved."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        summary = json.loads((todo_file.parent / SUMMARY_NAME).read_text(encoding="utf-8"))
+        output, folder = Path(summary["output"]), Path(summary["todo_file"]).parent
+        return (
+            todo_file.parent / output.relative_to(folder)
+            if output.is_relative_to(folder)
+            else output
+        )
+    return None
 
 
 def link_summary(summary, folders):
@@ -55,39 +141,40 @@ def link_summary(summary, folders):
 
 def counts(summary):
     """{STATUS name: number of tasks} of those that occur, and 'to do'."""
-    found = {status.name: summary.get(status.name, 0) for status in STATUS}
-    found["to do"] = summary["numtasks"] - sum(found.values())
-    return {name: number for name, number in found.items() if number}
+    numbers = {status.name: summary.get(status.name, 0) for status in STATUS}
+    numbers["to do"] = summary["numtasks"] - sum(numbers.values())
+    return {name: number for name, number in numbers.items() if number}
 
 
 def state(summary, now=None):
-    """One sentence: running, ended, or no news."""
+    """One message: running, ended, or no news."""
     if summary.get("ended"):
-        return f"ended {summary['ended']}: {summary.get('reason') or ''}"
+        return f"ended {summary['ended']}: {summary.get('reason') or ''}".rstrip(" :")
     if not summary.get("updated"):
         return "not started"
     if _has_died(summary):
-        return "died; what it had saved is safe, and the same command continues"
+        return (
+            "died, or could not write its last word (killed, disk full); what it had saved is safe, and the same"
+            " command continues"
+        )
     age = (time.time() if now is None else now) - _seconds(summary["updated"])
     if age > NEWS_SECONDS:
         return f"no news for {timedelta(seconds=round(age))}: the run has died or hangs; the same command continues it"
     return "running"
 
 
+def is_running(summary):
+    """Whether a run is going on, as far as is known."""
+    return not summary.get("ended") and bool(summary.get("updated")) and not _has_died(summary)
+
+
 def _has_died(summary):
-    """Whether the master's process is gone; can be told on its own host only."""
+    """Whether the master's process is gone; can be known on its own host only."""
     if summary.get("host") != platform.node() or not summary.get("pid"):
         return False
-    import psutil
-
-    try:
-        process = psutil.Process(summary["pid"])
-        return (
-            process.status() == psutil.STATUS_ZOMBIE
-            or process.create_time() > _seconds(summary["started"]) + 1
-        )
-    except psutil.NoSuchProcess:
-        return True
+    if summary.get("boot"):
+        return not is_alive(summary["pid"], summary.get("process_started"), summary["boot"])
+    return ProcessId.of(summary["pid"]) is None
 
 
 def _seconds(stamp):
@@ -97,73 +184,97 @@ def _seconds(stamp):
 def print_status(summary):
     """Show a summary to a person, on standard output."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress_bar import ProgressBar
-    from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
-    table = Table.grid(padding=(0, 2))
     for name, text in _lines(summary):
-        table.add_row(f"[bold]{name}", text)
-    console.print(table)
-    left = counts(summary).get("to do", 0) + summary.get("STARTED", 0)
+        console.print(f"[bold]{name:<9}[/]  {escape(text)}".rstrip())
+    remaining = counts(summary).get("to do", 0) + summary.get("STARTED", 0)
     if console.is_terminal and summary["numtasks"]:
-        console.print(
-            ProgressBar(total=summary["numtasks"], completed=summary["numtasks"] - left, width=60)
-        )
+        done = summary["numtasks"] - remaining
+        console.print(ProgressBar(total=summary["numtasks"], completed=done, width=60))
         console.print()
-    _print_failures(console, summary.get("failures") or [])
+    _print_causes(console, "failures", summary.get("failures") or [])
+    _print_causes(console, "warnings", summary.get("warnings") or [])
+    if command := next_command(summary):
+        console.print(f"next: {escape(command)}")
+
+
+def next_command(summary):
+    """What to type next; None where nothing is known."""
+    todo_file = summary.get("todo_file")
+    if not todo_file:
+        return None
+    path = Path(todo_file)
+    where = shlex.quote(str(path.parent if path.name == "todo.sqlite" else path))
+    code = summary.get("exit_code")
+    if is_running(summary):
+        return f"photometry status {where} --watch"
+    if not summary.get("ended") or code not in (0, 1):
+        return f"photometry run {where}"
+    if code == 1:
+        return f"photometry status {where} --failed"
+    if summary.get("WARNING"):
+        return f"photometry status {where} --status WARNING"
+    return f"photometry verify {where}"
 
 
 def _lines(summary):
-    yield (
-        "run",
-        f"{summary.get('run', '-')} on {summary.get('host', '-')}, photometry {summary.get('version', '-')}, started {summary.get('started', '-')}",
-    )
+    first = "run {run} on {host}, photometry {version}, started {started}"
+    unknown = collections.defaultdict(lambda: "unknown")
+    shown = unknown | {key: value for key, value in summary.items() if value is not None}
+    yield "run", first.format_map(unknown | shown).removeprefix("run ")
     yield "state", state(summary)
-    for name in ("todo_file", "output"):
-        if summary.get(name):
-            yield {"todo_file": "TODO-file", "output": "output"}[name], summary[name]
-    yield (
-        "tasks",
-        ", ".join(f"{number} {name}" for name, number in counts(summary).items())
-        + f" of {summary['numtasks']}",
-    )
+    for key, name in (("todo_file", "TODO-file"), ("output", "output")):
+        if summary.get(key):
+            yield name, summary[key]
+    listed = ", ".join(f"{number} {name}" for name, number in counts(summary).items())
+    yield "tasks", f"{listed} of {summary['numtasks']}"
     if summary.get("rate"):
         yield "speed", _speed(summary)
     if summary.get("workers_lost"):
-        yield "lost", f"{summary['workers_lost']} workers"
+        n_lost = summary["workers_lost"]
+        yield "lost", "1 worker" if n_lost == 1 else f"{n_lost} workers"
 
 
 def _speed(summary):
     text = f"{summary['rate']:.3g} targets/s"
     if summary.get("mean_elaptime") is not None:
         text += f", {summary['mean_elaptime']:.3g} s each"
-    if summary.get("expected_end") and not summary.get("ended"):
-        text += f", {summary.get('workers', '-')} workers, expected end {summary['expected_end']}"
+    if is_running(summary) and summary.get("expected_end"):
+        n_workers = summary.get("workers")
+        workers = "1 worker" if n_workers == 1 else f"{n_workers} workers"
+        text += f", {workers}, expected end {summary['expected_end']}"
     return text
 
 
-def _print_failures(console, failures):
-    if not failures:
+def _print_causes(console, name, groups):
+    """Count and cause, then an example: two lines each, of at most `WIDTH` columns."""
+    if not groups:
         return
     from rich.markup import escape
 
-    console.print("[bold]failures by cause")
-    for group in failures[:20]:
-        cause = (
-            f"{group['error_class']}: {group['message']}"
-            if group["error_class"]
-            else group["message"]
-        )
-        where = f" ({group['where']})" if group["where"] else ""
-        console.print(
-            f"{group['count']:>7} × {escape(cause)}{escape(where)}, e.g. {escape(str(group['example']))}: {escape(_first_line(group['example_text']))}"
-        )
-    if len(failures) > 20:
-        console.print(f"        and {len(failures) - 20} more causes")
+    console.print(f"[bold]{name} by cause")
+    for group in groups[:MAX_CAUSES]:
+        message = group.get("message") or ""
+        cause = f"{group['error_class']}: {message}" if group.get("error_class") else message
+        where = f" ({group['where']})" if group.get("where") else ""
+        console.print(escape(_cut(f"{group['count']:>7} × {cause}{where}")))
+        example = f"e.g. {group.get('example', '')}"
+        text = _first_line(group.get("example_text") or "")
+        if text != message:  # it says more than the cause
+            example += f": {text}"
+        console.print(escape(_cut(f"{'':10}{example}")))
+    if len(groups) > MAX_CAUSES:
+        console.print(f"        and {len(groups) - MAX_CAUSES} more causes")
+
+
+def _cut(text):
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
 
 
 def _first_line(text):
     with contextlib.suppress(IndexError):
-        return text.strip().splitlines()[0]
+        return str(text).strip().splitlines()[0]
     return ""

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from ..errors import TodoFileError, WrongUseError
 from ..processes import Pool
 from ..status import STATUS
-from ..taskmanager import TaskManager
-from ..taskmanager.check import find_todo_file
-from ..taskmanager.journal import JournalError
+from ..taskmanager import TaskManager, open_view
+from ..taskmanager.lock import locked
+from ..taskmanager.opening import find_todo_file
 from .lightcurvefile import Claim, check_lightcurve
-from .snapshot import locked, output_folder, snapshot
+from .status import output_folder
 
 # as target.MADE, which takes half a second to import
 WITH_LIGHT_CURVE = (
@@ -102,22 +102,14 @@ def _open(todo_file, reset, steal_lock):
     if reset:
         with TaskManager(todo_file, cleanup_constraints=["0"], steal_lock=steal_lock) as manager:
             yield manager.conn, manager
-    else:
-        with locked(todo_file, steal=steal_lock), _replayed(todo_file) as conn:
-            yield conn, None
-
-
-@contextlib.contextmanager
-def _replayed(todo_file):
-    with contextlib.ExitStack() as stack:
-        try:
-            conn, _ = stack.enter_context(snapshot(todo_file))
-        except JournalError as error:
+        return
+    with locked(todo_file, steal=steal_lock), open_view(todo_file, is_ours=True) as view:
+        if view.problem:
             raise TodoFileError(
-                f"{todo_file}: the journal of a killed run cannot be replayed ({error}); the next run sets it aside and "
-                "does again what is lost with it"
-            ) from error
-        yield conn
+                f"{todo_file}: the journal of a killed run can be replayed in part only ({view.problem}); the next run does"
+                " again what is lost, verify after it"
+            )
+        yield view.conn, None
 
 
 def _check_all(output, claims, workers, progress):

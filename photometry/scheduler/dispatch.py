@@ -1,12 +1,14 @@
-"""`Dispatch`: which worker gets which tasks, how many at once, who is silent too long, when to stop.
+"""`Dispatch`: which worker gets which tasks, how many at once, who is silent, when to stop.
 
-A state machine in plain Python between a task source and an engine. It knows neither MPI nor processes nor a clock: the
-engine tells it what happened and when (``now``, seconds of any steady clock), and carries out the actions it returns.
+A state machine in plain Python between a task source and an engine. It knows neither MPI nor
+processes nor a clock: the engine tells it what happened and when (``now``, seconds of any steady
+clock), and carries out the actions it returns.
 
-How many tasks go into one message is chosen by their measured time, so that a message carries about `MESSAGE_SECONDS` of
-work, or more where there are more workers than the master could answer in that time: that hides the latency of messages
-for quick tasks, and holds back nothing for slow ones. A worker has one message in hand besides the one it works on, so
-that it finds work when it has done the first, and a lost worker costs little.
+How many tasks go into one message is chosen by their measured time, so that a message carries about
+`MESSAGE_SECONDS` of work, or more where there are more workers than the master could answer in that
+time: that hides the latency of messages for quick tasks, and holds back nothing for slow ones. A
+worker has one message in hand besides the one it works on, so that it finds work when it has done
+the first, and a lost worker costs little.
 """
 
 import logging
@@ -23,17 +25,19 @@ from .tasklog import FailureGroups
 
 log = logging.getLogger(__name__)
 
-MESSAGE_SECONDS = 0.05  # work in one message: 1000 times the latency of MPI between nodes (~50 us), unnoticed by people
-ANSWER_SECONDS = 1e-4  # work in one message for each worker there is: twice what the master needs to answer a message
-# tasks in one message, so that one message keeps the master busy for 20 ms at most
-LARGEST_BATCH = 2000
+# work in one message: 1000 times the latency of MPI between nodes (~50 us), unnoticed by people
+MESSAGE_SECONDS = 0.05
+# work in one message for each worker there is: twice what the master needs to answer a message
+ANSWER_SECONDS = 1e-4
+# tasks in one message: one keeps the master busy for 10 ms at most, and a kill interrupts few tasks
+LARGEST_BATCH = 1000
 # s; longer tasks are assigned one at a time, as waiting for one costs nothing to speak of
 AHEAD_BELOW = 1.0
 MEMORY = 0.9  # of the running mean of task times, per task
 COMMIT_SECONDS = 0.1  # results are saved together when the oldest has waited this long
 SHORTEST_WAIT = 0.05  # s between two questions to a source that has nothing eligible
 # tasks that share a child process while it is unknown whether one of them crashes
-QUARANTINE_SIZE = 100
+QUARANTINE_SIZE = 500
 
 ODD_RESULT = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What a source raises where a result is not what it has to be."""
@@ -68,6 +72,7 @@ class Kill:
 @dataclass
 class _Worker:
     name: str
+    host: str | None
     heard: float  # when it last said something
     tasks: dict = field(default_factory=dict)  # ticket -> task that it holds, in the order sent
     patience: float = 0.0  # s; the longest hard limit among those
@@ -85,7 +90,8 @@ class Dispatch:
     randomly : bool, assign any task instead of the first one
     limit : int or None, assign at most this many tasks
     isolate : bool, have every task run in a child process of its own
-    deadline : float or None, time of the same clock as ``now``: no task is assigned that would not be done by then
+    deadline : float or None, time of the same clock as ``now``: no task is assigned that would not
+        be done by then
     """
 
     def __init__(
@@ -94,7 +100,7 @@ class Dispatch:
         self.source = source
         self.packer = source.result_packer()
         self.durations = Durations()
-        self.failures = FailureGroups()
+        self.failures, self.warnings = FailureGroups(), FailureGroups()
         self.stopping = None  # why no more tasks are assigned
         self.last_loss = None  # how the last worker that was lost ended
         self.hindrance = None  # what outside kept tasks from being done (disk full)
@@ -122,17 +128,18 @@ class Dispatch:
 
     # What the engine reports
 
-    def joined(self, worker, now, name=""):
-        """A worker has started and can take tasks."""
-        self._workers[worker] = _Worker(name or f"worker {worker}", now)
+    def joined(self, worker, now, host=None, pid=None):
+        """A worker has started and can take tasks; it is process ``pid`` of ``host``."""
+        name = f"worker {worker} on {host}, process {pid}" if host else f"worker {worker}"
+        self._workers[worker] = _Worker(name, host, now)
         return self._assign(worker, now)
 
     def results(self, worker, report, *, now):
-        """A worker has finished tasks, or gives some back unbegun; ``report`` is a `protocol.Report`."""
+        """A worker has finished tasks, or gives some back (``report``: `protocol.Report`)."""
         state = self._workers.get(worker)
         if state is None:
             log.warning(
-                "worker %s was given up but answers: its %d results are dropped, as those tasks are done anew",
+                "worker %s was given up but answers: %d results are dropped, their tasks are done anew",
                 worker,
                 len(report.tickets),
             )
@@ -148,15 +155,16 @@ class Dispatch:
         return actions
 
     def lost(self, worker, now, why, *, running=None):
-        """A worker has crashed. Its tasks go back once; the one that it was working on has used up an attempt.
+        """A worker has crashed. Its tasks go back; the running one has used up an attempt.
 
         Parameters
         ----------
         worker : int
         now : s
         why : how it ended
-        running : ticket of the task that it was working on; None: not known, then all that it held are crash candidates: none
-            has used up an attempt, but they are done in child processes, which will show
+        running : ticket of the task that it was working on; None: not known, then all that it held
+            are crash candidates: none has used up an attempt, but they are done in child processes,
+            which will show
         """
         state = self._workers.pop(worker, None)
         self.counts["lost"] += 1
@@ -172,11 +180,11 @@ class Dispatch:
             self._candidates.update(map(self.source.id, state.tasks.values()))
         if (task := state.tasks.pop(running, None)) is not None:
             self._out -= 1
-            self._crashed(task, why)
+            self._crashed(task, why, host=state.host, rank=worker, error_class="Crash")
         self._give_back(state, list(state.tasks), f"{state.name} was lost")
         return self._assign_idle(now)
 
-    def left(self, worker, now):
+    def ended(self, worker, now):
         """A worker has ended as it was asked to."""
         state = self._workers.pop(worker, None)
         if state is None:
@@ -193,7 +201,7 @@ class Dispatch:
         return self._finish_all()
 
     def tick(self, now):
-        """Time has passed: save what waits, ask the source again, look for silent workers and for the end of the run."""
+        """Time has passed: save what waits, ask the source again, look for silent workers."""
         if now - self._unsaved_since >= COMMIT_SECONDS:
             self.commit()
         actions = []
@@ -227,7 +235,7 @@ class Dispatch:
         self.counts["saved"] += sum(len(tasks) for _, tasks in unsaved)
 
     def _save_alone(self, result, tasks):
-        """Save one result; where it cannot be stored, because a handler returned something odd, its task has failed."""
+        """Save one result; where it is too odd to be stored, its task has failed."""
         try:
             self.source.save_results([result])
         except ODD_RESULT as error:
@@ -259,6 +267,8 @@ class Dispatch:
                 self.durations.learn(kind(held[ticket]), seconds)
             for ticket, failure in report.failures:
                 self._failed(held[ticket], failure)
+            for ticket, failure in report.warnings:
+                self.warnings.add(failure, self.source.label(held[ticket]))
             self.logged += [(held[ticket], lines) for ticket, lines in report.log]
             tasks = [held.pop(ticket) for ticket in report.tickets]
             if self.packer is None:
@@ -301,7 +311,7 @@ class Dispatch:
             self._remaining += 1
         else:
             self.counts["set aside"] += 1
-            self._failed(task, Failure("ProcessDied", why))
+            self._failed(task, Failure("Crash", why))
 
     def _give_back(self, state, tickets, why):
         """Take tasks back that a worker holds."""
@@ -316,7 +326,7 @@ class Dispatch:
     # Assigning
 
     def _assign(self, worker, now):
-        """Send tasks to a worker until it has enough in hand; where nothing can come any more, all may end."""
+        """Send tasks to a worker until it has enough in hand; where none can come, all may end."""
         state = self._workers[worker]
         if self.stopping is not None:
             return self._finish_all()
@@ -346,15 +356,13 @@ class Dispatch:
         return self._drained and not self._out and math.isinf(self._ask_again)
 
     def _finish_all(self):
-        waiting = [
-            (worker, state) for worker, state in self._workers.items() if not state.finishing
-        ]
-        for _, state in waiting:
-            state.finishing = True
-        return [Finish(worker) for worker, _ in waiting]
+        working = [worker for worker, state in self._workers.items() if not state.finishing]
+        for worker in working:
+            self._workers[worker].finishing = True
+        return list(map(Finish, working))
 
     def _has_room(self, state):
-        """Whether a worker should get a message more: it has none, or, where tasks are quick, only one."""
+        """Whether a worker should get a message: it has none, or quick tasks and only one."""
         if not state.tasks:
             return True
         is_quick = self._mean_time is not None and self._mean_time < AHEAD_BELOW
@@ -370,7 +378,7 @@ class Dispatch:
         )
 
     def _next(self, worker, now):
-        """The next message for a worker, its tasks started; None where there is nothing to assign."""
+        """The next message for a worker, its tasks started; None where nothing is eligible."""
         if self._drained:
             return None
         tasks = self._eligible(now)
@@ -401,7 +409,7 @@ class Dispatch:
         return tasks
 
     def _that_go_together(self, tasks):
-        """The first of ``tasks`` that may travel together, and how many of them share a child process, if they need one.
+        """The first of ``tasks`` that may travel together, and how many share a child process.
 
         A task that has crashed goes alone, so that no other one is counted when it crashes again.
         """
@@ -419,7 +427,7 @@ class Dispatch:
         return tasks[:n], per_child or (QUARANTINE_SIZE if levels[0] else None)
 
     def _in_time(self, tasks, now):
-        """Those of ``tasks`` that will be done by the deadline; where none will, others that may, from further down."""
+        """Those of ``tasks`` that will be done by the deadline, or one from further down."""
 
         def fits(task):
             return now + (self.durations.upper(self.source.kind(task)) or 0.0) <= self._deadline

@@ -1,13 +1,13 @@
-"""The engines of one computer: all in this process, or in local worker processes. That of MPI is in `mpi`.
+"""The engines of one computer: all in this process, or in local worker processes.
 
-An engine carries messages (see `protocol`) between the master and its workers, and notices when a worker has crashed.
+An engine carries messages (see `protocol`) between the master and its workers, and notices when a
+worker has crashed. The engine of MPI is in `mpi`.
 """
 
 import contextlib
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from collections import deque
 from multiprocessing.connection import wait
@@ -16,7 +16,7 @@ from ..processes import StopNow, describe_exit, die_with_parent, threads_limited
 from .handlers import load_handler
 from .protocol import BEGIN, BYE, FINISH, LOST, READY, RESULTS, TASKS, Report
 from .tasklog import collect_from_here
-from .work import TaskRunner
+from .work import HOST, TaskRunner
 from .worker import Outbox, Worker, queued
 
 # workers that may end one after the other before they are ready; then starting them is given up
@@ -24,7 +24,7 @@ MAX_FAILED_STARTS = 3
 
 
 class SerialEngine:
-    """One worker that is this process itself: `receive` does the next task. For debugging and small lists.
+    """One worker that is this process itself, for debugging: `receive` does the next task.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class SerialEngine:
         self._outbox = Outbox()
         self._running = False
         self._finished = False
-        self._events = deque([(0, (READY, socket.gethostname(), os.getpid()))])
+        self._events = deque([(0, (READY, HOST, os.getpid()))])
 
     def send(self, worker, message):
         """Take a message for the one worker."""
@@ -52,7 +52,7 @@ class SerialEngine:
             self._finished = True
 
     def receive(self, timeout):
-        """Do one task; return the events that came of it. Waits only where there is nothing to do."""
+        """Do one task; return the events that came of it. Waits only with nothing to do."""
         if not self._events and self._queue:
             ticket, task, limits, per_child, _ = self._queue.popleft()
             self._running = True
@@ -67,7 +67,9 @@ class SerialEngine:
         return events
 
     def stop_within(self, seconds):
-        """Called in the signal handler: interrupt the running task after ``seconds``, at once where that is 0."""
+        """Called in the signal handler: interrupt the running task after ``seconds``, at once where
+        that is 0.
+        """
 
         def interrupt(number, frame):
             if self._running:
@@ -84,7 +86,9 @@ class SerialEngine:
         return int(bool(self._events) or not self._finished)
 
     def kill(self, worker, why):
-        """Nothing to kill: a task that hangs here is interrupted by its soft time limit or by the user."""
+        """Nothing to kill: a task that hangs here is interrupted by its soft time limit or by the
+        user.
+        """
 
     def close(self):
         """End the child process, if there is one."""
@@ -102,7 +106,7 @@ class _PipeChannel:
         while self._pipe.poll(None if wait and not messages else 0):
             try:
                 messages.append(self._pipe.recv())
-            except EOFError:  # the master is gone: nobody would hear of more work
+            except EOFError:  # the master is gone: no one would receive more results
                 return [*messages, (FINISH,)]
         return messages
 
@@ -119,8 +123,9 @@ def _work(pipe, begun, handler, recycle, rank):
 class ProcessEngine:
     """Starts worker processes and moves messages to and from them.
 
-    Workers are started afresh (spawn), not forked, so that they inherit neither the source's files nor the master's threads.
-    A worker that crashes is replaced; the kernel ends workers whose master was killed.
+    Workers are started afresh (spawn), not forked, so that they inherit neither the source's files
+    nor the master's threads. A worker that crashes is replaced; the kernel ends workers whose
+    master was killed.
 
     Parameters
     ----------
@@ -156,7 +161,7 @@ class ProcessEngine:
         self._workers[self._number] = (process, ours, begun)
 
     def send(self, worker, message):
-        """Give a message to a worker. One that has just crashed is reported as lost by `receive`."""
+        """Give a message to a worker. If it has just crashed, `receive` reports it as lost."""
         self._closing = self._closing or message[0] == FINISH
         if worker in self._workers:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):

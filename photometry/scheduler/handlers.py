@@ -1,4 +1,6 @@
-"""Handlers: what a worker calls for a task, looked up by name so that only a name has to travel to the workers."""
+"""Handlers: what a worker calls for a task, looked up by name so that only a name has to travel to
+the workers.
+"""
 
 import functools
 from dataclasses import dataclass, field
@@ -9,7 +11,7 @@ from importlib.util import find_spec
 from ..errors import SettingsError
 from ..status import STATUS
 
-ENTRY_POINTS = "photometry.chain_tasks"  # other packages add handlers of their own under this group
+ENTRY_POINTS = "photometry.handlers"  # other packages add handlers of their own under this group
 BUILT_IN = {
     "photometry": "photometry.target:photometry",
     "noop": "photometry.scheduler.handlers:noop",
@@ -27,38 +29,41 @@ class Handler:
 def load_handler(handler):
     """The callable(task) -> result for a `Handler`.
 
-    Its name is one of the built-in ones, of the entry points of installed packages, or ``'package.module:function'``.
+    Its name is one of the built-in ones, of the entry points of installed packages, or
+    ``'package.module:function'``.
 
     Raises
     ------
     SettingsError : if there is none of this name
     """
-    module, function = _place(handler.name)
-    found = getattr(import_module(module), function, None)
-    if not callable(found):
+    module, function = _location(handler.name)
+    handle = getattr(import_module(module), function, None)
+    if not callable(handle):
         raise SettingsError(f"handler {handler.name!r}: {module} has no function {function!r}")
-    return functools.partial(found, **handler.options)
+    return functools.partial(handle, **handler.options)
 
 
 def check_handler(name):
-    """Refuse the name of a handler that does not exist, before workers are started. Imports nothing."""
-    module, _ = _place(name)
+    """Refuse the name of a handler that does not exist, before workers are started. Imports
+    nothing.
+    """
+    module, _ = _location(name)
     try:
-        found = find_spec(module)
+        spec = find_spec(module)
     except ModuleNotFoundError:  # the package that the module should be in
-        found = None
-    if found is None:
+        spec = None
+    if spec is None:
         raise SettingsError(f"handler {name!r}: there is no module {module!r} that can be imported")
 
 
-def _place(name):
+def _location(name):
     """(module, function) of a handler's name."""
-    where = BUILT_IN.get(name) or _installed().get(name) or name
-    module, _, function = where.partition(":")
+    location = BUILT_IN.get(name) or _installed().get(name) or name
+    module, _, function = location.partition(":")
     if not module or not function:
-        known = ", ".join(sorted({*BUILT_IN, *_installed()}))
+        names = ", ".join(sorted({*BUILT_IN, *_installed()}))
         raise SettingsError(
-            f"handler {name!r}: expected one of {known}, or 'package.module:function'"
+            f"handler {name!r}: expected one of {names}, or 'package.module:function'"
         )
     return module, function
 

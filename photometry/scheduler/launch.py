@@ -11,12 +11,21 @@ LAUNCHERS = (
     ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
 )
 
+# names that mpi4py has for libraries that the mpiexec of Open MPI cannot start
+MPICH_FAMILY = ("MPICH", "MPICH2", "MPICH1", "Intel MPI", "MVAPICH", "MVAPICH2")
+
+
+def launcher(environ=None):
+    """``'Open MPI'`` where its mpiexec started this process, else None: many others look alike."""
+    environ = os.environ if environ is None else environ
+    return "Open MPI" if "OMPI_COMM_WORLD_SIZE" in environ else None
+
 
 def launched_ranks(environ=None):
     """(rank, size) that the launcher gave this process, or None where it was started without one.
 
-    ``srun`` sets SLURM_PROCID and SLURM_NTASKS also for programs that do not use MPI; it counts only within a job step
-    of more than one task.
+    ``srun`` sets SLURM_PROCID and SLURM_NTASKS also for programs that do not use MPI; it counts
+    only within a job step of more than one task.
     """
     environ = os.environ if environ is None else environ
     for rank, size in LAUNCHERS:

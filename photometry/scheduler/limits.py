@@ -8,13 +8,17 @@ from ..errors import SettingsError
 
 
 class Durations:
-    """What is known of the time that tasks take, by kind (see `protocol.TaskSource.kind`), learned while they run."""
+    """What is known of the time that tasks take, by kind (see `protocol.TaskSource.kind`), learned
+    while they run.
+    """
 
     def __init__(self):
         self._kinds = {}  # kind -> (mean, mean deviation), s
 
     def learn(self, kind, seconds):
-        """Note that a task took ``seconds``. Running mean and mean deviation (Jacobson & Karels 1988, sect. 2)."""
+        """Note that a task took ``seconds``. Running mean and mean deviation (Jacobson & Karels
+        1988, sect. 2).
+        """
         if kind not in self._kinds:
             self._kinds[kind] = (seconds, seconds / 2)
             return
@@ -30,7 +34,8 @@ class Durations:
     def upper(self, kind):
         """Seconds in which a task of this kind should be done: mean plus four mean deviations.
 
-        A kind not seen yet is taken to be as slow as the slowest that was; None before anything has ended.
+        A kind not seen yet is taken to be as slow as the slowest that was; None before anything has
+        ended.
         """
         if kind in self._kinds:
             mean, deviation = self._kinds[kind]
@@ -39,7 +44,8 @@ class Durations:
 
 
 def parse_duration(text):
-    """Seconds from ``'90'``, ``'90s'``, ``'15m'``, ``'1.5h'``, ``'2d'``, ``'HH:MM:SS'`` or ``'D-HH:MM:SS'`` (SLURM's forms).
+    """Seconds from ``'90'``, ``'90s'``, ``'15m'``, ``'1.5h'``, ``'2d'``, ``'HH:MM:SS'`` or
+    ``'D-HH:MM:SS'`` (SLURM's forms).
 
     Raises
     ------
@@ -54,7 +60,8 @@ def parse_duration(text):
             return hours * 60 + minutes  # SLURM reads A:B as minutes:seconds
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     raise SettingsError(
-        f"duration {text!r}: expected seconds, or a form like 90s, 15m, 1.5h, 2d, 12:00:00, 1-12:00:00"
+        f"duration {text!r}: expected seconds, or a form like 90s, 15m, 1.5h, 2d, 12:00:00, "
+        "1-12:00:00"
     )
 
 
@@ -63,8 +70,9 @@ def end_of_run(time_limit, *, environ=None, now=None):
 
     Parameters
     ----------
-    time_limit : None, 'auto', or a duration as `parse_duration` reads it. ``'auto'`` takes the end of the job from the
-        scheduler's environment: SLURM_JOB_END_TIME, or PBS_WALLTIME counted from now; without those there is no limit.
+    time_limit : None, 'auto', or a duration as `parse_duration` reads it. ``'auto'`` takes the end
+        of the job from the scheduler's environment: SLURM_JOB_END_TIME, or PBS_WALLTIME counted
+        from now; without those there is no limit.
     """
     environ = os.environ if environ is None else environ
     now = time.time() if now is None else now

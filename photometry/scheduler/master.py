@@ -1,4 +1,6 @@
-"""The master's loop: moves messages between an engine and the dispatch until there is nothing more to do."""
+"""The master's loop: moves messages between an engine and the dispatch until there is nothing more
+to do.
+"""
 
 import logging
 import time
@@ -42,7 +44,9 @@ class Master:
         self._reported = 0.0
 
     def run(self):
-        """Work until all is done, or until asked to stop. Nothing that was saved is lost by any way out of here."""
+        """Work until all is done, or until asked to stop. Nothing that was saved is lost by any way
+        out of here.
+        """
         with self._signals.active():
             try:
                 while self._engine.alive:
@@ -50,6 +54,7 @@ class Master:
                     if self._grace_is_over():
                         break
             except StopNow:
+                self._dispatch.stop(f"received {self._signals.names[0]}", time.monotonic())
                 log.warning("the running task is interrupted")
             finally:
                 self._dispatch.give_up("the run ended before it was done")
@@ -77,13 +82,11 @@ class Master:
             return actions
         if kind == READY:
             self._engine.send(worker, (BEGIN, self._dispatch.packer))
-            return self._dispatch.joined(
-                worker, now, name=f"worker {worker} on {message[1]}, process {message[2]}"
-            )
+            return self._dispatch.joined(worker, now, host=message[1], pid=message[2])
         if kind == LOST:
             return self._dispatch.lost(worker, now, message[1], running=message[2])
         if kind == BYE:
-            return self._dispatch.left(worker, now)
+            return self._dispatch.ended(worker, now)
         if kind == SIGNAL:
             self._from_workers[worker] += 1
             return self._dispatch.stop(f"worker {worker} received {message[1]}", now)
@@ -100,7 +103,9 @@ class Master:
                 self._engine.kill(action.worker, action.why)
 
     def _interrupt(self, name):
-        """In the signal handler: a task that runs in this very process gets its grace, or none the second time."""
+        """In the signal handler: a task that runs in this very process gets its grace, or none the
+        second time.
+        """
         self._engine.stop_within(self._grace if len(self._signals.names) == 1 else 0)
 
     def _grace_is_over(self):

@@ -1,7 +1,7 @@
 """The engine of MPI: rank 0 is the master, the others work. The only module that imports mpi4py.
 
-Nobody blocks in MPI while waiting, as that burns a core on most builds; everybody polls and sleeps in between, longer
-the longer nothing comes.
+Nobody blocks in MPI while waiting, as that burns a core on most builds; everybody polls and sleeps
+in between, longer the longer nothing comes.
 """
 
 import logging
@@ -12,7 +12,7 @@ from collections import deque
 
 from ..errors import WrongUseError
 from .handlers import load_handler
-from .launch import launched_ranks
+from .launch import MPICH_FAMILY, launched_ranks, launcher
 from .protocol import BYE, FINISH, LOST
 from .tasklog import collect_from_here
 from .work import TaskRunner
@@ -23,38 +23,61 @@ log = logging.getLogger(__name__)
 SHORTEST_SLEEP = 20e-6  # s; a message between two nodes takes about this long
 # s; what a rank wrote takes a while to reach the launcher, which drops it when the job is ended
 ABORT_FLUSH_DELAY = 0.3
-END_PATIENCE = 2.0  # s that a rank gets to end when asked to
-START_PATIENCE = (
-    60.0  # s that ranks get which have not started yet: imports from a network disk take long
-)
+END_PATIENCE = 5.0  # s that a rank gets to end when asked to
+# s that ranks get which have not started yet: imports from a network disk take long
+START_PATIENCE = 60.0
 # s; adds at most this to the answer after a long wait, and costs about 1 % of a core
 LONGEST_SLEEP = 5e-3
 
 
 def world():
-    """All ranks, in a communicator of our own: messages of one run never meet those of another, or of the work itself.
+    """All ranks, in a communicator of our own: messages of one run never meet those of another, or
+    of the work itself.
 
     Every rank has to call this.
 
     Raises
     ------
-    WrongUseError : where mpi4py is missing, or is built for another MPI than the one that started this process
+    WrongUseError : where mpi4py is missing, or is built for another MPI than the one that started
+        this process
     """
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:
+    MPI = _library()
+    vendor = MPI.get_vendor()[0]
+    if launcher() == "Open MPI" and vendor in MPICH_FAMILY:
         raise WrongUseError(
-            f"started by an MPI launcher, but mpi4py cannot be used ({error}); "
-            "install it with pip install 'photometry[mpi]', or against your site's MPI with pip install mpi4py"
-        ) from None
+            f"started by the mpiexec of Open MPI, but mpi4py is built for {vendor}; "
+            f"use the mpiexec of {vendor}, or install mpi4py against Open MPI"
+        )
+    if not MPI.Is_initialized():
+        MPI.Init_thread()
     size = launched_ranks()[1]
     if MPI.COMM_WORLD.size != size:
         raise WrongUseError(
             f"the launcher started {size} ranks, but mpi4py sees {MPI.COMM_WORLD.size}: "
-            f"it is built for another MPI ({MPI.Get_library_version().splitlines()[0].strip()}) than this launcher's; "
+            f"it is built for another MPI ({MPI.Get_library_version().splitlines()[0].strip()}) "
+            "than this launcher's; "
             "use the mpiexec of that MPI, or install mpi4py against this one"
         )
     return MPI.COMM_WORLD.Dup()
+
+
+def _library():
+    """The module of mpi4py, without starting MPI: under the launcher of another MPI that ends the
+    process.
+    """
+    try:
+        import mpi4py
+
+        mpi4py.rc.initialize = False
+        mpi4py.rc.finalize = True
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise WrongUseError(
+            f"started by an MPI launcher, but mpi4py cannot be used ({error}); "
+            "install it with pip install 'photometry[mpi]', or against your site's MPI with "
+            "pip install mpi4py"
+        ) from None
+    return MPI
 
 
 class _Mail:
@@ -119,7 +142,8 @@ class _RankChannel:
 
 
 def run_worker(comm, handler, recycle=None):
-    """What ranks 1, 2, ... do. An exception outside of a task would hang the other ranks: it ends the whole job.
+    """What ranks 1, 2, ... do. An exception outside of a task would hang the other ranks: it ends
+    the whole job.
 
     Parameters
     ----------
@@ -134,15 +158,15 @@ def run_worker(comm, handler, recycle=None):
         channel.flush()
     except BaseException:  # noqa: BLE001 - the edge of the rank
         sys.stderr.write(traceback.format_exc())
-        abort(comm, 70)
+        abort(70)
 
 
-def abort(comm, code):
+def abort(code):
     """End all ranks at once."""
     sys.stdout.flush()
     sys.stderr.flush()
     time.sleep(ABORT_FLUSH_DELAY)
-    comm.Abort(code)
+    _library().COMM_WORLD.Abort(code)  # of another communicator, launchers do not report the code
 
 
 class MpiEngine:
@@ -154,7 +178,6 @@ class MpiEngine:
     """
 
     def __init__(self, comm):
-        self._comm = comm
         self._mail = _Mail(comm)
         self._working = set(range(1, comm.size))
         self._starting = set(self._working)
@@ -180,7 +203,9 @@ class MpiEngine:
         return events
 
     def kill(self, worker, why):
-        """Give a rank up. It cannot be killed from here without ending the whole job, so it is left alone."""
+        """Give a rank up. It cannot be killed from here without ending the whole job, so it is left
+        alone.
+        """
         self._working.discard(worker)
         self.abandoned.add(worker)
         self._given_up.append((worker, (LOST, why, None)))
@@ -197,17 +222,20 @@ class MpiEngine:
         """Have the ranks that still work end; `end_job` ends those that do not do so in time."""
         for rank in self._working - self._dismissed:
             self.send(rank, (FINISH,))
-        now = time.monotonic()
-        while self._working and time.monotonic() < now + (
-            START_PATIENCE if self._working <= self._starting else END_PATIENCE
-        ):
+        end = time.monotonic() + (START_PATIENCE if self._starting else END_PATIENCE)
+        while self._working and time.monotonic() < end:
+            n_starting = len(self._starting)
             self.receive(0.1)  # what was not saved is done again
+            if n_starting and not self._starting:  # the last one has just started
+                end = time.monotonic() + END_PATIENCE
         self._mail.flush()
         self.abandoned |= self._working
         self._working = set()
 
     def end_job(self, code):
-        """After everything is safe: where ranks hang, the only way to end is to end them all, with ``code``."""
+        """After everything is safe: where ranks hang, the only way to end is to end them all, with
+        ``code``.
+        """
         if self.abandoned:
             log.warning(
                 "ranks %s did not end by themselves; the MPI job is ended", sorted(self.abandoned)
@@ -216,4 +244,4 @@ class MpiEngine:
 
     def abort(self, code):
         """End all ranks at once."""
-        abort(self._comm, code)
+        abort(code)

@@ -1,4 +1,6 @@
-"""How far a run is: a bar on a terminal, a line a minute in a log file, and the summary for everybody else."""
+"""How far a run is: a bar on a terminal, a line a minute in a log file, and the summary for
+everybody else.
+"""
 
 import logging
 import sys
@@ -28,7 +30,8 @@ class Progress:
     ----------
     source : `protocol.TaskSource`, whose ``run_info`` and summary are kept up to date
     total : number of tasks that this run is to do, as far as is known at its beginning
-    count : callable() -> how many tasks are still to do, as sources may grow; None: the total is final
+    count : callable() -> how many tasks are still to do, as sources may grow; None: the total is
+        final
     quiet : bool, no bar
     """
 
@@ -86,6 +89,7 @@ class Progress:
             expected_end=None if seconds is None else timestamp(time.time() + seconds),
             updated=timestamp(),
             failures=dispatch.failures.as_list(),
+            warnings=dispatch.warnings.as_list(),
         )
 
     def _forecast(self, done, now):
@@ -122,7 +126,7 @@ def _bar(total):
         MofNCompleteColumn(),
         TextColumn("{task.fields[failed]} failed"),
         TimeElapsedColumn(),
-        TextColumn("left"),
+        TextColumn("remaining"),
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )

@@ -1,4 +1,4 @@
-"""`run`: from a plan to an exit code. Under mpiexec, in local processes, or in this process alone."""
+"""`run`: from a plan to an exit code, under mpiexec, in local processes, or in this one alone."""
 
 import contextlib
 import errno
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .._version import __version__
 from ..errors import PhotometryError, TryAgainError, WrongUseError
+from ..processes import StopRequests
 from ..settings import RunSettings
 from .dispatch import Dispatch
 from .handlers import Handler, load_handler
@@ -40,7 +41,8 @@ class Plan:
     handler : `handlers.Handler`, what the workers call for each task
     output_folder : Path; made where it is missing; the log of the tasks goes there
     settings : how the run is carried out
-    records : what `protocol.TaskSource.begin_run` is given as ``settings``, for the records; JSON can hold it
+    records : what `protocol.TaskSource.begin_run` is given as ``settings``, for the records; JSON
+        can hold it
     workers : local processes; 0: all in this process; None: one per core; no meaning under mpiexec
     constraints : dict, handed through to the source: which tasks
     randomly : bool, do the tasks in random order
@@ -106,19 +108,19 @@ def _local_engine(plan):
 
 
 def _run_mpi(plan, engine):
-    # This process is the master's alone. Tasks and results hold no cycles, but looking for some in tens of thousands of
-    # them would take a seventh of its time.
+    # This process is the master's alone. Tasks and results hold no cycles, but looking for some in
+    # tens of thousands of them would take a seventh of its time.
     gc.freeze()
     gc.set_threshold(100_000)
     try:
         code = _serve(plan, lambda: engine)
     except PhotometryError as error:
         engine.close()
-        if engine.abandoned:  # nobody could say it after the end of the job
+        if engine.abandoned:  # no process could log it after the end of the job
             log.error("%s", error)
             engine.end_job(EXIT_WRONG_USE if isinstance(error, WrongUseError) else EXIT_UNFINISHED)
         raise
-    except Exception:  # noqa: BLE001 - the edge of the rank: without an end, the other ranks would wait for ever
+    except Exception:  # noqa: BLE001 - the edge of the rank: the others would wait for ever
         traceback.print_exc()
         engine.abort(EXIT_DEFECT)
     engine.close()
@@ -155,12 +157,28 @@ def with_pdb(handler):
 def _serve(plan, start_engine):
     """The master's part: open the source, run, close, and say how it went."""
     end = end_of_run(plan.settings.time_limit)
-    with contextlib.ExitStack() as stack, _disk_full_is_no_crash():
+    requests = _StopRequests()
+    with requests.active(), contextlib.ExitStack() as stack, _disk_full_is_no_crash():
         stack.callback(_remove_if_empty, plan.output_folder)
         _make_folder(plan.output_folder)
         source = plan.open_source()
         stack.callback(source.close)
-        return _serve_source(plan, source, start_engine, end)
+        return _serve_source(plan, source, start_engine, end, requests)
+
+
+class _StopRequests(StopRequests):
+    """Until the master works, a signal ends the run at once; after it, all is being closed anyway."""
+
+    def __init__(self):
+        super().__init__(self._before_work)
+
+    def work_begins(self):
+        """From now on the master sees to signals, and those that come after it are ignored."""
+        self._on_signal = None
+
+    @staticmethod
+    def _before_work(name):
+        raise KeyboardInterrupt(name)
 
 
 def _make_folder(folder):
@@ -182,7 +200,7 @@ def _remove_if_empty(folder):
         folder.rmdir()
 
 
-def _serve_source(plan, source, start_engine, end):
+def _serve_source(plan, source, start_engine, end, requests):
     def count():
         total = source.get_number_tasks(**plan.constraints)
         return total if plan.limit is None else min(total, plan.limit)
@@ -202,6 +220,7 @@ def _serve_source(plan, source, start_engine, end):
         started=timestamp(),
         tasks_total_this_run=total,
         failures=[],
+        warnings=[],
     )
     dispatch = _dispatch(plan, source, end)
     with _defects_on_record(source):
@@ -209,7 +228,7 @@ def _serve_source(plan, source, start_engine, end):
             progress = Progress(
                 source, total, count=None if plan.limit is not None else count, quiet=plan.quiet
             )
-            _work(plan, dispatch, start_engine, progress, end)
+            _work(plan, dispatch, start_engine, progress, end, requests)
     code, reason = verdict(
         dispatch,
         source.get_number_tasks(**plan.constraints),
@@ -225,7 +244,9 @@ def _serve_source(plan, source, start_engine, end):
 
 @contextlib.contextmanager
 def _defects_on_record(source):
-    """An error in this program is told by the summary and the table of runs too, not only by a traceback."""
+    """An error in this program is told by the summary and the table of runs too, not only by a
+    traceback.
+    """
     try:
         yield
     except (PhotometryError, OSError):
@@ -254,25 +275,29 @@ def _dispatch(plan, source, end):
 
 
 def closing_time(settings, end):
-    """Seconds to keep free before ``end`` (Unix time) for saving and closing; of a short time, a fifth."""
+    """Seconds to keep free before ``end`` (Unix time) for saving and closing; of a short time, a
+    fifth.
+    """
     return min(settings.closing_time, 0.2 * max(end - time.time(), 0.0))
 
 
-def _work(plan, dispatch, start_engine, progress, end):
+def _work(plan, dispatch, start_engine, progress, end, requests):
     engine = start_engine()
     last_call = None
     if end is not None:
         last_call = time.monotonic() + end - time.time() - closing_time(plan.settings, end) / 2
     try:
         with TaskLog(plan.output_folder / LOG_NAME) as task_log, progress:
-            Master(
+            master = Master(
                 dispatch,
                 engine,
                 grace=plan.settings.grace,
                 last_call=last_call,
                 task_log=task_log,
                 progress=progress,
-            ).run()
+            )
+            requests.work_begins()
+            master.run()
             progress.note(dispatch, time.monotonic())
     finally:
         engine.close()
@@ -323,7 +348,7 @@ def _disk_full_is_no_crash():
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        what = error.filename or "the file of the tasks, its journal or the summary"
+        file = error.filename or "the file of the tasks, its journal or the summary"
         raise TryAgainError(
-            f"{error.strerror} while writing {what}; make room and run the same command again"
+            f"{error.strerror} while writing {file}; make room and run the same command again"
         ) from error

@@ -1,7 +1,8 @@
 """What the work of each task logged, in one file for the whole run; and failures grouped by cause.
 
-In the worker the records of a task are collected and travel with its result; the master appends them, one JSON object
-a line. A million tasks make one file, and ``photometry log STARID`` finds a target's lines in it.
+In the worker the records of a task are collected and travel with its result; the master appends
+them, one JSON object a line. A million tasks make one file, and ``photometry log STARID`` finds a
+target's lines in it.
 """
 
 import contextlib
@@ -31,7 +32,8 @@ _collector = _Collector()
 
 
 def collect_from_here(*, only=False):
-    """Have this process collect what the package logs, and the warnings of libraries. Called once in each worker.
+    """Have this process collect what the package logs, and the warnings of libraries. Called once
+    in each worker.
 
     Parameters
     ----------
@@ -69,9 +71,9 @@ class TaskLog:
         try:
             number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
-            what = "is a symbolic link" if os.path.islink(path) else error.strerror
+            problem = "is a symbolic link" if os.path.islink(path) else error.strerror
             raise WrongUseError(
-                f"{path}: {what}; expected a file that the log of the run can be appended to"
+                f"{path}: {problem}; expected a file that the log of the run can be appended to"
             ) from None
         self._file = open(number, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         if _torn(path):
@@ -129,24 +131,20 @@ def read_log(path, *, name=None):
     Parameters
     ----------
     path : path of the file
-    name : str or int, the label of the task, as 'TIC 25155310', or the last word of it; None: all tasks
+    name : str or int, the label of the task, as 'TIC 25155310', or the last word of it; None: all
+        tasks
     """
     name = None if name is None else str(name)
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             if name is not None and name not in line:
                 continue
-            # A line that a killed master left unfinished is no record.
+            # A line that a killed master did not finish is no record.
             with contextlib.suppress(json.JSONDecodeError):
                 record = json.loads(line)
-                if name is None or name in _names(record):
+                label = str(record.get("label"))
+                if name is None or name in (label, label.rpartition(" ")[2]):
                     yield record
-
-
-def _names(record):
-    """What the task of a record may be called. Before 0.1 records had the number of the star in place of a label."""
-    label = str(record.get("label", record.get("starid", "")))
-    return label, label.rpartition(" ")[2]
 
 
 # Failures by cause
@@ -157,7 +155,9 @@ MAX_GROUPS = 200
 
 @dataclass
 class FailureGroup:
-    """Failures with the same error class, message (but for numbers and paths) and place in the code."""
+    """Failures with the same error class, message (but for numbers and paths) and place in the
+    code.
+    """
 
     error_class: str
     message: str
@@ -171,7 +171,9 @@ class FailureGroup:
 
 
 class FailureGroups:
-    """Counts failures by cause as results come in, so that ten thousand of them read as the three things that are wrong."""
+    """Counts failures by cause as results come in, so that ten thousand of them read as the three
+    things that are wrong.
+    """
 
     def __init__(self):
         self._groups = {}
@@ -192,7 +194,9 @@ class FailureGroups:
 
 
 def without_numbers(text):
-    """The first line of a message with paths and numbers replaced, so that equal causes read the same."""
+    """The first line of a message with paths and numbers replaced, so that equal causes read the
+    same.
+    """
     line = text.strip().splitlines()[0] if text.strip() else ""
     line = re.sub(r"(?<![\w.])(?:[\w.~-]*/)+[\w.~-]+", "PATH", line)
     return re.sub(r"(?<![A-Za-z_])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "N", line)

@@ -1,7 +1,8 @@
-"""The work of one task, in this process or in a child of it. Here an exception becomes a result, here alone.
+"""The work of one task, in this process or in a child of it. Here an exception becomes a result,
+here alone.
 
-A handler is ``handler(task) -> result``. It may run in this process, or in a forked child that can crash, hang or eat all
-memory without taking anything else along.
+A handler is ``handler(task) -> result``. It may run in this process, or in a forked child that can
+crash, hang or eat all memory without taking anything else along.
 """
 
 import contextlib
@@ -12,9 +13,11 @@ import os
 import pickle
 import resource
 import signal
+import socket
 import sys
 import time
 import traceback
+from operator import is_
 from typing import NamedTuple
 
 from ..errors import NothingToDoError, PhotometryError, TargetTimeoutError, TryAgainError
@@ -23,9 +26,9 @@ from ..status import STATUS
 from .protocol import ODD_TEXT, Failure, Limits, failed_result
 from .tasklog import collected
 
-SLOW = (
-    1e-3  # s; quicker tasks matter to no time limit, and their peak memory is that of the process
-)
+HOST = socket.gethostname()
+# s; quicker tasks matter to no time limit, and their peak memory is that of the process
+SLOW = 1e-3
 PEAK_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
 
 _STATUSES = frozenset(STATUS)
@@ -40,7 +43,9 @@ class Crashed(NamedTuple):
 
 
 class Hindered(NamedTuple):
-    """In place of a result: the task met with something outside that may pass, as a full disk; others would, too."""
+    """In place of a result: the task met with something outside that may pass, as a full disk;
+    others would, too.
+    """
 
     why: str
 
@@ -51,7 +56,8 @@ class Hindered(NamedTuple):
 class SoftLimit:
     """Raises `TargetTimeoutError` in the main thread, in Python code, between `begin` and `end`.
 
-    The kernel's timer is set when it has to ring earlier than it would, not for every task: quick tasks cost no system call.
+    The kernel's timer is set when it has to ring earlier than it would, not for every task: quick
+    tasks cost no system call.
     """
 
     def __init__(self):
@@ -73,7 +79,7 @@ class SoftLimit:
         self._limit = None
 
     def close(self):
-        """No task will begin any more: the timer would end a process that waits for others to end."""
+        """No task will begin any more: the timer would end a process that waits for others."""
         if self._rings < math.inf:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._rings = math.inf
@@ -102,7 +108,9 @@ _soft_limit = SoftLimit()  # one per process, as there is one timer
 
 @contextlib.contextmanager
 def memory_limit(n_bytes):
-    """Within this block, data of this process may grow by ``n_bytes``; an allocation beyond raises MemoryError (Linux)."""
+    """Within this block, data of this process may grow by ``n_bytes``; an allocation beyond raises
+    MemoryError (Linux).
+    """
     if n_bytes is None or not os.path.exists("/proc/self/statm"):
         yield
         return
@@ -133,8 +141,8 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
     result : dict, see `protocol.TaskSource`; or `Hindered`
     lines : list of what was logged meanwhile: (time, level, logger, message)
     """
-    pid, start, tick = os.getpid(), time.time(), time.perf_counter()
-    attempt = {"rank": rank, "start": start}
+    forks, start, tick = _forks, time.time(), time.perf_counter()
+    attempt = {"host": HOST, "rank": rank, "start": start}
     lines = collected()
     try:
         _soft_limit.begin(limits.seconds)
@@ -146,7 +154,7 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
                     result = _checked(handler(task), task)
         finally:
             _soft_limit.end()
-            if os.getpid() != pid:
+            if _forks != forks:
                 _end_stray_process()
     except StopNow:
         raise
@@ -168,23 +176,38 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
 
 
 def _checked(returned, task):
-    """The result made of what a handler returned; handlers of other packages may return anything."""
+    """The result made of what a handler returned, which may be anything."""
     if type(returned) is not dict or returned.get("status") not in _STATUSES:
         raise TypeError(
             f"the work returned {returned!r:.200}, expected a dict with a status of STATUS"
         )
-    if task.items() <= returned.items():
+    if all(map(is_, map(returned.get, task), task.values())):  # it holds the task as it was
         return returned
     for key in task.keys() & returned.keys():
         if task[key] is not returned[key] and task[key] != returned[key]:
             raise TypeError(
-                f"the work returned {key}={returned[key]!r:.200} for the task with {key}={task[key]!r:.200}"
+                f"the work returned {key}={returned[key]!r:.200} for the task with "
+                f"{key}={task[key]!r:.200}"
             )
     return {**task, **returned}
 
 
+# how many forks lie between the start of the program and this process; cheaper than os.getpid()
+_forks = 0
+
+
+def _count_fork():
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
+
+
 def _end_stray_process():
-    """The work has forked, and its child came back from it too: it would go on as a second worker, for ever."""
+    """The work has forked, and its child came back from it too: it would go on as a second worker,
+    for ever.
+    """
     os.write(
         2, b"a process that was forked by the work on a task has returned from it; it is ended\n"
     )
@@ -205,7 +228,9 @@ def _failure(task, attempt, error):
 
 
 def _deepest_line_of_ours(error):
-    """``'methods/aperture.py:112 in aperture_flux'``: where in this package the exception passed through last."""
+    """``'methods/aperture.py:112 in aperture_flux'``: where in this package the exception passed
+    through last.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "photometry" in frame.filename.split(os.sep)]
     for frame in (ours or frames)[-1:]:
@@ -245,7 +270,8 @@ def odd_result(task, result, error):
 
 
 class Child:
-    """A forked process that does tasks one at a time, so that a crash costs one task and memory comes back.
+    """A forked process that does tasks one at a time, so that a crash costs one task and memory
+    comes back.
 
     Fork, not spawn: the child starts with everything loaded, in a millisecond. It must not use MPI.
 
@@ -257,7 +283,7 @@ class Child:
     """
 
     def __init__(self, handler, n_tasks, *, rank=0):
-        self.n_tasks, self.n_done = n_tasks, 0
+        self.n_tasks, self.n_done, self._rank = n_tasks, 0, rank
         self._ours, theirs = multiprocessing.Pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -267,7 +293,8 @@ class Child:
         theirs.close()
 
     def run(self, task, *, limits=_NO_LIMITS, waited=0.0):
-        """As `run_task`; where the child crashes or has to be killed, `Crashed` in place of the result.
+        """As `run_task`; where the child crashes or has to be killed, `Crashed` in place of the
+        result.
 
         Parameters
         ----------
@@ -287,7 +314,8 @@ class Child:
                 f"killed after {hard:.0f} s: it did not heed its time limit of {limits.seconds:g} s"
             )
         how, end = self._reap(), time.time()
-        attempt = {"start": start, "end": end, "seconds": end - start, "error_class": "ProcessDied"}
+        attempt = {"host": HOST, "rank": self._rank, "start": start, "end": end}
+        attempt |= {"seconds": end - start, "error_class": "Crash"}
         return Crashed(why or how, attempt), []
 
     def close(self):
@@ -305,7 +333,9 @@ class Child:
 
 
 def _serve(pipe, handler, rank):
-    """The child's life: one task after the other until the pipe closes. Leaves without running the parent's exit hooks."""
+    """The child's life: one task after the other until the pipe closes. Leaves without running the
+    parent's exit hooks.
+    """
     code = 1
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
@@ -337,7 +367,8 @@ class TaskRunner:
     ----------
     handler : callable(task) -> result
     rank : int, recorded with each attempt
-    recycle : int or None, tasks after which the child that does them is replaced; None: no child unless asked for
+    recycle : int or None, tasks after which the child that does them is replaced; None: no child
+        unless asked for
     """
 
     def __init__(self, handler, *, rank=0, recycle=None):

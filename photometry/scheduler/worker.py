@@ -1,18 +1,19 @@
 """The worker: take messages, do tasks, send reports. The same for local processes and MPI ranks."""
 
 import os
-import socket
 import time
 from collections import deque
 
 from ..processes import StopRequests
 from ..status import STATUS
 from .protocol import BEGIN, BYE, FINISH, READY, RESULTS, SIGNAL, TASKS, Failure, Report, pickled
-from .work import SLOW, Crashed, Hindered, log_line, odd_result
+from .work import HOST, SLOW, Crashed, Hindered, log_line, odd_result
 
 # results of one message's tasks travel together, but wait no longer for the next than this
 FLUSH_SECONDS = 1.0
 LISTEN_SECONDS = 0.002  # between quick tasks, messages are looked for no more often than this
+
+_NOT_WELL = frozenset((STATUS.ERROR, STATUS.WARNING))
 
 
 # Reports
@@ -41,33 +42,38 @@ class Outbox:
                 self._log.append((ticket, lines))
 
     def report(self, returned=()):
-        """A `protocol.Report` of all that was added, which is forgotten; None where there is nothing to tell."""
+        """A `protocol.Report` of all that was added, which is forgotten; None where there is
+        nothing to tell.
+        """
         if not (self._done or self._crashed or self._hindered or returned):
             return None
         packed, results = self._packed() if self._done else (None, [])
         tickets = [ticket for ticket, _, _ in self._done]
-        slow, failures, total = [], [], 0.0
+        slow, failures, warnings, total = [], [], [], 0.0
         for ticket, result in zip(tickets, results, strict=True):
             seconds = result["time"]
             total += seconds
             if seconds >= SLOW:
                 slow.append((ticket, seconds))
-            if result["status"] == STATUS.ERROR:
-                failures.append((ticket, _failure_of(result)))
+            if result["status"] in _NOT_WELL:
+                reasons = failures if result["status"] == STATUS.ERROR else warnings
+                reasons.append((ticket, _reason(result)))
         report = Report(
-            tickets, packed, total, slow, failures, self._log, self._crashed, self._hindered,
-            list(returned),
+            tickets, packed, total, slow, failures, warnings, self._log, self._crashed,
+            self._hindered, list(returned),
         )  # fmt: skip
         self._clear()
         return report
 
     def _packed(self):
-        """All results packed, and the results themselves; one that cannot be packed has become an ERROR."""
+        """All results packed, and the results themselves; one that cannot be packed has become an
+        ERROR.
+        """
         pack = self.packer or pickled
         results = [result for _, _, result in self._done]
         try:
             return pack(results), results
-        except Exception:  # noqa: BLE001 - runs code of what the handler returned; which one it is comes now
+        except Exception:  # noqa: BLE001 - runs code of what the handler returned
             for number, (ticket, task, result) in enumerate(self._done):
                 try:
                     pack([result])
@@ -77,8 +83,8 @@ class Outbox:
             return pack(results), results
 
 
-def _failure_of(result):
-    """Why a result has the status ERROR: an exception, or what the work itself has said."""
+def _reason(result):
+    """Why a result is an ERROR or WARNING: an exception, or what the work itself has said."""
     attempt = result["attempt"]
     if "error_class" in attempt:
         return Failure(attempt["error_class"], attempt["error_text"], attempt.get("where", ""))
@@ -97,9 +103,11 @@ class Worker:
 
     Parameters
     ----------
-    channel : object with ``send(message)``, which does not wait for an answer, and ``receive(wait) -> list of messages``
+    channel : object with ``send(message)``, which does not wait for an answer, and ``receive(wait)
+        -> list of messages``
     runner : `TaskRunner`
-    begun : writable sequence or None; ``begun[0]`` is kept at the ticket of the task that is being done, else 0
+    begun : writable sequence or None; ``begun[0]`` is kept at the ticket of the task that is being
+        done, else 0
     """
 
     def __init__(self, channel, runner, *, begun=None):
@@ -119,7 +127,7 @@ class Worker:
     def run(self):
         """Work until asked to finish."""
         with self._signals.active():
-            self._send((READY, socket.gethostname(), os.getpid()))
+            self._send((READY, HOST, os.getpid()))
             while not self._finishing:
                 if not self._queue or self._idle_since - self._listened > LISTEN_SECONDS:
                     self._receive(wait=not self._queue)
@@ -164,7 +172,9 @@ class Worker:
             self._channel.send((SIGNAL, self._unreported.pop()))
 
     def _report_signal(self, name):
-        """Runs in the signal handler: reports to the master at once, unless a message is just being sent."""
+        """Runs in the signal handler: reports to the master at once, unless a message is just being
+        sent.
+        """
         if self._sending:
             self._unreported.append(name)
         else:

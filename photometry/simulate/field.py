@@ -1,25 +1,42 @@
-"""The stars of a simulated CCD: targets, their neighbours, and what some of them do."""
+"""The stars of a simulated CCD: targets, their neighbours, and what some of them do.
+
+Signals are functions of time with parameters that an analysis should find again.
+"""
 
 import numpy as np
 from astropy.table import Table, vstack
 
 from ..catalog.ccd import sector_epoch
-from ..pixels import tesscamera
+from ..constants import J2000, MISSIONS, YEAR
 from ..sky import propagate
+from .detector import DETECTORS
+from .spacecraft import SCHEDULES, start_time
 
-ZERO_POINT = 20.54  # magnitude that gives 1 e-/s (TESS)
-MAGNITUDE_SLOPE = 0.3  # log10 of the number of stars per magnitude
-FAINTEST = 17.0
+# log10 of the number of stars per magnitude
+MAGNITUDE_SLOPE = 0.3
+# mag below the faintest target
+DEPTH = 4.5
+# fraction of the duration in ingress, and as much in egress: a planet of a tenth of the star's radius, central
+INGRESS = 0.15
 FIRST_STARID = 100_000_000
 
 
-def flux_of(tmag):
-    """Expected flux of a star, e-/s."""
-    return 10 ** (-0.4 * (np.asarray(tmag) - ZERO_POINT))
+def flux_of(tmag, mission="TESS"):
+    """Expected flux of a star of a magnitude in the mission's band, e-/s."""
+    return 10 ** (-0.4 * (np.asarray(tmag, dtype=float) - MISSIONS[mission].zero_point))
+
+
+def epoch_of(settings):
+    """Julian year of the observations."""
+    if settings.mission == "TESS":
+        return sector_epoch(settings.sector)
+    middle = start_time(settings.sector, settings.mission) + SCHEDULES[settings.mission].days / 2
+    days = MISSIONS[settings.mission].time_reference + middle - J2000
+    return 2000 + days / YEAR
 
 
 def draw_targets(settings, wcs, rng):
-    """Targets at places so far from one another that their stamps rarely touch.
+    """Targets at positions so far from one another that their stamps rarely touch.
 
     Returns
     -------
@@ -28,13 +45,13 @@ def draw_targets(settings, wcs, rng):
     """
     n = settings.targets
     table = Table({"row": np.empty(n), "column": np.empty(n)})
-    table["row"], table["column"] = _spread_out(n, rng)
+    table["row"], table["column"] = _spread_out(n, settings.mission, rng)
     table["tmag"] = rng.uniform(settings.tmag_min, settings.tmag_max, n)
     order = rng.permutation(n)
     table["saturated"] = _first(order, settings.saturated)
     table["truncated"] = _first(order[::-1], settings.truncated)
     table["isolated"] = _first(rng.permutation(n), round(settings.isolated * n))
-    table["tmag"][table["saturated"]] = rng.uniform(4.0, 5.0, settings.saturated)
+    table["tmag"][table["saturated"]] = rng.uniform(*settings.saturated_range, settings.saturated)
     return _on_the_sky(table, FIRST_STARID, wcs, settings, rng)
 
 
@@ -49,14 +66,15 @@ def draw_neighbours(targets, settings, wcs, rng):
             "column": crowded["column"] + distance * np.cos(angle),
         }
     )
-    companions["tmag"] = np.clip(crowded["tmag"] + rng.uniform(0.5, 4.0, n), None, FAINTEST)
-    reach = settings.stamp / 2 + 3
-    near = np.repeat(
-        np.arange(n), rng.poisson(settings.neighbours * (2 * reach / settings.stamp) ** 2, n)
+    companions["tmag"] = np.clip(
+        crowded["tmag"] + rng.uniform(0.5, 4.0, n), None, settings.tmag_max + DEPTH
     )
+    size = max(settings.stamp_shape)
+    reach = size / 2 + 3
+    near = np.repeat(np.arange(n), rng.poisson(settings.neighbours * (2 * reach / size) ** 2, n))
     field = Table({"row": crowded["row"][near] + rng.uniform(-reach, reach, near.size)})
     field["column"] = crowded["column"][near] + rng.uniform(-reach, reach, near.size)
-    field["tmag"] = _field_magnitudes(near.size, settings.tmag_min, rng)
+    field["tmag"] = _field_magnitudes(near.size, settings, rng)
     return _on_the_sky(vstack([companions, field]), FIRST_STARID * 2, wcs, settings, rng)
 
 
@@ -94,7 +112,7 @@ def _on_the_sky(table, first_starid, wcs, settings, rng):
     table["starid"] = first_starid + np.cumsum(rng.integers(1, 1000, n))
     table["ra"], table["decl"] = wcs.wcs_pix2world(table["column"], table["row"], 1)
     table["pm_ra"], table["pm_decl"] = rng.normal(0, 20, (2, n))  # mas/yr
-    since_2000 = sector_epoch(settings.sector) - 2000
+    since_2000 = epoch_of(settings) - 2000
     table["ra_J2000"], table["decl_J2000"] = propagate(
         table["ra"].data,
         table["decl"].data,
@@ -106,20 +124,22 @@ def _on_the_sky(table, first_starid, wcs, settings, rng):
     return table
 
 
-def _spread_out(n, rng):
-    """Rows and columns of n places, each in a cell of its own of a grid over the CCD, away from the rim of the cell."""
-    per_side = int(np.ceil(np.sqrt(n)))
-    size = (tesscamera.LAST_ROW - tesscamera.FIRST_ROW) / per_side
-    cells = rng.permutation(per_side**2)[:n]
-    freedom = max(size - 40, 0.3 * size)
-    place = np.array(np.divmod(cells, per_side)) + 0.5
-    row, column = place * size + rng.uniform(-freedom / 2, freedom / 2, (2, n))
-    return row + tesscamera.FIRST_ROW, column + tesscamera.FIRST_COLUMN
+def _spread_out(n, mission, rng):
+    """Rows and columns of n positions, each in a cell of its own of a grid over the CCD, away from the rim of the cell."""
+    detector, per_side = DETECTORS[mission], int(np.ceil(np.sqrt(n)))
+    cells = np.array(np.divmod(rng.permutation(per_side**2)[:n], per_side)) + 0.5
+    positions = []
+    for cell, (first, last) in zip(cells, (detector.rows, detector.columns), strict=True):
+        size = (last - first) / per_side
+        freedom = max(size - 40, 0.3 * size)
+        positions.append(first + cell * size + rng.uniform(-freedom / 2, freedom / 2, n))
+    return positions
 
 
-def _field_magnitudes(n, brightest, rng):
+def _field_magnitudes(n, settings, rng):
     """Magnitudes of a power law in flux between the brightest target and the faintest star."""
-    low, high = 10 ** (MAGNITUDE_SLOPE * np.array([brightest, FAINTEST]))
+    limits = np.array([settings.tmag_min, settings.tmag_max + DEPTH])
+    low, high = 10 ** (MAGNITUDE_SLOPE * limits)
     return np.log10(rng.uniform(low, high, n)) / MAGNITUDE_SLOPE
 
 
@@ -133,3 +153,25 @@ def _only_at(indices, values):
     column = np.full(values.size, np.nan)
     column[indices] = values[indices]
     return column
+
+
+def transit(time, period, epoch, duration, depth):
+    """Trapezoidal transits.
+
+    Parameters
+    ----------
+    time : array, days
+    period, epoch, duration : float, days; middle of a transit, and time from first to fourth contact
+    depth : float, relative flux missing in the middle
+
+    Returns
+    -------
+    array, relative flux: 1 outside transits, ``1 - depth`` inside
+    """
+    from_middle = np.abs((time - epoch + period / 2) % period - period / 2)
+    return 1 - depth * np.clip((duration / 2 - from_middle) / (INGRESS * duration), 0, 1)
+
+
+def sinusoid(time, period, amplitude):
+    """Relative flux of a pulsating or spotted star: mean 1, ``amplitude`` up and down."""
+    return 1 + amplitude * np.sin(2 * np.pi * time / period)

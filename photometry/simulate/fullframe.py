@@ -1,6 +1,6 @@
 """Full-frame images of one CCD with known truth: FITS files as TESS makes them, a catalogue, and what is in them."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -8,21 +8,23 @@ from astropy.table import vstack
 
 from ..catalog.ccd import sector_epoch
 from ..constants import DAY
+from ..errors import SettingsError
 from ..files import atomic_write
 from ..methods.prf import PRF, GaussianPRF
 from ..sky import unit_vectors
 from . import detector, fullframe_fits
+from .detector import bleed
+from .field import flux_of
 from .fullframe_scene import (
     BRIGHTER_PER_MAG,
     Sky,
     draw_faint_stars,
     draw_stars,
-    electrons,
     image_wcs,
     place_on_image,
     relative_flux,
 )
-from .saturation import bleed
+from .settings import check_range, make_room
 from .spacecraft import simulate_pointing, start_time
 
 CATALOG_COLUMNS = ["starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff"]
@@ -35,6 +37,12 @@ MEAN_HIT = 500.0  # e-
 FAINT_PATCH = 6  # likewise, for stars below the faint limit
 SMALL = 0.02  # pixels
 STARS_AT_ONCE = 5000  # bounds the memory
+# images smaller than 16 pixels have no room for a star
+RANGES = {
+    "size": (16, 2048), "n_frames": (1, 100_000), "stars": (0, 1_000_000), "seed": (0, 2**63 - 1), "sector": (1, 999),
+    "camera": (1, 4), "ccd": (1, 4), "cadence": (2, 3600), "jitter": (0, 100), "asteroids": (0, 10_000),
+    "bright": (-2, 25), "faint": (-2, 25), "fainter": (0, 10), "ra": (0, 360), "decl": (-90, 90),
+}  # fmt: skip
 
 
 @dataclass
@@ -80,6 +88,13 @@ class FullFrameSimulation:
     decl: float = -60.0
 
     def __post_init__(self):
+        for name, (lowest, highest) in RANGES.items():
+            if name != "stars" or isinstance(self.stars, int):
+                check_range(name, getattr(self, name), lowest, highest)
+        for name in ("level", "glow", "scattered"):
+            check_range(name, getattr(self.sky, name), 0, 1e6)
+        if self.bright >= self.faint:
+            raise SettingsError(f"bright={self.bright}: expected less than faint={self.faint}")
         rng = np.random.default_rng(self.seed)
         self.shape = (self.size, self.size)
         self.wcs = image_wcs(self.shape, self.ra, self.decl)
@@ -102,7 +117,7 @@ class FullFrameSimulation:
             )
         elif "kind" not in self.stars.colnames:
             self.stars = place_on_image(self.stars, self.wcs, self.epoch, self.shape)
-        self.flux = electrons(self.stars["tmag"])
+        self.flux = flux_of(self.stars["tmag"])
         self._directions = unit_vectors(
             *self.wcs.all_pix2world(self.stars["column"], self.stars["row"], 0)
         )
@@ -170,18 +185,17 @@ class FullFrameSimulation:
         truth["flux"] = self.flux
         first = start_time(self.sector)
         truth["t0"] = truth["t0"] + first  # BTJD
-        truth.meta = {
-            "seed": self.seed,
-            "sector": self.sector,
-            "camera": self.camera,
-            "ccd": self.ccd,
-            "cadence": self.cadence,
-        }
+        names = ("seed", "sector", "camera", "ccd", "cadence", "size")
+        truth.meta = {name: getattr(self, name) for name in names}
         truth.meta |= {
-            "size": self.size,
             "epoch": self.epoch,
             "full_well": "200000 e- in 1.98 s",
             "t0": "BTJD of a transit's middle",
+            "settings": {name: getattr(self, name) for name in RANGES if name != "stars"}
+            | {
+                "stars": len(self.stars),
+                "sky": asdict(self.sky) | {"gradient": list(self.sky.gradient)},
+            },
         }
         return truth
 
@@ -240,7 +254,7 @@ class FullFrameSimulation:
         angle = rng.uniform(0, 2 * np.pi, n)
         path = rng.uniform(0.3, 0.9, n) * self.size
         return {
-            "flux": electrons(rng.uniform(11, 15, n)),
+            "flux": flux_of(rng.uniform(11, 15, n)),
             "start": rng.uniform(0.2, 0.8, (n, 2)) * self.size
             - 0.5 * (path * [np.sin(angle), np.cos(angle)]).T,
             "speed": (path / days * [np.sin(angle), np.cos(angle)]).T,  # pixels per day
@@ -268,9 +282,14 @@ def simulate_full_frames(folder, *, progress=None, **parameters):
     Returns
     -------
     FullFrameSimulation
+
+    Raises
+    ------
+    SettingsError : a parameter is outside its range
+    WrongUseError : the folder holds something else than an earlier simulation
     """
-    simulation = FullFrameSimulation(**parameters)
-    folder = Path(folder)
+    simulation, folder = FullFrameSimulation(**parameters), Path(folder)
+    make_room(folder, simulation.truth().meta["settings"])
     (folder / "ffi").mkdir(parents=True, exist_ok=True)
     for name, table in (("catalog.ecsv", simulation.catalog()), ("truth.ecsv", simulation.truth())):
         with atomic_write(folder / name, durable=False) as part:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
-from . import signals
 from .detector import PIXEL_SCALE
+from .field import flux_of, sinusoid, transit
 
-ZERO_POINT = 20.54  # mag of 1 e-/s in TESS
 KINDS = ("constant", "transit", "eclipse", "pulsation")
 SHARES = (0.7, 0.1, 0.1, 0.1)  # of the stars
 FIRST_FAINT_STARID = 10_000_001
@@ -103,7 +102,7 @@ def draw_faint_stars(n, wcs, shape, rng, *, bright, faint, epoch):
         }
     )
     stars["pm_ra"], stars["pm_decl"], stars["teff"] = np.zeros(n), np.zeros(n), np.full(n, 5500.0)
-    stars["flux"] = electrons(stars["tmag"])
+    stars["flux"] = flux_of(stars["tmag"])
     place_on_sky(stars, wcs, epoch)
     return stars
 
@@ -173,19 +172,12 @@ def relative_flux(stars, time):
             for name in ("period", "t0", "duration", "amplitude")
         )
         if kind == "pulsation":
-            flux[some] = signals.sinusoid(time[some] - t0, period, amplitude)
+            flux[some] = sinusoid(time[some] - t0, period, amplitude)
         else:
-            flux[some] = signals.transit(time[some], period, t0, duration, amplitude)
+            flux[some] = transit(time[some], period, t0, duration, amplitude)
         if kind == "eclipse":  # the secondary is a third as deep
-            flux[some] += (
-                signals.transit(time[some], period, t0 + period / 2, duration, amplitude / 3) - 1
-            )
+            flux[some] += transit(time[some], period, t0 + period / 2, duration, amplitude / 3) - 1
     return flux
-
-
-def electrons(tmag):
-    """e-/s from a star of TESS magnitude ``tmag``."""
-    return 10 ** (-0.4 * (np.asarray(tmag, dtype=float) - ZERO_POINT))
 
 
 def image_wcs(shape, ra, decl, position_angle=25.0):

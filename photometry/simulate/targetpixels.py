@@ -10,65 +10,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from astropy.table import Table
 
-from ..errors import SettingsError, WrongUseError
+from ..constants import DAY
 from ..files import atomic_write
 from ..methods.prf import GaussianPRF
-from . import detector, field, signals, spacecraft
-from .saturation import FULL_WELL, bleed
-from .spocfile import file_name, row_type, write_target_pixel_file
+from . import detector, field, spacecraft
+from .detector import DETECTORS, bleed
+from .settings import TargetPixelSettings, make_room
+from .tpffile import file_name, row_type, write_target_pixel_file
 
 COLLECTED, OPTIMAL, FOR_BACKGROUND, FOR_CENTROID = 1, 2, 4, 8  # bits of APERTURE
-OUTPUT_A = 32  # and 64, 128, 256 for outputs B, C, D
+OUTPUT_A = 32  # and 64, 128, 256 for outputs B, C, D of TESS
 BACKGROUND_ERROR = 0.26  # e-/s, coherent over the stamp: FLUX_BKG_ERR of a file of sector 1
 SUN_GRAVITY = 4.44  # log10(cm/s2)
 PIECE = 1_000_000  # pixels that are computed at once; bounds the memory
-
-
-@dataclass(frozen=True)
-class TargetPixelSettings:
-    """What to simulate; each field is an option of ``photometry simulate tpf``."""
-
-    targets: int = 60
-    times: int = 1000
-    seed: int = 1
-    cadence: int = 120  # s
-    sector: int = 1
-    camera: int = 1
-    ccd: int = 1
-    ra: float = 84.0  # deg, where the camera points
-    decl: float = -66.0
-    tmag_min: float = 7.5
-    tmag_max: float = 12.5
-    isolated: float = 0.5  # share of the targets without any other star in the stamp
-    neighbours: float = 3.0  # faint stars in the stamp of each of the other targets, on average, besides a brighter companion
-    transits: float = 0.3  # share of the targets
-    variables: float = 0.2  # share of the targets
-    saturated: int = 0  # number of targets of magnitude 4 to 5
-    truncated: int = 0  # number of files that are cut off
-    background: float = 100.0  # e-/s per pixel
-    jitter: float = 0.01  # pixels
-    stamp: int = 11  # pixels, height and width for stars that do not saturate
-
-    def __post_init__(self):
-        _check_range(self, "targets", 1, 100_000)
-        _check_range(self, "times", 1, 1_000_000)
-        _check_range(self, "camera", 1, 4)
-        _check_range(self, "ccd", 1, 4)
-        _check_range(self, "cadence", 2, 3600)
-        _check_range(self, "stamp", 5, 101)
-        _check_range(self, "tmag_min", 0, self.tmag_max)
-        for name in ("isolated", "transits", "variables"):
-            _check_range(self, name, 0, 1)
-        if self.transits + self.variables > 1:
-            raise SettingsError(
-                f"transits={self.transits} and variables={self.variables}: expected shares with a sum of at most 1"
-            )
-        if self.saturated + self.truncated > self.targets:
-            raise SettingsError(
-                f"saturated={self.saturated} and truncated={self.truncated}: more than the {self.targets} targets"
-            )
 
 
 def simulate_target_pixel_files(folder, settings=None, *, prf=None, overwrite=False, progress=iter):
@@ -90,17 +45,19 @@ def simulate_target_pixel_files(folder, settings=None, *, prf=None, overwrite=Fa
     ------
     WrongUseError : the folder holds another simulation, or a catalogue that is not simulated
     """
-    settings, prf = settings or TargetPixelSettings(), prf or GaussianPRF()
+    settings = settings or TargetPixelSettings()
+    prf = prf or GaussianPRF(DETECTORS[settings.mission].prf)
     folder = Path(folder)
-    _make_room(folder, settings, overwrite)
+    make_room(folder, asdict(settings), overwrite=overwrite)
     rng = np.random.default_rng(settings.seed)
-    wcs = detector.ccd_wcs(settings.ccd, settings.ra, settings.decl)
+    if settings.mission == "TESS":
+        wcs = detector.ccd_wcs(settings.ccd, settings.ra, settings.decl)
+    else:
+        wcs = detector.channel_wcs(settings.ra, settings.decl)
     targets = field.draw_targets(settings, wcs, rng)
     neighbours = field.draw_neighbours(targets, settings, wcs, rng)
-    span, start = (
-        settings.times * settings.cadence / spacecraft.DAY,
-        spacecraft.start_time(settings.sector),
-    )
+    span = settings.times * DETECTORS[settings.mission].step(settings.cadence) / DAY
+    start = spacecraft.start_time(settings.sector, settings.mission)
     targets = field.draw_signals(targets, span, start, settings, rng)
     pointing = spacecraft.simulate_pointing(
         settings.times,
@@ -109,6 +66,7 @@ def simulate_target_pixel_files(folder, settings=None, *, prf=None, overwrite=Fa
         rng,
         jitter=settings.jitter,
         background=settings.background,
+        mission=settings.mission,
     )
     stars = _Stars(targets, neighbours)
     rows = [
@@ -117,7 +75,8 @@ def simulate_target_pixel_files(folder, settings=None, *, prf=None, overwrite=Fa
     ]
     truth = _truth(targets, rows, settings)
     _write_table(truth, folder / "truth.ecsv")
-    _write_table(stars.catalog(settings), folder / "catalog.ecsv")
+    if settings.catalog:
+        _write_table(stars.catalog(settings), folder / "catalog.ecsv")
     return truth
 
 
@@ -141,11 +100,9 @@ class _Stars:
         """The table that an astronomer would have: no detector positions, no signals."""
         catalog = self.table["starid", "ra_J2000", "decl_J2000", "pm_ra", "pm_decl", "tmag", "teff"]
         catalog.sort(["tmag", "starid"])
-        catalog.meta = {
-            "camera_centre_ra": settings.ra,
-            "camera_centre_dec": settings.decl,
-            "simulated": True,
-        }
+        catalog.meta = {"simulated": True}
+        if settings.mission == "TESS":
+            catalog.meta |= {"camera_centre_ra": settings.ra, "camera_centre_dec": settings.decl}
         return catalog
 
 
@@ -173,7 +130,7 @@ class _Scene:
 
 def _scene(target, stars, wcs, settings):
     """The stamp of a target and the stars that shine on it, placed by the stamp's own WCS."""
-    shape = _stamp_shape(target["tmag"], settings.stamp)
+    shape = _stamp_shape(target["tmag"], settings)
     corner = [
         round(float(target[axis])) - size // 2
         for axis, size in zip(("row", "column"), shape, strict=True)
@@ -182,23 +139,24 @@ def _scene(target, stars, wcs, settings):
     stamp_wcs = detector.local_wcs(wcs, target["column"], target["row"], (columns[0], rows[0]))
     near = stars.table[stars.near(target["row"], target["column"], max(shape) / 2 + 8)]
     column, row = stamp_wcs.wcs_world2pix(near["ra"], near["decl"], 0)
-    return _Scene(
-        rows, columns, stamp_wcs, row + rows[0], column + columns[0], field.flux_of(near["tmag"])
-    )
+    flux = field.flux_of(near["tmag"], settings.mission)
+    return _Scene(rows, columns, stamp_wcs, row + rows[0], column + columns[0], flux)
 
 
-def _stamp_shape(tmag, size):
+def _stamp_shape(tmag, settings):
     """Rows and columns of a stamp: taller for stars that bleed along the columns, with room to spare."""
+    n_rows, n_columns = settings.stamp_shape
     # pixels that the light in the star's two main columns fills
-    filled = 0.7 * field.flux_of(tmag) / FULL_WELL
-    return size + 2 * int(np.ceil(filled)) * (filled > 1), size
+    full_well = DETECTORS[settings.mission].full_well
+    filled = 0.7 * field.flux_of(tmag, settings.mission) / full_well
+    return n_rows + 2 * int(np.ceil(filled)) * (filled > 1), n_columns
 
 
 def _write_target(folder, number, target, stars, wcs, pointing, settings, prf):
     """Write the file of one target; returns what is only known now, for the truth."""
     scene = _scene(target, stars, wcs, settings)
     aperture, measures = _optimal_aperture(scene, prf, settings)
-    name = file_name(target["starid"], settings.sector, settings.cadence)
+    name = file_name(target["starid"], settings.sector, settings.cadence, settings.mission)
     star = {key: target[key].item() for key in ("starid", "pm_ra", "pm_decl", "tmag", "teff")}
     star |= {
         "ra": target["ra_J2000"].item(),
@@ -206,7 +164,8 @@ def _write_target(folder, number, target, stars, wcs, pointing, settings, prf):
         "logg": SUN_GRAVITY,
         "radius": 1.0,
     }
-    stamp = {key: getattr(settings, key) for key in ("sector", "camera", "ccd", "cadence")}
+    names = ("mission", "sector", "camera", "ccd", "cadence")
+    stamp = {key: getattr(settings, key) for key in names}
     stamp |= {
         "wcs": scene.wcs,
         "column": int(scene.columns[0]),
@@ -214,7 +173,9 @@ def _write_target(folder, number, target, stars, wcs, pointing, settings, prf):
         "aperture": aperture,
     }
     stamp |= {"crowding": measures["crowding"], "captured": measures["aperture_fraction"]}
-    pieces = _pieces(scene, target, pointing, prf, settings, number)
+    times = pointing.barycentric(target["ra"], target["decl"])
+    stamp["timecorr"] = times[1][0], times[1][-1]
+    pieces = _pieces(scene, target, times, pointing, prf, settings, number)
     with atomic_write(folder / name, durable=False) as part:
         write_target_pixel_file(part, star, stamp, pieces, settings.times)
         if target["truncated"]:
@@ -222,48 +183,59 @@ def _write_target(folder, number, target, stars, wcs, pointing, settings, prf):
     return {"file": name, **measures}
 
 
-def _pieces(scene, target, pointing, prf, settings, number):
+def _pieces(scene, target, times, pointing, prf, settings, number):
     """Rows of the table, a bounded number of pixels at a time. Random numbers do not depend on how many."""
     seeds = np.random.SeedSequence([settings.seed, number]).spawn(2)
     for_pixels, for_background = (np.random.default_rng(seed) for seed in seeds)
     wrong_background = BACKGROUND_ERROR * for_background.standard_normal((len(pointing), 1, 1))
     n_pixels = scene.rows.size * scene.columns.size
     step = max(1, PIECE // n_pixels)
-    times = pointing.barycentric(target["ra"], target["decl"])
+    empty = _empty_times(pointing, settings)
     signal = _signal(target, times[0])
     for start in range(0, len(pointing), step):
-        yield _piece(
-            scene,
-            signal,
-            times,
-            pointing,
-            slice(start, start + step),
-            prf,
-            settings,
-            wrong_background,
-            for_pixels,
-        )
+        part = slice(start, start + step)
+        table = _piece(scene, signal, times, pointing, part, prf, settings, for_pixels)
+        table["FLUX"] -= wrong_background[part]
+        table["FLUX_BKG"] += wrong_background[part]
+        for name in ("FLUX", "FLUX_ERR", "FLUX_BKG", "FLUX_BKG_ERR"):
+            table[name][empty[part]] = np.nan
+        if not settings.errors:
+            table["FLUX_ERR"] = np.nan
+        yield table
 
 
-def _piece(scene, signal, times, pointing, part, prf, settings, wrong_background, rng):
+def _empty_times(pointing, settings):
+    """Times at which no pixel has a value though nothing is flagged, (n_times,) bool array."""
+    candidates = np.flatnonzero(pointing.exposed & (pointing.quality == 0))
+    rng = np.random.default_rng([settings.seed, 1])
+    empty = np.zeros(len(pointing), dtype=bool)
+    empty[rng.permutation(candidates)[: settings.empty]] = True
+    return empty
+
+
+def _piece(scene, signal, times, pointing, part, prf, settings, rng):
+    """Rows of the table for some times, with the background as it is."""
+    camera = DETECTORS[settings.mission]
     background, exposed = pointing.background[part, None, None], pointing.exposed[part]
-    light = bleed(scene.image(prf, pointing.motion[part], signal[part]) + background)
-    error = detector.noise(light, scene.columns, settings.cadence)
+    light = scene.image(prf, pointing.motion[part], signal[part]) + background
+    light = bleed(light, camera.full_well)
+    error = camera.noise(light, scene.columns, settings.cadence)
     measured = light + error * rng.standard_normal(light.shape, dtype=np.float32)
-    table = np.zeros(exposed.size, row_type(light.shape[1:]))
+    table = np.zeros(exposed.size, row_type(light.shape[1:], settings.mission))
     table["TIME"], table["TIMECORR"] = (series[part] for series in times)
     table["CADENCENO"], table["QUALITY"] = pointing.cadenceno[part], pointing.quality[part]
-    _, exposure = detector.frames(settings.cadence)
-    table["RAW_CNTS"] = measured * (
-        exposure / np.array(detector.GAINS)[detector.output_of(scene.columns)]
-    )
-    table["FLUX"] = measured - background - wrong_background[part]
+    _, exposure = camera.frames(settings.cadence)
+    gains = np.array(camera.gains)[camera.output_of(scene.columns)]
+    table["RAW_CNTS"] = measured * (exposure / gains)
+    table["FLUX"] = measured - background
     table["FLUX_ERR"] = error
-    table["FLUX_BKG"] = background + wrong_background[part]
+    table["FLUX_BKG"] = background
     table["FLUX_BKG_ERR"] = BACKGROUND_ERROR
     table["POS_CORR2"], table["POS_CORR1"] = pointing.motion[part].T
     for name in ("FLUX", "FLUX_ERR", "FLUX_BKG", "FLUX_BKG_ERR", "POS_CORR1", "POS_CORR2"):
         table[name][~exposed] = np.nan
+    if "COSMIC_RAYS" in table.dtype.names:
+        table["COSMIC_RAYS"] = np.nan
     table["RAW_CNTS"][~exposed] = -1
     return table
 
@@ -273,11 +245,11 @@ def _signal(target, time):
     time = np.nan_to_num(time)
     relative = np.ones(time.size)
     if np.isfinite(target["transit_period"]):
-        relative *= signals.transit(
+        relative *= field.transit(
             time, *(target[f"transit_{name}"] for name in ("period", "epoch", "duration", "depth"))
         )
     if np.isfinite(target["variable_period"]):
-        relative *= signals.sinusoid(time, target["variable_period"], target["variable_amplitude"])
+        relative *= field.sinusoid(time, target["variable_period"], target["variable_amplitude"])
     return relative
 
 
@@ -286,17 +258,21 @@ def _optimal_aperture(scene, prf, settings):
 
     Pixels are added in the order of their own signal to noise, as in Bryson et al. 2010 (Proc. SPIE 7740, 77401D).
     """
-    own = bleed(scene.image(prf, stars=slice(0, 1)))
-    light = bleed(scene.image(prf))
-    variance = detector.noise(light + settings.background, scene.columns, settings.cadence) ** 2
+    camera = DETECTORS[settings.mission]
+    own = bleed(scene.image(prf, stars=slice(0, 1)), camera.full_well)
+    light = bleed(scene.image(prf), camera.full_well)
+    variance = camera.noise(light + settings.background, scene.columns, settings.cadence) ** 2
     order = np.argsort(-(own / np.sqrt(variance)).ravel(), kind="stable")
     signal, noise2 = np.cumsum(own.ravel()[order]), np.cumsum(variance.ravel()[order])
     chosen = np.zeros(own.size, dtype=bool)
     chosen[order[: np.argmax(signal / np.sqrt(noise2)) + 1]] = True
     chosen = chosen.reshape(own.shape)
-    bits = COLLECTED + chosen * (OPTIMAL + FOR_CENTROID) + (light < 5) * ~chosen * FOR_BACKGROUND
+    bits = COLLECTED + chosen * OPTIMAL
+    if settings.mission == "TESS":
+        bits += chosen * FOR_CENTROID + (light < 5) * ~chosen * FOR_BACKGROUND
+        bits += OUTPUT_A * 2 ** camera.output_of(scene.columns)
     coherent = BACKGROUND_ERROR * chosen.sum()
-    return bits + OUTPUT_A * 2 ** detector.output_of(scene.columns), {
+    return bits, {
         "aperture_fraction": float(own[chosen].sum() / scene.flux[0]),
         "crowding": float(own[chosen].sum() / light[chosen].sum()),
         "aperture_flux": float(light[chosen].sum()),
@@ -324,33 +300,13 @@ def _truth(targets, rows, settings):
     time) and ``aperture_pixels``.
     """
     truth = targets.copy()
-    truth["flux"] = field.flux_of(truth["tmag"])
+    truth["flux"] = field.flux_of(truth["tmag"], settings.mission)
     for name in rows[0]:
         truth[name] = [row[name] for row in rows]
     front = ["starid", "file", "tmag", "flux", "ra", "decl", "row", "column"]
     truth = truth[front + [name for name in truth.colnames if name not in front]]
     truth.meta = {"settings": asdict(settings)}
     return truth
-
-
-def _make_room(folder, settings, overwrite):
-    """Make the folder; see that no files of another simulation stay between the new ones, and no foreign catalogue is lost."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "truth.ecsv").exists():
-        if (folder / "catalog.ecsv").exists():
-            raise WrongUseError(
-                f"{folder}: holds a catalog.ecsv that is not simulated; choose another folder"
-            )
-        return
-    earlier = Table.read(folder / "truth.ecsv", format="ascii.ecsv")
-    if earlier.meta.get("settings") == asdict(settings):
-        return
-    if not overwrite:
-        raise WrongUseError(
-            f"{folder}: holds a simulation with other settings; choose another folder, or say --overwrite"
-        )
-    for name in earlier["file"]:
-        (folder / name).unlink(missing_ok=True)
 
 
 def _write_table(table, path):
@@ -362,9 +318,3 @@ def _cut_off(path):
     """Keep six tenths of a file: it ends within the table of pixels."""
     with open(path, "r+b") as file:
         file.truncate(int(path.stat().st_size * 0.6))
-
-
-def _check_range(settings, name, lowest, highest):
-    value = getattr(settings, name)
-    if not lowest <= value <= highest:
-        raise SettingsError(f"{name}={value!r}: expected {lowest} to {highest}")

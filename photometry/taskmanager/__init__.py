@@ -3,6 +3,11 @@
 >>> from photometry import TaskManager
 >>> with TaskManager("input/todo.sqlite") as tm:
 ...     task = tm.get_task(camera=1)
+
+To look at it and change nothing, whatever state it is in:
+
+>>> with TaskManager("input/todo.sqlite", read_only=True) as tm:
+...     failed = tm.cursor.execute("SELECT COUNT(*) FROM todolist WHERE status = 2").fetchone()
 """
 
 from ..lazy import lazy_names
@@ -12,8 +17,11 @@ _HOMES = {
     "Result": "result",
     "build_constraints": "constraints",
     "create_todo": "create",
-    "merge_todos": "split",
-    "split_todo": "split",
+    "merge_todos": "create",
+    "open_view": "view",
+    "read_results": "view",
+    "select_tasks": "cleanup",
+    "split_todo": "create",
 }
 
 __all__ = list(_HOMES)

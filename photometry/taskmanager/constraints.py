@@ -67,6 +67,12 @@ def build_constraints(
     )
     conditions = [_any_of(name, value) for name, value in values.items() if value is not None]
     conditions += dict.fromkeys(map(_datasource, datasources))  # each once
+    if (
+        tmag_min is not None
+        and tmag_max is not None
+        and _float("tmag_min", tmag_min) > _float("tmag_max", tmag_max)
+    ):
+        raise ArgumentError(f"tmag_min={tmag_min!r}: expected at most tmag_max={tmag_max!r}")
     if tmag_min is not None:
         conditions.append(f"{PRIMARY_TMAG} >= {_float('tmag_min', tmag_min)!r}")
     if tmag_max is not None:

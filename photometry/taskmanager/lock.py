@@ -2,8 +2,8 @@
 
 A file beside the TODO-file, ``todo.sqlite.lock``, says who owns it: host, process and since when, as JSON that a person
 can read. It is made with "create only if it is not there", which is safe on network file systems; no locks of the
-operating system are relied upon. The owner looks at it again before it replaces the TODO-file, so a master whose lock
-was taken away cannot overwrite the work of the new one.
+operating system are relied upon. The owner looks at it each second and before it replaces the TODO-file, so a master whose
+lock was taken away cannot overwrite the work of the new one. A lock that was only removed is made again.
 """
 
 import contextlib
@@ -15,15 +15,17 @@ import logging
 import os
 import socket
 import sys
+import threading
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from ..errors import TodoFileError, TryAgainError
+from ..processes import ProcessId, boot_id
 
 log = logging.getLogger(__name__)
+
+_LOOK_INTERVAL = 1.0  # s
 
 
 class Lock:
@@ -35,33 +37,73 @@ class Lock:
     steal : bool
         Take the lock away from a process that cannot be seen from here, because it runs (or ran) on another host.
 
+    Attributes
+    ----------
+    was_left_behind : bool, it was taken over from a process that had ended without releasing it
+
     Raises
     ------
-    TodoFileError : somebody else owns the file, or the lock cannot be written
+    TodoFileError : another process owns the file, or the lock cannot be written
     TryAgainError : the disk is full
     """
 
     def __init__(self, todo_file, *, steal=False):
         self.todo_file = Path(todo_file)
         self.path = self.todo_file.with_name(self.todo_file.name + ".lock")
+        self.was_left_behind = False
         self._token = uuid.uuid4().hex
+        self._loss = None  # TodoFileError that the look of each second has met with
+        self._released = threading.Event()
+        self._mutex = (
+            threading.Lock()
+        )  # so that a lock is not made again while it is being released
         while not self._create():
             self._remove(self._judge(steal))
+        threading.Thread(target=self._watch, name="todo-file lock", daemon=True).start()
 
     def check(self):
-        """Raise a TodoFileError if this is not our lock any more."""
-        owner = _read(self.path)
-        if owner is None or owner.get("token") != self._token:
-            by = f"taken over by {_describe(owner)}" if owner else "removed"
+        """Look whether this is our lock still; if it was removed and nobody else has one, it is made again.
+
+        Raises
+        ------
+        TodoFileError : it is not
+        """
+        with self._mutex:
+            owner = _read(self.path)
+            if self._released.is_set():
+                return
+            if owner is None and self._create():
+                log.warning("%s: the lock was removed during the run, and is made again", self.path)
+                return
+        owner = owner or _read(self.path) or {}
+        if owner.get("token") != self._token:
             raise TodoFileError(
-                f"{self.todo_file}: its lock was {by}; this run may not write to it any more"
+                f"{self.todo_file}: its lock was taken over by {_describe(owner)}; this run may not write to it any more"
             )
 
+    def raise_if_lost(self):
+        """Raise what the look of the last second has met with; costs nothing."""
+        if self._loss is not None:
+            raise self._loss
+
     def release(self):
-        """Give the file free. Does nothing to the lock of somebody else."""
-        owner = _read(self.path)
-        if owner is not None and owner.get("token") == self._token:
-            self.path.unlink(missing_ok=True)
+        """Give the file free. Does nothing to the lock of another process."""
+        with self._mutex:
+            self._released.set()
+            owner = _read(self.path)
+            if owner is not None and owner.get("token") == self._token:
+                self.path.unlink(missing_ok=True)
+
+    def _watch(self):
+        """Thread: look each second."""
+        while not self._released.wait(_LOOK_INTERVAL):
+            try:
+                self.check()
+            except TodoFileError as error:
+                self._loss = error
+                return
+            except TryAgainError:  # the disk is full; the next change will say so
+                continue
 
     def _create(self):
         """Make the lock file, with its content in it from the first moment; False if there is one already."""
@@ -76,9 +118,13 @@ class Lock:
                 raise TryAgainError(
                     f"{self.path}: the disk is full; make room and run again"
                 ) from error
-            raise TodoFileError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise TodoFileError(
+                f"{self.todo_file}: its folder cannot be written to ({error.strerror}); copy the TODO-file to where"
+                " it can be worked on, or only look at it: TaskManager(path, read_only=True)"
+            ) from error
         finally:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                part.unlink(missing_ok=True)
 
     def _link(self, part):
         try:
@@ -113,6 +159,7 @@ class Lock:
             return None
         if steal or _is_dead(owner):
             log.warning("%s: taking over the lock of %s", self.todo_file, _describe(owner))
+            self.was_left_behind = True
             return owner
         message = f"{self.todo_file}: in use by {_describe(owner)}"
         if owner.get("host") != socket.gethostname():
@@ -133,14 +180,15 @@ class Lock:
 
 
 def _ourselves():
+    process = ProcessId.of()
     return {
         "host": socket.gethostname(),
-        "pid": os.getpid(),
+        "pid": process.pid,
         "since": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "user": _user(),
         "command": " ".join(sys.argv),
-        "process_start": psutil.Process().create_time(),
-        "boot": _boot(),
+        "started": process.started,
+        "boot": process.boot,
     }
 
 
@@ -151,13 +199,6 @@ def _user():
         return str(os.getuid())
 
 
-def _boot():
-    """Changes whenever this machine is started anew; process numbers mean nothing across that."""
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return str(int(psutil.boot_time()))
-
-
 def _read(path):
     """Content of a lock file; None if there is none. A damaged one has an owner that nothing is known of."""
     try:
@@ -165,30 +206,25 @@ def _read(path):
     except FileNotFoundError:
         return None
     except (ValueError, OSError):
-        return {"host": "an unknown host", "token": None}
+        owner = None
     return owner if isinstance(owner, dict) else {"host": "an unknown host", "token": None}
 
 
 def _is_dead(owner):
-    """True where the owner ran on this host and does not run any more."""
+    """True where the owner ran on this host and does not run any more.
+
+    Of a lock that does not say in our way when its process started, only the process number counts.
+    """
     if owner.get("host") != socket.gethostname():
         return False
-    if owner.get("boot") != _boot():
+    pid, started, boot = owner.get("pid"), owner.get("started"), owner.get("boot")
+    if boot != boot_id():
         return True
-    try:
-        process = psutil.Process(owner["pid"])
-        if (
-            process.status() == psutil.STATUS_ZOMBIE
-        ):  # dead, but nobody has asked for its exit code yet
-            return True
-        started = process.create_time()
-    except (psutil.NoSuchProcess, KeyError, TypeError, ValueError):
-        return True
-    except psutil.AccessDenied:
+    if type(pid) is not int:
         return False
-    return (
-        abs(started - owner.get("process_start", started)) > 1.0
-    )  # s; the number belongs to another process by now
+    if isinstance(started, (int, float)):
+        return not ProcessId(pid, started, boot).is_alive()
+    return ProcessId.of(pid) is None
 
 
 def _describe(owner):
@@ -197,14 +233,20 @@ def _describe(owner):
 
 @dataclass(frozen=True)
 class Owner:
-    """Who a lock file names."""
+    """Who a lock file names.
 
-    text: str  # process, host and since when
-    state: str  # 'alive'; 'dead': ran on this host and does not any more; 'elsewhere': on a host that cannot be asked
+    Attributes
+    ----------
+    text : str, process, host and since when
+    state : 'alive'; 'dead': ran on this host and does not any more; 'elsewhere': on a host that cannot be asked
+    """
+
+    text: str
+    state: str
 
 
 def owner_of(todo_file):
-    """The `Owner` of a TODO-file; None where nobody has it. Looks only."""
+    """The `Owner` of a TODO-file; None where it has none. Looks only."""
     todo_file = Path(todo_file)
     owner = _read(todo_file.with_name(todo_file.name + ".lock"))
     if owner is None:
@@ -213,3 +255,31 @@ def owner_of(todo_file):
     return Owner(
         _describe(owner), "elsewhere" if not here else "dead" if _is_dead(owner) else "alive"
     )
+
+
+@contextlib.contextmanager
+def locked(todo_file, *, steal=False):
+    """Keep runs away from a TODO-file while it is looked at; where nothing can be written, there are none to keep away.
+
+    Parameters
+    ----------
+    todo_file : Path
+    steal : bool, see `Lock`
+
+    Raises
+    ------
+    TodoFileError : a run is working on it
+    """
+    if not is_writable(todo_file.parent):
+        yield
+        return
+    lock = Lock(todo_file, steal=steal)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_writable(folder):
+    """Whether files can be made in a folder; os.access says so of a read-only file system, too, as long as one is not root."""
+    return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY

@@ -13,7 +13,7 @@ _TPF_CADENCE = 120  # s, before sector 27; later sectors have 20-s target pixel 
 
 
 class CadenceUnknownError(TodoFileError, ValueError):
-    """The cadence of a target cannot be told from what an older file says."""
+    """The cadence of a target cannot be known from what an older file says; a ValueError, as the interface promises."""
 
 
 def check_migratable(conn, path):
@@ -38,20 +38,30 @@ def check_migratable(conn, path):
 
 def migrate(conn):
     """Apply what is missing, inside the transaction of the caller, and record it in the table ``migrations``."""
+    applied = [rename_attempts] if rename_attempts(conn) else []
     for sql in (*schema.PROGRESS_TABLES, *schema.OUR_TABLES):
         conn.execute(sql)
-    for migration in (
+    later = (
         add_todolist_columns,
         drop_diagnostics_starid,
         add_diagnostics_columns,
         add_indices,
-    ):
-        if migration(conn):
-            now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-            conn.execute(
-                "INSERT OR REPLACE INTO migrations VALUES (?, ?)", (migration.__name__, now)
-            )
-            log.info("TODO-file brought up to date: %s", migration.__name__)
+        excuse_tasks_of_killed_masters,
+    )
+    applied += [migration for migration in later if migration(conn)]
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    for migration in applied:
+        conn.execute("INSERT OR REPLACE INTO migrations VALUES (?, ?)", (migration.__name__, now))
+        log.info("TODO-file brought up to date: %s", migration.__name__)
+
+
+def rename_attempts(conn):
+    """``attempts``, a table in format 1, is a view; its rows are in ``attempt_records``."""
+    row = conn.execute("SELECT type FROM sqlite_master WHERE name = 'attempts'").fetchone()
+    if row is None or row[0] != "table":
+        return False
+    conn.execute("ALTER TABLE attempts RENAME TO attempt_records")
+    return True
 
 
 def add_todolist_columns(conn):
@@ -146,13 +156,35 @@ def add_diagnostics_columns(conn):
 
 def add_indices(conn):
     """What finds a star's rows, and the rows still to do, without reading the others."""
+    is_changed = _add_lightcurve_index(conn)
     names = {row[0] for row in conn.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
     if schema.TODO_INDEX_NAME in names and names & {"todolist_identity", "todolist_starid"}:
-        return False
+        return is_changed
     conn.execute(schema.TODO_INDEX)
     if "todolist_identity" not in names:  # not unique: an older file may hold a target twice
         conn.execute("CREATE INDEX IF NOT EXISTS todolist_starid ON todolist (starid)")
     return True
+
+
+def _add_lightcurve_index(conn):
+    """No two tasks may have the same light-curve file; an older file in which they have stays as it is."""
+    for _, index, is_unique, *_ in conn.execute("PRAGMA index_list(diagnostics)").fetchall():
+        columns = [row[2] for row in conn.execute(f'PRAGMA index_info("{index}")')]
+        if is_unique and columns == ["lightcurve"]:
+            return False
+    twice = "SELECT 1 FROM diagnostics WHERE lightcurve IS NOT NULL GROUP BY lightcurve HAVING COUNT(*) > 1"
+    if conn.execute(twice).fetchone():
+        return False
+    conn.execute(schema.DIAGNOSTICS_INDEX)
+    return True
+
+
+def excuse_tasks_of_killed_masters(conn):
+    """Format 1 counted it against a task that it was STARTED when the master was killed; that is no evidence."""
+    cursor = conn.execute(
+        "UPDATE attempt_records SET died = 0 WHERE died = 1 AND error_text = 'was running when its process died'"
+    )
+    return cursor.rowcount > 0
 
 
 def _fill_method_used(conn):

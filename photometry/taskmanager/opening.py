@@ -1,35 +1,278 @@
-"""Opening a TODO-file: connect, migrate, and replay what a killed run left in its journals."""
+"""Opening a TODO-file: find it, see that it is one, connect, bring older tables up to date, replay what a killed run left."""
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import sqlite3
+import stat
+import weakref
+from pathlib import Path
 
 from ..errors import TodoFileError, TryAgainError
+from ..files import abandoned_parts, is_network_disk
 from . import schema
-from .changes import apply
-from .check import fingerprint, has_unfinished_business, read_only
-from .connection import Connection
-from .journal import JournalError, check_segments, read_changes, set_aside
-from .migrations import migrate
+from .journal import Segments, find_segments, read_changes, set_aside
+from .migrations import check_migratable, migrate
+from .schema import apply
+
+_HEADER_SIZE = 100  # bytes, https://www.sqlite.org/fileformat.html section 1.3
+_MAGIC = b"SQLite format 3\0"
+_NEEDED = ("priority", "starid", "sector", "camera", "ccd")
+_SAMPLES = 64
+_LOGS = ("-wal", "-journal")  # SQLite's own, beside the file
 
 # wrong SQL, not the disk: https://www.sqlite.org/rescode.html; Python 3.10 does not tell
 _SQLITE_ERROR = 1
 
 
+class TodoFileNotFoundError(TodoFileError, FileNotFoundError):
+    """There is no such TODO-file: the FileNotFoundError that the interface promises, with a message of ours."""
+
+
+# --- is this a TODO-file that we can work with? Looked at without changing one byte of it
+
+
+def find_todo_file(path):
+    """Path of the TODO-file; a folder means ``todo.sqlite`` in it.
+
+    Raises
+    ------
+    TodoFileNotFoundError : which is a FileNotFoundError
+    """
+    path = Path(path)
+    path = path / "todo.sqlite" if path.is_dir() else path
+    if not path.is_file():
+        raise TodoFileNotFoundError(f"{path}: no such TODO-file; make one with `photometry todo`")
+    return path.resolve()
+
+
+def check_writable(path):
+    """Refuse a file that is protected, or that a run would tear from its other names.
+
+    Raises
+    ------
+    TodoFileError
+    """
+    status = path.stat()
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise TodoFileError(
+            f"{path}: lies on a read-only file system; copy it to where it can be worked on, or only look at it:"
+            " TaskManager(path, read_only=True)"
+        )
+    if not status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(
+        path, os.W_OK
+    ):
+        raise TodoFileError(
+            f"{path}: is write-protected (mode {stat.S_IMODE(status.st_mode):o}); allow writing with chmod u+w, or only"
+            " look at it: TaskManager(path, read_only=True)"
+        )
+    if status.st_nlink > 1:
+        raise TodoFileError(
+            f"{path}: has {status.st_nlink} names (hard links); a run would be seen under one of them only. Make a copy"
+            " of it, or remove the other names"
+        )
+
+
+def check_header(path):
+    """Refuse what is not a SQLite file at all.
+
+    Raises
+    ------
+    TodoFileError
+    """
+    try:
+        with open(path, "rb") as file:
+            header = file.read(len(_MAGIC))
+    except OSError as error:
+        raise TodoFileError(f"{path}: cannot be read ({error.strerror})") from None
+    if not header:
+        raise TodoFileError(f"{path}: empty; expected a TODO-file (SQLite) with the table todolist")
+    if header != _MAGIC:
+        raise TodoFileError(
+            f"{path}: not a SQLite file; expected a TODO-file with the table todolist"
+        )
+
+
+def check_todo_file(path):
+    """Refuse what is not a whole TODO-file.
+
+    One pass over the file is the price (``PRAGMA quick_check``, about 0.2 s per million rows): a damaged page found now
+    costs a restart from the last copy, found at night it costs the run.
+
+    Raises
+    ------
+    TodoFileError : empty, not SQLite, truncated, damaged, or without the table ``todolist``
+    ValueError : the cadences of an older file cannot be known, see `migrations`
+    """
+    check_header(path)
+    _check_size(path)
+    with contextlib.closing(read_only(path)) as conn:
+        try:
+            _check_tables(conn, path)
+            (verdict,) = conn.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict == "ok":
+                check_migratable(conn, path)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            raise TodoFileError(f"{path}: damaged ({error})") from None
+    if verdict != "ok":
+        raise TodoFileError(f"{path}: damaged ({verdict.splitlines()[-1]})")
+
+
+def read_only(path):
+    """Connection that reads a file which nobody writes to, without locks and without files beside it."""
+    return sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, check_same_thread=False)
+
+
+def has_unfinished_business(path):
+    """True where SQLite left a log of its own beside the file: a run in file mode was killed."""
+    return any(path.with_name(path.name + end).exists() for end in _LOGS)
+
+
+def fingerprint(path):
+    """Id of a file that carries none yet: a hash of samples of its content."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for sample in range(_SAMPLES + 1):
+            file.seek(max(0, (size - 4096) * sample // _SAMPLES))
+            digest.update(file.read(4096))
+    return digest.hexdigest()[:32]
+
+
+def _check_size(path):
+    with open(path, "rb") as file:
+        header = file.read(_HEADER_SIZE)
+    size = path.stat().st_size
+    if len(header) < _HEADER_SIZE or size < _expected_size(header):
+        raise TodoFileError(
+            f"{path}: truncated, {size} bytes of {_expected_size(header) or 'more'}; take another copy"
+        )
+
+
+def _expected_size(header):
+    """Bytes that the header promises; 0 where an old program did not say."""
+    page_size = int.from_bytes(header[16:18], "big")
+    page_size = 65536 if page_size == 1 else page_size
+    # else the page count was not updated with the last change
+    is_current = header[24:28] == header[92:96]
+    return page_size * int.from_bytes(header[28:32], "big") if is_current else 0
+
+
+def _check_tables(conn, path):
+    columns = {row[1] for row in conn.execute("PRAGMA table_info(todolist)")}
+    if not columns:
+        raise TodoFileError(f"{path}: has no table todolist; is it a TODO-file?")
+    for name in _NEEDED:
+        if name not in columns:
+            raise TodoFileError(
+                f"{path}: table todolist has no column {name!r}; the file must be made anew"
+            )
+    if conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'todo_settings'").fetchone():
+        row = conn.execute("SELECT value FROM todo_settings WHERE key = 'format'").fetchone()
+        if row and not str(row[0]).isdigit():
+            raise TodoFileError(f"{path}: damaged (format {row[0]!r}: expected a number)")
+        if row and int(row[0]) > schema.FORMAT:
+            raise TodoFileError(
+                f"{path}: format {row[0]} is newer than this program ({schema.FORMAT}); upgrade photometry"
+            )
+
+
+# --- the owner opens it
+
+
+class _OwnCursor(sqlite3.Cursor):
+    """A cursor for our own questions, rows as tuples: that a page of the file turns out to be damaged is a TodoFileError."""
+
+    def execute(self, *args):
+        return _or_damaged(super().execute, *args)
+
+    def executemany(self, *args):
+        return _or_damaged(super().executemany, *args)
+
+    def fetchall(self):
+        return _or_damaged(super().fetchall)
+
+    def fetchone(self):
+        return _or_damaged(super().fetchone)
+
+
+def _or_damaged(call, *args):
+    try:
+        return call(*args)
+    except sqlite3.DatabaseError as error:
+        if (
+            type(error) is not sqlite3.DatabaseError
+        ):  # one of its subclasses is about what was asked
+            raise
+        raise TodoFileError(
+            f"the TODO-file is damaged ({error}); take an earlier copy, or make it anew with `photometry todo`"
+        ) from error
+
+
+class Connection(sqlite3.Connection):
+    """As `sqlite3.Connection`, but it knows its cursors.
+
+    A cursor that was left in the middle of its rows keeps SQLite from leaving the write-ahead log. Closing the connection is
+    no way out: as long as such a cursor lives, SQLite keeps the file open and locked behind the scenes.
+    """
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self._cursors = weakref.WeakSet()
+
+    def cursor(self, *args, **options):
+        cursor = super().cursor(*args, **options)
+        self._cursors.add(cursor)
+        return cursor
+
+    def own_cursor(self):
+        """See `_OwnCursor`."""
+        cursor = self.cursor(_OwnCursor)
+        cursor.row_factory = None  # the connection gives each new cursor its own
+        return cursor
+
+    # the methods of sqlite3.Connection do not pass through `cursor`
+    def execute(self, *args):
+        return self.cursor().execute(*args)
+
+    def executemany(self, *args):
+        return self.cursor().executemany(*args)
+
+    def close_cursors(self):
+        """Close all cursors, also those in the middle of their rows."""
+        for cursor in list(self._cursors):
+            cursor.close()
+
+    def close(self):
+        if self._cursors:
+            self.close_cursors()
+            self._cursors.clear()
+        super().close()
+
+
 def connect(path):
     """Connection of the one owner of a TODO-file.
+
+    On a disk of this host others may read through it meanwhile. A network disk, where SQLite must not share memory
+    between processes, is held for ourselves.
+
+    Parameters
+    ----------
+    path : Path
 
     Raises
     ------
     TodoFileError : another program has it open, or it cannot be written
     """
-    options = "mode=rw" if _can_lock(path) else "mode=rw&nolock=1"
+    has_locks = _can_lock(path)
+    options = "mode=rw" if has_locks else "mode=rw&nolock=1"
     conn = sqlite3.connect(
         f"{path.as_uri()}?{options}", uri=True, check_same_thread=False, factory=Connection
     )
     try:
-        conn.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if not has_locks or is_network_disk(path):
+            conn.execute("PRAGMA locking_mode = EXCLUSIVE")
         conn.execute("BEGIN IMMEDIATE")
         conn.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
@@ -41,21 +284,28 @@ def connect(path):
 
 
 def recover(path):
-    """Tidy up after a run that was killed: SQLite folds its log in, half-written copies of the file are removed."""
-    for part in path.parent.glob(f".{path.name.split('.')[0]}-*.part{''.join(path.suffixes[-2:])}"):
+    """Tidy up after a run that was killed: SQLite folds its log in, half-written copies of the file are removed.
+
+    Returns
+    -------
+    was_killed : bool, there was a log of SQLite's to fold in
+    """
+    for part in abandoned_parts(path):
         part.unlink()
-    if has_unfinished_business(path):
-        try:
-            with contextlib.closing(connect(path)) as conn:
-                conn.execute("PRAGMA journal_mode = DELETE")
-        except sqlite3.DatabaseError as error:
-            raise TodoFileError(
-                f"{path}: damaged, what a killed run left cannot be folded in ({error})"
-            ) from None
+    if not has_unfinished_business(path):
+        return False
+    try:
+        with contextlib.closing(connect(path)) as conn:
+            conn.execute("PRAGMA journal_mode = DELETE")
+    except sqlite3.DatabaseError as error:
+        raise TodoFileError(
+            f"{path}: damaged, what a killed run left cannot be folded in ({error})"
+        ) from None
+    return True
 
 
 def load(path):
-    """The database of a plain file, in memory."""
+    """`Connection` to the database of a plain file, in memory."""
     conn = sqlite3.connect(":memory:", check_same_thread=False, factory=Connection)
     with contextlib.closing(read_only(path)) as disk:
         disk.backup(conn)
@@ -63,30 +313,29 @@ def load(path):
 
 
 def identity(conn, path):
-    """Id and generation of a TODO-file; one that was never ours is called after its content."""
+    """Id and generation of a TODO-file; one that was never ours is called after its content.
+
+    Raises
+    ------
+    TodoFileError : the file says nothing sensible
+    """
     if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'todo_settings'").fetchone():
         return fingerprint(path), 1
     settings = dict(conn.execute("SELECT key, value FROM todo_settings").fetchall())
-    return settings["id"], int(settings["generation"])
-
-
-def find_journals(path, todo_id, generation):
-    """The journals to be replayed. Those that cannot be are set aside, all of them, with a message in the log."""
     try:
-        return check_segments(path, todo_id, generation)
-    except JournalError as error:
-        set_aside(path, error)
-        return []
+        return settings["id"], int(settings["generation"])
+    except (KeyError, TypeError, ValueError):
+        raise TodoFileError(f"{path}: damaged (todo_settings has no id or no generation)") from None
 
 
-def bring_up_to_date(conn, path, journals, todo_id, generation):
-    """Migrate a database and replay journals into it, in one transaction.
+def bring_up_to_date(conn, path, segments, todo_id, generation):
+    """Migrate a database and replay journals into it, in one transaction; what does not fit is set aside.
 
     Parameters
     ----------
     conn : sqlite3.Connection, of the file, or of a copy on disk or in memory
     path : Path of the TODO-file
-    journals : list of journal.Segment
+    segments : journal.Segments
     todo_id, generation : see `identity`
 
     Returns
@@ -98,18 +347,21 @@ def bring_up_to_date(conn, path, journals, todo_id, generation):
     TodoFileError : a file of another tool that cannot be migrated
     TryAgainError : the disk is full or gone
     """
+    # after all that there are, those that cannot be replayed included
+    following = max(find_segments(path), default=generation) + 1 if segments.good else generation
     try:
-        return replay(conn, journals, todo_id, generation)
+        return following, replay(conn, segments, todo_id, following)
     except sqlite3.IntegrityError as error:
-        if not journals:
+        if not segments.good:
             raise _cannot_migrate(path, error) from error
-        conn.execute("ROLLBACK")
-        set_aside(path, f"it does not fit the file: {error}")
-        return replay(conn, [], todo_id, generation)
+        set_aside(path, f"its journal does not fit the file: {error}")
+        return generation, replay(conn, Segments([]), todo_id, generation)
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", None) == _SQLITE_ERROR:
             raise _cannot_migrate(path, error) from error
         raise TryAgainError(f"{path}: cannot be written ({error})") from error
+    except sqlite3.DatabaseError as error:
+        raise TodoFileError(f"{path}: damaged ({error})") from error
 
 
 def _cannot_migrate(path, error):
@@ -118,23 +370,37 @@ def _cannot_migrate(path, error):
     )
 
 
-def replay(conn, journals, todo_id, generation):
-    """Migrate, replay and stamp, in one transaction; returns and parameters as for `bring_up_to_date`."""
+def replay(conn, segments, todo_id, generation):
+    """Migrate, replay, and write the new generation, all or nothing.
+
+    Parameters
+    ----------
+    conn : sqlite3.Connection
+    segments : journal.Segments
+    todo_id : str
+    generation : int, of the file when this is in it
+
+    Returns
+    -------
+    crc : int, what the next journal follows
+    """
     cursor = conn.cursor()
     cursor.execute("BEGIN")
-    migrate(conn)
-    for journal in journals:
-        for changes in read_changes(journal):
-            apply(cursor, changes)
-    generation, crc = (
-        (journals[-1].generation + 1, journals[-1].crc) if journals else (generation, 0)
-    )
-    stamp(cursor, todo_id, generation)
-    cursor.execute("COMMIT")
-    return generation, crc
+    try:
+        migrate(conn)
+        for segment in segments.good:
+            for changes in read_changes(segment):
+                apply(cursor, changes)
+        write_identity(cursor, todo_id, generation)
+        cursor.execute("COMMIT")
+    except BaseException:
+        if conn.in_transaction:
+            cursor.execute("ROLLBACK")
+        raise
+    return segments.good[-1].crc if segments.good else 0
 
 
-def stamp(cursor, todo_id, generation):
+def write_identity(cursor, todo_id, generation):
     """Write into the database which file it is, and which journals it has in it."""
     settings = {"id": todo_id, "generation": str(generation), "format": str(schema.FORMAT)}
     cursor.executemany(

@@ -1,43 +1,44 @@
-"""`Result`: what a worker brings back, checked, in the form in which it is stored.
+"""`Result`: what a worker brings back, checked, as the rows that are stored.
 
 What is not known is NaN here, which sqlite3 stores as NULL like None: it binds a float at once, but looks for an adapter
 for each None, which would make saving three times as slow.
 """
 
 import math
+import os
 import time
+from collections.abc import Mapping
 
 import msgspec
 
 from ..errors import ArgumentError
 from ..status import STATUS
+from .schema import Attempt, BriefDiagnostics, Diagnostics
 
 _STATUS = {status: int(status) for status in STATUS}
-_REALS_OF_ATTEMPT = ("start", "end", "seconds", "peak_memory")
-_REALS_BEFORE_POSITION = ("mean_flux", "variance", "variability", "rms_hour", "ptp")
+_SMALLEST, _LARGEST = -(2**63), 2**63 - 1  # integers that SQLite can store
 NULL = math.nan
-_NO_NUMBERS = (NULL,) * 13  # where there are no details
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
-    """The result of one task."""
+    """The result of one task.
+
+    Attributes
+    ----------
+    priority : int
+    status : int, a STATUS
+    diagnostics : Diagnostics, or BriefDiagnostics where there are no details; its column errors is still NULL
+    errors : tuple of str
+    skip_targets : tuple of int, starid of the other stars in the mask
+    attempt : Attempt, or None where the worker says nothing of it
+    """
 
     priority: int
-    status: int  # STATUS
-    diagnostics: tuple  # values of the table diagnostics, from lightcurve up to stamp_resizes
-    errors: tuple  # of str
-    skip_targets: tuple  # of int, starid of the other stars in the mask
-    attempt: tuple  # values of the table attempts, after priority; empty where the worker told nothing of it
-
-    @property
-    def elaptime(self):
-        """s of work"""
-        return self.diagnostics[2]
-
-    @property
-    def worker_wait_time(self):
-        """s that the worker waited for the task, or NaN"""
-        return self.diagnostics[3]
+    status: int
+    diagnostics: tuple
+    errors: tuple
+    skip_targets: tuple
+    attempt: tuple | None
 
     @classmethod
     def of(cls, result, *, run=None):
@@ -45,88 +46,131 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
         Every key of ``result['details']`` may be missing. Numbers may be numpy's; what is not finite becomes NULL.
 
+        Parameters
+        ----------
+        result : dict
+        run : int or None, the run that it belongs to, where its attempt does not say
+
         Raises
         ------
         ArgumentError : a key is missing, or its value is not what it has to be
         """
-        try:
-            priority, status, seconds = (
-                result["priority"],
-                _STATUS[result["status"]],
-                result["time"],
-            )
-        except KeyError as error:
-            raise _bad_key(result, error) from None
-        method = str(result.get("method_used") or result.get("method") or "none")
-        elapsed = 0.0 if seconds is None else _real("time", seconds)
-        head = (
-            method,
-            elapsed if elapsed == elapsed else 0.0,
-            _real("worker_wait_time", result.get("worker_wait_time")),
+        priority, status, seconds = _required(result)
+        attempt, details = result.get("attempt"), result.get("details")
+        brief = BriefDiagnostics(
+            priority=priority,
+            method_used=_method(result),
+            elaptime=seconds if seconds == seconds else 0.0,
+            worker_wait_time=_real("worker_wait_time", result.get("worker_wait_time")),
         )
-        priority = _integer("priority", priority)
-        attempt = result.get("attempt")
-        attempt = _attempt(attempt, run, status) if attempt else ()
-        details = result.get("details")
-        if not details:
-            return cls(priority, status, (NULL, *head, *_NO_NUMBERS), (), (), attempt)
-        lightcurve = _text(details.get("filepath_lightcurve"))
-        errors, skip_targets = (
+        if attempt is not None:
+            attempt = _attempt(attempt, priority, run, status)
+        if not details and (details is None or type(details) is dict):
+            return cls(priority, status, brief, (), (), attempt)
+        if type(details) is not dict and not isinstance(details, Mapping):
+            raise ArgumentError(f"details={details!r:.200}: expected a dict")
+        return cls(
+            priority,
+            status,
+            _diagnostics(brief, details.get),
             _messages(details.get("errors")),
             _starids(details.get("skip_targets")),
-        )
-        return cls(
-            priority, status, (lightcurve, *head, *_numbers(details)), errors, skip_targets, attempt
+            attempt,
         )
 
+    def row(self, errors):
+        """The row of the table ``diagnostics``.
 
-def _numbers(details):
-    """The numbers among the details, in the order of the table ``diagnostics``."""
-    get = details.get
+        Parameters
+        ----------
+        errors : str, or None where there are none
+        """
+        if errors is None:
+            return self.diagnostics
+        nulls = dict.fromkeys(Diagnostics._fields, NULL)
+        return Diagnostics(**nulls | self.diagnostics._asdict() | {"errors": errors})
+
+
+# --- the parts of a result, checked
+
+
+def _required(result):
+    """Priority, status and seconds of work."""
+    if type(result) is not dict and not isinstance(result, Mapping):
+        raise ArgumentError(f"result={result!r:.200}: expected a dict")
+    for key in ("priority", "status", "time"):
+        if key not in result:
+            has = ", ".join(map(str, result)) or "nothing"
+            raise ArgumentError(f"result lacks {key!r}; it has {has}")
+    status = result["status"]
+    try:
+        code = _STATUS[status]
+    except (KeyError, TypeError):
+        accepted = ", ".join(f"{status.name} {int(status)}" for status in STATUS)
+        raise ArgumentError(
+            f"result['status']={status!r:.200}: expected a STATUS ({accepted})"
+        ) from None
+    priority = _integer("priority", result["priority"])
+    if priority != priority:
+        raise ArgumentError(f"priority={result['priority']!r}: expected a whole number")
+    return priority, code, _real("time", result["time"])
+
+
+def _method(result):
+    method = result.get("method_used", result.get("method") or "none")
+    if not isinstance(method, str) or not method:
+        raise ArgumentError(f"method_used={method!r:.200}: expected the name of a method")
+    return _text(method)
+
+
+def _diagnostics(brief, get):
+    """The whole row of a result with details; ``get`` is the method of that dict."""
     column, row = _pair("pos_centroid", get("pos_centroid"))
     height, width = _stamp_size(get("stamp"))
-    return (
-        *[_real(name, get(name)) for name in _REALS_BEFORE_POSITION],
-        row,
-        column,
-        _real("contamination", get("contamination")),
-        _integer("mask_size", get("mask_size")),
-        _real("edge_flux", get("edge_flux")),
-        width,
-        height,
-        _integer("stamp_resizes", get("stamp_resizes")),
+    return Diagnostics(
+        priority=brief.priority,
+        lightcurve=_path(get("filepath_lightcurve")),
+        method_used=brief.method_used,
+        elaptime=brief.elaptime,
+        worker_wait_time=brief.worker_wait_time,
+        mean_flux=_real("mean_flux", get("mean_flux")),
+        variance=_real("variance", get("variance")),
+        variability=_real("variability", get("variability")),
+        rms_hour=_real("rms_hour", get("rms_hour")),
+        ptp=_real("ptp", get("ptp")),
+        pos_row=row,
+        pos_column=column,
+        contamination=_real("contamination", get("contamination")),
+        mask_size=_integer("mask_size", get("mask_size")),
+        edge_flux=_real("edge_flux", get("edge_flux")),
+        stamp_width=width,
+        stamp_height=height,
+        stamp_resizes=_integer("stamp_resizes", get("stamp_resizes")),
+        errors=NULL,
     )
 
 
-def _attempt(attempt, run, status):
-    """Values of the table ``attempts``, after priority."""
+def _attempt(attempt, priority, run, status):
+    if type(attempt) is not dict and not isinstance(attempt, Mapping):
+        raise ArgumentError(f"attempt={attempt!r:.200}: expected a dict")
+    if not attempt:
+        return None
     get = attempt.get
-    start, end, seconds, peak_memory = [_real(name, get(name)) for name in _REALS_OF_ATTEMPT]
-    run, rank = _integer("run", get("run", run)), _integer("rank", get("rank"))
-    host, error, text = get("host"), get("error_class"), get("error_text")
-    return (
-        start if start == start else time.time(),
-        run,
-        NULL if host is None else _text(host),
-        rank,
-        end,
-        seconds,
-        peak_memory,
-        status,
-        0,
-        NULL if error is None else _text(error),
-        NULL if text is None else _text(text),
+    start = _real("start", get("start"))
+    return Attempt(
+        priority=priority,
+        start=start if start == start else time.time(),
+        run=_integer("run", get("run", run)),
+        host=_text(get("host")),
+        rank=_integer("rank", get("rank")),
+        end=_real("end", get("end")),
+        seconds=_real("seconds", get("seconds")),
+        peak_memory=_real("peak_memory", get("peak_memory")),
+        status=status,
+        died=0,
+        error_class=_text(get("error_class")),
+        error_text=_text(get("error_text")),
     )
-
-
-def _bad_key(result, error):
-    (key,) = error.args
-    if key in ("priority", "status", "time") and key not in result:
-        return ArgumentError(
-            f"result lacks {key!r}; it has {', '.join(map(str, result)) or 'nothing'}"
-        )
-    accepted = ", ".join(f"{status.name} {int(status)}" for status in STATUS)
-    return ArgumentError(f"result['status']={key!r}: expected a STATUS ({accepted})")
 
 
 def _real(name, value):
@@ -135,26 +179,31 @@ def _real(name, value):
         if value is None:
             return NULL
         try:
+            if isinstance(value, (str, bytes, bytearray)):
+                raise TypeError
             value = float(value)
-        except (TypeError, ValueError):
-            raise ArgumentError(f"{name}={value!r}: expected a number") from None
+        except (TypeError, ValueError, OverflowError):
+            raise ArgumentError(f"{name}={value!r:.200}: expected a number") from None
     return value if value - value == 0.0 else NULL
 
 
 def _integer(name, value):
-    if type(value) is int:
-        return value
-    if value is None:
-        return NULL
-    try:
-        if value != value:
+    if type(value) is not int:
+        if value is None:
             return NULL
-        integer = int(value)
-    except (TypeError, ValueError, OverflowError):
-        integer = None
-    if integer is None or integer != value:
-        raise ArgumentError(f"{name}={value!r}: expected a whole number")
-    return integer
+        try:
+            if value != value:
+                return NULL
+            integer = None if isinstance(value, (str, bytes, bytearray)) else int(value)
+        except (TypeError, ValueError, OverflowError):
+            integer = None
+        if integer is None or integer != value:
+            raise ArgumentError(f"{name}={value!r:.200}: expected a whole number")
+        value = integer
+    if not _SMALLEST <= value <= _LARGEST:
+        shown = f"{value:.3g}" if abs(value) < 1e308 else "a number of more than 308 digits"
+        raise ArgumentError(f"{name}={shown}: expected a whole number of at most 64 bits")
+    return value
 
 
 def _pair(name, value):
@@ -163,7 +212,7 @@ def _pair(name, value):
     try:
         first, second = value
     except (TypeError, ValueError):
-        raise ArgumentError(f"{name}={value!r}: expected two numbers (column, row)") from None
+        raise ArgumentError(f"{name}={value!r:.200}: expected two numbers (column, row)") from None
     return _real(name, first), _real(name, second)
 
 
@@ -173,21 +222,43 @@ def _stamp_size(stamp):
         return NULL, NULL
     try:
         row1, row2, column1, column2 = stamp
+        height, width = row2 - row1, column2 - column1
     except (TypeError, ValueError):
-        raise ArgumentError(f"stamp={stamp!r}: expected (row1, row2, column1, column2)") from None
-    return _integer("stamp", row2 - row1), _integer("stamp", column2 - column1)
+        raise ArgumentError(
+            f"stamp={stamp!r:.200}: expected (row1, row2, column1, column2)"
+        ) from None
+    return _integer("stamp", height), _integer("stamp", width)
 
 
 def _starids(values):
-    if values is None or len(values) == 0:
+    if values is None:
         return ()
-    return tuple([_integer("skip_targets", starid) for starid in values])
+    try:
+        starids = tuple(() if isinstance(values, (str, bytes)) else values)
+    except TypeError:
+        starids = None
+    if starids is None or (isinstance(values, (str, bytes)) and values):
+        raise ArgumentError(f"skip_targets={values!r:.200}: expected a list of star numbers")
+    return tuple([_integer("skip_targets", starid) for starid in starids])
+
+
+def _path(value):
+    """A path as text."""
+    if value is None:
+        return NULL
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ArgumentError(
+            f"filepath_lightcurve={value!r:.200}: expected a path, as text without NUL"
+        )
+    return _text(value)
 
 
 def _text(value):
     if value is None:
         return NULL
-    text = str(value)
+    text = str(value).replace("\0", "\\0")  # SQLite's own tools end a text at a NUL
     return (
         text if text.isascii() else text.encode("utf-8", "replace").decode()
     )  # half a surrogate cannot be stored
@@ -198,6 +269,8 @@ def _messages(errors):
     if errors is None or isinstance(errors, str):
         return (_text(errors),) if errors else ()
     try:
+        if isinstance(errors, (bytes, bytearray)):
+            raise TypeError
         return tuple([_text(error) for error in errors if error is not None])
     except TypeError:
-        raise ArgumentError(f"errors={errors!r}: expected a list of text") from None
+        raise ArgumentError(f"errors={errors!r:.200}: expected a list of text") from None

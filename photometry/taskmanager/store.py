@@ -1,18 +1,43 @@
-"""`Store`: the open TODO-file, in file mode; `memory.MemoryStore` is the same with the database in memory.
+"""The open TODO-file: `Store`, with the database on disk, and `MemoryStore`, with the database in memory.
 
-In file mode SQLite keeps a write-ahead log (``todo.sqlite-wal``) with ``locking_mode = EXCLUSIVE``: a commit is one append
-to that log, ten times faster than with a rollback journal, and no memory is shared with other processes, which
-is what makes the log unusable on network file systems otherwise. On closing the log is folded back and one plain file
-remains. Where the file system cannot lock files at all, SQLite is told not to try: our own `lock.Lock` keeps others out.
+On disk, SQLite keeps a write-ahead log (``todo.sqlite-wal``): a commit is one append to that log, ten times faster than
+with a rollback journal, and others may read meanwhile. On a network disk no memory can be shared with them, and the file is
+held for ourselves (``locking_mode = EXCLUSIVE``), which makes the log safe there. On closing the log is folded back and one
+plain file remains. Where the file system cannot lock files at all, SQLite does not try: our own `lock.Lock` keeps others out.
+
+In memory, every change goes to the journal beside the TODO-file, and the file is replaced now and then: the journal is
+folded into a copy of the file by a thread that does not touch the database in memory. SQL of the user is not in the journal,
+and what came after it could not be replayed into a file that lacks it. So the first change of ours that follows such SQL
+begins with a backup, which copies the whole database, at once.
 """
 
+import contextlib
+import logging
+import os
 import sqlite3
+import threading
+import time
 
-from ..errors import TryAgainError
-from .changes import apply
-from .journal import find_segments
-from .opening import bring_up_to_date, connect, find_journals, identity
-from .syncer import Syncer
+from ..errors import PhotometryError, TodoFileError, TryAgainError
+from ..files import atomic_write, sync
+from .journal import Journal, Segments, find_segments, read_segments, set_aside
+from .opening import bring_up_to_date, connect, identity, load, replay, write_identity
+from .schema import apply
+
+log = logging.getLogger(__name__)
+
+_SYNC_INTERVAL = 1.0  # s
+_LOCKED_WAIT = 5.0  # s that SQLite waits for another program that has the file locked
+
+BACKUP_DUTY_FACTOR = 20
+"""A backup is followed by a pause this many times as long: it takes 5 % of the time at most."""
+_BACKUP_SPEED = 20e6  # bytes of file and journal per second, as long as none was measured
+_SMALL = (
+    1_000_000  # bytes of file and journal; such a backup takes some milliseconds and is waited for
+)
+_PIECE = (
+    4_000_000  # bytes that are copied and flushed at once; one big flush would hold up the journal
+)
 
 
 class Store:
@@ -20,40 +45,44 @@ class Store:
 
     Parameters
     ----------
-    path : Path of the TODO-file, which was found good by `check.check_todo_file`
+    path : Path of the TODO-file, which was found good by `opening.check_todo_file`
     lock : lock.Lock
     durability : 'process', 'second' or 'record'
 
     Attributes
     ----------
-    conn : connection.Connection
+    conn : opening.Connection
     cursor : sqlite3.Cursor, rows as tuples
     seen : int
         What ``conn.total_changes`` was after our last change; if it is something else, the user has made changes.
+    replayed : int, changes of a killed run that were in its journals
     """
 
     def __init__(self, path, lock, durability):
         self.path, self.lock, self.durability = path, lock, durability
+        self.replayed = 0
         self.conn = self._open()
         self._syncer = None
         try:
             self.conn.row_factory = sqlite3.Row
             self.conn.execute("PRAGMA foreign_keys = ON")
-            self.cursor = self.conn.cursor()
-            self.cursor.row_factory = None
+            self.cursor = self.conn.own_cursor()
             self._begin()
         except BaseException:
             self.conn.close()
             raise
         self.seen = self.conn.total_changes
+        self._version = self._data_version()
 
     def write(self, changes):
-        """Make ``changes`` (see `changes.apply`), all or none of them; when this returns they are kept.
+        """Make ``changes`` (see `schema.apply`), all or none of them; when this returns they are kept.
 
         Raises
         ------
         TryAgainError : the disk is full or gone; nothing was changed
+        TodoFileError : the lock is lost
         """
+        self.lock.raise_if_lost()
         if self.conn.in_transaction:
             self.conn.commit()  # SQL of the user
         if self._syncer and self._syncer.error:
@@ -72,9 +101,14 @@ class Store:
                 self.cursor.execute("ROLLBACK")
             self.seen = self.conn.total_changes
 
-    def changed_by_user(self):
-        """SQL of the user has changed rows since the last call, or is in the middle of it."""
-        self.seen = -1 if self.conn.in_transaction else self.conn.total_changes
+    def sync_external_changes(self):
+        """True where SQL of the user, or another program, has changed something since the last call, or is about to."""
+        if self.conn.total_changes != self.seen or self.conn.in_transaction:
+            self.seen = -1 if self.conn.in_transaction else self.conn.total_changes
+            return True
+        version = self._data_version()
+        is_changed, self._version = version != self._version, version
+        return is_changed
 
     def setting(self, key):
         """Value of the table ``todo_settings``; None where there is none."""
@@ -95,13 +129,23 @@ class Store:
         """Nothing to do: the file has everything in it already."""
 
     def close(self):
-        """Leave one plain file."""
+        """Leave one plain file; where another program is just reading, its log stays beside it until the next opening."""
         try:
             if self._syncer:
                 self._syncer.stop()
             self.conn.commit()
             self.conn.close_cursors()
-            self.conn.execute("PRAGMA journal_mode = DELETE")
+            self.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            try:
+                self.conn.execute("PRAGMA journal_mode = DELETE")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
+                log.warning(
+                    "%s: another program is reading it; %s-wal stays for now",
+                    self.path,
+                    self.path.name,
+                )
         except sqlite3.OperationalError as error:
             raise TryAgainError(f"{self.path}: {error}; everything saved so far is kept") from error
         finally:
@@ -116,17 +160,240 @@ class Store:
 
     def _begin(self):
         todo_id, generation = identity(self.conn, self.path)
-        journals = find_journals(self.path, todo_id, generation)
-        bring_up_to_date(self.conn, self.path, journals, todo_id, generation)
-        for path in find_segments(self.path).values():
-            path.unlink()
+        segments = self._segments(todo_id, generation)
+        bring_up_to_date(self.conn, self.path, segments, todo_id, generation)
+        self._remove_replayed(segments)
         self.conn.execute("PRAGMA journal_mode = WAL")
         self.conn.execute(
             f"PRAGMA synchronous = {'FULL' if self.durability == 'record' else 'NORMAL'}"
         )
         if self.durability == "second":
-            log = self.path.with_name(self.path.name + "-wal")
-            self._syncer = Syncer(lambda: log)
+            wal = self.path.with_name(self.path.name + "-wal")
+            self._syncer = _Syncer(lambda: wal)
+
+    def _segments(self, todo_id, generation):
+        """The journals to be replayed; where none can be, they are set aside."""
+        segments = read_segments(self.path, todo_id, generation)
+        if segments.problem and not segments.n_changes:
+            set_aside(self.path, segments.problem)
+            return Segments([])
+        for segment in segments.good:
+            if segment.is_torn:
+                log.warning("%s: its last line was torn by a crash and is left out", segment.path)
+        self.replayed = segments.n_changes
+        return segments
+
+    def _remove_replayed(self, segments):
+        """What the journals said is in the file by now."""
+        paths = [segment.path for segment in segments.good]
+        if segments.problem:
+            set_aside(self.path, segments.problem)
+            return
+        for path in {*paths, *find_segments(self.path).values()}:
+            path.unlink(missing_ok=True)
+
+    def _data_version(self):
+        """Changes when another program has changed the file."""
+        return self.cursor.execute("PRAGMA data_version").fetchone()
 
     def _keep(self, changes):
         """COMMIT keeps them."""
+
+
+class MemoryStore(Store):
+    """The database of an open TODO-file, in memory; parameters and attributes as for `Store`."""
+
+    def sync_external_changes(self):
+        if self.conn.total_changes == self.seen and not self.conn.in_transaction:
+            return False
+        self._is_journal_complete = False
+        return super().sync_external_changes()
+
+    def write(self, changes):
+        """As `Store.write`; what it promises holds for the SQL of the user that these changes build on, too."""
+        if not self._is_journal_complete:
+            self.backup()
+        super().write(changes)
+
+    def backup(self):
+        """Replace the TODO-file by what is in memory."""
+        self._replace_file()
+        self._remove_journals(before=self.journal.generation)
+
+    def backup_soon(self):
+        """Bring the TODO-file up to date without holding up the run, as long as that takes 5 % of the time at most."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        n_bytes = self.path.stat().st_size + sum(
+            path.stat().st_size for path in find_segments(self.path).values()
+        )
+        is_small = n_bytes < _SMALL
+        pause = BACKUP_DUTY_FACTOR * n_bytes / self._speed
+        if not is_small and time.monotonic() < self._rested_since + pause:
+            return
+        generation = self._next_journal()
+        self._thread = threading.Thread(
+            target=self._fold, args=[generation, n_bytes], name="todo-file backup", daemon=True
+        )
+        self._thread.start()
+        if is_small:
+            self._thread.join()
+
+    def close(self):
+        """Replace the TODO-file by what is in memory, and remove the journal."""
+        try:
+            self.backup()
+            self._remove_journals(before=self.journal.generation + 1)
+        finally:
+            self._end_fold()
+            if self._syncer:
+                self._syncer.stop()
+            self.journal.close()
+            self.conn.close()
+
+    def abandon(self):
+        """Opening failed: nothing of it shall be replayed."""
+        self._end_fold()
+        self.journal.close()
+        self.journal.path.unlink()
+        self.conn.close()
+
+    def _open(self):
+        self._thread, self._is_fold_unwanted = None, threading.Event()
+        self._rested_since, self._speed = time.monotonic(), _BACKUP_SPEED
+        self._is_journal_complete = True
+        return load(self.path)
+
+    def _begin(self):
+        self._todo_id, generation = identity(self.conn, self.path)
+        segments = self._segments(self._todo_id, generation)
+        generation, crc = bring_up_to_date(
+            self.conn, self.path, segments, self._todo_id, generation
+        )
+        self.journal = Journal(
+            self.path, self._todo_id, generation, follows=crc, durability=self.durability
+        )
+        if self.durability == "second":
+            self._syncer = _Syncer(lambda: self.journal.path)
+        if segments.problem:  # what could be replayed is kept before the journals go
+            damaged = [
+                path for path in find_segments(self.path).values() if path != self.journal.path
+            ]
+            self._replace_file()
+            set_aside(self.path, segments.problem, damaged)
+            self._remove_journals(before=self.journal.generation)
+
+    def _keep(self, changes):
+        self.journal.append(changes)
+
+    def _data_version(self):
+        return None
+
+    def _replace_file(self):
+        """Write what is in memory beside the TODO-file, and rename it; the journals that it has in it stay."""
+        self._end_fold()
+        self.conn.commit()
+        self._next_journal()
+        try:
+            with atomic_write(self.path) as part:
+                with contextlib.closing(sqlite3.connect(part)) as copy:
+                    copy.execute("PRAGMA journal_mode = OFF")
+                    copy.execute("PRAGMA synchronous = OFF")  # atomic_write flushes
+                    self.conn.backup(copy)
+                self.lock.check()
+        except (OSError, sqlite3.OperationalError) as error:
+            raise TryAgainError(
+                f"{self.path}: cannot be replaced ({error}); every result so far is kept in its journal"
+            ) from error
+        self._is_journal_complete = True
+        self._rested_since = time.monotonic()
+
+    def _next_journal(self):
+        """From now on changes go to the next journal; the database in memory has all before it."""
+        self.journal = self.journal.next()
+        write_identity(self.cursor, self._todo_id, self.journal.generation)
+        self.conn.commit()
+        self.seen = self.conn.total_changes
+        return self.journal.generation
+
+    def _fold(self, generation, n_bytes):
+        """Thread: bring a copy of the TODO-file up to date with the journals before ``generation``, and rename it."""
+        begin = time.monotonic()
+        try:
+            with atomic_write(self.path) as part:
+                self._copy_throttled(part)
+                with contextlib.closing(sqlite3.connect(part)) as copy:
+                    copy.execute("PRAGMA journal_mode = OFF")
+                    copy.execute("PRAGMA synchronous = OFF")
+                    copy.set_progress_handler(self._is_fold_unwanted.is_set, 100_000)
+                    todo_id, base = identity(copy, self.path)
+                    segments = read_segments(self.path, todo_id, base, before=generation)
+                    if segments.problem:
+                        raise TodoFileError(segments.problem)
+                    replay(copy, segments, todo_id, generation)
+                self.lock.check()
+            self._remove_journals(before=generation)
+        except (OSError, sqlite3.Error, PhotometryError) as error:
+            if not self._is_fold_unwanted.is_set():
+                log.error(
+                    "%s: backup failed (%s); everything is kept in its journal", self.path, error
+                )
+        self._rested_since = time.monotonic()
+        self._speed = n_bytes / max(self._rested_since - begin, 1e-3)
+
+    def _copy_throttled(self, target):
+        """Copy the TODO-file piece by piece, each flushed before the next."""
+        with open(self.path, "rb") as old, open(target, "wb") as new:
+            while piece := old.read(_PIECE):
+                new.write(piece)
+                new.flush()
+                os.fsync(new.fileno())
+                if self._is_fold_unwanted.is_set():
+                    raise TryAgainError("it is not wanted any more")
+
+    def _end_fold(self):
+        """Have the thread stop where it is: what it would have written comes another way."""
+        if self._thread is not None:
+            self._is_fold_unwanted.set()
+            self._thread.join()
+            self._thread = None
+            self._is_fold_unwanted.clear()
+
+    def _remove_journals(self, before):
+        for generation, path in find_segments(self.path).items():
+            if generation < before:
+                path.unlink(missing_ok=True)
+
+
+class _Syncer:
+    """A thread that flushes a growing file to the disk once a second until `stop`, and once more then.
+
+    Parameters
+    ----------
+    path : callable, returns the Path of the file to flush
+
+    Attributes
+    ----------
+    error : OSError that ended it, or None
+    """
+
+    def __init__(self, path):
+        self.error = None
+        self._path = path
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="todo-file sync", daemon=True)
+        self._thread.start()
+
+    def stop(self):
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self):
+        is_last = False
+        while not is_last and self.error is None:
+            is_last = self._stopped.wait(_SYNC_INTERVAL)
+            try:
+                with contextlib.suppress(FileNotFoundError):  # between two journals
+                    sync(self._path())
+            except OSError as error:
+                self.error = error

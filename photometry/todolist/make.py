@@ -17,7 +17,8 @@ from .template import load_template
 log = logging.getLogger(__name__)
 
 TODO_NAME = "todo.sqlite"
-HALO_TMAG = 2.0  # full-frame targets this bright have no useful aperture
+# full-frame targets this bright have no useful aperture
+HALO_TMAG = 2.0
 IDENTITY = ("starid", "sector", "camera", "ccd", "cadence", "datasource")
 
 
@@ -31,6 +32,7 @@ class Made:
     passed_over: dict  # other files: what -> how many
     left_out: int  # targets that the template does not want
     duplicates: int
+    warnings: tuple = ()
 
     def summary(self):
         """The same as numbers, for people and for JSON."""
@@ -53,6 +55,7 @@ class Made:
             "damaged_files": self.damaged,
             "left_out_by_template": self.left_out,
             "duplicates_dropped": self.duplicates,
+            "warnings": list(self.warnings),
             "other_files": dict(sorted(self.passed_over.items())),
         }
 
@@ -102,7 +105,15 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
             write_index(
                 folder, [(f.starid, f.sector, f.cadence, f.path.absolute()) for f in found.files]
             )
-    return Made(path, rows, found.damaged, dict(found.passed_over), left_out, duplicates)
+    return Made(
+        path,
+        rows,
+        found.damaged,
+        dict(found.passed_over),
+        left_out,
+        duplicates,
+        tuple(found.warnings),
+    )
 
 
 def arrange(rows, template):

@@ -100,16 +100,16 @@ def inspect_file(path):
             bits = stream.read_image(aperture)
         except BadInputError as error:
             return PixelFile(**_known(path, primary, table, starid), damage=str(error))
-    return PixelFile(
-        **_known(path, primary, table, starid),
-        epoch=_epoch(table),
-        wcs=celestial_wcs(aperture),
-        collected=(bits & 1) > 0,
-        row=number(aperture, "CRVAL2P", 0),
-        column=number(aperture, "CRVAL1P", 0),
-        ra=number(table, "RA_OBJ", np.nan),
-        decl=number(table, "DEC_OBJ", np.nan),
-    )
+        return PixelFile(
+            **_known(path, primary, table, starid),
+            epoch=_epoch(table),
+            wcs=celestial_wcs(aperture),
+            collected=(bits & 1) > 0,
+            row=number(aperture, "CRVAL2P", 0),
+            column=number(aperture, "CRVAL1P", 0),
+            ra=number(table, "RA_OBJ", np.nan),
+            decl=number(table, "DEC_OBJ", np.nan),
+        )
 
 
 def _refuse_truncated_light_curve(path, stream, primary):
@@ -186,6 +186,11 @@ def targets_of_folder(folder, template, *, progress=iter):
     found.damaged = [file.damage for file in found.files if file.damage]
     _warn("damaged, their targets will end as ERROR", found.damaged)
     _warn("not readable as FITS, and passed over", found.unreadable)
+    if all(_catalog(folder, file) is None for file in found.files if not file.damage):
+        found.warnings.append(
+            f"{folder}: no star catalogue: contamination is unknown, masks are split at peaks only; 'photometry catalog' makes one"
+        )
+        log.warning("%s", found.warnings[-1])
     found.rows = [_primary(file, _catalog(folder, file)) for file in found.files]
     if template.secondaries:
         found.rows += _secondaries(folder, found.files, template.faint_limit)

@@ -3,6 +3,7 @@
 A row is a dict with the columns of ``todolist``: starid, sector, camera, ccd, cadence, datasource, tmag, cbv_area.
 """
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from ..catalog.ccd import open_catalog
-from ..errors import WrongUseError
-from ..pixels.imagecube import find_cubes
+from ..errors import BadInputError, WrongUseError
+from ..pixels.imagecube import ImageCube, cube_paths
 from ..pixels.tesscamera import distance_from_axis
 from ..sky import polygon_centre, separation
+
+log = logging.getLogger(__name__)
 
 # deg: a quarter of the way from the camera's centre to its corner
 RING_WIDTH = np.hypot(12, 12) / 4
@@ -29,6 +32,8 @@ class Found:
     rows: list = field(default_factory=list)
     files: list = field(default_factory=list)  # of PixelFile, for the index
     damaged: list = field(default_factory=list)  # what is wrong with which file, one message each
+    # what is missing, or doubtful about all targets
+    warnings: list = field(default_factory=list)
     unreadable: list = field(default_factory=list)  # the same, of files that name no star
     passed_over: Counter = field(default_factory=Counter)  # what other files there are -> how many
 
@@ -54,14 +59,21 @@ def targets_of_cubes(folder, template, *, progress=iter):
     ------
     WrongUseError : there is no image cube, or no catalogue for one, or none of its stars is on it
     """
-    found, cubes = Found(), 0
-    for cube in progress(find_cubes(folder)):
-        cubes += 1
-        found.rows += _stars_on_detector(Path(folder), cube, template.faint_limit)
-    if not cubes:
+    found, paths = Found(), cube_paths(folder)
+    for path in progress(paths):
+        try:
+            with ImageCube(path) as cube:
+                found.rows += _stars_on_detector(Path(folder), cube, template.faint_limit)
+        except BadInputError as error:
+            found.unreadable.append(str(error))
+            found.passed_over["damaged image cube"] += 1
+            log.warning("passed over: %s", error)
+    if not paths:
         raise WrongUseError(
             f"{folder}: no image cube (sectorSSS_cameraC_ccdD.hdf5); make them with 'photometry prepare'"
         )
+    if len(found.unreadable) == len(paths):
+        raise WrongUseError(f"no image cube can be read: {found.unreadable[0]}")
     return found
 
 

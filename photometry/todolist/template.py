@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..errors import WrongUseError
+from ..errors import SettingsError, WrongUseError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -67,10 +67,12 @@ class MethodRule(Condition):
     @field_validator("use")
     @classmethod
     def _known(cls, name):
-        from ..methods.registry import method_names
+        from ..methods.registry import get_method
 
-        if name not in (names := method_names()):
-            raise ValueError(f"expected one of {', '.join(names)}")
+        try:
+            get_method(name)
+        except SettingsError as error:
+            raise ValueError(str(error).partition(": ")[2] or str(error)) from None
         return name
 
 

@@ -1,4 +1,4 @@
-"""``photometry events …`` and ``photometry watch``, as commands: exit codes, JSON, and sentences for wrong use."""
+"""``photometry events …`` and ``photometry watch``, as commands: exit codes, JSON, and messages for wrong use."""
 
 import contextlib
 import json
@@ -74,6 +74,39 @@ def test_a_queue_is_opened_filled_shown_worked_on_and_closed(photometry, tmp_pat
     assert photometry("events", "retry", "-q", "q.sqlite").stdout == "1 items are pending again\n"
 
 
+def test_only_start_makes_a_queue_and_lets_workers_work_again(photometry, tmp_path):
+    refused = photometry("events", "add", "next_file", "a.fits", "-q", "q.sqlite")
+    assert refused.returncode == 2
+    assert "q.sqlite: there is no such queue" in refused.stderr
+    assert not (tmp_path / "q.sqlite").exists()
+    photometry("events", "start", "-q", "q.sqlite")
+    photometry("events", "stop", "-q", "q.sqlite")
+    assert photometry("events", "add", "next_file", "a.fits", "-q", "q.sqlite").returncode == 0
+    assert json.loads(photometry("events", "info", "--json", "-q", "q.sqlite").stdout)["stopping"]
+
+
+def test_add_at_a_wrong_port_or_with_a_wrong_secret_says_so_and_starts_nothing(
+    photometry, tmp_path, monkeypatch
+):
+    with contextlib.closing(socket.create_server(("localhost", 0))) as free:
+        port = free.getsockname()[1]
+    where = ("--host", "localhost", "--port", port)
+    monkeypatch.setenv("PHOTOMETRY_EVENTS_SECRET", "known to this test")
+    refused = photometry("events", "add", "next_file", "a.fits", *where)
+    assert refused.returncode == 2
+    assert f"localhost:{port}: there is no such queue" in refused.stderr
+    assert not (tmp_path / "output").exists()
+    assert photometry("events", "start", "-q", "q.sqlite", *where).returncode == 0
+    try:
+        monkeypatch.setenv("PHOTOMETRY_EVENTS_SECRET", "another secret")
+        refused = photometry("events", "add", "next_file", "a.fits", *where)
+        assert refused.returncode == 2
+        assert "does not know this secret" in refused.stderr
+    finally:
+        monkeypatch.setenv("PHOTOMETRY_EVENTS_SECRET", "known to this test")
+        photometry("events", "stop", *where)
+
+
 def test_run_takes_files_lists_and_directories(photometry, tmp_path):
     (tmp_path / "list.txt").write_text("# the first one\ndata/0.fits\n\n")
     run = ("events", "run", "my_pipeline", "-c", "quick.cfg")
@@ -132,7 +165,7 @@ def test_a_queue_can_be_reached_through_a_server(photometry, tmp_path, monkeypat
         (("start", "-q", "q.sqlite", "--port", "50999"), "--host and --port need a secret"),
     ],
 )
-def test_wrong_use_is_one_sentence_and_exit_code_2(photometry, words, said):
+def test_wrong_use_is_one_message_and_exit_code_2(photometry, words, said):
     done = photometry("events", *words)
     assert done.returncode == 2
     assert said in done.stderr
@@ -157,7 +190,7 @@ def test_the_template_runs_as_it_is_and_is_not_overwritten(photometry, tmp_path)
     assert photometry("events", "new", "mine.py").returncode == 2
 
 
-def test_watch_makes_pictures_of_what_arrives_until_it_is_told_to_stop(photometry, tmp_path):
+def test_watch_makes_pictures_of_what_arrives_until_it_is_asked_to_stop(photometry, tmp_path):
     command = [sys.executable, "-m", "photometry", "watch", "data", "--settle", "0.1", "--quiet"]
     watch = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
@@ -179,7 +212,34 @@ def test_watch_makes_pictures_of_what_arrives_until_it_is_told_to_stop(photometr
         watch.communicate()
     again = photometry("watch", "data", "--once", "--settle", "0", "--ncpus", "2")
     assert again.returncode == 0
-    assert again.stderr.count("taken in an earlier run already") == 4
+    assert "4 files were taken in an earlier run already" in again.stderr
+
+
+def test_watch_tells_of_each_file_in_one_line_and_remembers_failures(photometry, tmp_path):
+    (tmp_path / "data" / "bad.fits").write_text("no FITS at all")
+    first = photometry("watch", "data", "--once", "--settle", "0")
+    assert first.returncode == 1
+    lines = [line for line in first.stderr.splitlines() if "next_file, " in line]
+    assert sorted(line.rpartition(" next_file, ")[0].split()[-1] for line in lines) == [
+        *["completed:"] * 3,
+        *["failed:"] * 2,
+    ], "one line per file, and the failure again in the report at the end"
+    assert "Traceback" not in first.stderr
+    assert "Warning" not in first.stderr
+    again = photometry("watch", "data", "--once", "--settle", "0")
+    assert again.returncode == 1
+    assert "1 items failed in earlier runs; 'photometry watch --retry-failed'" in again.stderr
+    (tmp_path / "data" / "bad.fits").write_bytes((tmp_path / "data" / "0.fits").read_bytes())
+    mended = photometry("watch", "data", "--once", "--settle", "0", "--retry-failed")
+    assert mended.returncode == 0
+
+
+def test_watch_without_pictures_makes_none(photometry, tmp_path):
+    done = photometry("watch", "data", "--once", "--settle", "0", "--no-pictures")
+    assert done.returncode == 0
+    assert sorted(path.suffix for path in (tmp_path / "data" / "quicklook").iterdir()) == [
+        ".sqlite"
+    ]
 
 
 def test_watch_once_says_when_there_is_nothing(photometry, tmp_path):

@@ -1,5 +1,6 @@
 """`photometry run`: options, exit codes and sentences."""
 
+import csv
 import json
 import os
 
@@ -101,7 +102,7 @@ def test_what_is_no_todo_file_is_refused_and_left_as_it_was(tmp_path):
         (["--output", "/proc/x"], "/proc/x: cannot be made"),
         (["--settings", "nowhere.toml"], "nowhere.toml: there is no such settings file"),
         (["--task-timeout", "-1"], "run.task_timeout=-1.0: input should be greater than 0"),
-        (["--summary", "/no/such/folder/x.json"], "there is no such folder"),
+        (["--summary", "/proc/no/x.json"], "/proc/no cannot be made"),
         (["--time-limit", "soon"], "duration 'soon'"),
     ],
 )
@@ -134,8 +135,6 @@ def test_folders_come_from_the_environment(folder, tmp_path):
         (["--camera", "1,2"], {1, 2, 5, 6, 9, 10}),
         (["--tmag-min", "6", "--tmag-max", "8"], {2, 3, 4}),
         (["--limit", "3"], {1, 2, 3}),
-        (["--datasource", "ffi"], set()),
-        (["--sector", "2"], set()),
         (["--cadence", "120", "--ccd", "1", "--priority", "1"], {1}),
     ],
 )
@@ -143,6 +142,39 @@ def test_filters_choose_what_is_done(folder, words, priorities):
     done = run_pipeline("serial", folder, "--handler", "noop", *words)
     assert done.returncode == 0, done.stderr
     assert {priority for priority, status in statuses(folder).items() if status == 1} == priorities
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--camera", "5"], ["--ccd", "14"], ["--cadence", "121"], ["--starid", "999"],
+     ["--datasource", "ffi"], ["--sector", "2"], ["--camera", "1", "--tmag-max", "4"]],
+)  # fmt: skip
+@pytest.mark.parametrize("dry_run", [[], ["--dry-run"]])
+def test_filters_that_match_no_target_are_wrong_use(folder, words, dry_run):
+    done = run_pipeline("serial", folder, "--handler", "noop", *words, *dry_run)
+    assert done.returncode == 2
+    assert "has no target that matches" in done.stderr
+    assert set(statuses(folder).values()) == {None}
+
+
+def test_filters_that_match_only_what_is_done_are_no_mistake(folder):
+    for _ in range(2):
+        done = run_pipeline("serial", folder, "--handler", "noop", "--camera", "1")
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "n_again"), [(["--camera", "1"], 3), (["--limit", "2"], 2), (["--starid", "103"], 1)]
+)
+def test_overwrite_with_a_selection_discards_only_what_is_selected(folder, words, n_again):
+    run_pipeline("serial", folder, "--handler", "noop")
+    preview = photometry("run", folder, "--overwrite", "--dry-run", *words)
+    assert f"{n_again} targets would be done" in preview.stdout
+    done = run_pipeline("serial", folder, "--handler", "noop", "--overwrite", *words)
+    assert done.returncode == 0, done.stderr
+    assert f"results that are discarded and made anew: {n_again}" in done.stderr
+    assert f"done, {n_again} tasks" in done.stderr
+    assert set(statuses(folder).values()) == {1}
 
 
 def test_a_dry_run_tells_and_changes_nothing(folder):
@@ -205,6 +237,41 @@ def test_status_and_log_find_the_run_from_both_folders(folder, tmp_path):
         assert json.loads(photometry("status", where, "--json").stdout)["OK"] == 12
         assert "12 OK of 12" in photometry("status", where).stdout
         assert "flux of star 103 measured" in photometry("log", where, "103").stdout
+
+
+def test_log_says_what_became_of_a_star_and_refuses_an_unknown_one(folder):
+    set_methods(folder, {3: "truncated", 5: "skip"})
+    run_pipeline("serial", folder, "--handler", "faulty_work:work")
+    failed = photometry("log", folder, "102").stdout
+    assert "TIC 102, priority 3 (tpf, 120 s): ERROR" in failed
+    assert "truncated" in failed
+    assert "TIC 103, priority 4 (tpf, 120 s): OK" in photometry("log", folder, "103").stdout
+    unknown = photometry("log", folder, "999")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "there is no star 999" in unknown.stderr
+
+
+def test_status_lists_all_that_failed_for_people_and_programs(folder):
+    set_methods(folder, dict.fromkeys(range(1, 12), "truncated"))
+    run_pipeline("serial", folder, "--handler", "faulty_work:work")
+    before = (folder / "todo.sqlite").read_bytes()
+    listed = photometry("status", folder, "--failed").stdout.splitlines()
+    assert len(listed) == 11
+    assert listed[0].startswith("priority 1  TIC 100  ERROR  BadInputError")
+    rows = list(
+        csv.DictReader(photometry("status", folder, "--failed", "--csv").stdout.splitlines())
+    )
+    assert [row["starid"] for row in rows] == [str(100 + i) for i in range(11)]
+    assert {row["error_class"] for row in rows} == {"BadInputError"}
+    as_json = json.loads(photometry("status", folder / "lightcurves", "--failed", "--json").stdout)
+    assert [row["label"] for row in as_json] == [f"TIC {100 + i}" for i in range(11)]
+    assert len(photometry("status", folder, "--status", "ok").stdout.splitlines()) == 1
+    path = folder / f"tess2018206045859-s0001-{105:016d}-0120-s_tp.fits"
+    path.write_bytes(b"")
+    files = photometry("status", folder, "--failed", "--files")
+    assert files.stdout.split() == [str(path)]
+    assert "not there: 10" in files.stderr
+    assert (folder / "todo.sqlite").read_bytes() == before
 
 
 def test_summary_has_the_keys_that_programs_read(folder):

@@ -1,9 +1,14 @@
-"""One contract of task sources, every engine: the same rows and exit code 0, whoever finishes first."""
+"""One contract of task sources, every engine: the same rows and exit code 0, whoever finishes
+first.
+"""
 
+import ast
 import json
 import os
+import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,9 +16,9 @@ from running import MPIEXEC, environment
 from sources import Toy, star_cases, toys
 
 from photometry import TaskManager
+from photometry.scheduler import protocol
 from photometry.scheduler.protocol import TaskSource
 
-PROGRAM = Path(__file__).with_name("sources.py")
 STARTERS = {
     "serial": [sys.executable],
     "processes": [sys.executable],
@@ -27,6 +32,16 @@ SQUARES = {
     "back-off": 2,
     "packing": 40,
 }
+EXAMPLE_RUN = """
+def main():
+    from pathlib import Path
+    from photometry.scheduler.handlers import Handler
+    from photometry.scheduler.run import Plan, run
+
+    source = Squares(4)
+    print(run(Plan(lambda: source, Handler("squares:square"), Path("out"), workers=0, quiet=True)))
+    print(source.squares)
+"""
 METHODS = {name for name in vars(TaskSource) if not name.startswith("_")}
 
 
@@ -41,9 +56,9 @@ def engine(request):
 def cases(engine, tmp_path_factory):
     """{case: (exit code, rows)} of all sources, drained by an engine."""
     folder = tmp_path_factory.mktemp(engine)
-    path = os.pathsep.join([str(PROGRAM.parent), environment()["PYTHONPATH"]])
+    path = os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]])
     done = subprocess.run(
-        [*STARTERS[engine], str(PROGRAM), engine, str(folder)],
+        [*STARTERS[engine], "-c", "import sources; sources.main()", engine, str(folder)],
         env=environment(PYTHONPATH=path),
         capture_output=True,
         text=True,
@@ -72,7 +87,7 @@ def test_every_number_is_squared_once_by_every_engine(cases, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", star_cases())
 def test_overlapping_masks_give_the_same_rows_whoever_finishes_first(cases, name):
-    code, (status, skipped, _) = cases[name]
+    code, (status, skipped, _, _) = cases[name]
     assert code == 0
     # A is the brightest star and holds B; C is alone, or in the mask with the brighter B
     holds_b = name.startswith("masks 2")
@@ -82,7 +97,39 @@ def test_overlapping_masks_give_the_same_rows_whoever_finishes_first(cases, name
 
 @pytest.mark.slow
 def test_a_todo_file_is_drained_by_every_engine(cases):
-    code, (status, _, methods) = cases["task manager"]
+    code, (status, _, methods, hosts) = cases["task manager"]
     assert code == 0
     assert status == [[priority, 1] for priority in range(1, 501)]
     assert methods == [[priority, "noop"] for priority in range(1, 501)]
+    assert hosts == [[socket.gethostname()]]
+
+
+def test_the_scheduler_reads_no_key_of_a_star():
+    """Nothing but ids, labels, kinds and limits: the words occur in no code, only in prose."""
+    words = {"starid", "tmag", "datasource", "priority", "sector", "cadence"}
+    for path in Path(protocol.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        constants = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert words & (constants | names) == set(), path.name
+
+
+def test_the_example_of_the_contract_runs(tmp_path):
+    code = textwrap.dedent(protocol.__doc__.partition("::\n\n")[2].partition("Messages are")[0])
+    program = tmp_path / "squares.py"
+    program.write_text(code + EXAMPLE_RUN)
+    done = subprocess.run(
+        [sys.executable, "-c", "import squares; squares.main()"],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["0", "{0:", "0,", "1:", "1,", "2:", "4,", "3:", "9}"], (
+        done.stderr
+    )

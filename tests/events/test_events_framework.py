@@ -1,4 +1,5 @@
-"""The loop, pipelines and hooks: sections 1, 4, 5 and 10 of the specification, and the weaknesses of its section 11."""
+"""The loop, pipelines and hooks: sections 1, 4, 5 and 10 of the specification, and the weaknesses
+of its section 11."""
 
 import logging
 import signal
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from photometry.errors import NothingToDoError, PipelineError, SettingsError, TryAgainError
+from photometry.errors import NothingToDoError, SettingsError, TryAgainError, WrongUseError
 from photometry.events import (
     Arguments,
     BasePipeline,
@@ -21,7 +22,7 @@ from photometry.events import (
 )
 from photometry.events.examples import fits2png_pipeline
 from photometry.events.examples.fits2png_pipeline import Fits2pngPipeline
-from photometry.events.naming import camel_case
+from photometry.events.pipeline import camel_case
 
 EXAMPLES = "photometry.events.examples"
 
@@ -181,31 +182,31 @@ class TestBuilding:
         ["nowhere", "nowhere.at_all", f"{EXAMPLES}.nowhere", "nowhere.py", logging, 3, Arguments],
     )
     def test_a_pipeline_that_is_not_there_is_an_error_that_names_it(self, name):
-        with pytest.raises(PipelineError, match=getattr(name, "__name__", str(name))):
+        with pytest.raises(WrongUseError, match=getattr(name, "__name__", str(name))):
             find_pipeline(
                 name, context=ProcessingContext(None, None, logging.getLogger(), ConfigClass())
             )
 
-    def test_a_table_that_is_no_dict_is_told(self, config):
+    def test_a_table_that_is_no_dict_is_reported(self, config):
         class Wrong(BasePipeline):
             event_table = [("next_file", "noop", None)]  # noqa: RUF012
 
-        with pytest.raises(PipelineError, match="is not a dict"):
+        with pytest.raises(WrongUseError, match="is not a dict"):
             Framework(Wrong, config)
 
     def test_a_file_named_like_another_module_is_refused(self, tmp_path):
         path = tmp_path / "json.py"
         path.write_text("event_table = {}")
-        with pytest.raises(PipelineError, match=r"json\.py: another module is called json"):
+        with pytest.raises(WrongUseError, match=r"json\.py: another module is called json"):
             find_pipeline(str(path))
 
-    def test_an_error_within_the_module_is_told(self, tmp_path, monkeypatch):
+    def test_an_error_within_the_module_is_reported(self, tmp_path, monkeypatch):
         (tmp_path / "broken_pipeline.py").write_text("import nothing_of_this_name\n")
         monkeypatch.syspath_prepend(str(tmp_path))
-        with pytest.raises(PipelineError, match="nothing_of_this_name"):
+        with pytest.raises(WrongUseError, match="nothing_of_this_name"):
             find_pipeline("broken_pipeline")
 
-    def test_all_that_is_wrong_with_a_table_is_told_at_once(self, config):
+    def test_all_that_is_wrong_with_a_table_is_reported_at_once(self, config):
         class Wrong(BasePipeline):
             event_table = {  # noqa: RUF012
                 "short": ("noop", None),
@@ -215,20 +216,20 @@ class TestBuilding:
                 "fine": ("noop", "state", "missing"),
             }
 
-        with pytest.raises(PipelineError) as caught:
+        with pytest.raises(WrongUseError) as caught:
             Framework(Wrong, config)
         for word in ("'short'", "'no_such_primitive'", "'no_such_event'", "['a', 'b']"):
             assert word in str(caught.value)
         assert "'fine'" not in str(caught.value)
 
-    def test_an_import_error_within_a_primitive_is_told(self, config, tmp_path, monkeypatch):
+    def test_an_import_error_within_a_primitive_is_reported(self, config, tmp_path, monkeypatch):
         (tmp_path / "broken_primitive.py").write_text("from math import no_such_function\n")
         monkeypatch.syspath_prepend(str(tmp_path))
 
         class Wrong(BasePipeline):
             event_table = {"next_file": ("broken_primitive", None, None)}  # noqa: RUF012
 
-        with pytest.raises(PipelineError, match="no_such_function"):
+        with pytest.raises(WrongUseError, match="no_such_function"):
             Framework(Wrong, config)
 
     def test_primitives_are_imported_from_the_primitive_path(self, config, tmp_path, monkeypatch):
@@ -302,7 +303,8 @@ class TestBuilding:
             "import sys, photometry.events as e\n"
             "class P(e.BasePipeline): pass\n"
             "f = e.Framework(P, None); f.append_event('noop', e.Arguments()); f.config.event_timeout = 0; f.main_loop()\n"
-            "print([m for m in ('numpy', 'pandas', 'matplotlib', 'astropy', 'scipy', 'watchdog') if m in sys.modules])"
+            "print([m for m in ('numpy', 'pandas', 'matplotlib', 'astropy', 'scipy', "
+            "'watchdog') if m in sys.modules])"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
@@ -381,12 +383,41 @@ class TestLoop:
         assert bool(names(framework)) is good
         assert outcomes(framework) == expected
 
-    @pytest.mark.parametrize(("value", "expected"), [(3, "done"), (-1, "skipped"), (70, "failed")])
-    def test_a_primitive_class_checks_for_itself(self, framework, value, expected):
+    @pytest.mark.parametrize(
+        ("value", "expected", "following"),
+        [(3, "done", ["doubled"]), (-1, "done", ["undef"]), (70, "failed", [])],
+    )
+    def test_a_primitive_class_checks_for_itself(self, framework, value, expected, following):
+        """As in the original, a class whose pre-condition is not met leaves out its step, and the
+        chain goes on."""
         framework.append_event("primitive", Arguments(value=value))
         framework.main_loop()
         assert outcomes(framework) == {expected: 1}
-        assert names(framework) == ([("second", "doubled")] if expected == "done" else [])
+        assert names(framework) == [("second", name) for name in following]
+        assert framework.tally.skipped_steps == (value == -1)
+        assert ("1 steps skipped" in framework.tally.report()[0]) is (value == -1)
+
+    def test_a_skipped_step_may_skip_the_item(self, config):
+        config.pre_condition_skips = "item"
+        framework = Framework(NotesPipeline, config)
+        framework.append_event("primitive", Arguments(value=-1))
+        assert framework.main_loop() == 0
+        assert outcomes(framework) == {"skipped": 1}
+        assert names(framework) == []
+
+    def test_a_skipped_step_may_end_the_chain_itself(self, framework):
+        class Ending(Doubling):
+            def _pre_condition(self):
+                self.action.new_event = None
+                return False
+
+        framework.pipeline.Doubling = lambda action, context: Ending(action, context).apply()
+        framework.append_event("primitive", Arguments(value=3))
+        assert framework.main_loop() == 0
+        assert names(framework) == []
+
+    def test_a_pipeline_knows_its_configuration(self, framework):
+        assert framework.pipeline.config is framework.config
 
     def test_a_base_primitive_must_be_filled_in(self, framework):
         from photometry.events import Action, Event
@@ -403,19 +434,32 @@ class TestLoop:
         assert (ticks.count("four"), ticks.count("seven")) == (4, 7)
         assert framework.event_queue.get_in_progress() == {}
 
-    def test_a_recurrent_event_that_fails_leaves_its_failures_in_the_file(self, config, tmp_path):
-        config.queue_file, config.max_repeats = str(tmp_path / "q.sqlite"), 3
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_a_recurrent_event_that_fails_recurs_no_more(self, config, tmp_path, shared):
+        if shared:
+            config.queue_file = str(tmp_path / "q.sqlite")
         framework = Framework(NotesPipeline, config)
         framework.append_event("boom", Arguments(name="x"), recurrent=True)
         assert framework.main_loop() == 1
-        assert framework.event_queue.counts()["failed"] == 3
+        assert outcomes(framework) == {"failed": 1}
+        assert framework.event_queue.qsize() == 0
 
-    def test_recurrence_has_a_limit_where_one_is_set(self, config):
+    def test_a_recurrent_event_that_does_not_end_by_itself_has_failed_at_its_limit(self, config):
         config.max_repeats = 5
         framework = Framework(NotesPipeline, config)
         framework.append_event("second", Arguments(name="x"), recurrent=True)
-        framework.main_loop()
+        assert framework.main_loop() == 1
         assert len(framework.pipeline.notes) == 5
+        assert "second, x: it has come max_repeats=5 times" in framework.tally.reasons[0]
+
+    def test_an_item_that_is_tried_again_is_counted_once(self, config):
+        config.max_attempts = 5
+        framework = Framework(NotesPipeline, config)
+        framework.append_event("later", Arguments(name="x"))
+        assert framework.main_loop() == 0
+        assert framework.tally.report() == [
+            "1 items: 1 done, 0 skipped, 0 failed; 2 attempts were put back to be tried again"
+        ]
 
     def test_a_chain_without_end_fails_at_its_limit(self, config):
         config.max_chain_length = 50
@@ -440,8 +484,8 @@ class TestOutcomes:
         assert framework.main_loop() == 1
         assert names(framework) == [("first", "b"), ("second", "b")]
         assert framework.tally.reasons == ["failed: boom, a: ValueError: no such star"]
-        assert "2 items: 1 done, 0 skipped, 0 retry, 1 failed" in caplog.text
-        assert "Event failed: name boom" in caplog.text
+        assert "2 items: 1 done, 0 skipped, 1 failed" in caplog.text
+        assert "failed: boom, a: ValueError: no such star" in caplog.text
 
     def test_a_primitive_that_calls_exit_fails_its_item_and_the_run_goes_on(self, framework):
         framework.pipeline.boom = lambda action, context: sys.exit(2)
@@ -606,6 +650,36 @@ class TestStarting:
         assert [event.args.name for event in framework.event_queue.get_pending()] == ["b"]
         assert signal.getsignal(signal.SIGTERM) is before
 
+    def test_a_signal_lets_a_long_chain_go_on_for_its_grace_only(self, framework):
+        framework.config.stop_grace = 0
+        framework.pipeline.first = lambda action, context: (
+            signal.raise_signal(signal.SIGTERM) or action.args
+        )
+        framework.append_event("next_file", Arguments(name="a"))
+        assert framework.main_loop() == 3
+        assert names(framework) == []
+        assert [event.args.name for event in framework.event_queue.get_pending()] == ["a"]
+        assert framework.event_queue.get_in_progress() == {}
+
+    def test_a_pipeline_is_called_at_the_end_of_a_run(self, framework):
+        ends = []
+        framework.pipeline.finish_run = ends.append
+        framework.append_event("boom", Arguments(name="a"))
+        assert framework.main_loop() == 1
+        assert ends == [framework.context]
+
+    def test_the_log_has_one_line_per_item(self, framework, caplog):
+        caplog.set_level(logging.INFO, "DRPF")
+        for event in ("next_file", "boom", "skip"):
+            framework.append_event(event, Arguments(name="a"))
+        framework.main_loop()
+        items = [
+            record.getMessage() for record in caplog.records if "items:" not in record.getMessage()
+        ]
+        lines = [line.partition(": ")[0] + ": " + line.split(": ")[1] for line in items[:3]]
+        assert lines == ["completed: next_file, a", "failed: boom, a", "skipped: skip, a"]
+        assert not any(record.exc_info for record in caplog.records)
+
     def test_a_second_signal_breaks_the_item_off_and_puts_it_back(self, framework):
         def twice(action, context):
             signal.raise_signal(signal.SIGINT)
@@ -665,7 +739,7 @@ class TestDataSet:
         assert framework.context.data_set.data_table == {good: {"length": len(good)}}
         assert framework.event_queue.qsize() == 1
 
-    def test_an_ingestion_event_that_the_table_lacks_is_told_when_data_come(self, config):
+    def test_an_ingestion_event_that_the_table_lacks_is_reported_when_data_come(self, config):
         config.default_ingestion_event = "ingest_only"
         framework = Framework(NotesPipeline, config)
         with pytest.raises(SettingsError, match="ingest_only"):

@@ -30,8 +30,8 @@ def test_a_queue_that_is_not_there_gives_none_until_it_is_started(tool, tmp_path
     assert tool.pending_events() == []
 
 
-def test_a_queue_on_a_network_disk_is_told(tool, monkeypatch, caplog):
-    monkeypatch.setattr("photometry.events.openqueue.is_network_disk", lambda path: True)
+def test_a_queue_on_a_network_disk_is_reported(tool, monkeypatch, caplog):
+    monkeypatch.setattr("photometry.events.interface.is_network_disk", lambda path: True)
     tool.start_event_queue()
     assert "on a network disk" in caplog.text
 

@@ -1,17 +1,17 @@
 """The queue's server: its life, its secret, and workers that reach it through the network."""
 
 import contextlib
-import json
 import queue
 import signal
 import socket
+import struct
 import time
 
 import pytest
 
 from photometry.errors import SettingsError, TryAgainError, WrongUseError
 from photometry.events import Arguments, Event, Framework, SharedEventQueue
-from photometry.events.interface import FrameworkInterface
+from photometry.events.interface import FrameworkInterface, queue_and_manager
 from photometry.events.queueserver import start_queue_manager
 from photometry.events.remotequeue import RemoteEventQueue, get_event_queue
 from photometry.events.workers import WorkerPool
@@ -67,25 +67,77 @@ def test_a_producer_and_a_consumer_meet_at_the_server_and_terminate_ends_it(star
 def test_a_server_is_found_by_its_secret_only(start, port):
     start()
     assert get_event_queue("localhost", port, b"another secret") is None
-    with (
-        socket.create_connection(("localhost", port)) as stranger,
-        stranger.makefile("rwb") as stream,
+    with pytest.raises(
+        WrongUseError, match=rf"localhost:{port}: its server does not know this secret"
     ):
-        stream.readline()
-        stream.write(b"0" * 32 + b"\n" + b"0" * 64 + b' {"method": "terminate", "args": []}\n')
-        stream.flush()
-        assert stream.readline() == b""
-    with (
-        socket.create_connection(("localhost", port)) as stranger,
-        stranger.makefile("rwb") as stream,
-    ):
-        stream.readline()
-        stream.write(b"0" * 100)  # an endless greeting is not waited for
-        stream.flush()
-        assert stream.read() == b""
+        RemoteEventQueue("localhost", port, b"another secret")
     mine = get_event_queue("localhost", port, SECRET)
     assert mine.qsize() == 0
     mine.close()
+
+
+def test_an_unauthenticated_client_gets_no_memory(start, port):
+    start()
+    with socket.create_connection(("localhost", port), timeout=60) as client:
+        # the header of a message of 16 MB, as multiprocessing sends it, and its beginning
+        client.sendall(struct.pack("!i", 16 * 1024**2) + b"0" * 64)
+        answer = b""
+        while part := receive(client):
+            answer += part
+    assert len(answer) < 512, "the challenge, and nothing else"
+
+
+def test_clients_that_do_not_prove_to_know_the_secret_are_dropped(start, port):
+    start()
+    clients = [socket.create_connection(("localhost", port), timeout=60) for _ in range(20)]
+    try:
+        for number, client in enumerate(clients):
+            client.sendall(b"\0\0\0"[: number % 4])
+        for client in clients:
+            while receive(client):
+                pass
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_a_hundred_clients_may_come_at_once(start, port):
+    """The kernel completes as many connections as may wait, also while the server is stopped."""
+    server = start()
+    clients = []
+    server.send_signal(signal.SIGSTOP)
+    try:
+        for _ in range(100):
+            clients.append(socket.create_connection(("localhost", port), timeout=20))
+    finally:
+        server.send_signal(signal.SIGCONT)
+        for client in clients:
+            client.close()
+    mine = get_event_queue("localhost", port, SECRET)
+    assert mine.qsize() == 0
+    mine.close()
+
+
+def test_a_server_of_another_file_is_refused(start, port, config, tmp_path):
+    start()
+    config.queue_manager_portnr, config.queue_manager_auth_code = port, SECRET
+    config.want_multiprocessing = True
+    config.queue_file = str(tmp_path / "q.sqlite")
+    queue, manager = queue_and_manager(config)
+    assert manager is None
+    queue.close()
+    config.queue_file = str(tmp_path / "another.sqlite")
+    with pytest.raises(WrongUseError, match=r"its server holds .*q\.sqlite, not .*another\.sqlite"):
+        queue_and_manager(config)
+    assert not (tmp_path / "another.sqlite").exists()
+
+
+def receive(client):
+    """What has arrived; nothing if the server has closed the connection, in whatever manner."""
+    try:
+        return client.recv(4096)
+    except ConnectionError:
+        return b""
 
 
 @pytest.mark.parametrize("secret", [None, b"", b"short"])
@@ -94,22 +146,10 @@ def test_there_is_no_default_secret(port, secret):
         start_queue_manager("localhost", port, secret)
 
 
-def test_a_recorded_line_cannot_be_played_again(start, port):
-    start()
-    client = RemoteEventQueue("localhost", port, SECRET)
-    body = json.dumps({"method": "put", "args": [None]}).encode()
-    line = client._wire._sign(b"client", client._wire._sent, body) + b" " + body
-    other = RemoteEventQueue("localhost", port, SECRET)
-    other._wire._write(line)
-    assert other._wire.receive() is None
-    client.close()
-    other._drop()
-
-
 def test_only_calls_of_the_queue_are_answered(start, port):
     start()
     client = RemoteEventQueue("localhost", port, SECRET)
-    for method in ("__init__", "_transaction", "_file", "nonsense"):
+    for method in ("__init__", "leases", "_to_event", "nonsense"):
         with pytest.raises(WrongUseError, match=method):
             client._call(method)
     with pytest.raises(WrongUseError, match="image"):
@@ -135,15 +175,16 @@ def test_the_server_may_come_and_go_while_a_worker_holds_an_item(start, port, tm
     other.close()
 
 
-def test_an_item_whose_handing_out_was_not_heard_of_comes_back(start, port, tmp_path):
+def test_an_item_whose_assignment_was_not_received_comes_back(start, port, tmp_path):
     start()
     worker = RemoteEventQueue("localhost", port, SECRET)
     worker.put(event("a"))
-    worker._wire.send({"method": "take", "args": []})
+    worker._channel.send({"method": "take", "args": []})
     file = SharedEventQueue(tmp_path / "q.sqlite")
     wait_for(lambda: file.counts()["running"] == 1)
     file.close()
-    worker._drop()  # the connection ends before the answer has been read
+    # the connection ends before the answer has been read
+    worker._drop()
     assert worker.get(timeout=5).name == "a"
     worker.close()
 
@@ -153,7 +194,7 @@ def test_a_framework_starts_a_server_that_ends_when_nobody_needs_it(
 ):
     config.want_multiprocessing = True
     config.queue_manager_portnr, config.queue_manager_auth_code = port, SECRET
-    from photometry.events import openqueue
+    from photometry.events import interface
 
     framework = Framework(pipeline_file, config)
     assert framework.queue_manager.poll() is None
@@ -161,7 +202,7 @@ def test_a_framework_starts_a_server_that_ends_when_nobody_needs_it(
         framework.append_event("next_file", Arguments(name=str(i)))
     assert framework.main_loop() == 0
     assert len(notes()) == 10
-    assert openqueue.LINGER == 10
+    assert interface.LINGER == 10
     tool = FrameworkInterface(config)
     assert tool.info()["counts"]["done"] == 5
     tool.stop_event_queue()
@@ -208,7 +249,7 @@ def wait_for(condition, timeout=30):
         time.sleep(0.02)
 
 
-def test_a_port_that_is_taken_is_told(start, port, tmp_path, monkeypatch):
+def test_a_port_that_is_taken_is_reported(start, port, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "photometry.events.remotequeue.GREETING", 0.2
     )  # s; the holder of the port does not greet

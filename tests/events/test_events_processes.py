@@ -1,4 +1,5 @@
-"""Real worker processes: exactly once, killed, stopped by signals, with a queue that comes and goes."""
+"""Real worker processes: exactly once, killed, stopped by signals, with a queue that comes and
+goes."""
 
 import collections
 import json
@@ -115,8 +116,9 @@ def test_independent_workers_take_over_from_a_killed_one(start, shared, notes):
     survivor = start()
     wait_for(lambda: len(notes()) == 7)
     assert survivor.poll() is None, "it must wait for what another one holds"
-    with queue._transaction() as db:  # else the second attempt takes as long as the first
-        db.execute("UPDATE items SET args=replace(args, '1000', '0')")
+    # else the second attempt takes as long as the first
+    shorten = "UPDATE lease_items SET payload=replace(payload, '1000', '0')"
+    assert queue.leases.store.do(lambda db: db.run(shorten)) == 4
     victim.kill()
     victim.communicate()
     out, _ = survivor.communicate(timeout=60)
@@ -272,7 +274,7 @@ def test_a_worker_whose_pipeline_is_wrong_ends_the_pool_with_status_2(tmp_path, 
 def test_workers_that_die_without_having_taken_anything_are_not_replaced_for_ever(
     tmp_path, shared, monkeypatch
 ):
-    monkeypatch.setattr(workers, "MOST_DEATHS", 3)
+    monkeypatch.setattr(workers, "MAX_CRASHES", 3)
     config, queue = shared
     path = tmp_path / "dying_of_test.py"
     path.write_text("import os\nos._exit(1)\n")
@@ -287,8 +289,6 @@ def test_the_arguments_in_the_file_are_json(shared):
     import sqlite3
 
     db = sqlite3.connect(config.queue_file)
-    assert json.loads(db.execute("SELECT args FROM items").fetchone()[0]) == {
-        "args": [],
-        "kwargs": {"name": "0", "seconds": 3},
-    }
+    (payload,) = db.execute("SELECT payload FROM lease_items").fetchone()
+    assert json.loads(payload)["args"] == {"args": [], "kwargs": {"name": "0", "seconds": 3}}
     db.close()

@@ -1,5 +1,6 @@
 """One contract, two queues: in memory and in a file. Then what only the file can do."""
 
+import argparse
 import multiprocessing
 import os
 import queue
@@ -43,12 +44,12 @@ class TestContract:
         assert events.qsize() == 0
         assert events.head() is None
 
-    def test_an_empty_queue_raises_empty_and_waits_no_longer_than_told(self, events):
+    def test_an_empty_queue_raises_empty_and_waits_no_longer_than_asked(self, events):
         for options in ({"block": False}, {"timeout": 0}, {"timeout": 0.05}):
             with pytest.raises(queue.Empty):
                 events.get(**options)
 
-    def test_what_is_handed_out_is_in_progress_until_discarded(self, events):
+    def test_what_is_taken_is_in_progress_until_discarded(self, events):
         for name in "abc":
             events.put(event(name))
         first = events.get()
@@ -73,17 +74,19 @@ class TestContract:
         assert [found.name for found in again] == ["b", "c", "a"]
         assert [found.attempt for found in again] == [1, 1, 2]
 
-    def test_a_delayed_event_is_pending_but_not_handed_out_before_its_time(self, events):
+    def test_a_delayed_event_is_pending_but_not_taken_before_its_time(self, events):
         events.put(event("a"))
-        events.re_append(events.get().id, delay=0.3, error="network")
-        start = time.monotonic()
+        events.re_append(events.get().id, delay=3600, error="network")
         assert events.qsize() == 1
         assert not events.is_over()
         with pytest.raises(queue.Empty):
             events.get(block=False)
-        found = events.get(timeout=5)
-        assert (found.name, found.error) == ("a", "network")
-        assert time.monotonic() - start >= 0.29
+        events.put(event("b"))
+        events.re_append(events.get().id, delay=0.1)
+        found = events.get(timeout=60)
+        assert (found.name, found.attempt) == ("b", 2)
+        (waiting,) = events.get_pending()
+        assert (waiting.name, waiting.error) == ("a", "network")
 
     def test_finish_adds_the_successor(self, events):
         events.put(Event("tick", Arguments(n=1), recurrent=True))
@@ -150,6 +153,14 @@ class TestFile:
         assert names == [f"Item {i}" for i in range(5)]
         consumer.close()
 
+    def test_event_whose_arguments_are_of_another_kind_is_refused(self, path):
+        events = SharedEventQueue(path)
+        with pytest.raises(
+            WrongUseError, match="args is Namespace; a shared queue accepts Arguments"
+        ):
+            events.put(Event("next_file", argparse.Namespace(name="x")))
+        events.close()
+
     def test_there_is_no_queue_where_there_is_no_file(self, path):
         assert open_queue(path) is None
         assert not path.exists()
@@ -201,7 +212,7 @@ class TestFile:
         healthy = SharedEventQueue(path)
         healthy.put(event("a"))
         here, there = SPAWN.Pipe()
-        process = SPAWN.Process(target=take_and_finish_when_told, args=(path, there))
+        process = SPAWN.Process(target=take_and_finish_when_asked, args=(path, there))
         process.start()
         taken = here.recv()
         os.kill(process.pid, signal.SIGSTOP)
@@ -247,7 +258,7 @@ class TestFile:
             SharedEventQueue(path / "q.sqlite")
 
     def test_a_lease_is_renewed_while_the_worker_lives(self, path, monkeypatch):
-        monkeypatch.setattr("photometry.events.sharedqueue.HOUSEKEEPING", 0.05)
+        monkeypatch.setattr("photometry.leases.holding.EXPIRY_INTERVAL", 0.05)
         worker, other = SharedEventQueue(path, lease=0.3), SharedEventQueue(path)
         worker.put(event("a"))
         held = worker.get()
@@ -266,12 +277,12 @@ class TestFile:
             process.join()
             events.release_worker(process.pid)
         assert events.counts() == {"pending": 0, "running": 0, "done": 0, "skipped": 0, "failed": 1}
-        assert "was lost, for the 2. time" in events.find("failed")[0].error
+        assert "was lost, the last of 2 that may be" in events.find("failed")[0].error
         assert events.requeue("failed") == 1
         assert events.get().attempt == 1
         events.close()
 
-    def test_a_file_that_is_moved_away_is_told_and_its_return_is_noticed(self, path):
+    def test_a_file_that_is_moved_away_is_reported_and_its_return_is_noticed(self, path):
         events = SharedEventQueue(path)
         events.put(event("a"))
         away = path.parent.with_name("away")
@@ -315,7 +326,7 @@ class TestFile:
         assert events.qsize() == 20
         events.close()
 
-    def test_counts_and_workers_are_told(self, path):
+    def test_counts_and_workers_are_shown(self, path):
         events = SharedEventQueue(path)
         assert events.waiting_for() == "the next event"
         for name in "abcd":
@@ -339,6 +350,40 @@ class TestFile:
         events.close()
 
 
+def test_file_of_version_1_is_taken_over(path):
+    """As photometry wrote it before its queues stood on leases."""
+    with sqlite3.connect(path) as db:
+        db.executescript(VERSION_1)
+    db.close()
+    events = SharedEventQueue(path)
+    assert events.counts() == {"pending": 2, "running": 0, "done": 1, "skipped": 0, "failed": 0}
+    assert not events.put(Event("next_file", Arguments(name="f"), key="/data/f|1|2"))
+    taken = events.get(), events.get()
+    assert [(found.name, found.args.name, found.attempt) for found in taken] == [
+        ("next_file", "b", 2),
+        ("tick", "c", 1),
+    ]
+    assert taken[1]._recurrent
+    events.close()
+    again = SharedEventQueue(path)
+    assert again.qsize() == 2
+    again.close()
+
+
+VERSION_1 = """
+CREATE TABLE items (position INTEGER PRIMARY KEY, id TEXT, name TEXT, args TEXT, key TEXT, state TEXT, attempt INTEGER, worker TEXT,
+    lease_until REAL, not_before REAL, recurrent INTEGER, repeats INTEGER, error TEXT, created REAL, taken REAL, finished REAL);
+CREATE TABLE workers (id TEXT); CREATE TABLE control (stopping INTEGER);
+INSERT INTO items VALUES (1, 'x1', 'next_file', '{"args": [], "kwargs": {"name": "a"}}', '/data/f|1|2', 'done', 1, NULL, NULL, 0,
+    0, 0, NULL, 1.0, 2.0, 3.0);
+INSERT INTO items VALUES (2, 'x2', 'next_file', '{"args": [], "kwargs": {"name": "b"}}', NULL, 'running', 1, 'w', 9.0, 0, 0, 0,
+    NULL, 1.0, 2.0, NULL);
+INSERT INTO items VALUES (3, 'x3', 'tick', '{"args": [], "kwargs": {"name": "c"}}', NULL, 'pending', 0, NULL, NULL, 0, 1, 0, NULL,
+    1.0, NULL, NULL);
+PRAGMA application_id = 1346721361;
+"""
+
+
 def put_five(path):
     events = SharedEventQueue(path)
     for i in range(5):
@@ -351,7 +396,7 @@ def take_and_hang(path):
     time.sleep(1000)
 
 
-def take_and_finish_when_told(path, pipe):
+def take_and_finish_when_asked(path, pipe):
     events = SharedEventQueue(path, lease=0.5)
     taken = events.get()
     pipe.send(taken.id)

@@ -1,7 +1,9 @@
-"""The pipelines that come with the package, on simulated and made files: what they write, and what becomes of bad files."""
+"""The pipelines that come with the package, on simulated and made files: what they write, and what
+becomes of bad files."""
 
 import html.parser
 import os
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -9,19 +11,19 @@ import pytest
 from astropy.io import fits
 from PIL import Image
 
-from photometry.errors import BadInputError
-from photometry.events import Arguments, Framework, SharedEventQueue
+from photometry.events import Action, Arguments, Framework, SharedEventQueue
 from photometry.events.examples.fits2png_pipeline import Fits2pngPipeline
 from photometry.events.pictures import (
     equalise,
-    read_image,
     shrink,
     write_contact_sheet,
     write_picture,
 )
-from photometry.events.quicklook import Quicklook, kind_of_file
+from photometry.events.quicklook import Quicklook, mean_of_cutout
 from photometry.events.startup import run
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
+
+SHARED_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 class Images(html.parser.HTMLParser):
@@ -73,16 +75,6 @@ class TestPictures:
         assert picture.shape == (3, 2)
         assert picture[2, 1] == 255
         assert picture.sum() == 255
-
-    def test_an_image_is_found_in_any_extension(self, tmp_path):
-        image = np.arange(6, dtype="int16").reshape(2, 3)
-        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.stack([image, image + 1]))]).writeto(
-            tmp_path / "a.fits"
-        )
-        np.testing.assert_array_equal(read_image(tmp_path / "a.fits"), image)
-        fits.PrimaryHDU().writeto(tmp_path / "none.fits")
-        with pytest.raises(BadInputError, match=r"none\.fits.*no image"):
-            read_image(tmp_path / "none.fits")
 
     def test_names_in_a_contact_sheet_are_harmless(self, tmp_path):
         name = 'a"><script>.png'
@@ -152,7 +144,6 @@ def simulated(tmp_path_factory):
 
 
 class TestQuicklook:
-    @pytest.mark.filterwarnings("ignore:Error validating header")  # of the file that was cut
     def test_target_pixel_files_become_light_curves_and_images_pictures(
         self, config, simulated, make_fits, tmp_path
     ):
@@ -170,7 +161,7 @@ class TestQuicklook:
         assert queue.counts() == {"pending": 0, "running": 0, "done": 3, "skipped": 1, "failed": 1}
         assert "cut.fits" in queue.find("failed")[0].error
         assert queue.find("skipped")[0].error.endswith(
-            "table.fits: neither a target pixel file nor an image"
+            "table.fits: a table; pictures are made of images, light curves of target pixel files"
         )
         queue.close()
         pictures = sorted(
@@ -198,9 +189,95 @@ class TestQuicklook:
                 flux[good] <= np.nansum(np.clip(pixels, 0, None), axis=(1, 2))[good] * (1 + 1e-5)
             )
 
-    def test_the_kind_of_a_file_is_known_from_its_headers(self, simulated, make_fits, tmp_path):
-        assert kind_of_file(next(simulated.glob("*_tp.fits"))) == "target_pixels"
-        assert kind_of_file(make_fits("image.fits")) == "image"
-        (tmp_path / "text.fits").write_text("no fits at all")
-        with pytest.raises(BadInputError, match=r"text\.fits"):
-            kind_of_file(tmp_path / "text.fits")
+    @pytest.mark.parametrize("length", [1000, 7000, 9000, 20000])
+    def test_a_truncated_target_pixel_file_has_failed(self, config, simulated, tmp_path, length):
+        whole = next(simulated.glob("*_tp.fits")).read_bytes()
+        data = tmp_path / "data"
+        data.mkdir()
+        (data / "cut.fits").write_bytes(whole[:length])
+        config.queue_file = str(tmp_path / "q.sqlite")
+        assert run(Quicklook, config, directory=str(data)) == 1
+        queue = SharedEventQueue(config.queue_file)
+        assert "cut.fits" in queue.find("failed")[0].error
+        queue.close()
+
+    def test_the_page_shows_all_pictures_also_when_the_last_files_fail(
+        self, config, make_fits, tmp_path
+    ):
+        data = tmp_path / "data"
+        for i in range(4):
+            make_fits(f"{i}.fits", folder=data)
+        for i in range(2):
+            (data / f"z{i}.fits").write_text("no FITS at all")
+        assert run(Quicklook, config, directory=str(data)) == 1
+        names = sorted(path.name for path in (tmp_path / "output").glob("*.png"))
+        assert names == [f"{i}.png" for i in range(4)]
+        assert sorted(Images(tmp_path / "output" / "index.html").sources) == names
+
+    def test_light_curves_are_no_pictures(self, config, tmp_path):
+        columns = [
+            fits.Column("TIME", "D", array=[1.0, 2.0]),
+            fits.Column("FLUX", "D", array=[1.0, 2.0]),
+        ]
+        table = fits.BinTableHDU.from_columns(columns, name="LIGHTCURVE")
+        image = fits.ImageHDU(np.zeros((11, 13)), name="SUMIMAGE")
+        (tmp_path / "data").mkdir()
+        fits.HDUList([fits.PrimaryHDU(), table, image]).writeto(tmp_path / "data" / "lc.fits")
+        framework = Framework(Quicklook, config)
+        framework.ingest_data(str(tmp_path / "data"))
+        assert framework.main_loop() == 0
+        assert framework.tally.counts["skipped"] == 1
+        assert "lc.fits: a light curve" in framework.tally.reasons[0]
+        assert list((tmp_path / "output").glob("*.png")) == []
+
+    def test_a_cutout_becomes_a_picture_of_its_mean(self, config, tmp_path):
+        flux = np.tile(np.arange(16.0).reshape(4, 4), (3, 1, 1))
+        flux[0] = np.nan
+        columns = [
+            fits.Column("TIME", "D", array=[1.0, 2.0, 3.0]),
+            fits.Column("FLUX", "16E", dim="(4,4)", array=flux),
+            fits.Column("FFI_FILE", "8A", array=["a", "b", "c"]),
+        ]
+        table = fits.BinTableHDU.from_columns(columns, name="PIXELS")
+        (tmp_path / "data").mkdir()
+        fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "data" / "astrocut.fits")
+        action = Action(
+            None,
+            ("mean_of_cutout", None, None),
+            Arguments(name=str(tmp_path / "data/astrocut.fits")),
+        )
+        np.testing.assert_allclose(mean_of_cutout(action, None).img, flux[1])
+        assert run(Quicklook, config, directory=str(tmp_path / "data")) == 0
+        assert (tmp_path / "output" / "astrocut.png").is_file()
+
+    def test_without_pictures_there_are_light_curves_only(
+        self, config, simulated, make_fits, tmp_path
+    ):
+        config.pictures = False
+        data = tmp_path / "data"
+        make_fits("image.fits", folder=data)
+        (data / "a_tp.fits").write_bytes(next(simulated.glob("*_tp.fits")).read_bytes())
+        assert run(Quicklook, config, directory=str(data)) == 0
+        written = [path.name for path in (tmp_path / "output").rglob("*") if path.is_file()]
+        assert len(written) == 1
+        assert written[0].endswith("_lc.fits.gz")
+
+    @pytest.mark.real_data
+    def test_a_real_file_that_is_cut_in_its_header_has_failed(self, config):
+        broken = sorted(SHARED_DATA.rglob("*corrupted-at-header*"))
+        if not broken:
+            pytest.skip("no such file in the shared data")
+        framework = Framework(Quicklook, config)
+        framework.ingest_data(None, str(broken[0]))
+        assert framework.main_loop() == 1
+        assert broken[0].name in framework.tally.reasons[0]
+
+    @pytest.mark.real_data
+    def test_a_real_cutout_becomes_a_picture(self, config, tmp_path):
+        cutouts = sorted(SHARED_DATA.rglob("*astrocut.fits"))
+        if not cutouts:
+            pytest.skip("no cut-out in the shared data")
+        framework = Framework(Quicklook, config)
+        framework.ingest_data(None, str(cutouts[0]))
+        assert framework.main_loop() == 0
+        assert len(list((tmp_path / "output").glob("*.png"))) == 1

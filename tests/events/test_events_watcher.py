@@ -1,4 +1,5 @@
-"""The directory watcher: settling, patterns, sub-directories, both ways of watching; the decision without threads first."""
+"""The directory watcher: settling, patterns, sub-directories, both ways of watching; the decision
+without threads first."""
 
 import os
 import queue
@@ -71,9 +72,13 @@ class TestSettling:
         new.touch()
         old.touch()
         os.utime(old, (1, 1))
-        start = time.monotonic()
-        assert list(settled_files([str(new), str(old)], 0.2)) == [str(old), str(new)]
-        assert time.monotonic() - start >= 0.15
+        settled = settled_files([str(new), str(old)], 0.2)
+        assert next(settled) == str(old)
+        new.write_text("more")
+        assert next(settled) == str(new)
+        age = time.time() - new.stat().st_mtime
+        assert age >= 0.15, "it was written to 0.2 s before, by the clock of its file system"
+        assert list(settled) == []
 
 
 class TestFinding:
@@ -103,7 +108,7 @@ class TestFinding:
         found = self.names(tree, "*.fits", "*.fits.gz", recursive=True, exclude=[str(tree / "out")])
         assert found == ["a.fits", "b.fits", "below/d.fits.gz", "below/e.fits"]
 
-    def test_what_matches_nothing_is_told(self, tree):
+    def test_what_matches_nothing_is_reported(self, tree):
         assert find_files(tree, ["*.png"]) == []
         assert (
             why_nothing(tree, ["*.png"])
@@ -127,13 +132,13 @@ class TestFinding:
 @pytest.fixture(params=["native", "polling"])
 def watch(request, tmp_path):
     """Start a watcher on a folder; files that it tells of go to a queue."""
-    told, watchers = queue.Queue(), []
+    arrived, watchers = queue.Queue(), []
 
     def start(on_file=None, **options):
         options = {"patterns": ["*.fits"], "settle": 0.15, "interval": 0.05, **options}
-        watchers.append(Watcher(tmp_path, on_file or told.put, method=request.param, **options))
+        watchers.append(Watcher(tmp_path, on_file or arrived.put, method=request.param, **options))
         watchers[-1].start()
-        return told
+        return arrived
 
     yield start
     for watcher in watchers:
@@ -143,70 +148,70 @@ def watch(request, tmp_path):
 class TestWatcher:
     def test_files_that_are_there_and_files_that_arrive_are_told_once(self, watch, tmp_path):
         (tmp_path / "old.fits").touch()
-        told = watch()
-        assert told.get(timeout=WAIT) == str(tmp_path / "old.fits")
+        arrived = watch()
+        assert arrived.get(timeout=WAIT) == str(tmp_path / "old.fits")
         (tmp_path / "new.txt").touch()
         (tmp_path / ".part.fits").touch()
         (tmp_path / "new.fits").touch()
-        assert told.get(timeout=WAIT) == str(tmp_path / "new.fits")
+        assert arrived.get(timeout=WAIT) == str(tmp_path / "new.fits")
         with pytest.raises(queue.Empty):
-            told.get(timeout=0.4)
+            arrived.get(timeout=0.4)
 
-    def test_a_file_is_told_when_it_is_complete(self, watch, tmp_path):
+    def test_a_file_is_reported_when_it_is_complete(self, watch, tmp_path):
         sizes = []
-        told = watch(lambda path: (sizes.append(os.path.getsize(path)), told.put(path)))
+        arrived = watch(lambda path: (sizes.append(os.path.getsize(path)), arrived.put(path)))
         with open(tmp_path / "growing.fits", "wb", buffering=0) as file:
             for _ in range(10):
                 file.write(b"x" * 1000)
                 time.sleep(0.05)
-        told.get(timeout=WAIT)
+        arrived.get(timeout=WAIT)
         assert sizes == [10000]
 
-    def test_a_file_renamed_into_place_is_told(self, watch, tmp_path):
-        told = watch()
+    def test_a_file_renamed_into_place_is_reported(self, watch, tmp_path):
+        arrived = watch()
         (tmp_path / "a.part").write_text("whole")
         (tmp_path / "a.part").rename(tmp_path / "a.fits")
-        assert told.get(timeout=WAIT) == str(tmp_path / "a.fits")
+        assert arrived.get(timeout=WAIT) == str(tmp_path / "a.fits")
 
-    def test_a_file_that_changes_later_is_told_again(self, watch, tmp_path):
-        told = watch()
+    def test_a_file_that_changes_later_is_reported_again(self, watch, tmp_path):
+        arrived = watch()
         (tmp_path / "a.fits").write_text("one")
-        told.get(timeout=WAIT)
+        arrived.get(timeout=WAIT)
         (tmp_path / "a.fits").write_text("and two")
-        assert told.get(timeout=WAIT) == str(tmp_path / "a.fits")
+        assert arrived.get(timeout=WAIT) == str(tmp_path / "a.fits")
 
     def test_sub_directories_made_later_are_watched_but_for_the_excluded_one(self, watch, tmp_path):
-        told = watch(recursive=True, exclude=[str(tmp_path / "out")])
+        arrived = watch(recursive=True, exclude=[str(tmp_path / "out")])
         for folder in ("out", "below"):
             (tmp_path / folder).mkdir()
             time.sleep(0.2)
             (tmp_path / folder / "a.fits").touch()
-        assert told.get(timeout=WAIT) == str(tmp_path / "below" / "a.fits")
-        assert told.empty()
+        assert arrived.get(timeout=WAIT) == str(tmp_path / "below" / "a.fits")
+        assert arrived.empty()
 
-    def test_a_file_that_cannot_be_handed_on_is_tried_again(self, watch, tmp_path, monkeypatch):
-        monkeypatch.setattr("photometry.events.watcher.LATER", 0.1)
+    def test_a_file_that_cannot_be_taken_in_is_tried_again(self, watch, tmp_path, monkeypatch):
+        monkeypatch.setattr("photometry.events.watcher.RETRY_DELAY", 0.1)
         failures = [TryAgainError("the queue is gone")]
 
         def on_file(path):
             if failures:
                 raise failures.pop()
-            told.put(path)
+            arrived.put(path)
 
-        told = watch(on_file)
+        arrived = watch(on_file)
         (tmp_path / "a.fits").touch()
-        assert told.get(timeout=WAIT) == str(tmp_path / "a.fits")
+        assert arrived.get(timeout=WAIT) == str(tmp_path / "a.fits")
 
     def test_one_bad_file_does_not_end_the_watch(self, watch, tmp_path, caplog):
         def on_file(path):
             if os.path.basename(path) == "bad.fits":
                 raise ValueError("no header")
-            told.put(path)
+            arrived.put(path)
 
-        told = watch(on_file)
+        arrived = watch(on_file)
         (tmp_path / "bad.fits").touch()
         (tmp_path / "good.fits").touch()
-        assert told.get(timeout=WAIT) == str(tmp_path / "good.fits")
+        assert arrived.get(timeout=WAIT) == str(tmp_path / "good.fits")
         assert "bad.fits: cannot be taken in" in caplog.text
 
 

@@ -1,4 +1,6 @@
-"""Runs that are killed: starting them, finding their processes, and reading what is on disk afterwards."""
+"""Runs that are killed: starting them, finding their processes, and reading what is on disk
+afterwards.
+"""
 
 import contextlib
 import json
@@ -11,19 +13,11 @@ import time
 from pathlib import Path
 
 import psutil
-from running import environment, pipeline_command
+from running import environment, pipeline_command, wait_for
 
 from photometry import TaskManager
 
-START_SECONDS = 30  # a run that has not begun by then hangs
-
-
-def wait_for(condition, seconds=60):
-    """Wait until ``condition()`` holds; fails after a time in which it has to, however loaded the machine is."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
+START_SECONDS = 120  # a run that has not begun by then hangs, however loaded the machine is
 
 
 class Job:
@@ -64,16 +58,29 @@ class Job:
         except FileNotFoundError:
             return {}
 
+    def journal_size(self):
+        """Bytes in the journals beside the TODO-file."""
+        size = 0
+        for path in self.folder.glob("todo.sqlite.journal-*"):
+            with contextlib.suppress(FileNotFoundError):
+                size += path.stat().st_size
+        return size
+
+    def wait_for_progress(self, n_bytes):
+        """Wait until as many bytes were saved since now, or the run has ended."""
+        enough = self.journal_size() + n_bytes
+        wait_for(lambda: self.journal_size() >= enough or self.process.poll() is not None)
+
     def workers(self):
-        """Processes of the ranks that work."""
-        found = []
+        """Processes of the ranks that work, without the children that do crash candidates for them."""
+        ranks = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("PMI_RANK") not in (None, "0"):
-                    found.append(process)
-        return found
+                    ranks[process] = process.parent()
+        return [process for process, parent in ranks.items() if parent not in ranks]
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=240):
         """Exit code, once it has ended."""
         self.out, self.err = self.process.communicate(timeout=timeout)
         return self.process.returncode
@@ -91,7 +98,8 @@ class Job:
 
 
 def as_it_is(folder):
-    """{priority: (status, number of diagnostics, number of attempts that ended well)}: what the next start would find.
+    """{priority: (status, number of diagnostics, number of attempts that ended well)}: what the
+    next start would find.
 
     Looks at a copy, so that looking changes nothing.
     """
@@ -103,8 +111,10 @@ def as_it_is(folder):
             shutil.copy(path, copy)
     with TaskManager(copy, cleanup_constraints=["0"]) as tm:
         rows = tm.cursor.execute(
-            "SELECT priority, status, (SELECT COUNT(*) FROM diagnostics d WHERE d.priority = t.priority), "
-            "(SELECT COUNT(*) FROM attempts a WHERE a.priority = t.priority AND a.error_class IS NULL) FROM todolist t"
+            """SELECT priority, status,
+                (SELECT COUNT(*) FROM diagnostics d WHERE d.priority = t.priority),
+                (SELECT COUNT(*) FROM attempts a
+                    WHERE a.priority = t.priority AND a.error_class IS NULL) FROM todolist t"""
         ).fetchall()
     shutil.rmtree(copy)
     return {row[0]: tuple(row)[1:] for row in rows}

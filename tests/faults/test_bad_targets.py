@@ -7,9 +7,11 @@ import subprocess
 
 import pytest
 from jobs import as_it_is, query
-from running import environment, pipeline_command, run_pipeline
+from running import environment, pipeline_command, run_pipeline, wait_for
 
-from photometry import STATUS, TaskManager
+from photometry import STATUS
+
+pytestmark = pytest.mark.slow
 
 OK, ERROR = int(STATUS.OK), int(STATUS.ERROR)
 
@@ -60,15 +62,15 @@ def test_isolated_crashes_cost_one_task_and_not_the_job(todo, engine):
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
 def test_a_hang_in_python_is_an_error_after_the_time_limit(todo, engine):
     folder = todo(10, {2: "hang"})
-    done = run(engine, folder, "--task-timeout", "0.5")
+    done = run(engine, folder, "--task-timeout", "2")
     assert done.returncode == 1, done.stderr
-    assert errors(folder) == {2: "TargetTimeoutError: took longer than its time limit of 0.5 s"}
+    assert errors(folder) == {2: "TargetTimeoutError: took longer than its time limit of 2 s"}
 
 
 @pytest.mark.mpi
 def test_a_rank_that_hangs_in_compiled_code_is_given_up_and_the_others_go_on(todo):
     folder = todo(30, {2: "hang_holding_the_gil"})
-    done = run("mpi", folder, "--task-timeout", "0.3", "--max-attempts", "1")
+    done = run("mpi", folder, "--task-timeout", "5", "--max-attempts", "1")
     assert done.returncode == 1, done.stderr
     assert "is lost: silent for" in done.stderr
     state = as_it_is(folder)
@@ -113,7 +115,6 @@ ODD = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
 def test_an_odd_result_costs_its_own_task_and_never_the_run(todo, engine):
     folder = todo(40, {number: fault for number, (fault, _) in ODD.items()})
@@ -128,7 +129,6 @@ def test_an_odd_result_costs_its_own_task_and_never_the_run(todo, engine):
 
 
 @pytest.mark.mpi
-@pytest.mark.slow
 def test_work_that_forks_and_returns_twice_does_not_keep_an_mpi_job_from_its_end(todo):
     folder = todo(20, {3: "forks", 7: "forks"})
     done = run("mpi", folder)
@@ -139,13 +139,18 @@ def test_work_that_forks_and_returns_twice_does_not_keep_an_mpi_job_from_its_end
 
 def small_disk(command, size, where):
     """Run a command with a small file system mounted at ``where``, seen by this command only."""
-    script = 'mount -t tmpfs -o size="$1" tmpfs "$2" && cp "$3"/* "$2"/ && shift 3 && "$@"; code=$?; cp -r "$OUT"/. "$KEEP"/; exit $code'
+    script = (
+        'mount -t tmpfs -o size="$1" tmpfs "$2" && cp "$3"/* "$2"/ && shift 3 && "$@"; code=$?; '
+        'cp -r "$OUT"/. "$KEEP"/; exit $code'
+    )
     namespace = "-m" if os.geteuid() == 0 else "-rm"
     return ["unshare", namespace, "sh", "-c", script, "sh", size, str(where), *command]
 
 
 def run_on_small_disk(engine, folder, tmp_path, size, **env):
-    """A run whose TODO-file and output lie on a disk of ``size``; what it left is copied back into ``folder``."""
+    """A run whose TODO-file and output lie on a disk of ``size``; what it left is copied back into
+    ``folder``.
+    """
     disk, keep = tmp_path / "disk", tmp_path / "keep"
     disk.mkdir()
     keep.mkdir()
@@ -186,8 +191,7 @@ def killed_run(start, todo, monkeypatch):
     folder = todo(500)
     job = start("serial", folder)
     master = job.master()
-    while job.summary().get("OK", 0) < 20 and len(_journal(folder).read_bytes()) < 4000:
-        pass
+    wait_for(lambda: _journal(folder).read_bytes().count(b"\n") > 40)
     master.kill()
     job.wait()
     return folder, _journal(folder)
@@ -208,10 +212,11 @@ def test_a_torn_last_line_of_the_journal_is_dropped(todo, start, monkeypatch):
 
 
 @pytest.mark.parametrize("damage", ["bit flipped", "foreign"])
-def test_a_damaged_journal_is_set_aside_with_a_message_and_not_replayed_half(
+def test_a_damaged_journal_is_set_aside_with_a_message_and_replayed_up_to_the_damage(
     todo, start, monkeypatch, damage, tmp_path
 ):
     folder, journal = killed_run(start, todo, monkeypatch)
+    whole = sum(row[0] == OK for row in as_it_is(folder).values())
     content = bytearray(journal.read_bytes())
     if damage == "bit flipped":
         content[len(content) // 2] ^= 0x10
@@ -222,10 +227,8 @@ def test_a_damaged_journal_is_set_aside_with_a_message_and_not_replayed_half(
     assert done.returncode == 0, done.stderr
     assert "set aside" in done.stderr
     assert any(path.read_bytes() == content for path in folder.iterdir() if path.is_file())
-    with TaskManager(folder) as tm:
-        assert (
-            tm.cursor.execute(
-                "SELECT COUNT(*) FROM diagnostics WHERE method_used = 'noop'"
-            ).fetchone()[0]
-            == 500
-        )
+    methods = dict(query(folder, "SELECT method_used, COUNT(*) FROM diagnostics GROUP BY 1"))
+    assert sum(methods.values()) == 500
+    # what was valid before the damage is kept, what came after it was done again
+    kept = methods.get("faulty", 0)
+    assert 0 < kept < whole if damage == "bit flipped" else kept == 0

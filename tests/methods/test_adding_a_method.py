@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from photometry import TaskManager
-from photometry.report.results import read_results
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
+from photometry.taskmanager import read_results
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding-a-method.md"
 

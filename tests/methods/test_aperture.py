@@ -259,3 +259,33 @@ def test_edge_flux_counts_only_mask_pixels_on_the_edge():
     mask = np.zeros((4, 5), bool)
     mask[0:3, 3:5] = True  # on the edge: 3, 4, 9, 14
     assert edge_flux(image, mask) == 3 + 4 + 9 + 14
+
+
+def test_flux_without_errors_has_no_errors_and_without_those_of_the_background_the_pixels_errors():
+    ones = np.ones((3, 9, 8))
+    mask = disc((9, 8), 4, 4, 2)
+    found = measure(make_stamp(ones, flux_err=ones * np.nan), mask, method="")
+    assert np.isnan(found.flux_err).all()
+    assert np.isnan(found.centroid_err).all()
+    np.testing.assert_array_equal(found.flux, mask.sum())
+    some = ones.copy()
+    some[:, 4, 4] = np.nan
+    found = measure(make_stamp(ones, flux_err=some, background_err=ones * np.nan), mask, method="")
+    np.testing.assert_allclose(found.flux_err, np.sqrt(mask.sum() - 1))
+    assert np.isnan(found.background_err).all()
+
+
+def test_error_of_the_centroid_is_its_scatter():
+    rng = np.random.default_rng(3)
+    rows, columns = np.indices((9, 8))
+    star = 5000 * np.exp(-((rows - 4.2) ** 2 + (columns - 3.7) ** 2) / 3)
+    errors = 2 + np.sqrt(star) / 4
+    flux = star + 50 + errors * rng.standard_normal((20000, 9, 8))
+    found = measure(
+        make_stamp(flux, flux_err=np.broadcast_to(errors, flux.shape)),
+        disc((9, 8), 4, 4, 3),
+        method="",
+    )
+    np.testing.assert_allclose(
+        np.median(found.centroid_err, axis=0), np.std(found.centroid, axis=0), rtol=0.02
+    )

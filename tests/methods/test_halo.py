@@ -1,5 +1,7 @@
 """Halo photometry: `photometry.methods.halo`."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from psf_stamps import make_stamp
@@ -9,7 +11,8 @@ from photometry.errors import BadInputError
 from photometry.methods.aperture import measure
 from photometry.methods.halo import halo_photometry, quietest_weights, total_variation
 from photometry.settings import photometry_settings
-from photometry.simulate.saturation import bleed
+from photometry.simulate.detector import bleed
+from photometry.status import STATUS
 
 SETTINGS = photometry_settings(None)
 
@@ -102,3 +105,28 @@ def test_pixels_of_a_neighbour_get_no_weight():
     mask = halo_photometry(stamp, SETTINGS).mask
     assert mask.any()
     assert not mask[32:35, 24:27].any()
+
+
+def test_a_time_without_any_pixel_is_left_out_and_the_star_is_measured(saturated):
+    stamp, _, signal = saturated
+    empty = dataclasses.replace(stamp, flux=stamp.flux.copy())
+    empty.flux[[3, 40, 41]] = np.nan
+    found = halo_photometry(empty, SETTINGS)
+    assert np.flatnonzero(np.isnan(found.flux)).tolist() == [3, 40, 41]
+    assert np.isnan(found.centroid[[3, 40, 41]]).all()
+    measured = np.isfinite(found.flux)
+    assert amplitude_of(found.flux[measured], signal[measured])[0] == pytest.approx(1, abs=0.05)
+
+
+def test_flux_of_a_star_without_errors_has_none(saturated):
+    stamp, _, _ = saturated
+    found = halo_photometry(dataclasses.replace(stamp, flux_err=stamp.flux_err * np.nan), SETTINGS)
+    assert np.isfinite(found.flux).all()
+    assert np.isnan(found.flux_err).all()
+
+
+def test_a_star_too_faint_for_halo_photometry_is_a_warning():
+    stamp, _ = make_stamp(tmag=[11.0], row=[7.0], column=[7.0])
+    found = halo_photometry(stamp, SETTINGS)
+    assert found.status is STATUS.WARNING
+    assert "for saturated stars, brighter than 7:" in found.errors[-1]

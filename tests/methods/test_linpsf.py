@@ -8,10 +8,12 @@ from psf_stamps import make_stamp
 
 from photometry.errors import BadInputError
 from photometry.methods.prf import TESS_LIKE, GaussianPRF, StretchedPRF, fit_prf
-from photometry.methods.psf import fit_offset, linpsf_photometry
+from photometry.methods.psf import fit_offset, linpsf_photometry, psf_photometry
 from photometry.methods.scene import solver
+from photometry.pixels.find import identify
 from photometry.settings import photometry_settings
 from photometry.status import STATUS
+from photometry.target import StampSource
 
 SETTINGS = photometry_settings(None)
 
@@ -60,6 +62,10 @@ def test_times_without_pixels_have_no_flux_and_others_are_not_touched():
     stamp.flux[6, 0, 0] = np.nan
     found = linpsf_photometry(stamp, SETTINGS)
     assert np.flatnonzero(np.isnan(found.flux)).tolist() == [5]
+    assert np.flatnonzero(np.isnan(found.centroid).all(axis=1)).tolist() == [5]
+    moving = psf_photometry(stamp, SETTINGS)
+    assert moving.status is STATUS.OK
+    assert np.flatnonzero(np.isnan(moving.centroid[:, 0])).tolist() == [5]
     assert found.flux[6] == pytest.approx(flux[0], rel=0.02)
 
 
@@ -185,3 +191,38 @@ def test_a_star_within_a_pixel_adds_no_noise():
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.01)
     assert np.std(found.flux) < 1.2 * np.std(linpsf_photometry(alone, SETTINGS).flux)
     assert np.std(found.flux) == pytest.approx(np.median(found.flux_err), rel=0.15)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", [linpsf_photometry, psf_photometry])
+def test_pixels_without_errors_give_the_flux_and_no_errors(method):
+    stamp, flux = make_stamp(tmag=[10.0, 10.5], row=[7.2, 9.4], column=[6.8, 8.1])
+    found = method(dataclasses.replace(stamp, flux_err=stamp.flux_err * np.nan), SETTINGS)
+    assert found.status is STATUS.OK
+    assert np.median(found.flux) == pytest.approx(flux[0], rel=0.003)
+    assert np.isnan(found.flux_err).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 6), (11, 11)])
+def test_flux_is_that_of_the_truth_on_small_stamps_where_the_catalogue_is_off(shape):
+    middle = [(shape[0] - 1) / 2 + 0.1], [(shape[1] - 1) / 2 - 0.2]
+    stamp, flux = make_stamp([9.0], *middle, shape=shape, offset=(-0.5, 0.1), in_catalog=1)
+    found = linpsf_photometry(stamp, SETTINGS)
+    assert np.median(found.flux) == pytest.approx(flux[0], rel=0.01)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("name", "error"), [("kic12644778", 0.05), ("kplr008462852-2009", 0.1), ("tess25155310", 0.08)]
+)
+def test_flux_of_a_lonely_real_star_is_the_official_one_over_its_fraction_in_the_aperture(
+    shared_data, name, error
+):
+    (path,) = (shared_data / "tpf").glob(f"{name}*")
+    task = {"priority": 1, "datasource": "tpf", "method": None, **identify(path)}
+    stamp, good = StampSource(task, path.parent, SETTINGS).make()
+    aperture = (stamp.aperture & 2) != 0
+    official = np.nanmedian(stamp.flux[:, aperture].sum(axis=1)[good])
+    official *= stamp.headers["CROWDSAP"] / stamp.headers["FLFRCSAP"]
+    found = np.nanmedian(linpsf_photometry(stamp, SETTINGS).flux[good])
+    assert found == pytest.approx(official, rel=error)

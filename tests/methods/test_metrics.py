@@ -58,3 +58,9 @@ def test_centroid_is_the_median_of_what_was_measured():
     centroid = np.array([[1.0, 2.0], [3.0, 5.0], [np.nan, np.nan], [100.0, 3.0]])
     assert median_centroid(centroid) == (3.0, 3.0)
     assert median_centroid(np.full((3, 2), np.nan)) is None
+
+
+def test_variance_is_the_unbiased_one():
+    flux = np.array([99.0, 100.0, 101.0])
+    found = flux_metrics(np.arange(3.0), flux, np.ones(3))
+    assert found["variance"] == pytest.approx(1e-4)  # the sum of squares, 2e-4, over n - 1

@@ -1,4 +1,6 @@
-"""One process, local processes and MPI give the same rows and the same fluxes, also from an image cube."""
+"""One process, local processes and MPI give the same rows and the same fluxes, also from an image
+cube.
+"""
 
 import shutil
 
@@ -7,7 +9,9 @@ import pytest
 from astropy.io import fits
 from running import ENGINES, photometry, run_pipeline
 
-from photometry.report.results import read_results
+from photometry.taskmanager import read_results
+
+pytestmark = pytest.mark.slow
 
 RUN_DEPENDENT = ("elaptime", "worker_wait_time")
 

@@ -116,13 +116,31 @@ def test_a_killed_run_leaves_a_dead_lock_and_changes_that_count(folder, in_memor
     assert everything_below(folder) == before
 
 
-def test_a_damaged_journal_fails_and_stays_where_it_is(folder):
-    killed_after(folder, "tm.start_task(1); tm.start_task(2)")
+def test_a_damaged_journal_is_reported_and_stays_where_it_is(folder):
+    killed_after(folder, "tm.start_task(1); tm.start_task(2); tm.start_task(3)")
     (journal,) = folder.glob("todo.sqlite.journal-*")
-    journal.write_bytes(journal.read_bytes().replace(b"[6,1]", b"[6,3]"))
+    journal.write_bytes(journal.read_bytes().replace(b"[6,2]", b"[6,3]"))
     before = everything_below(folder)
-    assert examine(folder)["journal"].startswith("fail: cannot be replayed")
+    says = examine(folder)["journal"]
+    assert says.startswith(
+        "warn: a run was killed: todo.sqlite.journal-000001 is damaged in line 3"
+    )
+    assert "(changes: 1)" in says
     assert everything_below(folder) == before
+
+
+def test_what_the_options_of_the_run_need_is_looked_for(folder, monkeypatch):
+    assert examine(folder)["methods"] == "ok: aperture can be used"
+    assert examine(folder, plot=True)["methods"].startswith("ok")
+    says = examine(folder, method="fotometry")["methods"]
+    assert says.startswith("fail: method='fotometry': expected")
+    (folder / "photometry.toml").write_text(f'[photometry.psf]\nprf = "{folder}"\n')
+    assert examine(folder, method="aperture")["methods"].startswith("ok")
+    assert "no PRF files of camera" in examine(folder, method="psf")["methods"]
+    monkeypatch.setattr("photometry.report.doctor.inputs.find_spec", lambda name: None)
+    says = examine(folder, plot=True)["methods"]
+    assert says.startswith("fail: --plot needs matplotlib")
+    assert "photometry[plots]" in says
 
 
 def test_few_missing_files_warn_and_many_fail(folder):

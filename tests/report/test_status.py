@@ -7,6 +7,7 @@ import platform
 import pytest
 
 from photometry.errors import WrongUseError
+from photometry.processes import ProcessId
 from photometry.report.status import counts, link_summary, print_status, read_summary, state
 
 SUMMARY = {
@@ -70,7 +71,7 @@ def test_a_silent_run_is_said_to_be_silent():
 
 def test_a_master_that_is_gone_is_said_to_have_died():
     gone = {**SUMMARY, "host": platform.node(), "pid": 2**22 + 1}
-    assert state(gone, now=UPDATED + 5).startswith("died; what it had saved is safe")
+    assert state(gone, now=UPDATED + 5).startswith("died, or could not write its last word")
     alive = {
         **SUMMARY,
         "host": platform.node(),
@@ -80,6 +81,70 @@ def test_a_master_that_is_gone_is_said_to_have_died():
     assert state(alive, now=UPDATED + 5) == "running"
     elsewhere = {**SUMMARY, "host": "node17", "pid": 2**22 + 1}
     assert state(elsewhere, now=UPDATED + 5) == "running"
+
+
+def test_a_number_that_was_given_to_another_process_is_not_the_master():
+    process = ProcessId.of()
+    ours = {
+        **SUMMARY,
+        "host": platform.node(),
+        "pid": process.pid,
+        "process_started": process.started,
+        "boot": process.boot,
+    }
+    assert state(ours, now=UPDATED + 5) == "running"
+    assert state({**ours, "process_started": process.started - 1}).startswith("died")
+    assert state({**ours, "boot": "before"}).startswith("died")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"numtasks": "x"}, "numtasks='x': expected a whole number"),
+        ({"OK": None}, "OK=None: expected a whole number"),
+        ({"rate": "fast"}, "rate='fast': expected a number"),
+        ({"updated": "noon"}, "updated='noon': expected a time"),
+        ({"failures": [5]}, "5 is no group"),
+        ({"host": 5}, "host=5: expected text"),
+    ],
+)
+def test_a_summary_with_odd_values_is_refused_by_name(tmp_path, changes, message):
+    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY | changes))
+    with pytest.raises(WrongUseError, match=message):
+        read_summary(tmp_path)
+
+
+def test_a_summary_that_may_not_be_read_is_refused(tmp_path):
+    (tmp_path / "summary.json").write_text(json.dumps(SUMMARY))
+    (tmp_path / "summary.json").chmod(0)
+    with pytest.raises(WrongUseError, match="cannot be read"):
+        read_summary(tmp_path)
+
+
+def test_a_run_that_has_died_has_no_expected_end(capsys):
+    print_status({**SUMMARY, "host": platform.node(), "pid": 2**22 + 1})
+    assert "expected end" not in capsys.readouterr().out
+    print_status({**SUMMARY, "host": platform.node(), "pid": os.getpid()})
+    assert "expected end" in capsys.readouterr().out
+
+
+def test_each_cause_of_failures_and_warnings_takes_two_lines_that_fit(capsys):
+    long = "star PATH: " + "truncated, " * 30
+    groups = [
+        {"error_class": "E", "message": long, "where": "a.py:1 in f", "count": 3,
+         "example": "TIC 7", "example_text": long + "5"},
+        {"error_class": "", "message": "short", "where": "", "count": 1,
+         "example": "KIC 8", "example_text": "short"},
+    ]  # fmt: skip
+    print_status({**SUMMARY, "failures": groups, "warnings": groups[1:]})
+    lines = capsys.readouterr().out.splitlines()
+    causes = lines[lines.index("failures by cause") + 1 :]
+    assert len(causes) == 4 + 1 + 2
+    assert causes[0].startswith("      3 × E: star PATH")
+    assert causes[1].startswith("          e.g. TIC 7")
+    assert causes[2:4] == ["      1 × short", "          e.g. KIC 8"]
+    assert max(map(len, lines)) <= 100
+    assert not [line for line in lines if line != line.rstrip()]
 
 
 def test_status_names_counts_speed_and_causes(capsys):

@@ -342,7 +342,8 @@ def test_done_without_a_light_curve_is_counted(folder):
 
 def test_an_older_file_without_our_tables_can_be_verified(folder):
     with sqlite3.connect(folder / "todo.sqlite") as conn:
-        for table in ("attempts", "runs", "overrides", "todo_settings", "migrations"):
+        conn.execute("DROP VIEW attempts")
+        for table in ("attempt_records", "attempt_blocks", "runs", "overrides", "todo_settings"):
             conn.execute(f"DROP TABLE {table}")
     conn.close()
     assert verify(folder).checked == 6

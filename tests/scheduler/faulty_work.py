@@ -15,7 +15,9 @@ log = logging.getLogger("photometry.faulty")
 
 
 def work(task):
-    """Succeeds, unless the task's method names a fault. FAULTY_WORK_SECONDS tells how long a task takes."""
+    """Succeeds, unless the task's method names a fault. FAULTY_WORK_SECONDS tells how long a task
+    takes.
+    """
     time.sleep(float(os.environ.get("FAULTY_WORK_SECONDS", "0")))
     fault = task.get("method")
     if fault in FAULTS:
@@ -137,6 +139,9 @@ FAULTS = {
     )
 }
 ODD_RESULTS = {
+    "doubtful": lambda task: (
+        ok(task, {"errors": ["minimum mask of 9 pixels"]}) | {"status": STATUS.WARNING}
+    ),
     "returns nothing": lambda task: None,
     "returns no status": lambda task: {**task},
     "returns another task": lambda task: {

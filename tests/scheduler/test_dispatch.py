@@ -81,10 +81,10 @@ def test_an_idle_worker_ends_only_when_nobody_can_give_tasks_back(list_source):
 
 
 def test_quick_tasks_travel_in_batches_of_measured_size(list_source):
-    source = list_source(20_000)
+    source = list_source(5_000)
     dispatch = Dispatch(source)
     messages = drain(dispatch, dispatch.joined(1, now=0.0), seconds=0.001)
-    assert messages < 20_000 / (0.8 * MESSAGE_SECONDS / 0.001)
+    assert messages < 5_000 / (0.8 * MESSAGE_SECONDS / 0.001)
 
 
 def test_no_batch_is_larger_than_the_limit(list_source):
@@ -218,7 +218,7 @@ def test_stop_assigns_nothing_more_and_unbegun_tasks_come_back(list_source):
     assert finished(dispatch.stop("received SIGTERM", now=1.0)) == [1]
     last = report(actions[0], tasks=1, seconds=0.01)._replace(returned=tickets(actions)[1:])
     assert dispatch.results(1, last, now=1.1) == []
-    dispatch.left(1, now=1.2)
+    dispatch.ended(1, now=1.2)
     dispatch.commit()
     assert sorted(source.results) == [1, held[0]]
     assert sorted(source.todo) == [id_ for id_ in source.tasks if id_ not in source.results]

@@ -154,6 +154,14 @@ def test_a_source_with_an_odd_taste_makes_an_error_of_the_result_it_refuses(
     assert (len(source.results), dispatch.counts["failed"]) == (6, 1)
 
 
+def test_warnings_are_counted_by_cause(list_source, engine_name):
+    source = list_source(tasks=tasks_with({2: "doubtful", 3: "doubtful"}, n=4))
+    dispatch = drain(source, engine_name)
+    (group,) = dispatch.warnings.as_list()
+    assert (group["message"], group["count"]) == ("minimum mask of N pixels", 2)
+    assert dispatch.counts["failed"] == 0
+
+
 def test_work_that_calls_exit_is_an_error_of_that_task(list_source, engine_name):
     source = list_source(tasks=tasks_with({2: "leaves"}, n=4))
     drain(source, engine_name)

@@ -8,7 +8,7 @@ from running import photometry, run_pipeline
 
 from photometry.report.ccd import noise_plot, photon_limit
 from photometry.report.demo import read_flux
-from photometry.report.results import read_results
+from photometry.taskmanager import read_results
 
 
 @pytest.fixture(scope="module")

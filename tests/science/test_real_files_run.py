@@ -6,7 +6,7 @@ import shutil
 import pytest
 from running import photometry, run_pipeline
 
-from photometry.report.results import read_results
+from photometry.taskmanager import read_results
 
 OK, ERROR, WARNING = 1, 2, 3
 

@@ -5,15 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy import units
+from astropy.coordinates import EarthLocation, SkyCoord
 from astropy.io import fits
 from astropy.table import Table
+from astropy.time import Time
 from astropy.wcs import WCS
 
 from photometry.catalog.ccd import open_catalog
+from photometry.constants import MISSIONS
 from photometry.errors import SettingsError, WrongUseError
 from photometry.methods.prf import GaussianPRF
-from photometry.simulate.saturation import bleed
-from photometry.simulate.signals import transit
+from photometry.pixels.find import find_target_pixel_file
+from photometry.pixels.targetpixelfile import read_target_pixel_file
+from photometry.simulate.detector import bleed
+from photometry.simulate.field import transit
+from photometry.simulate.fullframe import simulate_full_frames
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
 
 REAL = Path(__file__).parents[3] / "shared/data/tpf/tess25155310-s01-first-cadences.fits.gz"
@@ -100,8 +107,6 @@ def test_lightkurve_opens_a_file_with_its_target_time_and_quality(folder, truth)
 
 
 def test_our_own_reader_takes_the_files(folder, truth):
-    from photometry.pixels.targetpixelfile import read_target_pixel_file
-
     row = truth[truth["saturated"]][0]
     stamp = read_target_pixel_file(folder / row["file"])
     assert (stamp.target.starid, stamp.sector, stamp.camera, stamp.ccd, stamp.cadence) == (
@@ -338,11 +343,21 @@ def test_other_simulation_in_the_folder_is_replaced_only_when_asked(tmp_path):
     assert not set(first["file"]) & set(second["file"])
 
 
-def test_catalogue_of_somebody_else_is_not_overwritten(tmp_path):
-    (tmp_path / "catalog.ecsv").write_text("mine")
-    with pytest.raises(WrongUseError, match="not simulated"):
-        simulate_target_pixel_files(tmp_path, TargetPixelSettings(targets=1, times=10))
-    assert (tmp_path / "catalog.ecsv").read_text() == "mine"
+@pytest.mark.parametrize(
+    "name", ["catalog.ecsv", "tess2018206045859-s0001-1-0120-s_tp.fits", "todo.sqlite"]
+)
+def test_a_folder_that_holds_anything_else_is_refused_and_left_as_it_is(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    for simulate in (
+        lambda: simulate_target_pixel_files(tmp_path, TargetPixelSettings(targets=1, times=10)),
+        lambda: simulate_full_frames(tmp_path, size=16, n_frames=2, stars=1),
+    ):
+        with pytest.raises(
+            WrongUseError, match=f"is not empty .it has {name}.*choose a new folder"
+        ):
+            simulate()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -353,6 +368,16 @@ def test_catalogue_of_somebody_else_is_not_overwritten(tmp_path):
         ({"transits": 0.7, "variables": 0.7}, "sum of at most 1"),
         ({"targets": 2, "saturated": 2, "truncated": 1}, "more than the 2 targets"),
         ({"tmag_min": 13.0}, "tmag_min=13.0"),
+        ({"decl": 200.0}, "decl=200.0: expected -90 to 90"),
+        ({"ra": float("nan")}, "ra=nan: expected 0 to 360"),
+        (
+            {"stamp": "4 by 6"},
+            "stamp='4 by 6': expected pixels, as in 11, or rows and columns, as in 4x6",
+        ),
+        ({"stamp": "2x6"}, "stamp=2: expected 3 to 101"),
+        ({"mission": "PLATO"}, "mission='PLATO': expected TESS, Kepler, K2"),
+        ({"mission": "Kepler", "cadence": 120}, "cadence=120: expected 1800 or 60 for Kepler"),
+        ({"mission": "K2", "camera": 5}, "camera=5: expected a module"),
     ],
 )
 def test_settings_outside_their_range_are_refused_by_name(options, message):
@@ -373,3 +398,136 @@ def test_other_prf_than_the_analytic_one_is_used_when_given(tmp_path):
         for name, prf in {"plain": GaussianPRF(), "shifted": Shifted()}.items()
     ]
     assert np.argmax(flux[1].sum(axis=1)) == np.argmax(flux[0].sum(axis=1)) + 1
+
+
+class TestMissions:
+    """Kepler and K2 have other detectors, zero points, names, keywords and flags than TESS."""
+
+    @pytest.fixture(scope="class", params=["Kepler", "K2"])
+    def mission(self, request):
+        return MISSIONS[request.param]
+
+    @pytest.fixture(scope="class")
+    def made(self, mission, tmp_path_factory):
+        folder = tmp_path_factory.mktemp(mission.name)
+        settings = TargetPixelSettings(
+            mission=mission.name,
+            targets=6,
+            times=300,
+            stamp=13,
+            isolated=1,
+            transits=0.5,
+            variables=0,
+        )
+        return folder, simulate_target_pixel_files(folder, settings), settings
+
+    def test_our_reader_and_lightkurve_take_the_files_for_what_they_are(self, mission, made):
+        import lightkurve
+
+        folder, truth, settings = made
+        stamp = read_target_pixel_file(folder / truth["file"][0])
+        assert (stamp.mission, stamp.cadence, stamp.sector) == (mission.name, 1800, settings.sector)
+        assert (stamp.camera, stamp.ccd, stamp.time_reference) == (13, 1, 2454833)
+        assert stamp.target.tmag == pytest.approx(truth["tmag"][0])
+        assert stamp.target.pm_ra == pytest.approx(truth["pm_ra"][0])
+        tpf = lightkurve.read(str(folder / truth["file"][0]), quality_bitmask="none")
+        assert type(tpf).__name__ == "KeplerTargetPixelFile"
+        assert (tpf.targetid, tpf.mission) == (truth["starid"][0], mission.name)
+        assert tpf.time.format == "bkjd"
+        tpf.hdu.close()
+
+    def test_flux_is_that_of_the_magnitude_in_the_missions_band(self, made):
+        """Kepler gets 1.74e5 e-/s from a star of magnitude 12 (Kepler Instrument Handbook, section 5.1)."""
+        folder, truth, _ = made
+        assert truth["flux"] == pytest.approx(
+            1.74e5 * 10 ** (-0.4 * (truth["tmag"] - 12)), rel=0.01
+        )
+        for row in truth:
+            data, *_ = pixels(folder, row)
+            light = np.nansum(data["FLUX"][good(data)], axis=(1, 2))
+            outside = np.median(light)
+            assert outside == pytest.approx(row["flux"], rel=0.02)
+
+    def test_cadences_are_those_of_the_spacecraft_not_half_an_hour(self, made):
+        folder, truth, _ = made
+        data, header, *_ = pixels(folder, truth[0])
+        step = np.nanmedian(np.diff(data["TIME"])) * 86400
+        assert step == pytest.approx(1765.46, abs=0.2)  # 270 frames of 6.539 s
+        assert header["TIMEDEL"] * 86400 == pytest.approx(1765.46, abs=0.01)
+        assert header["EXPOSURE"] / header["TELAPSE"] == pytest.approx(0.9206, abs=1e-3)
+
+    def test_transits_have_the_depth_and_the_times_of_the_truth(self, made):
+        folder, truth, _ = made
+        for row in truth[np.isfinite(truth["transit_period"])]:
+            data, *_ = pixels(folder, row)
+            light = np.nansum(data["FLUX"], axis=(1, 2))
+            model = transit(
+                np.nan_to_num(data["TIME"]),
+                *(row[f"transit_{name}"] for name in ("period", "epoch", "duration", "depth")),
+            )
+            full = good(data) & (model < 1 - 0.99 * row["transit_depth"])
+            out = good(data) & (model == 1)
+            depth = 1 - np.mean(light[full]) / np.median(light[out])
+            assert depth == pytest.approx(row["transit_depth"], rel=0.1)
+
+    def test_names_are_found_as_those_of_the_mission(self, mission, made):
+        folder, truth, settings = made
+        task = {"starid": int(truth["starid"][0]), "datasource": "tpf", "sector": settings.sector}
+        found = find_target_pixel_file(folder, task | {"cadence": 1800})
+        assert found.name == truth["file"][0]
+        assert found.name.startswith({"Kepler": "kplr", "K2": "ktwo"}[mission.name])
+
+    def test_keywords_and_columns_are_in_the_real_files_too(self, made):
+        folder, truth, _ = made
+        real = sorted(REAL.parent.glob("kplr*")) + sorted(REAL.parent.glob("ktwo*"))
+        if not real:
+            pytest.skip("no real target pixel file")
+        ours = fits.open(folder / truth["file"][0])
+        theirs = fits.open(real[0])
+        with ours, theirs:
+            assert [hdu.name for hdu in ours] == [hdu.name for hdu in theirs]
+            names = [column.name for column in theirs[1].columns if column.name != "RB_LEVEL"]
+            assert [column.name for column in ours[1].columns] == names
+            for n, extra in ((0, {"SIMDATA", "CAMPAIGN"}), (2, {"SIMDATA", "WCSNAMEP"})):
+                assert set(ours[n].header) - set(theirs[n].header) <= extra
+
+
+class TestAwkwardData:
+    """What real files have, so that whoever reads them can be tested on it."""
+
+    def test_tiny_stamps_have_the_rows_and_columns_asked_for(self, tmp_path):
+        settings = TargetPixelSettings(mission="Kepler", targets=2, times=60, stamp="4x6")
+        truth = simulate_target_pixel_files(tmp_path, settings)
+        stamp = read_target_pixel_file(tmp_path / truth["file"][0])
+        assert stamp.shape == (4, 6)
+        assert truth["aperture_pixels"][0] > 1
+
+    def test_empty_exposures_are_unflagged_and_hold_no_value(self, tmp_path):
+        settings = TargetPixelSettings(targets=1, times=200, empty=13)
+        truth = simulate_target_pixel_files(tmp_path, settings)
+        stamp = read_target_pixel_file(tmp_path / truth["file"][0])
+        empty = np.isnan(stamp.flux).all(axis=(1, 2)) & (stamp.quality == 0)
+        assert np.count_nonzero(empty & np.isfinite(stamp.time)) == 13
+
+    def test_errors_and_catalogue_can_be_missing(self, tmp_path):
+        settings = TargetPixelSettings(targets=1, times=20, errors=False, catalog=False)
+        truth = simulate_target_pixel_files(tmp_path, settings)
+        stamp = read_target_pixel_file(tmp_path / truth["file"][0])
+        assert np.isnan(stamp.flux_err).all()
+        assert np.isfinite(stamp.flux).any()
+        assert not (tmp_path / "catalog.ecsv").exists()
+
+
+def test_times_are_barycentric_for_each_target(folder, truth):
+    """Outside truth: astropy's light travel time for the centre of the Earth."""
+    for row in ordinary(truth)[:3]:
+        data, *_ = pixels(folder, row)
+        data = data[np.isfinite(data["TIME"])]
+        correction = data["TIMECORR"].astype(float)
+        geocentre = EarthLocation.from_geocentric(0, 0, 0, unit=units.m)
+        times = Time(
+            2457000, data["TIME"] - correction, format="jd", scale="tdb", location=geocentre
+        )
+        star = SkyCoord(row["ra"] * units.deg, row["decl"] * units.deg)
+        expected = times.light_travel_time(star, ephemeris="builtin").to_value("s")
+        assert np.allclose(correction * 86400, expected, atol=0.01)

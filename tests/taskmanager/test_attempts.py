@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from todo_helpers import execute, make_result, query, statuses
+from todo_helpers import die, execute, make_result, query, statuses
 
 from photometry import STATUS, TaskManager
 
@@ -17,9 +17,7 @@ def die_with(path, in_memory, *priorities):
     """A process dies while tasks are STARTED."""
     tm = TaskManager(path, load_into_memory=in_memory)
     tm.start_tasks(priorities)
-    if in_memory:
-        tm._store.journal.close()
-    tm._give_up()
+    die(tm)
 
 
 def errors(tm, priority):

@@ -7,6 +7,7 @@ from todo_helpers import make_result, make_row
 
 from photometry import TaskManager
 from photometry.scheduler.dispatch import Dispatch, Send
+from photometry.scheduler.protocol import Report
 from photometry.taskmanager import create_todo
 
 STEP = 100  # instructions of the virtual machine between two counts
@@ -58,7 +59,7 @@ def test_a_run_of_200_000_tasks_costs_the_same_from_begin_to_end(tmp_path):
     with TaskManager(tmp_path, load_into_memory=True, backup_interval=None) as tm:
         work, at = [], [0]
         tm.conn.set_progress_handler(lambda: work.append(None), STEP)
-        dispatch = Dispatch(tm)
+        dispatch, pack = Dispatch(tm), tm.result_packer()
         actions, now, done = dispatch.joined(1, now=0.0), 0.0, 0
         while sends := [action for action in actions if isinstance(action, Send)]:
             actions = []
@@ -66,7 +67,9 @@ def test_a_run_of_200_000_tasks_costs_the_same_from_begin_to_end(tmp_path):
                 now += 0.05
                 done += len(send.tasks)
                 results = [make_result(task) | {"time": 1e-5} for task in send.tasks]
-                actions += dispatch.results(1, results, now=now)
+                tickets = list(range(send.ticket, send.ticket + len(send.tasks)))
+                report = Report(tickets, pack(results), 1e-5 * len(results))
+                actions += dispatch.results(1, report, now=now)
                 if done >= 50_000 * len(at):
                     at.append(len(work))
         dispatch.commit()

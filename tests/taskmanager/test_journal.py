@@ -1,5 +1,6 @@
 """Nothing that was acknowledged is lost, whenever the process is killed."""
 
+import json
 import os
 import random
 import resource
@@ -9,7 +10,7 @@ import sys
 import time
 
 import pytest
-from todo_helpers import execute, make_result, make_rows, query, run_all, statuses
+from todo_helpers import die, execute, make_result, make_rows, query, run_all, statuses
 
 from photometry import STATUS, TaskManager
 from photometry.errors import TryAgainError
@@ -86,8 +87,7 @@ def killed(todo_file, monkeypatch):
     def run(work, **options):
         tm = TaskManager(todo_file, load_into_memory=True, **options)
         work(tm)
-        tm._store.journal.close()
-        tm._give_up()
+        die(tm)
 
     return run
 
@@ -213,16 +213,26 @@ def make_a_hole(path):
 
 
 @pytest.mark.parametrize("spoil", [flip_a_bit, lose_a_line, swap_lines, make_a_hole])
-def test_a_damaged_journal_is_set_aside_and_not_replayed_half(
+def test_of_a_damaged_journal_all_before_the_damage_is_replayed_and_the_journal_is_kept(
     todo_file, killed, open_todo, caplog, spoil
 ):
     killed(lambda tm: run_all(tm))
+    lines = journal_of(todo_file).read_bytes().splitlines(keepends=True)
     spoil(journal_of(todo_file))
     spoilt = journal_of(todo_file).read_bytes()
-    with open_todo(todo_file) as tm:
-        assert set(statuses(tm).values()) == {None}
-    assert "its journal cannot be replayed" in caplog.text
-    assert "is damaged in line" in caplog.text
+    pairs = zip(lines, spoilt.splitlines(keepends=True), strict=False)
+    n_good = next(n for n, (old, new) in enumerate(pairs) if old != new)
+    done = {
+        row[1]
+        for line in lines[1:n_good]
+        for name, rows in json.loads(line[9:])
+        for row in rows
+        if name == "status" and row[0] == STATUS.OK
+    }
+    for _ in range(2):  # once more: what was replayed is in the file itself
+        with open_todo(todo_file) as tm:
+            assert {p for p, status in statuses(tm).items() if status == STATUS.OK} == done
+    assert f"is damaged in line {n_good + 1}" in caplog.text
     (aside,) = todo_file.parent.glob("*.set-aside-*")
     assert aside.read_bytes() == spoilt
     assert not find_segments(todo_file)
@@ -257,7 +267,8 @@ def test_a_journal_whose_predecessor_lost_its_end_is_set_aside(
     first = journal_of(todo_file)
     killed(lambda tm: tm.save_result(make_result(tm.get_task())))
     first.write_bytes(first.read_bytes()[:-20])
-    assert set(statuses(open_todo(todo_file)).values()) == {None}
+    done = {p for p, status in statuses(open_todo(todo_file)).items() if status == STATUS.OK}
+    assert done == {1}  # of the first journal, all but the line that it lost
     assert "lost its end" in caplog.text
 
 
@@ -400,10 +411,13 @@ def test_looking_with_sql_costs_no_backup(todo_file):
 
 
 def test_half_written_copies_of_a_killed_backup_are_removed(todo_file, open_todo):
-    part = todo_file.parent / ".todo-abc.part.sqlite"
-    part.write_bytes(b"half")
+    part = todo_file.parent / ".todo-ab12cd_4.part.sqlite"
+    of_another = todo_file.parent / ".todo-1-ab12cd_4.part.sqlite"  # a part that is being worked on
+    for path in (part, of_another):
+        path.write_bytes(b"half")
     open_todo(todo_file)
     assert not part.exists()
+    assert of_another.exists()
 
 
 def test_backups_beside_the_run_give_the_same_file_as_the_last_one(tmp_path):
@@ -414,7 +428,7 @@ def test_backups_beside_the_run_give_the_same_file_as_the_last_one(tmp_path):
             tm.save_result(
                 make_result(task, mean_flux=task["tmag"], skip_targets=[task["starid"] + 4])
             )
-        tm._store._wait()
+        tm._store._thread.join()
         tables = ("todolist", "diagnostics", "photometry_skipped")
         memory = {
             table: [tuple(row) for row in tm.cursor.execute(f"SELECT * FROM {table}")]
@@ -431,7 +445,10 @@ def test_the_first_line_of_a_journal_names_its_file(todo_file):
     journal.close()
     first, second = journal.path.read_text().splitlines()
     assert journal.path.name == "todo.sqlite.journal-000003"
-    assert first[9:] == '{"journal":1,"id":"id","generation":3,"follows":0}'
+    header = json.loads(first[9:])
+    columns = header.pop("columns")
+    assert header == {"journal": 2, "id": "id", "generation": 3, "follows": 0}
+    assert columns["diagnostics"][:2] == ["priority", "lightcurve"]
     assert second[9:] == '[["status",[[1,2]]]]'
 
 

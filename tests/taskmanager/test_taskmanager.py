@@ -239,7 +239,7 @@ class TestSavingResults:
         tm.start_task(1)
         with monkeypatch.context() as patch:
             home, name = (
-                (tm._store, "_keep") if when == "before it is written" else (tm._ledger, "_follow")
+                (tm._store, "_keep") if when == "before it is written" else (tm._cache, "_follow")
             )
             patch.setattr(home, name, interrupt)
             with pytest.raises(KeyboardInterrupt):
@@ -504,8 +504,12 @@ class TestOpening:
             6: STATUS.OK,
             7: 5,
         }
-        assert [diagnostics(tm, p) for p in (2, 4, 5)] == [None] * 3
         assert diagnostics(tm, 1) is not None
+        assert diagnostics(tm, 5) is None
+        # what is known of the failures stays until a new result takes its place
+        assert [diagnostics(tm, p)["errors"] for p in (2, 4)] == ["x", None]
+        tm.save_result(make_result({"priority": 2}))
+        assert diagnostics(tm, 2)["errors"] is None
         assert skipped(tm) == {(7, 6)}
 
     @pytest.mark.parametrize(
@@ -560,7 +564,7 @@ class TestOpening:
         with pytest.raises(FileNotFoundError, match=r"no such TODO-file"):
             TaskManager(tmp_path / name, load_into_memory=in_memory)
 
-    @pytest.mark.parametrize("interval", [0, -1, 2.5, "10", True])
+    @pytest.mark.parametrize("interval", [0, -1, 2.5, "10", True, float("nan"), float("inf")])
     def test_backup_interval_must_be_a_whole_number(self, todo_file, in_memory, interval):
         with pytest.raises(
             ValueError, match=r"backup_interval=.*: expected a whole number, at least 1"
@@ -682,10 +686,15 @@ class TestSummary:
         tm.write_summary()
         assert not list(todo_file.parent.glob("*.json"))
 
-    def test_a_folder_that_is_not_there_is_refused(self, todo_file, in_memory, tmp_path):
-        with pytest.raises(ValueError, match=r"summary=.*there is no such folder"):
+    def test_a_folder_that_is_not_there_is_made(self, open_todo, todo_file, tmp_path):
+        open_todo(todo_file, summary=tmp_path / "new" / "sub" / "summary.json")
+        assert self.read(tmp_path / "new" / "sub" / "summary.json")["numtasks"] == 12
+
+    def test_a_folder_that_cannot_be_made_is_refused(self, todo_file, in_memory, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ValueError, match=r"summary=.*file.* cannot be made"):
             TaskManager(
-                todo_file, load_into_memory=in_memory, summary=tmp_path / "no" / "summary.json"
+                todo_file, load_into_memory=in_memory, summary=tmp_path / "file" / "summary.json"
             )
 
 

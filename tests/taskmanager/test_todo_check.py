@@ -60,7 +60,7 @@ def newer(path):
         (damaged, "damaged"),
         (no_table, "has no table todolist"),
         (no_starid, "has no column 'starid'"),
-        (newer, r"format 7 is newer than this program \(1\); upgrade photometry"),
+        (newer, r"format 7 is newer than this program \(2\); upgrade photometry"),
     ],
 )
 def test_a_file_that_is_not_a_whole_todo_file_is_refused_and_left_as_it_was(

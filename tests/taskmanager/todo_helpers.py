@@ -1,6 +1,7 @@
 """Rows, results and looks at files, for the tests of the TODO-file."""
 
 import contextlib
+import json
 import sqlite3
 
 from photometry import STATUS
@@ -63,3 +64,16 @@ def run_all(tm, status=STATUS.OK):
         tm.save_result(make_result(task, status))
         done.append(task["priority"])
     return done
+
+
+def die(tm):
+    """Leave a TODO-file as if the process that has it open had been killed: with its journal and its lock."""
+    if hasattr(tm._store, "journal"):
+        tm._store.journal.close()
+    lock = tm._lock.path.read_text()
+    tm._give_up()
+    tm.todo_file.with_name("todo.sqlite.lock").write_text(
+        json.dumps(
+            json.loads(lock) | {"started": -1.0}
+        )  # the process number belongs to another one by now
+    )

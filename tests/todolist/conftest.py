@@ -6,7 +6,7 @@ from astropy.table import Table
 
 from photometry.simulate import detector
 from photometry.simulate.spacecraft import simulate_pointing
-from photometry.simulate.spocfile import file_name, row_type, write_target_pixel_file
+from photometry.simulate.tpffile import file_name, row_type, write_target_pixel_file
 
 CAMERA_CENTRE = (84.0, -66.0)
 SIZE = 11

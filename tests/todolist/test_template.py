@@ -47,7 +47,7 @@ def test_keys_that_a_template_shows_as_comments_are_real_keys(path, tmp_path):
         ('source = "tpf"\ntmag_min = 12\ntmag_max = 3', r"tmag_min=12.0 is above tmag_max=3.0"),
         (
             'source = "tpf"\n[[method]]\nuse = "magic"',
-            r"method\[1\]\.use = 'magic': expected one of aperture",
+            r"method\[1\]\.use = 'magic': expected 'aperture'",
         ),
         ('source = "tpf"\n[[method]]\ntmag_max = 3.0', r"key method\[1\]\.use is missing"),
         (

@@ -102,6 +102,24 @@ def test_catalogues_that_cannot_be_made_say_why(tmp_path, folder):
         list(make_catalogs(folder, stars=tmp_path / "far.csv"))
 
 
+@pytest.mark.usefixtures("no_todo")
+def test_a_damaged_cube_is_passed_over_with_a_message_and_the_others_go_on(
+    folder, tmp_path, caplog
+):
+    good = folder / "sector001_camera1_ccd1.hdf5"
+    (tmp_path / "catalog.ecsv").write_bytes((folder / "catalog.ecsv").read_bytes())
+    content = good.read_bytes()
+    bad = tmp_path / "sector001_camera1_ccd2.hdf5"
+    bad.write_bytes(content[: len(content) // 3])
+    with pytest.raises(WrongUseError, match=r"no image cube can be read: .*ccd2\.hdf5: "):
+        make_todo("ffi", tmp_path)
+    (tmp_path / good.name).write_bytes(content)
+    made = make_todo("ffi", tmp_path)
+    assert made.passed_over == {"damaged image cube": 1}
+    assert len(made.rows) > 0
+    assert "ccd2.hdf5: not an HDF5 file, or truncated" in caplog.text
+
+
 def test_folder_without_cubes_or_without_catalogue_is_refused(tmp_path, folder):
     with pytest.raises(WrongUseError, match=r"no image cube.*photometry prepare"):
         make_todo("ffi", tmp_path)

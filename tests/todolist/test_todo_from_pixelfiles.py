@@ -229,8 +229,20 @@ def test_damaged_file_that_names_its_star_gets_a_row_and_the_report_says_so(sky,
     assert {row["cadence"] for row in rows(sky.folder)} == {120}
 
 
+def test_a_folder_without_star_catalogue_is_told_so_once(sky, caplog):
+    for starid in (1, 2):
+        sky.tpf(starid, 500, 500 + 100 * starid, 9.0)
+    made = make_todo("tpf", sky.folder)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "no star catalogue: contamination is unknown" in caplog.text
+    assert made.summary()["warnings"] == [caplog.records[0].getMessage()]
+    sky.catalog()
+    assert make_todo("tpf", sky.folder, overwrite=True).warnings == ()
+
+
 def test_many_damaged_files_are_one_line_a_cause_in_the_words_of_the_run(sky, caplog):
     sky.tpf(1, 500, 500, 9.0)
+    sky.catalog()
     for starid in range(2, 42):
         path = sky.tpf(starid, 700, 500, 10.0)
         path.write_bytes(path.read_bytes()[: 20000 + 60 * starid])

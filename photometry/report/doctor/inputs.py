@@ -2,26 +2,28 @@
 
 import random
 import time
+from importlib.util import find_spec
 
 from ...catalog.ccd import catalog_path, find_star_table, open_catalog
 from ...errors import TargetError, WrongUseError
+from ...methods.prf import open_prf
+from ...methods.registry import get_method
 from ...pixels.cubestamp import cube_of
 from ...pixels.find import INDEX_NAME, find_target_pixel_file
 from ...pixels.imagecube import cube_path
 from ...target import StampSource
-from ..preview import TO_DO
 from .check import FAIL, OK, WARN, Check, size
 
+PRF_METHODS = ("psf", "linpsf")
 N_LOOKED_FOR, N_OPENED = 5000, 8  # targets
 SECONDS = 4.0  # for each of the two; at least one target is tried
 ACCIDENT = 0.1  # share of bad inputs above which it is no accident
 LARGE_TABLE = 50e6  # bytes of a star table that each process would read
-_KEYS = ("priority", "starid", "sector", "camera", "ccd", "cadence", "datasource", "method", "tmag")
 
 
-def check_files(conn, folder):
+def check_files(view, to_do, folder):
     """Look for the files of many targets, without opening them."""
-    tasks, total = _sample(conn, N_LOOKED_FOR)
+    tasks, total = _sample(view, to_do, N_LOOKED_FOR)
     n_tried, problems, seconds = _try_all(tasks, lambda task: _find(folder, task))
     name = f"the files of {n_tried} of {total} targets"
     if problems:
@@ -38,7 +40,7 @@ def check_files(conn, folder):
     return Check("inputs", OK, f"{name} were looked for, and are there")
 
 
-def check_sample(conn, folder, settings, n_times):
+def check_sample(view, to_do, folder, settings, n_times):
     """Read the pixels of a few targets, as a run does.
 
     ``n_times``, a dict, gets the number of exposures for each (datasource without star, cadence) that was read.
@@ -48,7 +50,7 @@ def check_sample(conn, folder, settings, n_times):
         stamp, _ = StampSource(task, folder, settings.photometry).make()
         n_times[task["datasource"][:3], task["cadence"]] = len(stamp.time)
 
-    tasks, _ = _sample(conn, N_OPENED)
+    tasks, _ = _sample(view, to_do, N_OPENED)
     n_tried, problems, seconds = _try_all(tasks, read)
     if problems:
         return _judge(
@@ -60,11 +62,9 @@ def check_sample(conn, folder, settings, n_times):
     return Check("pixels", OK, f"{n_tried} targets were read, {seconds / n_tried:.2g} s each")
 
 
-def check_catalogues(conn, folder):
+def check_catalogues(view, to_do, folder):
     """Open the catalogue of each CCD that has something to do."""
-    ccds = conn.execute(
-        f"SELECT DISTINCT sector, camera, ccd FROM todolist WHERE {TO_DO}"
-    ).fetchall()
+    ccds = view.query(f"SELECT DISTINCT sector, camera, ccd FROM todolist WHERE {to_do}")
     try:
         table = find_star_table(folder)
         missing = [ccd for ccd in ccds if not catalog_path(folder, *ccd).is_file()]
@@ -78,7 +78,7 @@ def check_catalogues(conn, folder):
     except WrongUseError as error:
         return Check("catalogue", FAIL, str(error))
     if table is None and missing:
-        return _no_catalogue(conn, folder, missing, ccds)
+        return _no_catalogue(view, to_do, folder, missing, ccds)
     return Check(
         "catalogue",
         OK,
@@ -86,12 +86,41 @@ def check_catalogues(conn, folder):
     )
 
 
-def _no_catalogue(conn, folder, missing, ccds):
-    (needy,) = conn.execute(
-        f"SELECT COUNT(*) FROM todolist WHERE {TO_DO} AND datasource != 'tpf' AND (sector, camera, ccd) IN "
+def check_methods(view, to_do, settings, *, method=None, plot=False):
+    """Whether the methods can be imported, and what they and the options of the run need is there.
+
+    Parameters
+    ----------
+    view : taskmanager.view.View
+    to_do : str, SQL condition
+    settings : Settings
+    method : str or None, method for all targets, as ``photometry run --method``
+    plot : bool, as ``photometry run --plot``
+    """
+    sql = f"SELECT DISTINCT method, sector, camera, ccd FROM todolist WHERE {to_do}"
+    rows = [(method or row[0] or "aperture", *row[1:]) for row in view.query(sql)]
+    names = sorted({name for name, *_ in rows})
+    prf = settings.photometry.psf.prf
+    try:
+        for name in names:
+            get_method(name)
+        for name, sector, camera, ccd in rows:
+            if prf is not None and name in PRF_METHODS:
+                open_prf(prf, camera, ccd, sector)
+    except WrongUseError as error:
+        return Check("methods", FAIL, str(error))
+    if plot and find_spec("matplotlib") is None:
+        way_out = "pip install 'photometry[plots]', or run without --plot"
+        return Check("methods", FAIL, f"--plot needs matplotlib, which is not installed; {way_out}")
+    return Check("methods", OK, f"{', '.join(names)} can be used")
+
+
+def _no_catalogue(view, to_do, folder, missing, ccds):
+    ((needy,),) = view.query(
+        f"SELECT COUNT(*) FROM todolist WHERE {to_do} AND datasource != 'tpf' AND (sector, camera, ccd) IN "
         f"(VALUES {', '.join(['(?, ?, ?)'] * len(missing))})",
         [number for ccd in missing for number in ccd],
-    ).fetchone()
+    )
     way_out = f"put catalog.ecsv, .csv, .fits, .vot or .parquet into {folder}"
     first = "sector {}, camera {}, CCD {}".format(*missing[0])
     if needy:
@@ -107,17 +136,12 @@ def _no_catalogue(conn, folder, missing, ccds):
     )
 
 
-def _sample(conn, n):
+def _sample(view, to_do, n):
     """(tasks, total): some of the targets to do, of all kinds and magnitudes, and how many there are. Always the same."""
-    priorities = [
-        row[0]
-        for row in conn.execute(f"SELECT priority FROM todolist WHERE {TO_DO} ORDER BY priority")
-    ]
-    chosen = random.Random(0).sample(priorities, min(n, len(priorities)))
-    sql = f"SELECT {', '.join(_KEYS)} FROM todolist WHERE priority = ?"
-    return [dict(zip(_KEYS, conn.execute(sql, (p,)).fetchone(), strict=True)) for p in chosen], len(
-        priorities
-    )
+    rows = view.query(f"SELECT priority FROM todolist WHERE {to_do} ORDER BY priority")
+    chosen = random.Random(0).sample([priority for (priority,) in rows], min(n, len(rows)))
+    tasks = [view.tasks(f"priority = {priority}")[0] for priority in chosen]
+    return tasks, len(rows)
 
 
 def _find(folder, task):

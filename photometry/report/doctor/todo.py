@@ -2,21 +2,25 @@
 
 from dataclasses import dataclass
 
-from ...errors import TodoFileError
-from ...taskmanager.check import has_unfinished_business
-from ...taskmanager.journal import JournalError
+from ...errors import TodoFileError, TryAgainError
 from ...taskmanager.lock import owner_of
-from ..preview import TO_DO
-from ..snapshot import snapshot
+from ...taskmanager.opening import check_writable, has_unfinished_business
+from ...taskmanager.view import open_view
 from .check import FAIL, OK, WARN, Check
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a run would do."""
+    """What a run would do.
 
-    kinds: tuple  # of (datasource without star, cadence [s], number of targets)
-    n_folders: int  # of light curves, about
+    Attributes
+    ----------
+    kinds : tuple of (datasource without star, cadence [s], number of targets)
+    n_folders : int, of light curves, about
+    """
+
+    kinds: tuple
+    n_folders: int
 
     @property
     def total(self):
@@ -24,45 +28,44 @@ class Work:
         return sum(number for _, _, number in self.kinds)
 
 
-def open_todo_file(path, stack):
+def open_todo_file(path, stack, max_attempts):
     """Look at a TODO-file.
 
     Parameters
     ----------
     path : absolute Path
-    stack : contextlib.ExitStack, closes the connection
+    stack : contextlib.ExitStack, closes the view
+    max_attempts : int, of the settings
 
     Returns
     -------
     checks : list of Check
-    conn : sqlite3.Connection to a copy in memory with the journal in it; None where there is nothing to be read
+    view : taskmanager.view.View, or None where there is nothing to be read
+    to_do : str, SQL condition for the tasks that a run would do
     """
     if not path.is_file():
-        return [
-            Check("TODO-file", FAIL, f"{path}: no such file; make it with 'photometry todo'")
-        ], None
+        why = f"{path}: no such file; make it with 'photometry todo'"
+        return [Check("TODO-file", FAIL, why)], None, None
     owner = owner_of(path)
     if owner is not None and owner.state != "dead":
-        return [_held(path, owner)], None
+        return [_held(path, owner)], None, None
     checks = [_lock(path, owner)]
     try:
-        conn, pending = stack.enter_context(snapshot(path))
-    except TodoFileError as error:
-        return [*checks, Check("TODO-file", FAIL, str(error))], None
-    except JournalError as error:
-        way_out = "a run would set it aside and do again what is lost with it; copy it first if it is dear to you"
-        return [*checks, Check("journal", FAIL, f"cannot be replayed ({error}); {way_out}")], None
-    return [*checks, _journal(path, pending), _contents(path, conn)], conn
+        view = stack.enter_context(open_view(path))
+    except (TodoFileError, TryAgainError) as error:
+        return [*checks, Check("TODO-file", FAIL, str(error))], None, None
+    to_do = view.to_do(max_attempts=max_attempts)
+    return [*checks, _journal(path, view), _contents(path, view, to_do)], view, to_do
 
 
-def work_to_do(conn):
+def work_to_do(view, to_do):
     """The `Work` in an open TODO-file."""
-    kinds = conn.execute(
-        f"SELECT SUBSTR(datasource, 1, 3), cadence, COUNT(*) FROM todolist WHERE {TO_DO} GROUP BY 1, 2"
-    ).fetchall()
-    (n_folders,) = conn.execute(
-        f"SELECT COUNT(*) FROM (SELECT DISTINCT cadence, starid / 1000 FROM todolist WHERE {TO_DO})"
-    ).fetchone()
+    kinds = view.query(
+        f"SELECT SUBSTR(datasource, 1, 3), cadence, COUNT(*) FROM todolist WHERE {to_do} GROUP BY 1, 2"
+    )
+    ((n_folders,),) = view.query(
+        f"SELECT COUNT(*) FROM (SELECT DISTINCT cadence, starid / 1000 FROM todolist WHERE {to_do})"
+    )
     return Work(tuple(kinds), n_folders)
 
 
@@ -84,12 +87,15 @@ def _lock(path, owner):
     )
 
 
-def _journal(path, pending):
-    if pending:
+def _journal(path, view):
+    if view.problem:
+        way_out = "the next run replays what is whole, keeps a copy, and does the others again"
+        return Check("journal", WARN, f"a run was killed: {view.problem}; {way_out}")
+    if view.pending:
         return Check(
             "journal",
             WARN,
-            f"a run was killed: {pending} saved changes are in its journal; the next run replays them",
+            f"a run was killed: {view.pending} saved changes are in its journal; the next run replays them",
         )
     if has_unfinished_business(path):
         return Check(
@@ -100,18 +106,21 @@ def _journal(path, pending):
     return Check("journal", OK, "none pending")
 
 
-def _contents(path, conn):
-    (total,) = conn.execute("SELECT COUNT(*) FROM todolist").fetchone()
-    (to_do,) = conn.execute(f"SELECT COUNT(*) FROM todolist WHERE {TO_DO}").fetchone()
-    if not to_do:
+def _contents(path, view, to_do):
+    try:
+        check_writable(path)
+    except TodoFileError as error:
+        return Check("TODO-file", FAIL, str(error))
+    ((total, n_to_do, n_again),) = view.query(
+        f"SELECT COUNT(*), COUNT(*) FILTER (WHERE {to_do}), COUNT(*) FILTER (WHERE {to_do} AND status IS NOT NULL)"
+        " FROM todolist"
+    )
+    if not n_to_do:
         way_out = (
             "make them anew with --overwrite, or put some back with 'photometry reset'"
             if total
             else "make it anew"
         )
         return Check("TODO-file", WARN, f"{path}: {total} targets, none to do; {way_out}")
-    (again,) = conn.execute(
-        f"SELECT COUNT(*) FROM todolist WHERE {TO_DO} AND status IS NOT NULL"
-    ).fetchone()
-    retried = f", {again} of them again (failed or stopped before)" if again else ""
-    return Check("TODO-file", OK, f"{path}: {total} targets, {to_do} to do{retried}")
+    again = f", {n_again} of them again (failed or stopped before)" if n_again else ""
+    return Check("TODO-file", OK, f"{path}: {total} targets, {n_to_do} to do{again}")

@@ -1,0 +1,335 @@
+"""Jobs: submit a chain, find it again, cancel, retry, replace and delete it."""
+
+import json
+import re
+import time
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from ..errors import WrongUseError
+from . import states
+from .connect import Database
+from .definition import validate
+from .expanding import Expander
+from .filestore import FileStore
+from .rows import chunks, select_in
+from .schema import DESCRIPTIONS, PRODUCTS, SEMANTIC_TYPES, TASK_TYPES, TASKS, VERSIONS
+
+T = TASKS.c
+
+
+@dataclass
+class Submission:
+    """What became of a chain that was submitted.
+
+    Attributes
+    ----------
+    root : id of its root task
+    is_new : False where an unfinished job with the same definition is continued
+    outline : definition.Outline
+    """
+
+    root: int
+    is_new: bool
+    outline: object = field(repr=False)
+
+
+def open_database(settings):
+    """The task database of the settings, its tables made where they are missing."""
+    database = Database(settings.database_url, patience=settings.database_patience)
+    database.migrate()
+    return database
+
+
+def existing_database(settings):
+    """The task database of the settings, to look at.
+
+    Raises
+    ------
+    WrongUseError : there is none
+    """
+    database = Database(settings.database_url, patience=settings.database_patience)
+    if not database.exists():
+        raise WrongUseError(
+            f"{database.shown}: there is no task database; photometry chain run or submit makes one"
+        )
+    return database
+
+
+def check(definition, settings, *, allow_unavailable=False):
+    """Validate a definition against the files that earlier chains make; changes nothing. See `definition.validate`.
+
+    Parameters
+    ----------
+    definition : ChainDefinition
+    settings : ChainSettings
+    allow_unavailable : bool
+    """
+    database = Database(settings.database_url, patience=settings.database_patience)
+    if not database.exists():
+        return validate(definition, allow_unavailable=allow_unavailable)
+    try:
+        return validate(
+            definition, is_planned=_planned(database), allow_unavailable=allow_unavailable
+        )
+    finally:
+        database.close()
+
+
+def _planned(database, without_root=None):
+    """``is_planned`` of `definition.validate`: what the database plans, one query per directory."""
+    known = {}
+
+    def is_planned(directory, filename):
+        if directory not in known:
+            query = sa.select(PRODUCTS.c.filename).where(PRODUCTS.c.directoryName == directory)
+            if without_root is not None:
+                query = query.join(TASKS, T.taskId == PRODUCTS.c.generatorTask).where(
+                    T.rootTask.not_in(without_root)
+                )
+            known[directory] = set(database.read(lambda db: list(db.execute(query).scalars())))
+        return filename in known[directory]
+
+    return is_planned
+
+
+def submit(
+    definition,
+    database,
+    settings,
+    *,
+    replace=False,
+    new_run=False,
+    seed=None,
+    allow_unavailable=False,
+):
+    """Validate a definition and store its root task; an unfinished job with the same definition is continued.
+
+    Parameters
+    ----------
+    definition : definition.ChainDefinition
+    database : connect.Database
+    settings : ChainSettings
+    replace : bool, delete earlier jobs of the same name, with their files, first
+    new_run : bool, use a new folder below the working directory: ``run_0001``, ``run_0002``, ...
+    seed : int or None
+    allow_unavailable : bool, let tasks pass that only other hosts can run
+
+    Returns
+    -------
+    Submission
+
+    Raises
+    ------
+    WrongUseError : what is wrong with the definition, or with the request
+    """
+    name = definition.job_name
+    stored = {key: value for key, value in definition.description.items() if key != "comment"}
+    earlier = database.read(lambda db: roots_of(db, name)) if name else []
+    if not replace and not new_run:
+        for root in reversed(earlier):
+            if _is_unfinished(database, root, stored):
+                outline = validate(definition, allow_unavailable=True)
+                return Submission(root, False, outline)
+    if replace and not name:
+        raise WrongUseError("--replace needs a job_name in the chain, to tell what it replaces")
+    if replace and earlier:
+        outline = validate(
+            definition,
+            is_planned=_planned(database, earlier),
+            allow_unavailable=allow_unavailable,
+        )
+        delete(database, settings, earlier)
+    else:
+        if new_run:
+            definition.description = {
+                **definition.description,
+                "working_directory": _new_directory(definition.description, database),
+            }
+        outline = validate(
+            definition, is_planned=_planned(database), allow_unavailable=allow_unavailable
+        )
+    root = Expander(database).submit(definition.description, seed=seed)
+    return Submission(root, True, outline)
+
+
+def _new_directory(description, database):
+    base = description.get("working_directory") or ""
+    query = sa.select(T.workingDirectory).distinct()
+    known = database.read(lambda db: set(db.execute(query).scalars()))
+    pattern = re.compile(re.escape(f"{base}/run_" if base else "run_") + r"(\d{4,})(?:/.*)?")
+    numbers = [int(match[1]) for folder in known if (match := pattern.fullmatch(folder or ""))]
+    name = f"run_{max(numbers, default=0) + 1:04d}"
+    return f"{base}/{name}" if base else name
+
+
+def _is_unfinished(database, root, description):
+    query = (
+        sa.select(T.state, T.openChildren, DESCRIPTIONS.c.description)
+        .join(DESCRIPTIONS, DESCRIPTIONS.c.descriptionId == T.descriptionId)
+        .where(T.taskId == root)
+    )
+    row = database.read(lambda db: db.execute(query).first())
+    is_over = row.state in states.OVER and row.openChildren == 0
+    return not is_over and json.loads(row.description) == description
+
+
+def roots_of(db, name):
+    """Ids of the root tasks of jobs of a name, oldest first."""
+    query = sa.select(T.taskId).where(T.parentTask.is_(None), T.jobName == name)
+    return list(db.execute(query.order_by(T.taskId)).scalars())
+
+
+def find_root(database, job=None):
+    """The root task of a job: by name (the newest of that name), by number, or the newest of all.
+
+    Raises
+    ------
+    WrongUseError : there is none, with the names that there are
+    """
+
+    def look(db):
+        if job is None:
+            query = sa.select(sa.func.max(T.taskId)).where(T.parentTask.is_(None))
+            return db.execute(query).scalar()
+        if found := roots_of(db, str(job)):
+            return found[-1]
+        if str(job).isdigit():
+            query = sa.select(T.rootTask).where(T.taskId == int(job), T.parentTask.is_(None))
+            return db.execute(query).scalar()
+        return None
+
+    root = database.read(look)
+    if root is None:
+        names = sa.select(T.jobName).where(T.parentTask.is_(None)).distinct().limit(20)
+        known = database.read(lambda db: sorted(map(str, db.execute(names).scalars())))
+        what = "no job" if job is None else f"no job {job!r}"
+        raise WrongUseError(
+            f"{database.shown}: there is {what}; known are {', '.join(known) or 'none'}"
+        )
+    return root
+
+
+def job_tasks(database, root, extra=()):
+    """Ids of the tasks of a job in some states; ``extra``: conditions."""
+    query = sa.select(T.taskId).where(T.rootTask == root, *extra)
+    return database.read(lambda db: list(db.execute(query).scalars()))
+
+
+def retry(database, *, root=None, task_type=None, task_ids=None):
+    """Start tasks again that ended without success; what is queued, running or passed is left alone.
+
+    Parameters
+    ----------
+    database : connect.Database
+    root : id of the root task of a job, or None: all jobs
+    task_type : only tasks of this type
+    task_ids : only these
+
+    Returns
+    -------
+    int : how many
+    """
+    query = sa.select(T.taskId).where(
+        T.state.in_((states.FAILED, states.QC_FAILED, states.CANCELLED))
+    )
+    if root is not None:
+        query = query.where(T.rootTask == root)
+    if task_type is not None:
+        query = query.join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId).where(
+            TASK_TYPES.c.taskTypeName == task_type
+        )
+    if not database.read(lambda db: db.execute(query.limit(1)).first()):
+        return 0
+
+    def change(db):
+        ids = list(db.execute(query).scalars())
+        if task_ids is not None:
+            ids = [id_ for id_ in ids if id_ in set(task_ids)]
+        return states.retry(db, ids)
+
+    return database.change(change)
+
+
+def cancel(database, task_ids):
+    """Cancel tasks and all below them that are not over; returns how many that were."""
+    return database.change(lambda db: states.cancel(db, task_ids, time.time()))
+
+
+def delete(database, settings, roots):
+    """Delete jobs with all their files.
+
+    Parameters
+    ----------
+    database : connect.Database
+    settings : ChainSettings
+    roots : ids of root tasks
+
+    Raises
+    ------
+    WrongUseError : a task of them is being done
+    """
+    store = FileStore(settings.file_store)
+
+    def change(db):
+        busy = db.execute(
+            sa.select(T.taskId).where(T.rootTask.in_(roots), T.state == states.RUNNING).limit(1)
+        ).scalar()
+        if busy is not None:
+            raise WrongUseError(
+                f"task {busy} of the earlier job is running; wait for it, or photometry chain cancel it first"
+            )
+        query = (
+            sa.select(PRODUCTS.c.directoryName, VERSIONS.c.repositoryId)
+            .join(PRODUCTS, PRODUCTS.c.productId == VERSIONS.c.productId)
+            .join(TASKS, T.taskId == PRODUCTS.c.generatorTask)
+            .where(T.rootTask.in_(roots))
+        )
+        files = [(row.directoryName, row.repositoryId) for row in db.execute(query)]
+        ids = list(
+            db.execute(
+                sa.select(T.taskId).where(T.rootTask.in_(roots)).order_by(T.taskId.desc())
+            ).scalars()
+        )
+        for some in chunks(ids):
+            db.execute(sa.delete(TASKS).where(T.taskId.in_(some)))
+        return files
+
+    # The rows go first: a file without a row is litter, a row without its file would be a lie.
+    for directory, name in database.change(change):
+        store.delete(directory, name)
+
+
+def products_of(database, task_ids):
+    """Newest versions of the products of tasks: dict task id -> dict role -> dict."""
+    query = (
+        sa.select(
+            *(PRODUCTS.c.generatorTask, SEMANTIC_TYPES.c.name, PRODUCTS.c.directoryName),
+            *(PRODUCTS.c.filename, PRODUCTS.c.productId, VERSIONS.c.productVersionId),
+            *(
+                VERSIONS.c.repositoryId,
+                VERSIONS.c.passedQc,
+                VERSIONS.c.fileSize,
+                VERSIONS.c.fileMD5,
+            ),
+        )
+        .join(SEMANTIC_TYPES, SEMANTIC_TYPES.c.semanticTypeId == PRODUCTS.c.semanticType)
+        .join(VERSIONS, VERSIONS.c.productId == PRODUCTS.c.productId, isouter=True)
+        .order_by(VERSIONS.c.productVersionId)
+    )
+    found = {}
+    rows = database.read(lambda db: select_in(db, query, PRODUCTS.c.generatorTask, task_ids))
+    for row in rows:
+        is_made = row.repositoryId is not None
+        passed = None if row.passedQc is None else bool(row.passedQc)
+        found.setdefault(row.generatorTask, {})[row.name] = {
+            "directory": row.directoryName,
+            "filename": row.filename,
+            "version": row.productVersionId,
+            "path": f"{row.directoryName}/{row.repositoryId}".lstrip("/") if is_made else None,
+            "passed": passed,
+            "size": row.fileSize,
+            "md5": row.fileMD5,
+        }
+    return found

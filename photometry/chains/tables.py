@@ -1,0 +1,407 @@
+"""What people look at: the state of a job, its tree, progress, timings, pass and fail, errors. Looking changes nothing."""
+
+import json
+import time
+from collections import Counter
+
+import sqlalchemy as sa
+
+from . import states
+from .jobs import products_of
+from .lookups import newest_passed
+from .rows import fetch_values, select_in
+from .schema import (
+    ATTEMPTS,
+    HOSTS,
+    LOG_MESSAGES,
+    SCOPES,
+    TASK_TYPES,
+    TASKS,
+)
+
+T, A = TASKS.c, ATTEMPTS.c
+COLUMNS = ("Task", "Waiting", "Queued", "Stalled", "Running", "Done")
+LONGEST_VALUE = 25  # characters; longer values of metadata stay out of tables
+ERROR_LEVEL = 40
+
+
+def job_state(database, root):
+    """(name, state, how many tasks are in which state) of a job.
+
+    The state is WAITING, RUNNING, or once all is over PASSED, CANCELLED or FAILED.
+    """
+    query = sa.select(T.jobName, T.state, T.openChildren, T.failedChildren).where(T.taskId == root)
+    counting = sa.select(T.state, sa.func.count()).where(T.rootTask == root).group_by(T.state)
+
+    def look(db):
+        return db.execute(query).first(), dict(tuple(row) for row in db.execute(counting))
+
+    row, counts = database.read(look)
+    if row.state in states.OVER and row.openChildren == 0:
+        if row.state == states.PASSED and row.failedChildren == 0:
+            state = states.PASSED
+        elif counts.get(states.FAILED) or counts.get(states.QC_FAILED):
+            state = states.FAILED
+        else:
+            state = states.CANCELLED if counts.get(states.CANCELLED) else states.FAILED
+    else:
+        is_active = any(counts.get(name) for name in (states.RUNNING, states.QUEUED))
+        state = states.RUNNING if is_active else states.WAITING
+    return row.jobName, state, counts
+
+
+def status(database, root, *, with_tasks=True):
+    """A job as one object that JSON can hold.
+
+    Returns
+    -------
+    dict of ``job``, ``id``, ``state``, ``counts``, ``tasks``; each task has ``id, parent, type, name, state, reason, attempts,
+    passed, metadata, products``. ``metadata``: loop variables and the results of the newest attempt that passed
+    """
+    name, state, counts = job_state(database, root)
+    found = {"job": name, "id": root, "state": state, "counts": counts}
+    if with_tasks:
+        found["tasks"] = tasks_of(database, root)
+    return found
+
+
+def tasks_of(database, root):
+    """The tasks of a job, see `status`."""
+    query = (
+        sa.select(
+            *(T.taskId, T.parentTask, TASK_TYPES.c.taskTypeName, T.taskName, T.jobName, T.state),
+            *(T.stateReason, T.scopeId, T.workingDirectory),
+        )
+        .join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
+        .where(T.rootTask == root)
+        .order_by(T.taskId)
+    )
+
+    def look(db):
+        rows = db.execute(query).all()
+        ids = [row.taskId for row in rows]
+        newest = newest_passed(db, ids)
+        counting = sa.select(A.taskId, sa.func.count().label("n")).group_by(A.taskId)
+        attempts = dict(tuple(row) for row in select_in(db, counting, A.taskId, ids))
+        values = fetch_values(db, "schedulingAttemptId", newest.values())
+        own = fetch_values(db, "taskId", ids)
+        return rows, newest, attempts, values, own, scope_metadata(db, rows)
+
+    rows, newest, attempts, values, own, scopes = database.read(look)
+    products = products_of(database, [row.taskId for row in rows])
+    return [
+        {
+            "id": row.taskId,
+            "parent": row.parentTask,
+            "type": row.taskTypeName,
+            "name": row.taskName,
+            "job": row.jobName,
+            "directory": row.workingDirectory,
+            "state": row.state,
+            "reason": row.stateReason,
+            "attempts": attempts.get(row.taskId, 0),
+            "passed": row.state == states.PASSED,
+            "metadata": {
+                **scopes.get(row.scopeId, {}),
+                **own[row.taskId],
+                **values.get(newest.get(row.taskId), {}),
+            },
+            "products": products.get(row.taskId, {}),
+        }
+        for row in rows
+    ]
+
+
+def scope_metadata(db, rows):
+    """Metadata of the scopes of rows: dict scopeId -> dict."""
+    query = sa.select(SCOPES.c.scopeId, SCOPES.c.scope)
+    ids = {row.scopeId for row in rows if row.scopeId is not None}
+    return {
+        row.scopeId: json.loads(row.scope)["metadata"]
+        for row in select_in(db, query, SCOPES.c.scopeId, ids)
+    }
+
+
+# --- the tree
+
+
+def fetch_job_tree(database, *, job_name=None, parent_id=None, max_depth=5, running_only=False):
+    """Tasks as a tree, a dict each in the order of display.
+
+    Parameters
+    ----------
+    database : connect.Database
+    job_name : str or None
+    parent_id : id of the task whose tree it is, or None: all roots
+    max_depth : int or None
+    running_only : bool, only tasks that run, with what is above them
+
+    Returns
+    -------
+    list of dict of ``level, job_name, task_type_name, name, task_id, state, w, r, s, d, tree_truncated``: attempts waiting,
+    running, stalled and done
+    """
+    query = sa.select(
+        T.taskId,
+        T.parentTask,
+        T.jobName,
+        T.taskName,
+        T.state,
+        T.stateReason,
+        TASK_TYPES.c.taskTypeName,
+    ).join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
+
+    def look(db):
+        if running_only:
+            running = db.execute(sa.select(T.taskId).where(T.state == states.RUNNING)).scalars()
+            running = set(running)
+            keep = running | states.ancestors(db, running)
+            rows = select_in(db, query, T.taskId, keep)
+            return rows, set()
+        rows, current, truncated, depth = [], None, set(), 0
+        while True:
+            if current is None:
+                where = T.parentTask.is_(None) if parent_id is None else T.taskId == parent_id
+                level = db.execute(query.where(where)).all()
+                if job_name is not None and parent_id is None:
+                    level = [row for row in level if row.jobName == job_name]
+            else:
+                level = select_in(db, query, T.parentTask, current)
+            if not level:
+                break
+            if max_depth is not None and depth > max_depth:
+                truncated = {row.parentTask for row in level}
+                break
+            rows += level
+            current = [row.taskId for row in level]
+            depth += 1
+        return rows, truncated
+
+    def look_all(db):
+        rows, truncated = look(db)
+        counting = sa.select(A.taskId, A.state, sa.func.count().label("n")).group_by(
+            A.taskId, A.state
+        )
+        counts = select_in(db, counting, A.taskId, [row.taskId for row in rows])
+        return rows, truncated, counts
+
+    rows, truncated, counts = database.read(look_all)
+    attempts = {}
+    for row in counts:
+        attempts.setdefault(row.taskId, Counter())[row.state] += row.n
+    below = {}
+    ids = {row.taskId for row in rows}
+    for row in sorted(rows, key=lambda row: row.taskId):
+        parent = row.parentTask if row.parentTask in ids else None
+        below.setdefault(parent, []).append(row)
+    found = []
+    stack = [(row, 0) for row in reversed(below.get(None, []))]
+    while stack:
+        row, level = stack.pop()
+        states_of = attempts.get(row.taskId, Counter())
+        found.append(
+            {
+                "level": level,
+                "job_name": row.jobName or "<untitled>",
+                "task_type_name": row.taskTypeName,
+                "name": row.taskName,
+                "task_id": row.taskId,
+                "state": row.state,
+                "reason": row.stateReason,
+                "w": states_of[states.QUEUED],
+                "r": states_of[states.RUNNING],
+                "s": sum(states_of[name] for name in (states.FAILED, states.LOST)),
+                "d": sum(states_of[name] for name in (states.PASSED, states.QC_FAILED)),
+                "tree_truncated": row.taskId in truncated,
+            }
+        )
+        stack += [(child, level + 1) for child in reversed(below.get(row.taskId, []))]
+    return found
+
+
+def fetch_running_job_tree(database, *, job_name=None):
+    """The tree of what runs now, see `fetch_job_tree`."""
+    return fetch_job_tree(database, job_name=job_name, max_depth=None, running_only=True)
+
+
+def tree_lines(tree):
+    """The tree as lines of text."""
+    for row in tree:
+        name = f" {row['name']}" if row["name"] else ""
+        counts = "/".join(str(row[key]) for key in "wrsd")
+        reason = f": {row['reason']}" if row["reason"] else ""
+        more = " ..." if row["tree_truncated"] else ""
+        yield (
+            f"{' | ' * row['level']}{row['job_name']}/{row['task_type_name']}{name} "
+            f"({row['task_id']} - {counts}) {row['state']}{reason}{more}"
+        )
+
+
+# --- tables
+
+
+def fetch_progress_summary(database, settings, *, root=None):
+    """How far each task type is: rows of dict of `COLUMNS`, each number as it is.
+
+    Parameters
+    ----------
+    database : connect.Database
+    settings : ChainSettings
+    root : id of the root task of a job, or None
+    """
+    where = [T.rootTask == root] if root is not None else []
+    waiting = (
+        sa.select(TASK_TYPES.c.taskTypeName, sa.func.count())
+        .join(TASKS, T.taskTypeId == TASK_TYPES.c.taskTypeId)
+        .where(sa.not_(sa.exists().where(A.taskId == T.taskId)), *where)
+        .group_by(TASK_TYPES.c.taskTypeName)
+    )
+    old = time.time() - settings.max_heartbeat_age
+    kind = sa.case(
+        (A.state == states.QUEUED, "Queued"),
+        (sa.and_(A.state == states.RUNNING, A.latestHeartbeat >= old), "Running"),
+        (A.state.in_((states.PASSED, states.QC_FAILED)), "Done"),
+        else_="Stalled",
+    )
+    counting = (
+        sa.select(TASK_TYPES.c.taskTypeName, kind.label("kind"), sa.func.count().label("n"))
+        .join(TASKS, T.taskTypeId == TASK_TYPES.c.taskTypeId)
+        .join(ATTEMPTS, A.taskId == T.taskId)
+        .where(*where)
+        .group_by(TASK_TYPES.c.taskTypeName, "kind")
+    )
+
+    def look(db):
+        return db.execute(waiting).all(), db.execute(counting).all()
+
+    without, attempts = database.read(look)
+    table = {}
+    for name, n in without:
+        table.setdefault(name, Counter())["Waiting"] = n
+    for name, column, n in attempts:
+        table.setdefault(name, Counter())[column] += n
+    return [
+        {"Task": name, **{column: table[name][column] for column in COLUMNS[1:]}}
+        for name in sorted(table)
+    ]
+
+
+def fetch_timings_table(database, *, root=None, task_type=None):
+    """Run times of all attempts that ended: list of dict, oldest first."""
+    query = (
+        sa.select(
+            *(A.schedulingAttemptId, A.startTime, T.jobName, TASK_TYPES.c.taskTypeName, T.taskId),
+            *(T.taskName, A.state, A.runTimeWallClock, A.runTimeCpu, A.runTimeCpuIncChildren),
+            *(A.peakMemory, A.queuedTime, A.endTime, HOSTS.c.hostname),
+        )
+        .join(TASKS, T.taskId == A.taskId)
+        .join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
+        .join(HOSTS, HOSTS.c.hostId == A.hostId, isouter=True)
+        .where(A.endTime.is_not(None))
+        .order_by(A.schedulingAttemptId)
+    )
+    query = _limited(query, root, task_type)
+    rows = database.read(lambda db: db.execute(query).all())
+    return [
+        {
+            "start": row.startTime,
+            "end": row.endTime,
+            "queued": row.queuedTime,
+            "job": row.jobName,
+            "type": row.taskTypeName,
+            "task": row.taskId,
+            "name": row.taskName,
+            "attempt": row.schedulingAttemptId,
+            "state": row.state,
+            "host": row.hostname,
+            "wall_clock": row.runTimeWallClock,
+            "cpu": row.runTimeCpu,
+            "cpu_inc_children": row.runTimeCpuIncChildren,
+            "peak_memory": row.peakMemory,
+        }
+        for row in rows
+    ]
+
+
+def _limited(query, root, task_type):
+    if root is not None:
+        query = query.where(T.rootTask == root)
+    if task_type is not None:
+        query = query.where(TASK_TYPES.c.taskTypeName == task_type)
+    return query
+
+
+def fetch_pass_fail_table(database, *, root=None, task_type=None):
+    """Outcomes of the searches: list of dict of job, type, loop variables and ``outcome`` (1 for PASS, else 0), sorted."""
+    query = (
+        sa.select(T.taskId, T.jobName, TASK_TYPES.c.taskTypeName, T.scopeId)
+        .join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
+        .where(
+            T.state == states.PASSED,
+            TASK_TYPES.c.taskTypeName.not_like("execution\\_%", escape="\\"),
+        )
+    )
+    query = _limited(query, root, task_type)
+
+    def look(db):
+        rows = db.execute(query).all()
+        newest = newest_passed(db, [row.taskId for row in rows])
+        values = fetch_values(db, "schedulingAttemptId", newest.values())
+        return rows, newest, values, scope_metadata(db, rows)
+
+    rows, newest, values, scopes = database.read(look)
+    table = []
+    for row in rows:
+        results = values.get(newest.get(row.taskId), {})
+        if "outcome" not in results:
+            continue
+        inputs = scopes.get(row.scopeId, {})
+        shown = {
+            key: inputs[key] for key in sorted(inputs) if len(str(inputs[key])) <= LONGEST_VALUE
+        }
+        table.append(
+            {
+                "job": row.jobName,
+                "type": row.taskTypeName,
+                **shown,
+                "outcome": int(results["outcome"] == "PASS"),
+            }
+        )
+    return sorted(
+        table,
+        key=lambda item: [(str(type(v)), v) if v is not None else ("", 0) for v in item.values()],
+    )
+
+
+def fetch_errors(database, *, root=None, task_type=None, level=ERROR_LEVEL, limit=1000):
+    """Messages of a severity and above, newest last: list of dict of ``time, job, type, task, attempt, severity, message``.
+
+    Parameters
+    ----------
+    database : connect.Database
+    root : id of the root task of a job, or None
+    task_type : str or None
+    level : int, as in `logging`
+    limit : int, the newest ones
+    """
+    m = LOG_MESSAGES.c
+    query = (
+        sa.select(
+            *(m.timestamp, T.jobName, TASK_TYPES.c.taskTypeName, T.taskId),
+            *(m.generatedByTaskExecution, m.severity, m.message),
+        )
+        .join(ATTEMPTS, A.schedulingAttemptId == m.generatedByTaskExecution)
+        .join(TASKS, T.taskId == A.taskId)
+        .join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
+        .where(m.severity >= level)
+        .order_by(m.messageId.desc())
+        .limit(limit)
+    )
+    rows = database.read(lambda db: db.execute(_limited(query, root, task_type)).all())
+    names = ("time", "job", "type", "task", "attempt", "severity", "message")
+    return [dict(zip(names, row, strict=True)) for row in reversed(rows)]
+
+
+def render_run_time(seconds):
+    """``'1.25'``, or ``'-'`` where it is not known."""
+    return "-" if seconds is None else f"{seconds:.2f}"

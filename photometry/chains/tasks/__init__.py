@@ -1,0 +1,1 @@
+"""The types of tasks, one file per type; `photometry.chains.tasktype` lists them."""

@@ -1,0 +1,224 @@
+"""`Session`: a TODO-file from opening to closing, what the user does with SQL meanwhile, the record of the run."""
+
+import json
+import logging
+import numbers
+import os
+from pathlib import Path
+
+from ..errors import ArgumentError, TryAgainError
+from ..scheduler.protocol import DEFAULT_TASK_TIMEOUT
+from ..status import STATUS
+from .cleanup import Crashes, cleanup_conditions, prepare
+from .constraints import LastConstraints
+from .journal import DURABILITIES
+from .lock import Lock
+from .opening import check_header, check_todo_file, check_writable, find_todo_file, recover
+from .pending import TaskCache
+from .store import MemoryStore, Store
+from .summary import Run, Summary
+from .view import Closed, ViewStore, open_view
+
+_STARTED = int(STATUS.STARTED)
+_UNRESOLVED = "unresolved"  # key of todo_settings
+
+
+class Session:
+    """The part of `manager.TaskManager` that opens and closes; parameters and attributes are documented there."""
+
+    def __init__(
+        self,
+        todo_file,
+        cleanup=False,
+        overwrite=False,
+        cleanup_constraints=None,
+        summary=None,
+        summary_interval=200,
+        load_into_memory=False,
+        backup_interval=10000,
+        *,
+        durability="process",
+        steal_lock=False,
+        max_attempts=3,
+        read_only=False,
+    ):
+        self.conn, self._pid = None, os.getpid()
+        conditions = cleanup_conditions(cleanup_constraints)
+        self.summary_interval = _whole_number("summary_interval", summary_interval)
+        self.backup_interval = (
+            None if backup_interval is None else _whole_number("backup_interval", backup_interval)
+        )
+        self.max_attempts = _whole_number("max_attempts", max_attempts)
+        if durability not in DURABILITIES:
+            raise ArgumentError(
+                f"durability={durability!r}: expected one of {', '.join(DURABILITIES)}"
+            )
+        self.logger = logging.getLogger("photometry.taskmanager")
+        self.todo_file = find_todo_file(todo_file)
+        self.summary_file = None if read_only else _summary_path(summary)
+        self.run_info = {}
+        self.summary_counter = self._results_since_backup = self.n_discarded = 0
+        self.task_timeout, self.task_timeouts = DEFAULT_TASK_TIMEOUT, {}
+        self._run, self._limits = None, {}
+        self._constraints = LastConstraints()
+        self._lock = None
+        if read_only:
+            self._use(ViewStore(self.todo_file, open_view(self.todo_file).conn), was_killed=False)
+            self._invalidate()
+            return
+        check_header(self.todo_file)
+        check_writable(self.todo_file)
+        self._lock = Lock(self.todo_file, steal=steal_lock)
+        try:
+            was_killed = recover(self.todo_file) or self._lock.was_left_behind
+            check_todo_file(self.todo_file)
+            kind = MemoryStore if load_into_memory else Store
+            store = kind(self.todo_file, self._lock, durability)
+            self._use(store, was_killed=was_killed or store.replayed > 0)
+            options = {"overwrite": overwrite, "max_attempts": self.max_attempts}
+            self.n_discarded = prepare(store, conditions, **options)
+            self._sort_interrupted()
+            self._invalidate()
+            if cleanup:
+                store.vacuum()
+            self.write_summary()
+        except BaseException:
+            if self.conn is not None:
+                self._store.abandon()
+            self._give_up()
+            raise
+        if overwrite:
+            self.logger.info("results that are discarded and made anew: %d", self.n_discarded)
+
+    def begin_run(self, **info):
+        """Record that a run begins: command, version, constraints, settings, …; returns its number."""
+        self._sync_external_changes()
+        (last,) = self._store.cursor.execute("SELECT COALESCE(MAX(run), 0) FROM runs").fetchone()
+        self._run = Run(last + 1, info)
+        self._cache.write([], [self._run.change()])
+        return self._run.number
+
+    def end_run(self, exit_code=None, reason=None):
+        """Record how the run ended."""
+        self._sync_external_changes()
+        self._run.end(exit_code, reason)
+        self._cache.write([], [self._run.change()])
+
+    def write_summary(self):
+        """Write the progress to the summary file, as JSON, if there is to be one."""
+        self._sync_external_changes()
+        try:
+            self._summary.write(self._cache.counts, self.run_info)
+        except OSError as error:
+            raise TryAgainError(
+                f"{self.summary_file}: cannot be written ({error.strerror})"
+            ) from error
+        self.summary_counter = 0
+
+    def backup(self):
+        """Bring the TODO-file up to date. Does something in memory mode only."""
+        self._sync_external_changes()
+        self._store.backup()
+
+    def close(self):
+        """Write the summary, bring the TODO-file up to date, and give it free. Calling it again does no harm."""
+        if self.conn is None or os.getpid() != self._pid:  # a forked child does not own the file
+            return
+        try:
+            self.write_summary()
+            if self._lock is not None:
+                self._note_unresolved()
+        finally:
+            try:
+                self._store.close()
+            finally:
+                self._give_up()
+
+    def discard(self):
+        """Close without keeping anything that was changed in memory mode since the last backup."""
+        self._store.abandon()
+        self._give_up()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def __del__(self):
+        if getattr(self, "conn", None) is not None:
+            self.close()
+
+    # --- inside ---
+
+    def _use(self, store, *, was_killed):
+        self._store = store
+        self.conn = store.conn
+        self.cursor = self.conn.cursor()
+        self._cache, self._crashes = TaskCache(store), Crashes(store.conn)
+        self._summary = Summary(self.summary_file)
+        self._has_overrides = True
+        self._interrupted = set(json.loads(store.setting(_UNRESOLVED) or "[]"))
+        if was_killed:
+            self._interrupted |= self._started()
+
+    def _started(self):
+        sql = "SELECT priority FROM todolist WHERE status = ?"
+        return {priority for (priority,) in self._store.cursor.execute(sql, (_STARTED,)).fetchall()}
+
+    def _sort_interrupted(self):
+        """Of the tasks that were STARTED when the file was left, those are crash candidates that are to do again."""
+        started = self._started()
+        self._unresolved = self._interrupted & started
+        self._interrupted -= started
+
+    def _note_unresolved(self):
+        """Leave word of the tasks that no opening has put back to do since the process that had STARTED them was killed."""
+        unresolved = (self._unresolved & self._started()) - self._cache.running
+        if unresolved:
+            text = json.dumps(sorted(unresolved))
+            self._store.write([("setting", [(_UNRESOLVED, text)])])
+        elif self._store.setting(_UNRESOLVED) is not None:
+            self._store.write([("no setting", [(_UNRESOLVED,)])])
+
+    def _sync_external_changes(self):
+        """If SQL of the user has changed something, look again. Called at the begin of every call."""
+        if self._store.sync_external_changes():
+            self._invalidate()
+
+    def _invalidate(self):
+        self._cache.invalidate()
+        self._crashes.invalidate()
+        sql = "SELECT EXISTS (SELECT 1 FROM overrides)"
+        self._has_overrides = bool(self._store.cursor.execute(sql).fetchone()[0])
+
+    def _give_up(self):
+        if self.conn is not None:
+            self.conn.close()
+        self.conn = self.cursor = None
+        self._cache = self._crashes = self._store = Closed(self.todo_file)
+        self._has_overrides = True
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _whole_number(name, value):
+    """``value`` as int, at least 1."""
+    is_whole = isinstance(value, numbers.Real) and not isinstance(value, bool) and value % 1 == 0
+    if not is_whole or value < 1:
+        raise ArgumentError(f"{name}={value!r}: expected a whole number, at least 1")
+    return int(value)
+
+
+def _summary_path(path):
+    """``path``, whose folder is made where it is missing."""
+    if path is None:
+        return None
+    folder = Path(path).absolute().parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"summary={str(path)!r}: {folder} cannot be made ({error.strerror})"
+        ) from None
+    return path

@@ -1,0 +1,279 @@
+"""`open_view`: a TODO-file as the next run would find it, without changing one byte.
+
+Rows, the changes of a killed run that are still in its journal, and tables of older tools brought up to date: what a run
+would see after taking the file over, in memory, where nothing of it lasts. All that looks goes through here. It works beside
+a run, too: on disk as SQLite shows it to other processes, in memory as of the last result that is in the journal.
+"""
+
+import contextlib
+import shutil
+import sqlite3
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import TodoFileError, TryAgainError
+from .cleanup import cleanup_conditions, to_do_condition
+from .journal import Segments, read_segments
+from .lock import owner_of
+from .opening import (
+    Connection,
+    check_header,
+    check_todo_file,
+    find_todo_file,
+    has_unfinished_business,
+    identity,
+    load,
+    replay,
+)
+from .store import Store
+
+_TRIES = 5  # a run may replace the file between our looks at it and at its journals
+_TASK = "priority, starid, method, sector, camera, ccd, cadence, datasource, tmag"
+
+
+@dataclass
+class View:
+    """A TODO-file that is looked at; a context manager.
+
+    Attributes
+    ----------
+    path : Path
+    conn : sqlite3.Connection of a database in memory
+    owner : lock.Owner or None, who has the file open
+    pending : int, changes that are in the journal and not in the file
+    problem : str or None, why a journal can be replayed in part only
+    """
+
+    path: Path
+    conn: Connection = field(repr=False)
+    owner: object = None
+    pending: int = 0
+    problem: str | None = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.conn.close()
+
+    def query(self, sql, parameters=()):
+        """All rows of a query, as tuples."""
+        return self.conn.own_cursor().execute(sql, parameters).fetchall()
+
+    def to_do(self, constraints=None, *, max_attempts=3, overwrite=False):
+        """SQL condition for the rows of ``todolist`` that a run would do: the same rule as the run's own.
+
+        Parameters
+        ----------
+        constraints : dict of build_constraints arguments, or None
+        max_attempts : int
+        overwrite : bool
+        """
+        conditions = cleanup_conditions(constraints or {})
+        return to_do_condition(conditions, max_attempts=max_attempts, overwrite=overwrite)
+
+    def kinds(self, condition):
+        """How many tasks of each kind match an SQL condition: (datasource without star, camera, ccd, cadence, method, number)."""
+        return self.query(
+            "SELECT SUBSTR(datasource, 1, 3) AS source, camera, ccd, cadence, method, COUNT(*) FROM todolist"
+            f" WHERE {condition} GROUP BY source, camera, ccd, cadence, method"
+        )
+
+    def matches(self, constraints):
+        """How many rows match constraints, whatever their status."""
+        (row,) = self.query(
+            f"SELECT COUNT(*) FROM todolist WHERE 1{cleanup_conditions(constraints)}"
+        )
+        return row[0]
+
+    def tasks(self, condition="1", limit=-1):
+        """Tasks, as dicts, in the order of priority.
+
+        Parameters
+        ----------
+        condition : str, SQL
+        limit : int, at most so many; -1: all
+        """
+        sql = f"SELECT {_TASK} FROM todolist WHERE {condition} ORDER BY priority LIMIT ?"
+        keys = _TASK.split(", ")
+        return [dict(zip(keys, row, strict=True)) for row in self.query(sql, [limit])]
+
+
+def open_view(todo_file, *, is_ours=False):
+    """Look at a TODO-file.
+
+    Parameters
+    ----------
+    todo_file : path of a TODO-file, or of its folder
+    is_ours : bool, this process has locked it, so that no run works on it
+
+    Returns
+    -------
+    View
+
+    Raises
+    ------
+    FileNotFoundError : there is no such file
+    TodoFileError : it is not a whole TODO-file
+    """
+    path = find_todo_file(todo_file)
+    for remaining in reversed(range(_TRIES)):
+        owner = owner_of(path)
+        is_alive = owner is not None and owner.state != "dead" and not is_ours
+        try:
+            conn = _load(path, is_alive)
+        except TodoFileError:
+            if not is_alive or not remaining:
+                raise
+            time.sleep(0.1)
+            continue
+        try:
+            todo_id, generation = identity(conn, path)
+            segments = read_segments(path, todo_id, generation)
+            if not (segments.problem and is_alive and remaining):
+                segments = _replay(conn, path, segments, todo_id, generation)
+                conn.execute("PRAGMA query_only = ON")
+                conn.row_factory = sqlite3.Row
+                return View(path, conn, owner, segments.n_changes, segments.problem)
+        except BaseException:
+            conn.close()
+            raise
+        conn.close()
+        time.sleep(0.1)
+    raise TryAgainError(f"{path}: changes too fast to be looked at; try again")
+
+
+def read_results(todo_file):
+    """All targets of a TODO-file with what became of them.
+
+    Parameters
+    ----------
+    todo_file : path; only read, see `open_view`
+
+    Returns
+    -------
+    astropy.table.Table : the columns of ``todolist`` and ``diagnostics``, one row a target, by priority. Numbers that
+        are not there are NaN or masked; ``lightcurve`` is relative to the output folder.
+    """
+    from astropy.table import Table
+
+    with open_view(todo_file) as view:
+        cursor = view.conn.cursor()
+        cursor.row_factory = None
+        cursor.execute(
+            "SELECT * FROM todolist LEFT JOIN diagnostics USING (priority) ORDER BY priority"
+        )
+        names = [column[0] for column in cursor.description]
+        columns = list(zip(*cursor, strict=True)) or [()] * len(names)
+    return Table([_column(values) for values in columns], names=names)
+
+
+def _column(values):
+    """Floats with NaN for NULL; whole numbers and text masked where NULL."""
+    kinds = {type(value) for value in values} - {type(None)}
+    if float in kinds or not kinds:
+        return np.array([np.nan if value is None else value for value in values], dtype=float)
+    fill = "" if str in kinds else 0
+    return np.ma.array(
+        [fill if value is None else value for value in values],
+        mask=[value is None for value in values],
+    )
+
+
+def _replay(conn, path, segments, todo_id, generation):
+    """Bring the copy up to date; returns what of the journals is in it."""
+    try:
+        replay(conn, segments, todo_id, generation)
+        return segments
+    except sqlite3.IntegrityError as error:
+        if not segments.good:
+            raise TodoFileError(
+                f"{path}: the tables of an older tool cannot be brought up to date ({error}); make it anew"
+            ) from None
+        replay(conn, Segments([]), todo_id, generation)
+        return Segments([], f"its journal does not fit the file: {error}")
+    except sqlite3.OperationalError as error:
+        raise TodoFileError(
+            f"{path}: the tables of an older tool cannot be brought up to date ({error}); make it anew"
+        ) from None
+    except sqlite3.DatabaseError as error:
+        raise TodoFileError(f"{path}: damaged ({error})") from None
+
+
+def _load(path, is_alive):
+    """The database of the file in memory, with everything in it that SQLite has."""
+    check_header(path)
+    if not has_unfinished_business(path):
+        check_todo_file(path)
+        return load(path)
+    if is_alive:  # on disk, under the hands of a run
+        try:
+            with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as disk:
+                conn = sqlite3.connect(":memory:", check_same_thread=False, factory=Connection)
+                disk.backup(conn)
+                return conn
+        except sqlite3.DatabaseError as error:
+            raise TodoFileError(f"{path}: cannot be read beside the run ({error})") from None
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder).resolve() / path.name
+        for end in ("", "-wal", "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copyfile(f"{path}{end}", f"{copy}{end}")
+        try:
+            with contextlib.closing(sqlite3.connect(copy)) as conn:
+                conn.execute("PRAGMA journal_mode = DELETE")
+            check_todo_file(copy)
+        except (TodoFileError, sqlite3.DatabaseError) as error:
+            raise TodoFileError(str(error).replace(str(copy), str(path))) from None
+        return load(copy)
+
+
+class ViewStore(Store):
+    """A database that is only looked at, for a TaskManager with ``read_only``.
+
+    Parameters
+    ----------
+    path : Path of the TODO-file
+    conn : Connection, which refuses to change anything
+    """
+
+    def __init__(self, path, conn):
+        self.path, self.conn = path, conn
+        self.conn.row_factory = sqlite3.Row
+        self.cursor = conn.own_cursor()
+        self.seen = conn.total_changes
+
+    def write(self, changes):
+        raise TodoFileError(
+            f"{self.path}: is open to be looked at only; open it without read_only=True to change it"
+        )
+
+    def sync_external_changes(self):
+        return False
+
+    def vacuum(self):
+        self.write(())
+
+    def close(self):
+        self.conn.close()
+
+
+class Closed:
+    """What takes the place of the database in a TaskManager that was closed: refuses everything with one message."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def __getattr__(self, name):
+        raise TodoFileError(
+            f"{self._path}: this TaskManager is closed; open the file again with TaskManager({str(self._path)!r})"
+        )
+
+    __getitem__ = __getattr__

@@ -1,0 +1,160 @@
+"""Every template comes to what it should: on each database, serial, in processes, under mpiexec, with each queue."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+import pytest
+from chain_runs import ROOT, TEMPLATES, command_line, look, own_queues, run_here, settings_for
+from template_claims import CLAIMS
+
+from photometry.chains import jobs, running
+from photometry.chains.definition import parse_definition
+
+sys.path.insert(0, str(ROOT / "tests"))
+from running import MPIEXEC
+from servers import temporary_database
+
+DATABASES = ("sqlite", "mariadb", "postgresql")
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def database_url(request, tmp_path_factory):
+    """URL of an empty database of each kind."""
+    if request.param == "sqlite":
+        yield str(tmp_path_factory.mktemp("chains") / "chains.sqlite")
+    else:
+        with temporary_database(request.param) as url:
+            yield url
+
+
+def test_every_template_has_a_claim():
+    heavy = {"synthesis_and_search", "searches", "completeness"}
+    assert {path.stem for path in TEMPLATES.glob("*.json")} == set(CLAIMS) | heavy
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_template_serial(name, database_url, tmp_path):
+    settings = settings_for(tmp_path, database=database_url)
+    code, found = run_here(settings, TEMPLATES / f"{name}.json")
+    CLAIMS[name](found, code)
+
+
+def test_toml_is_the_same_as_json(tmp_path):
+    code, found = run_here(settings_for(tmp_path), TEMPLATES / "three_nulls.toml")
+    CLAIMS["three_nulls"](found, code)
+
+
+CONTROL = tuple(name for name in CLAIMS if name != "files")
+
+
+def submit_all(settings, names):
+    """Submit templates under names of their own; returns dict template -> root task."""
+    suffix = uuid.uuid4().hex[:6]
+    database = jobs.open_database(settings)
+    roots = {}
+    try:
+        for name in names:
+            chain = json.loads((TEMPLATES / f"{name}.json").read_text())
+            chain["job_name"] = f"{name}_{suffix}"
+            if name != "three_nulls":
+                chain["working_directory"] = f"{name}_{suffix}"
+            definition = parse_definition(json.dumps(chain))
+            roots[name] = jobs.submit(definition, database, settings).root
+    finally:
+        database.close()
+    return roots
+
+
+def check_all(settings, roots):
+    """Each job has come to what its template claims."""
+    database = jobs.existing_database(settings)
+    try:
+        for name, root in roots.items():
+            found = look(database, root)
+            if name == "nested_chain":
+                found["by_name"]["outer"]["job"] = "nested_chain"
+            CLAIMS[name](found, 0 if found["state"] == "PASSED" else 1)
+    finally:
+        database.close()
+
+
+@pytest.mark.slow
+def test_templates_in_four_processes(database_url, tmp_path):
+    settings = settings_for(tmp_path, database=database_url)
+    roots = submit_all(settings, CONTROL)
+    assert running.run_job(settings, lambda: None, workers=4, quiet=True) == 1
+    check_all(settings, roots)
+
+
+@pytest.mark.slow
+@pytest.mark.mpi
+@pytest.mark.parametrize("name", ["do_while_loop", "failures"])
+def test_template_under_mpiexec(name, database_url, tmp_path):
+    if MPIEXEC is None:
+        pytest.skip("there is no mpiexec")
+    chain = json.loads((TEMPLATES / f"{name}.json").read_text())
+    chain["job_name"] = chain["working_directory"] = f"{name}_mpi"
+    path = tmp_path / "chain.json"
+    path.write_text(json.dumps(chain))
+    script = [sys.executable, str(ROOT / "run_scripts" / "run_chain.py"), str(path)]
+    done = subprocess.run(
+        [MPIEXEC, "-n", "3", *script, "--home", str(tmp_path), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+        env={**os.environ, "PHOTOMETRY_CHAINS_DATABASE": database_url},
+    )
+    settings = settings_for(tmp_path, database=database_url)
+    database = jobs.existing_database(settings)
+    try:
+        found = look(database, jobs.find_root(database, f"{name}_mpi"))
+    finally:
+        database.close()
+    assert json.loads(done.stdout)["state"] == found["state"], done.stderr
+    CLAIMS[name](found, done.returncode)
+
+
+@pytest.fixture(params=["sql", "amqp"])
+def queue_environment(request):
+    """Environment of each queue; that of RabbitMQ has queues of its own, deleted at the end."""
+    if request.param == "sql":
+        yield {"PHOTOMETRY_CHAINS_QUEUE": "sql"}
+        return
+    with own_queues() as environment:
+        yield environment
+
+
+@pytest.mark.slow
+def test_templates_through_a_queue(queue_environment, database_url, tmp_path):
+    environment = {
+        **queue_environment,
+        "PHOTOMETRY_CHAINS_DATABASE": database_url,
+        "PHOTOMETRY_CHAINS_HOME": str(tmp_path),
+    }
+    settings = settings_for(tmp_path, database=database_url)
+    roots = submit_all(settings, CONTROL)
+    scheduler = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "photometry",
+            "chain",
+            "schedule",
+            "--until-idle",
+            "--interval",
+            "0.1",
+        ],
+        env={**os.environ, **environment, "PHOTOMETRY_CHAINS_RETRY_DELAY": "0"},
+    )
+    try:
+        done = command_line("worker", "--until-idle", "--workers", "4", env=environment)
+        assert scheduler.wait(120) == 0
+    finally:
+        scheduler.kill()
+        scheduler.wait()
+    assert done.returncode == 1, done.stderr  # some tasks fail on purpose
+    check_all(settings, roots)
