@@ -182,7 +182,8 @@ def read_image(path):
     ------
     BadInputError : the file cannot be read, ends too early, or holds no image
     """
-    with open_fits(path) as hdulist:
+    # scaled images (BZERO: unsigned integers) cannot be mapped
+    with open_fits(path, memmap=False) as hdulist:
         for number, hdu in enumerate(hdulist):
             if hdu.is_image and hdu.header["NAXIS"] >= 2:
                 pixels = hdu.data[(0,) * (hdu.data.ndim - 2)].astype(float)
