@@ -23,6 +23,7 @@ def benchmark():
     return load("transit_completeness")
 
 
+@pytest.mark.slow
 def test_grid_limited_by_drift_finds_as_many_planets_of_half_a_day_to_400_days_as_a_finer_one():
     snr = load("bench_long").completeness(25, seed=5)
     ours, fine = (snr >= 7.1).sum(axis=0)
