@@ -34,7 +34,7 @@ def test_each_verb_has_help_with_exit_codes(verb):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["statu", "D"], "'statu' is no command; did you mean status?"),
+        (["statu", "D"], "'statu' is no command; did you mean status"),
         (["qwertz"], "'qwertz' is no command; see photometry --help"),
         (["run", "--worker", "2"], "run: no such option '--worker'"),
         (["run", "--workers", "x"], "run: invalid value for '--workers'"),
