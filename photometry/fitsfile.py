@@ -2,7 +2,7 @@
 
 Target pixel files are read by the million, and half of what is in them is not needed. Astropy would map or decompress
 the whole file first and convert column by column afterwards; here rows pass through a small buffer that stays in the
-processor's cache, and the wanted columns go from there into native arrays. Headers are left to astropy.
+processor's cache, and the wanted columns go from there into native arrays.
 """
 
 import contextlib
@@ -19,6 +19,7 @@ from astropy.utils.exceptions import AstropyWarning
 
 from .errors import BadInputError
 from .files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
+from .fitsheader import Header
 
 BLOCK = 2880  # bytes: FITS standard 4.0, section 3.1
 BUFFER = 2**20  # bytes; a megabyte was as fast as any other size between 0.5 and 10
@@ -49,7 +50,7 @@ def kind_of(headers):
 
     Parameters
     ----------
-    headers : sequence of `astropy.io.fits.Header`, those of the file in their order, or the first two or more of them
+    headers : sequence of headers, astropy's or our own, those of the file in their order, or the first two or more of them
 
     Returns
     -------
@@ -226,7 +227,7 @@ class FitsStream:
         self._header, self._start, self._next = None, 0, 0
 
     def next_header(self):
-        """The header of the next HDU, an `astropy.io.fits.Header`; None after the last one.
+        """The header of the next HDU, a `fitsheader.Header`; None after the last one.
 
         Raises
         ------
@@ -247,7 +248,7 @@ class FitsStream:
             raise BadInputError(
                 f"{self.path}: damaged, a header holds bytes that are no text; get the file again"
             )
-        header = fits.Header.fromstring(content)
+        header = Header(content.decode("ascii"))
         self._header, self._start = header, self._next + len(content)
         self._next = self._start + -(-self._data_size(header) // BLOCK) * BLOCK
         return header

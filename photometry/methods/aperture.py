@@ -16,6 +16,7 @@ from .extraction import Extraction
 from .pixelmask import in_mask, minimum_mask, pixel_masks, total_magnitude, with_peaks
 
 NOT_MEASURED, PARTLY_MISSING, ARGABRIGHTENING = (flag.bit for flag in PIXEL_QUALITY)
+BLOCK_TIMES = 1024  # times that are summed at once: their pixels fit into the cache of a processor
 # pixels; farther from the target, the light of a mask is not its own alone
 MAX_CENTROID_OFFSET = 0.8
 NO_FLUX = NOT_MEASURED | ARGABRIGHTENING  # times with one of these bits get NaN
@@ -58,21 +59,13 @@ def measure(stamp, mask, **values):
     -------
     Extraction
     """
-    flux, flux_err = mask_pixels(stamp.flux, mask), mask_pixels(stamp.flux_err, mask)
-    background_err = mask_pixels(stamp.background_err, mask)
-    quality = pixel_quality(flux, stamp.quality, stamp.mission)
-    rows, columns = np.nonzero(mask)
-    centroid, centroid_err = flux_centroid(flux, flux_err, stamp.row + rows, stamp.column + columns)
-    series = {
-        "flux": pixel_sum(flux),
-        "flux_err": flux_error(flux_err, background_err),
-        "background": pixel_sum(mask_pixels(stamp.background, mask)),
-        "background_err": pixel_sum(background_err),
-        "centroid": centroid,
-        "centroid_err": centroid_err,
-    }
-    for numbers in series.values():
-        numbers[(quality & NO_FLUX) != 0] = np.nan
+    blocks = []
+    for start in range(0, len(stamp.time), BLOCK_TIMES):
+        times = slice(start, start + BLOCK_TIMES)
+        blocks.append(
+            _sums_of_whole_block(stamp, mask, times) or _sums_of_block(stamp, mask, times)
+        )
+    series = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     others = {
         "contamination": contamination(stamp, mask),
         "skip_targets": other_stars(stamp, mask),
@@ -82,9 +75,64 @@ def measure(stamp, mask, **values):
         **series,
         mask=mask,
         position_mask=mask,
-        pixel_quality=quality,
         **others | values,
     )
+
+
+def _sums_of_block(stamp, mask, times):
+    """The series of `measure` for a block of times: dict of arrays."""
+    flux, flux_err, background, background_err = (
+        mask_pixels(images[times], mask)
+        for images in (stamp.flux, stamp.flux_err, stamp.background, stamp.background_err)
+    )
+    quality = pixel_quality(flux, stamp.quality[times], stamp.mission)
+    rows, columns = np.nonzero(mask)
+    centroid, centroid_err = flux_centroid(flux, flux_err, stamp.row + rows, stamp.column + columns)
+    series = {
+        "flux": pixel_sum(flux),
+        "flux_err": flux_error(flux_err, background_err),
+        "background": pixel_sum(background),
+        "background_err": pixel_sum(background_err),
+        "centroid": centroid,
+        "centroid_err": centroid_err,
+    }
+    for numbers in series.values():
+        numbers[(quality & NO_FLUX) != 0] = np.nan
+    return series | {"pixel_quality": quality}
+
+
+def _sums_of_whole_block(stamp, mask, times):
+    """The same, where nothing is missing, three times as fast; None where something is, in the mask or beside it.
+
+    All pixels of the stamp are taken, those beside the mask with weight zero: matrix products of what lies in the processor's
+    cache are quicker than picking pixels.
+    """
+    flux, variance, background, background_err = (
+        images[times].reshape(-1, mask.size).astype(float)
+        for images in (stamp.flux, stamp.flux_err, stamp.background, stamp.background_err)
+    )
+    inside = mask.ravel().astype(float)
+    rows, columns = (numbers.ravel() for numbers in np.indices(mask.shape))
+    middle = np.array([columns @ inside, rows @ inside]) / inside.sum()
+    x = (np.column_stack([columns, rows]) - middle) * inside[:, None]
+    moments = np.column_stack([inside, x, x**2])
+    series = {
+        "flux": flux @ inside,
+        "background": background @ inside,
+        "background_err": background_err @ inside,
+    }
+    variance *= variance
+    series["flux_err"] = np.sqrt(variance @ inside + series["background_err"] ** 2)
+    if not (series["flux"] != 0).all() or not all(np.isfinite(s).all() for s in series.values()):
+        return None
+    variance *= flux > 0
+    sums = np.maximum(flux, 0, out=flux) @ moments[:, :3]
+    centroid, series["centroid_err"] = _centroid(sums, variance @ moments)
+    series["centroid"] = centroid + middle + (stamp.column, stamp.row)
+    quality = argabrightening(stamp.quality[times], stamp.mission)
+    for numbers in series.values():
+        numbers[quality != 0] = np.nan
+    return series | {"pixel_quality": quality}
 
 
 def pipeline_mask(stamp):
@@ -210,7 +258,7 @@ def mask_pixels(images, mask):
 
 def pixel_sum(pixels):
     """Sum over the pixels, e.g. the flux of an aperture: (n_times,) array; NaN where no pixel has a value."""
-    total = pixels.sum(axis=1)
+    total = pixels @ np.ones(pixels.shape[1])
     holes = np.flatnonzero(
         np.isnan(total)
     )  # few times: the sum that knows NaN is five times slower
@@ -243,20 +291,38 @@ def flux_centroid(flux, flux_err, rows, columns):
     -------
     centroid, error : (n_times, 2) float arrays: column and row; NaN where no pixel is positive, or has no error
     """
-    weights = np.where(flux > 0, flux, 0.0)  # no weight for NaN either
-    positions = np.column_stack([columns, rows]).astype(float)
-    variance = np.where(flux > 0, flux_err, 0.0) ** 2
+    positive = flux > 0
+    weights = np.where(positive, flux, 0.0)  # no weight for NaN either
+    variance = np.where(positive, flux_err, 0.0)
+    variance *= variance
+    # around the mean position, so that no digits are lost where squares are multiplied out
+    middle = np.array([np.mean(columns), np.mean(rows)])
+    x = np.column_stack([columns, rows]) - middle
+    moments = np.column_stack([np.ones(len(x)), x, x**2])
+    centroid, error = _centroid(weights @ moments[:, :3], variance @ moments)
+    return middle + centroid, error
+
+
+def _centroid(weights, variances):
+    """Weighted mean of column and row, and its error.
+
+    Parameters
+    ----------
+    weights : (n_times, 3) array, sums of the pixels' weights times 1, column, row
+    variances : (n_times, 5) array, sums of their variances times 1, column, row, column^2, row^2
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        total = weights.sum(axis=1, keepdims=True)
-        centroid = weights @ positions / total
-        # sum of (x - centroid)^2 variance, with the square multiplied out: no array of times x pixels x 2. Around the mean
-        # position, so that no digits are lost
-        middle = positions.mean(axis=0)
-        x, c = positions - middle, centroid - middle
+        centroid = weights[:, 1:] / weights[:, :1]
+        # sum of (x - centroid)^2 variance
         square = (
-            (variance @ x**2) - 2 * c * (variance @ x) + c**2 * variance.sum(axis=1, keepdims=True)
+            variances[:, 3:] - 2 * centroid * variances[:, 1:3] + centroid**2 * variances[:, :1]
         )
-        return centroid, np.sqrt(np.maximum(square, 0)) / total
+        return centroid, np.sqrt(np.maximum(square, 0)) / weights[:, :1]
+
+
+def argabrightening(quality, mission):
+    """Flags of times with diffuse light all over the detector: (n_times,) int32 array, a bit of `flags.PIXEL_QUALITY`."""
+    return ARGABRIGHTENING * ((quality & NO_FLUX_BITMASK[mission]) != 0).astype(np.int32)
 
 
 def pixel_quality(flux, quality, mission):
@@ -272,8 +338,8 @@ def pixel_quality(flux, quality, mission):
     -------
     (n_times,) int32 array, bits of `flags.PIXEL_QUALITY`
     """
-    flags = ARGABRIGHTENING * ((quality & NO_FLUX_BITMASK[mission]) != 0).astype(np.int32)
-    total = flux.sum(axis=1)
+    flags = argabrightening(quality, mission)
+    total = flux @ np.ones(flux.shape[1])
     doubtful = np.flatnonzero(np.isnan(total) | (total == 0))
     missing = np.isnan(flux[doubtful])
     flags[doubtful] |= NOT_MEASURED * np.all(missing | (flux[doubtful] == 0), axis=1)

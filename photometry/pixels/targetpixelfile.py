@@ -11,6 +11,7 @@ from astropy.wcs import WCS
 from ..constants import DAY
 from ..errors import BadInputError
 from ..fitsfile import Kind, column_names, kind_of, open_stream
+from ..fitsheader import Header
 from .stamp import Stamp, Target
 
 ACCEPTED = "a TESS, Kepler or K2 target pixel file (…_tp.fits, …-targ.fits, plain or gzipped)"
@@ -222,7 +223,7 @@ def _target(path, primary):
 def celestial_wcs(header):
     """The WCS of the APERTURE image. Set value by value where that is enough: reading a header costs 20 times as much."""
     if str(header.get("CTYPE1", "")).endswith("-SIP"):
-        return WCS(header)
+        return WCS(header.astropy() if isinstance(header, Header) else header)
     wcs = WCS(naxis=2)
     if number(header, "CRVAL1") is None:
         return wcs
