@@ -31,6 +31,8 @@ _BITPIX = (8, 16, 32, 64, -32, -64)
 _MAX_FIELDS = 999  # FITS standard 4.0, section 7.2.1
 # What astropy raises for damaged headers and tables, beside its own VerifyError
 _DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError)
+# the same where headers are read but nothing else: a disk that fails is no damage of the file
+_DAMAGED_HEADER = (ValueError, TypeError, LookupError, OverflowError, fits.VerifyError)
 
 
 class Kind(enum.Enum):
@@ -83,7 +85,7 @@ def kind_of_file(path):
     with open_stream(path) as stream:
         while (header := stream.next_header()) is not None:
             headers.append(header)
-    return kind_of(headers)
+        return kind_of(headers)
 
 
 def column_names(header):
@@ -189,7 +191,8 @@ def read_image(path):
     ------
     BadInputError : the file cannot be read, ends too early, or holds no image
     """
-    with open_fits(path) as hdulist:
+    # scaled images (BZERO: unsigned integers) cannot be mapped
+    with open_fits(path, memmap=False) as hdulist:
         for number, hdu in enumerate(hdulist):
             if hdu.is_image and hdu.header["NAXIS"] >= 2:
                 pixels = hdu.data[(0,) * (hdu.data.ndim - 2)].astype(float)
@@ -417,7 +420,7 @@ def open_stream(path):
                     )
                 file.seek(0)
                 yield FitsStream(path, file, None if zipped else os.fstat(raw.fileno()).st_size)
-        except (KeyError, fits.VerifyError) as error:
+        except _DAMAGED_HEADER as error:
             reason = " ".join(str(error).split())
             raise BadInputError(
                 f"{path}: damaged, a header lacks a keyword or has one without sense: {reason}"

@@ -1,4 +1,5 @@
-"""Databases of a server, each made for one test module and dropped after it; skipped where the server is not there."""
+"""Databases of a server, each made for one test module and dropped after it; skipped where the
+server is not there."""
 
 import contextlib
 import os

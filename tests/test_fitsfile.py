@@ -199,6 +199,13 @@ def test_more_dimensions_give_the_first_plane_and_no_coordinates_none(tmp_path):
     assert found.wcs is None
 
 
+def test_an_image_of_unsigned_integers_is_read(tmp_path):
+    """As cameras write them: scaled by BZERO, so that the file cannot be mapped into memory."""
+    pixels = np.arange(6, dtype="uint16").reshape(2, 3) + 40_000
+    fits.PrimaryHDU(pixels).writeto(tmp_path / "a.fits")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.fits").pixels, pixels)
+
+
 def test_a_file_without_image_has_none(tmp_path):
     fits.HDUList([primary(), table("STARS", RA=[1.0])]).writeto(tmp_path / "x.fits")
     with pytest.raises(BadInputError, match="holds no image"):

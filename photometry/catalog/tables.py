@@ -175,9 +175,11 @@ def _numbers(table, name, path, ours):
     if ours == "starid":
         return _identifiers(column, name, path)
     try:
-        return np.ma.filled(np.ma.asarray(column).astype(float), np.nan)
-    except ValueError:
-        bad = next(value for value in column if not _is_number(value))
+        if column.dtype.kind in "OSU":
+            return np.array([np.nan if value is np.ma.masked else float(value) for value in column])
+        return np.ma.filled(column.astype(float), np.nan)
+    except (ValueError, TypeError):
+        bad = next((value for value in column if not _is_number(value)), column.dtype)
         raise WrongUseError(
             f"{path}: column {name} holds {str(bad)!r}, expected numbers (positions in degrees)"
         ) from None

@@ -83,8 +83,8 @@ class Expander:
                     descriptionId=description_id, description=json.dumps(stored)
                 )
             )
-            db.execute(SCOPES.insert().values(scopeId=scope_id, scope=_scope_text(scope)))
-            row = _task_row(task_id, time.time(), types["execution_chain"])
+            db.execute(SCOPES.insert().values(scopeId=scope_id, scope=scope_text(scope)))
+            row = task_row(task_id, time.time(), types["execution_chain"])
             row |= {
                 "parentTask": parent,
                 "rootTask": task_id,
@@ -155,11 +155,11 @@ class Expander:
         return known[1]
 
 
-def _scope_text(scope):
+def scope_text(scope):
     return json.dumps({"metadata": scope.metadata, "constants": scope.constants})
 
 
-def _task_row(task_id, now, type_id):
+def task_row(task_id, now, type_id):
     return {
         "taskId": task_id,
         "parentTask": None,
@@ -297,7 +297,7 @@ class _Batch:
             return {}
         first = allocate(self.db, SCOPES, len(new_scopes))
         rows = [
-            {"scopeId": first + number, "scope": _scope_text(scope)}
+            {"scopeId": first + number, "scope": scope_text(scope)}
             for number, (scope, _) in enumerate(new_scopes)
         ]
         self.db.execute(SCOPES.insert(), rows)
@@ -355,7 +355,7 @@ class _Batch:
                 ]
             type_id = types[kid.type]
             free = states.EXPANDING if type_id in containers else states.READY
-            task = _task_row(task_id, self.now, type_id)
+            task = task_row(task_id, self.now, type_id)
             task.update(
                 parentTask=row.taskId,
                 rootTask=row.rootTask,

@@ -26,11 +26,13 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
     default=True,
     help="Start two ranks, or leave MPI alone, as login nodes want it [--mpi].",
 )
+@click.option("--method", help="As the run will be given it.")
+@click.option("--plot", is_flag=True, help="The run will be given it.")
 @click.option("--json", "as_json", is_flag=True, help="The checks as JSON.")
-def command(where, output, settings_file, mpi, as_json):
+def command(where, output, settings_file, mpi, method, plot, as_json):
     """Check everything that 'photometry run DIR' needs, in seconds, and leave nothing behind.
 
-    TODO-file, lock, journal, input files, catalogue, disks, memory, threads, packages, time limit, and MPI. Run it where the
+    Folders, TODO-file, lock, journal, methods, input files, catalogue, disks, memory, threads, packages, time limit, and MPI. Run it where the
     run is going to be: in the batch job, or on a node of the same kind.
 
     Each line is ok, warn (the run works, but not well) or fail (the run would end, or bring nothing), with the way out.
@@ -52,6 +54,8 @@ def command(where, output, settings_file, mpi, as_json):
     options = {
         "settings_file": settings_file and Path(settings_file),
         "mpi_timeout": MPI_TIMEOUT if mpi else None,
+        "method": method,
+        "plot": plot,
     }
     for check in diagnose(todo_file, output, **options):
         checks.append(check)

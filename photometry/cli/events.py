@@ -28,7 +28,8 @@ QUEUE_OPTIONS = (
 
 
 def queue_options(function):
-    """Which queue: --config, --queue, --host and --port; the command gets a ConfigClass as ``settings``."""
+    """Which queue: --config, --queue, --host and --port; the command gets a ConfigClass as
+    ``settings``."""
     import functools
 
     @functools.wraps(function)
@@ -51,13 +52,15 @@ def _refuse_without_secret(settings):
 
     if settings.queue_manager_auth_code is None:
         raise WrongUseError(
-            f"--host and --port need a secret: set {SECRET}, or queue_manager_auth_code in the configuration; there is no"
+            f"--host and --port need a secret: set {SECRET}, or queue_manager_auth_code "
+            "in the configuration; there is no"
             " default"
         )
 
 
 def settings_of(config, queue_file):
-    """The configuration in a file, with another queue where one is given, and the secret of the environment."""
+    """The configuration in a file, with another queue where one is given, and the secret of the
+    environment."""
     import os
 
     from ..events.config import ConfigClass
@@ -75,9 +78,9 @@ def settings_of(config, queue_file):
 def command():
     """Run a pipeline on files as they arrive, and look after a queue that several processes share.
 
-    The queue is a file. With a secret, queue_manager_auth_code in the configuration or PHOTOMETRY_EVENTS_SECRET in the
-    environment, it is reached through a server, also from other hosts.
-    """
+    The queue is a file. With a secret, queue_manager_auth_code in the configuration or
+    PHOTOMETRY_EVENTS_SECRET in the environment, it is reached through a server, also from other
+    hosts."""
 
 
 @command.command()
@@ -148,7 +151,8 @@ def run(pipeline, settings, files, named, listed, output, quiet, **options):
 @command.command()
 @queue_options
 def start(settings):
-    """Make a shared queue, and start its server where there is a secret; let workers work again after 'stop'."""
+    """Make a shared queue, and start its server where there is a secret; let workers work again
+    after 'stop'."""
     click.echo(f"queue {_interface(settings, start=True).queue.path} is open")
     return EXIT_OK
 
@@ -156,7 +160,8 @@ def start(settings):
 @command.command()
 @queue_options
 def stop(settings):
-    """Ask all workers to end after their present item; with a secret, end the server. What is pending stays."""
+    """Ask all workers to end after their present item; with a secret, end the server. What is
+    pending stays."""
     _interface(settings).stop_event_queue()
     served = settings.queue_manager_auth_code is not None
     click.echo(
@@ -247,7 +252,8 @@ def new(path):
 @click.option("-c", "--config", type=PATHS, help="Configuration file (INI).")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def table(pipeline, config, as_json):
-    """Show the events of PIPELINE: what each calls and what follows. Checks that all of it is there."""
+    """Show the events of PIPELINE: what each calls and what follows. Checks that all of it is
+    there."""
     import sys
 
     from ..events import Framework
@@ -278,7 +284,8 @@ def _interface(settings, start=False):
         interface.start_event_queue()
     if not interface.is_queue_ok():
         raise WrongUseError(
-            f"{queue_name(settings)}: there is no such queue; name one with --queue, or 'photometry events start'"
+            f"{queue_name(settings)}: there is no such queue; name one with --queue, or "
+            "'photometry events start'"
         )
     return interface
 

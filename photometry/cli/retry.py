@@ -47,14 +47,14 @@ def command(
             statuses=statuses or ("ERROR",),
             error_class=error_class,
             message=message,
-            quarantined_after=tm.max_attempts,
+            set_aside_after=tm.max_attempts,
             **constraints,
         )
         _check_settings(settings, {method or task["method"] for task in tasks})
         if not dry_run:
             tm.retry_tasks([task["priority"] for task in tasks], method=method, settings=settings)
     looked_at = (
-        f"tasks with status {' or '.join(statuses or ('ERROR',)).upper()} that were not quarantined"
+        f"tasks with status {' or '.join(statuses or ('ERROR',)).upper()} that were not set aside"
     )
     show(tasks, done="put back to do", dry_run=dry_run, as_json=as_json, looked_at=looked_at)
 

@@ -1,7 +1,10 @@
 """``photometry status``: how far a run is, and which targets failed."""
 
+import time
+
 import click
 
+WATCH_SECONDS = 5.0
 _COLUMNS = (
     "priority",
     "starid",
@@ -35,7 +38,10 @@ _COLUMNS = (
 @click.option(
     "--files", is_flag=True, help="Of the list, the input files that there are, one a line."
 )
-def command(where, failed, statuses, as_json, as_csv, files):
+@click.option(
+    "--watch", is_flag=True, help="Show it anew every few seconds until the run has ended."
+)
+def command(where, failed, statuses, as_json, as_csv, files, watch):
     """Show how far the last run is, and why targets failed or need a look.
 
     DIR is the folder of the TODO-file or of the light curves. Reads only the summary: it can be asked at any time. With
@@ -56,9 +62,14 @@ def command(where, failed, statuses, as_json, as_csv, files):
         raise click.UsageError("--csv and --files go with --failed or --status")
     import json
 
-    from ..report.status import print_status, read_summary, state
+    from ..report.status import is_running, print_status, read_summary, state
 
     summary = read_summary(where)
+    while watch and is_running(summary):
+        click.clear()  # does nothing where the output is no terminal
+        print_status(summary)
+        time.sleep(WATCH_SECONDS)
+        summary = read_summary(where)
     if as_json:
         click.echo(json.dumps({**summary, "state": state(summary)}, indent=1))
     else:

@@ -79,13 +79,15 @@ def command(
     quiet,
     **keys,
 ):
-    """Turn target pixel files into light curves, and FITS images into pictures, as they arrive in DIR.
+    """Turn target pixel files into light curves, and FITS images into pictures, as they arrive in
+    DIR.
 
-    OUTPUT/index.html shows all pictures. OUTPUT/events.sqlite remembers what was done: start again at any time; look at
-    it with 'photometry events info'. The first Ctrl-C ends after the present file, the second one at once.
+    OUTPUT/index.html shows all pictures. OUTPUT/events.sqlite remembers what was done: start again
+    at any time; look at it with 'photometry events info'. The first Ctrl-C ends after the present
+    file, the second one at once.
 
-    Exit code: 0 all done, 1 some failed, now or in an earlier run, 2 wrong usage, 3 something is left to do.
-    """
+    Exit code: 0 all done, 1 some failed, now or in an earlier run, 2 wrong usage, 3 something is
+    left to do."""
     from ..events.config import ConfigClass
     from ..events.interface import shared_queue
     from ..events.startup import run

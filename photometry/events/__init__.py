@@ -1,7 +1,7 @@
 """Files as they arrive: events, queues and pipelines, with the names of the Keck DRP framework.
 
-A pipeline is a table that says which function an event calls and which event follows. ``docs/events.md`` has a how-to.
-"""
+A pipeline is a table that says which function an event calls and which event follows.
+``docs/events.md`` has a how-to."""
 
 from ..lazy import lazy_names
 from .arguments import Arguments
@@ -24,7 +24,7 @@ _LAZY = {
     "FrameworkInterface": "interface",
     "RemoteEventQueue": "remotequeue",
     "get_event_queue": "remotequeue",
-    "start_queue_manager": "queueserver",
+    **dict.fromkeys(("QueueServer", "start_queue_manager"), "queueserver"),
 }
 __getattr__, _ = lazy_names(__name__, _LAZY)
 
@@ -49,6 +49,7 @@ __all__ = [
     "HistEqual2d",
     "NoiseRemoval",
     "ProcessingContext",
+    "QueueServer",
     "RemoteEventQueue",
     "SavePng",
     "SharedEventQueue",

@@ -9,9 +9,9 @@ from ..errors import WrongUseError
 class Arguments:
     """Positional values and keywords in one bag.
 
-    Keywords are attributes, and also ``args["key"]``; positional values are ``args[0]``, slices allowed. ``name`` always
-    exists, ``"undef"`` where nothing was said. ``len()`` and iteration see the positional values only.
-    """
+    Keywords are attributes, and also ``args["key"]``; positional values are ``args[0]``, slices
+    allowed. ``name`` always exists, ``"undef"`` where nothing was said. ``len()`` and iteration see
+    the positional values only."""
 
     def __init__(self, *positional, **keywords):
         self.name = "undef"
@@ -99,8 +99,10 @@ def _check(value, key):
         value is None or (isinstance(value, (str, int, float)) and not _is_not_a_number(value))
     ):
         raise WrongUseError(
-            f"Arguments: {key}={value!r} ({type(value).__name__}) cannot go into a shared queue; accepted are text, finite"
-            " numbers, True, False, None, and lists and dicts (with text keys) of those. Pass a file name instead"
+            f"Arguments: {key}={value!r} ({type(value).__name__}) cannot go into a shared "
+            "queue; accepted are text, finite"
+            " numbers, True, False, None, and lists and dicts (with text keys) of those. "
+            "Pass a file name instead"
         )
 
 

@@ -25,7 +25,8 @@ _TEXTS = {
 
 
 class ConfigSection(dict):
-    """The keys of one section. A key that only the default section has is found here too, as by `configparser`.
+    """The keys of one section. A key that only the default section has is found here too, as by
+    `configparser`.
 
     Parameters
     ----------
@@ -42,12 +43,14 @@ class ConfigSection(dict):
 
 
 class ConfigClass:
-    """Keys of the default section are attributes; every other section is an attribute that holds a dict.
+    """Keys of the default section are attributes; every other section is an attribute that holds a
+    dict.
 
-    The names of attributes ignore case, and an unknown one is None. Several objects are often chained:
-    ``framework.config.instrument = ConfigClass("instrument.cfg", default_section="KCWI")``. The methods by which a
-    `configparser.ConfigParser` is read, like ``get(section, key, fallback=None)``, give the texts as they are in the file.
-    Of a TOML file, section ``[events]`` is the default section.
+    The names of attributes ignore case, and an unknown one is None. Several objects are often
+    chained: ``framework.config.instrument = ConfigClass("instrument.cfg",
+    default_section="KCWI")``. The methods by which a `configparser.ConfigParser` is read, like
+    ``get(section, key, fallback=None)``, give the texts as they are in the file. Of a TOML file,
+    section ``[events]`` is the default section.
 
     Parameters
     ----------
@@ -100,7 +103,8 @@ class ConfigClass:
             )
 
     def _read_ini(self, path):
-        """The texts of a file: dict of section -> its own keys, without those of the default section."""
+        """The texts of a file: dict of section -> its own keys, without those of the default
+        section."""
         # a default section that no file has: each section then has its own keys only
         parser = configparser.ConfigParser(default_section="\n", interpolation=None)
         # the names of events are keys of [event_table]
@@ -172,7 +176,8 @@ class ConfigClass:
 
 
 def literal(text):
-    """The Python literal that a text spells, comment after it included (``10 # s``); else the text itself."""
+    """The Python literal that a text spells, comment after it included (``10 # s``); else the text
+    itself."""
     text = text.strip()
     try:
         return ast.literal_eval(text)

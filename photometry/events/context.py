@@ -1,4 +1,5 @@
-"""`ProcessingContext`: what a primitive sees of the run. `create_context`: one for a notebook, without a Framework."""
+"""`ProcessingContext`: what a primitive sees of the run. `create_context`: one for a notebook,
+without a Framework."""
 
 import logging
 
@@ -30,7 +31,8 @@ class ProcessingContext:
         self.debug = False
 
     def push_hi_event(self, name, args):
-        """Add a step to the item being worked on: the end of the high-priority queue of this process."""
+        """Add a step to the item being worked on: the end of the high-priority queue of this
+        process."""
         self.event_queue_hi.put(Event(name, args))
 
     push_event = push_hi_event

@@ -1,4 +1,5 @@
-"""`DataSet`: the files of a run as a table, one row per file; a file that is added becomes an event."""
+"""`DataSet`: the files of a run as a table, one row per file; a file that is added becomes an
+event."""
 
 import os
 import threading
@@ -7,6 +8,21 @@ import warnings
 from .arguments import Arguments
 from .event import Event
 from .watcher import Watcher, find_files, patterns_of, settled_files, signature, why_nothing
+
+
+class FileTable(dict):
+    """The rows of a `DataSet`: dict of file name -> row, which is a dict of keywords."""
+
+    @property
+    def index(self):
+        """The names of the files, as a list."""
+        return list(self)
+
+    def to_pandas(self):
+        """A pandas.DataFrame with a row per file and a column per keyword; needs pandas."""
+        import pandas
+
+        return pandas.DataFrame.from_dict(dict(self), orient="index")
 
 
 class DataSet:
@@ -21,7 +37,7 @@ class DataSet:
 
     Attributes
     ----------
-    data_table : dict of file name -> row (dict)
+    data_table : FileTable
     clobber : bool, take files again that the queue on disk remembers as done
     known : int, files that were not taken again
     """
@@ -31,7 +47,7 @@ class DataSet:
         self.logger = logger
         self.config = config
         self.event_queue = event_queue
-        self.data_table = {}
+        self.data_table = FileTable()
         self.clobber = False
         self.known = 0
         self._signatures = {}
@@ -41,10 +57,11 @@ class DataSet:
             self.update_data_set()
 
     def digest_new_item(self, filename):
-        """The row for a file; None to leave the file out. Override this to read other kinds of files.
+        """The row for a file; None to leave the file out. Override this to read other kinds of
+        files.
 
-        A file that cannot be read as FITS gets an empty row: the primitive that reads it will say why.
-        """
+        A file that cannot be read as FITS gets an empty row: the primitive that reads it will say
+        why."""
         if not any(part in filename.lower() for part in (".fits", ".fit", ".fts")):
             return {}
         from astropy.io import fits
@@ -95,7 +112,8 @@ class DataSet:
             self.append_item(path)
         if self.known > before:
             self.logger.info(
-                "%d files were taken in an earlier run already, see the queue; clobber to do them again",
+                "%d files were taken in an earlier run already, see the queue; clobber "
+                "to do them again",
                 self.known - before,
             )
 
@@ -141,7 +159,8 @@ class DataSet:
         """Add files as they arrive in the directory, and those that are there."""
         if self._watcher is not None:
             return
-        import astropy.io.fits  # noqa: F401, now rather than when the first file has arrived and waits
+        # now rather than when the first file has arrived and waits
+        import astropy.io.fits  # noqa: F401
 
         patterns = patterns_of(self.config.file_type)
         if not find_files(

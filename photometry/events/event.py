@@ -1,4 +1,5 @@
-"""`Event`: a name plus `Arguments`. `Action`: what an event becomes by the event table. `OUTCOME`: what became of it."""
+"""`Event`: a name plus `Arguments`. `Action`: what an event becomes by the event table. `OUTCOME`:
+what became of it."""
 
 import enum
 import uuid
@@ -9,16 +10,19 @@ from .arguments import Arguments
 
 
 class OUTCOME(str, enum.Enum):
-    """What became of an item, i.e. of a low-priority event with all the steps that followed from it.
+    """What became of an item, i.e. of a low-priority event with all the steps that followed from
+    it.
 
     ``DONE``: every step ran.
 
-    ``SKIPPED``: there was nothing to do: a pre-condition was not met, or a primitive raised `NothingToDoError`.
+    ``SKIPPED``: there was nothing to do: a pre-condition was not met, or a primitive raised
+    `NothingToDoError`.
 
-    ``RETRY``: the cause lies outside and may pass (`TryAgainError`): the item went back to the queue.
+    ``RETRY``: the cause lies outside and may pass (`TryAgainError`): the item went back to the
+    queue.
 
-    ``FAILED``: a step raised an exception, its post-condition was not met, or the item ran out of attempts.
-    """
+    ``FAILED``: a step raised an exception, its post-condition was not met, or the item ran out of
+    attempts."""
 
     DONE = "done"
     SKIPPED = "skipped"
@@ -38,7 +42,8 @@ class Event:
     recurrent : bool
         Once done, a new event with the same name and arguments is appended.
     key : str, optional
-        Identity of what the event is about. A queue on disk accepts a key once and remembers it when the item is done.
+        Identity of what the event is about. A queue on disk accepts a key once and remembers it
+        when the item is done.
     """
 
     def __init__(self, name, args=None, recurrent=False, key=None):
@@ -70,13 +75,15 @@ class Event:
 
         Raises
         ------
-        WrongUseError : they are not Arguments, or hold a value that is not JSON-like; its key is named
+        WrongUseError : they are not Arguments, or hold a value that is not JSON-like; its key is
+            named
         """
         if self.args is None:
             return Arguments().to_json()
         if not isinstance(self.args, Arguments):
             raise WrongUseError(
-                f"event {self.name!r}: args is {type(self.args).__name__}; a shared queue accepts Arguments"
+                f"event {self.name!r}: args is {type(self.args).__name__}; a shared queue "
+                "accepts Arguments"
             )
         return self.args.to_json()
 
@@ -96,7 +103,8 @@ class Event:
 
 
 class Action:
-    """One call to make: the action, the state afterwards and the next event of a row of the event table.
+    """One call to make: the action, the state afterwards and the next event of a row of the event
+    table.
 
     Attributes
     ----------

@@ -1,4 +1,5 @@
-"""`Framework`: takes one event at a time, makes it an action by the pipeline's table, and runs it."""
+"""`Framework`: takes one event at a time, makes it an action by the pipeline's table, and runs
+it."""
 
 import os
 import threading
@@ -33,7 +34,8 @@ class Framework:
 
     Attributes
     ----------
-    on_exit, on_state, on_error : the hooks; assign functions with the signatures of the ``default_…`` methods
+    on_exit, on_state, on_error : the hooks; assign functions with the signatures of the
+        ``default_…`` methods
     context : ProcessingContext that every action gets
     tally : loop.OutcomeCounts, what became of the items so far
     keep_going : bool, set it to False to end after the present item
@@ -41,7 +43,8 @@ class Framework:
 
     Raises
     ------
-    WrongUseError : the pipeline cannot be found, or its table is wrong; all that is wrong is reported at once
+    WrongUseError : the pipeline cannot be found, or its table is wrong; all that is wrong is
+        reported at once
     SettingsError : the configuration is missing or says something outside what is accepted
     """
 
@@ -71,7 +74,8 @@ class Framework:
         self.halt = False
         # the last run ended because there was nothing more to do
         self.ran_out = False
-        # after a request to stop: until when the steps of the present item may go on (time.monotonic)
+        # after a request to stop: until when the steps of the present item may go on
+        # (time.monotonic)
         self.stop_at = float("inf")
         self._thread = None
 
@@ -132,11 +136,13 @@ class Framework:
             data_set.start_monitor()
 
     def _check_event(self, key, pipeline):
-        """Refuse a key of the configuration that names an event which the pipeline does not have."""
+        """Refuse a key of the configuration that names an event which the pipeline does not
+        have."""
         name, tables = getattr(self.config, key), (pipeline.event_table, pipeline.event_table0)
         if not any(name in table for table in tables):
             raise SettingsError(
-                f"{key}={name!r} is not an event of {type(pipeline).__name__}; its events: {', '.join(tables[0])}"
+                f"{key}={name!r} is not an event of {type(pipeline).__name__}; its "
+                f"events: {', '.join(tables[0])}"
             )
 
     def get_pending_events(self):
@@ -144,7 +150,8 @@ class Framework:
         return self.event_queue.get_pending(), self.event_queue_hi.get_pending()
 
     def get_event(self):
-        """The next event: of the high-priority queue, else of the low one, else the event for 'no event', else None."""
+        """The next event: of the high-priority queue, else of the low one, else the event for 'no
+        event', else None."""
         try:
             return self.event_queue_hi.get(block=False)
         except Empty:
@@ -174,14 +181,14 @@ class Framework:
     # the loop
 
     def main_loop(self):
-        """Run events in this thread until there are none left or a signal comes. Returns the exit status.
+        """Run events in this thread until there are none left or a signal comes. Returns the exit
+        status.
 
         May be called again when there are new events.
 
-        In the main thread, the first SIGINT or SIGTERM lets the present item finish, for ``stop_grace`` s, then its present
-        step, and ends the loop; the second one breaks off at once and raises KeyboardInterrupt. An item that was not finished
-        goes back to its queue.
-        """
+        In the main thread, the first SIGINT or SIGTERM lets the present item finish, for
+        ``stop_grace`` s, then its present step, and ends the loop; the second one breaks off at
+        once and raises KeyboardInterrupt. An item that was not finished goes back to its queue."""
         if self.ran_out:
             self.ran_out, self.keep_going = False, True
         self.stop_at = float("inf")
@@ -253,7 +260,8 @@ class Framework:
         return status
 
     def start_action_loop(self):
-        """Run the loop in a thread named ``action_loop`` and return it; `on_exit` is called there at the end."""
+        """Run the loop in a thread named ``action_loop`` and return it; `on_exit` is called there
+        at the end."""
         self._thread = threading.Thread(name="action_loop", target=self._run_thread)
         self._thread.start()
         return self._thread
@@ -268,7 +276,8 @@ class Framework:
                 time.sleep(0.1) if self._thread is None else self._thread.join(0.1)
 
     def init_signal(self):
-        """Signals are handled while the loop runs, and given back after it; nothing to do before."""
+        """Signals are handled while the loop runs, and given back after it; nothing to do
+        before."""
 
     def end(self):
         """Give the low-priority queue back."""
@@ -277,12 +286,14 @@ class Framework:
     # hooks
 
     def default_on_exit(self, status=0):
-        """Called once after the loop, with the exit status. Ends the program with it unless it is 0."""
+        """Called once after the loop, with the exit status. Ends the program with it unless it is
+        0."""
         if status:
             raise SystemExit(status)
 
     def default_on_state(self, action, context):
-        """Called after every action. A state "stop" becomes "ready", so that the run goes on with the next item."""
+        """Called after every action. A state "stop" becomes "ready", so that the run goes on with
+        the next item."""
         if context.state == "stop" and not self.halt:
             context.state = "ready"
 

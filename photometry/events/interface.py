@@ -1,8 +1,9 @@
-"""The shared queue that a configuration asks for: opening it, and `FrameworkInterface`, which looks at it from outside.
+"""The shared queue that a configuration asks for: opening it, and `FrameworkInterface`, which looks
+at it from outside.
 
-A configuration with a secret, ``queue_manager_auth_code``, means the server at ``queue_manager_hostname`` and
-``queue_manager_portnr``; one without means the file, or the database.
-"""
+A configuration with a secret, ``queue_manager_auth_code``, means the server at
+``queue_manager_hostname`` and ``queue_manager_portnr``; one without means the file, or the
+database."""
 
 import logging
 import os
@@ -20,7 +21,8 @@ LINGER = 10
 
 
 def queue_file_of(config):
-    """The file of the shared queue, or the URL of its database: ``queue_file``, else ``events.sqlite`` in ``output_directory``."""
+    """The file of the shared queue, or the URL of its database: ``queue_file``, else
+    ``events.sqlite`` in ``output_directory``."""
     return config.queue_file or os.path.join(config.output_directory, "events.sqlite")
 
 
@@ -36,7 +38,8 @@ def find_queue(config):
 
     Raises
     ------
-    WrongUseError : a server is there, but has another secret, or serves another file than ``queue_file``
+    WrongUseError : a server is there, but has another secret, or serves another file than
+        ``queue_file``
     """
     if config.queue_manager_auth_code is None:
         return open_queue(queue_file_of(config), **_options(config))
@@ -50,14 +53,16 @@ def find_queue(config):
     if config.queue_file and queue.served != os.path.realpath(config.queue_file):
         queue.close()
         raise WrongUseError(
-            f"queue {queue.path}: its server holds {queue.served}, not {config.queue_file} (queue_file); name another "
+            f"queue {queue.path}: its server holds {queue.served}, not "
+            f"{config.queue_file} (queue_file); name another "
             "port, or leave queue_file out"
         )
     return queue
 
 
 def shared_queue(config):
-    """The shared queue of a configuration; its file is made, or its server started, if it is not there."""
+    """The shared queue of a configuration; its file is made, or its server started, if it is not
+    there."""
     queue, _ = queue_and_manager(config)
     return queue
 
@@ -68,7 +73,8 @@ def queue_and_manager(config, linger=LINGER):
         queue = SharedEventQueue(queue_file_of(config), **_options(config))
         if not is_url(queue.path) and is_network_disk(queue.path.parent):
             log.warning(
-                "%s: this queue is on a network disk, where its locks cannot be trusted; use a local one",
+                "%s: this queue is on a network disk, where its locks cannot be trusted; "
+                "use a local one",
                 queue.path,
             )
         return queue, None
@@ -89,7 +95,8 @@ def queue_and_manager(config, linger=LINGER):
 
 
 def open_event_queue(config):
-    """The low-priority queue of a Framework, and the process of its server if that had to be started."""
+    """The low-priority queue of a Framework, and the process of its server if that had to be
+    started."""
     if config.want_multiprocessing or config.queue_file:
         return queue_and_manager(config)
     return SimpleEventQueue(), None
@@ -121,13 +128,15 @@ class FrameworkInterface:
         self._connect()
 
     def start_event_queue(self):
-        """Make the queue, or start its server, if it is missing, and let workers work. Returns whether it is there."""
+        """Make the queue, or start its server, if it is missing, and let workers work. Returns
+        whether it is there."""
         if not self._connect():
             self.queue, _ = queue_and_manager(self.config, linger=None)
         return self._call(lambda queue: queue.resume() or True)
 
     def stop_event_queue(self):
-        """Ask all workers to end after their present item, or end the server; what is pending stays. True, or None."""
+        """Ask all workers to end after their present item, or end the server; what is pending
+        stays. True, or None."""
         return self._call(lambda queue: queue.terminate() or True)
 
     def next_event(self):
@@ -143,11 +152,13 @@ class FrameworkInterface:
         return self._call(lambda queue: queue.get_in_progress())
 
     def add_event(self, event):
-        """Put an event at the end of a queue that is there. Returns whether it was new; None if there is no queue."""
+        """Put an event at the end of a queue that is there. Returns whether it was new; None if
+        there is no queue."""
         return self._call(lambda queue: queue.put(event))
 
     def info(self, limit=20):
-        """Everything a person asks about a queue, as a dict that JSON can hold; None if the queue cannot be reached."""
+        """Everything a person asks about a queue, as a dict that JSON can hold; None if the queue
+        cannot be reached."""
         return self._call(lambda queue: _info(queue, limit))
 
     def is_queue_ok(self):

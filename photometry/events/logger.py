@@ -1,8 +1,8 @@
-"""`getLogger`: logging set up from a file in the standard library's INI format, without running what is in it.
+"""`getLogger`: logging set up from a file in the standard library's INI format, without running
+what is in it.
 
-``logging.config.fileConfig`` evaluates the arguments of handlers, and their classes, as Python; here they must be literals
-and names of classes of the standard library.
-"""
+``logging.config.fileConfig`` evaluates the arguments of handlers, and their classes, as Python;
+here they must be literals and names of classes of the standard library."""
 
 import ast
 import configparser
@@ -23,9 +23,11 @@ _loaded = {}
 
 
 def getLogger(configFile=None, name="DRPF"):
-    """A logger, set up by ``configFile`` if that exists; else it says INFO and above on the console.
+    """A logger, set up by ``configFile`` if that exists; else it says INFO and above on the
+    console.
 
-    Where the program has set up logging already (the root logger has handlers), nothing is added to it.
+    Where the program has set up logging already (the root logger has handlers), nothing is added to
+    it.
 
     Raises
     ------
@@ -63,7 +65,8 @@ def _apply(path):
 
 
 def _check_handler(section):
-    """Refuse what would run code: a class that is not a handler of the standard library, arguments that are no literals."""
+    """Refuse what would run code: a class that is not a handler of the standard library, arguments
+    that are no literals."""
     name = section["class"]
     module = logging.handlers if name.startswith("handlers.") else logging
     kind = getattr(module, name.removeprefix("handlers."), None)

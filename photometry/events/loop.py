@@ -1,8 +1,8 @@
 """The event loop: one event after the other, and what becomes of each item.
 
-An *item* is a low-priority event with all the steps that follow from it. It stays in progress in its queue until the
-last of its steps is done, so a worker that dies in the middle loses none of them.
-"""
+An *item* is a low-priority event with all the steps that follow from it. It stays in progress in
+its queue until the last of its steps is done, so a worker that dies in the middle loses none of
+them."""
 
 import contextlib
 import time
@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from ..errors import NothingToDoError, TryAgainError
 from .event import OUTCOME
 
-STOPPING = "The workers of this queue have been asked to stop; 'photometry events start' lets them work again"
+STOPPING = (
+    "The workers of this queue have been asked to stop; 'photometry events start' lets them "
+    "work again"
+)
 
 SHORT_WAIT = 0.1
 """s to wait for an event, besides ``event_timeout``, which may be 0."""
@@ -20,7 +23,8 @@ RECONNECT_INTERVAL = 0.5
 """s between attempts to reach a queue that is gone."""
 
 MAX_REASONS = 20
-"""Reasons in the report at the end of a run; all of them are in the log, and in the queue if that is on disk."""
+"""Reasons in the report at the end of a run; all of them are in the log, and in the queue if that
+is on disk."""
 
 _WORST_LAST = [None, OUTCOME.DONE, OUTCOME.SKIPPED, OUTCOME.FAILED, OUTCOME.RETRY]
 _WORDS = {
@@ -69,7 +73,8 @@ class OutcomeCounts:
 
     Attributes
     ----------
-    counts : dict of OUTCOME -> int; RETRY counts attempts after which an item was put back, the others items
+    counts : dict of OUTCOME -> int; RETRY counts attempts after which an item was put back, the
+        others items
     skipped_steps : int, steps left out of chains that went on
     reasons : list of str, of the first `MAX_REASONS` items that were skipped or have failed
     """
@@ -104,9 +109,11 @@ class OutcomeCounts:
 
 
 def execute(framework, action, context):
-    """Run an action, push its next event and set the state. ``action.outcome`` and ``action.error`` say how it went.
+    """Run an action, push its next event and set the state. ``action.outcome`` and ``action.error``
+    say how it went.
 
-    An exception sets the state to "stop" and calls the hook `on_error`; in testing mode it is raised again.
+    An exception sets the state to "stop" and calls the hook `on_error`; in testing mode it is
+    raised again.
 
     Parameters
     ----------
@@ -132,7 +139,8 @@ def execute(framework, action, context):
 
 
 def log_exception(framework, what, error):
-    """Log an exception: its traceback where ``print_trace`` asks for it, else only at level DEBUG; the item's line has the reason."""
+    """Log an exception: its traceback where ``print_trace`` asks for it, else only at level DEBUG;
+    the item's line has the reason."""
     log = framework.logger.error if framework.config.print_trace else framework.logger.debug
     log("%s: %s: %s", what, type(error).__name__, error, exc_info=error)
 
@@ -358,7 +366,8 @@ class Loop:
             self._put_back()
 
     def _patiently(self, call):
-        """Call something that needs the queue; while that is gone, try again for ``queue_patience`` s."""
+        """Call something that needs the queue; while that is gone, try again for ``queue_patience``
+        s."""
         deadline = time.monotonic() + self.config.queue_patience
         reported = False
         while True:

@@ -1,4 +1,5 @@
-"""Pictures of images, and a page of pictures. No function here knows of events, and none needs a display."""
+"""Pictures of images, and a page of pictures. No function here knows of events, and none needs a
+display."""
 
 import html
 import os
@@ -25,7 +26,8 @@ body {{ font-family: sans-serif; }} figure {{ float: left; margin: 5px; }} img {
 
 
 def shrink(image, largest=LARGEST):
-    """The means over blocks of pixels, so that neither side is longer than ``largest`` pixels; NaN are left out.
+    """The means over blocks of pixels, so that neither side is longer than ``largest`` pixels; NaN
+    are left out.
 
     Parameters
     ----------
@@ -41,7 +43,8 @@ def shrink(image, largest=LARGEST):
 
 
 def equalise(image, *, clip_limit=0.02):
-    """Adaptive histogram equalisation (CLAHE; Zuiderveld 1994, Graphics Gems IV), after removing outliers.
+    """Adaptive histogram equalisation (CLAHE; Zuiderveld 1994, Graphics Gems IV), after removing
+    outliers.
 
     Parameters
     ----------
@@ -84,6 +87,7 @@ def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PI
     int : how many there are
     """
     folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
     # another process may add a picture while the page is being written
     while True:
         pictures = _pictures(folder, patterns)
@@ -112,4 +116,5 @@ def _pictures(folder, patterns):
 
 def _figure_html(name):
     link, text = html.escape(quote(os.fsencode(name)), quote=True), html.escape(Path(name).name)
-    return f'<figure><a href="{link}"><img src="{link}" alt=""></a><figcaption>{text}</figcaption></figure>'
+    image = f'<a href="{link}"><img src="{link}" alt=""></a>'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"

@@ -1,4 +1,5 @@
-"""`BasePipeline` with its event table, `BasePrimitive`, and how names become code: of actions, and of pipelines."""
+"""`BasePipeline` with its event table, `BasePrimitive`, and how names become code: of actions, and
+of pipelines."""
 
 import importlib
 import re
@@ -14,12 +15,13 @@ SHORTEST_WAIT, LONGEST_WAIT = 5, 30
 
 
 class BasePipeline:
-    """Subclasses give an ``event_table``: event name -> (action name, new state or None, next event or None).
+    """Subclasses give an ``event_table``: event name -> (action name, new state or None, next event
+    or None).
 
-    An action is a method of the pipeline, a function or class of the pipeline's module, or something to import from
-    ``config.primitive_path``. Functions and methods are called ``(action, context)`` and return Arguments; functions
-    named ``pre_x`` and ``post_x`` are the conditions of ``x``. Classes are primitives, see `BasePrimitive`.
-    """
+    An action is a method of the pipeline, a function or class of the pipeline's module, or
+    something to import from ``config.primitive_path``. Functions and methods are called ``(action,
+    context)`` and return Arguments; functions named ``pre_x`` and ``post_x`` are the conditions of
+    ``x``. Classes are primitives, see `BasePrimitive`."""
 
     event_table: ClassVar[dict] = {}
     event_table0: ClassVar[dict] = {
@@ -53,14 +55,16 @@ class BasePipeline:
             if event.name in table:
                 return table[event.name]
         raise WrongUseError(
-            f"{type(self).__name__} has no event {event.name!r}; its events: {', '.join(self.event_table)}"
+            f"{type(self).__name__} has no event {event.name!r}; its events: "
+            f"{', '.join(self.event_table)}"
         )
 
     def while_idle(self, context):
         """Called whenever there is nothing to do, also several times a second."""
 
     def finish_run(self, context):
-        """Called once after the last item of a run, also after one that failed or was asked to stop."""
+        """Called once after the last item of a run, also after one that failed or was asked to
+        stop."""
 
     # names to code
 
@@ -74,7 +78,8 @@ class BasePipeline:
         code = self._code(name)
         if code is None:
             raise WrongUseError(
-                f"no action {name!r}: not a method of {type(self).__name__}, not in {', '.join(self._modules())},"
+                f"no action {name!r}: not a method of {type(self).__name__}, not in "
+                f"{', '.join(self._modules())},"
                 f" and not to be imported from {self._primitive_path()} (primitive_path)"
             )
         return _run_primitive(code) if isinstance(code, type) else code
@@ -124,30 +129,30 @@ class BasePipeline:
         """What is wrong with the event table, as a list of messages."""
         if not isinstance(self.event_table, dict):
             return [
-                f"event_table={self.event_table!r} is not a dict of event: (action, new state, next event)"
+                f"event_table={self.event_table!r} is not a dict of event: (action, new "
+                "state, next event)"
             ]
         known = self.event_table0 | self.event_table
-        return [
-            problem
-            for event, row in self.event_table.items()
-            for problem in self._problems_of(event, row, known)
-        ]
+        # one that several rows have in common is reported once
+        events = {}
+        for event, row in self.event_table.items():
+            for problem in self._problems_of(row, known):
+                events.setdefault(problem, []).append(repr(event))
+        return [f"event {', '.join(names)}: {problem}" for problem, names in events.items()]
 
-    def _problems_of(self, event, row, known):
+    def _problems_of(self, row, known):
         if not isinstance(row, (tuple, list)) or len(row) != 3:
-            return [
-                f"event {event!r}: {row!r} is not (action, new state or None, next event or None)"
-            ]
+            return [f"{row!r} is not (action, new state or None, next event or None)"]
         action, state, following = row
         problems = []
         if not isinstance(action, str):
-            problems.append(f"event {event!r}: the action {action!r} is not a name")
+            problems.append(f"the action {action!r} is not a name")
         elif problem := self._problem_of_action(action):
-            problems.append(f"event {event!r}: {problem}")
+            problems.append(problem)
         if state is not None and not isinstance(state, str):
-            problems.append(f"event {event!r}: the state {state!r} is neither text nor None")
+            problems.append(f"the state {state!r} is neither text nor None")
         if following is not None and (not isinstance(following, str) or following not in known):
-            problems.append(f"event {event!r}: its next event {following!r} is not in the table")
+            problems.append(f"its next event {following!r} is not in the table")
         return problems
 
     def _problem_of_action(self, action):
@@ -236,7 +241,8 @@ class BasePrimitive:
 
 
 def camel_case(name):
-    """``fits2png_pipeline`` -> ``Fits2pngPipeline``: the first letter and every letter after ``_`` are capitalised."""
+    """``fits2png_pipeline`` -> ``Fits2pngPipeline``: the first letter and every letter after ``_``
+    are capitalised."""
     return re.sub(r"(?:^|_)(.?)", lambda match: match[1].upper(), name)
 
 
@@ -257,10 +263,11 @@ def import_if_there(name):
 
 
 def import_action(name, path):
-    """The action of a name that is neither a method nor in the module of the pipeline; None if there is none.
+    """The action of a name that is neither a method nor in the module of the pipeline; None if
+    there is none.
 
-    For each package of ``path`` (``""``: none): the CamelCase class in module ``package.name``, then the last part of
-    the name in the package before it, then in the package of the path itself.
+    For each package of ``path`` (``""``: none): the CamelCase class in module ``package.name``,
+    then the last part of the name in the package before it, then in the package of the path itself.
 
     Parameters
     ----------
@@ -282,7 +289,8 @@ def import_action(name, path):
 
 
 def find_pipeline(pipeline_name, pipeline_path=("",), context=None, logger=None):
-    """The pipeline that an instance, a class, a module, a dotted or bare name or a Python file means, as an instance.
+    """The pipeline that an instance, a class, a module, a dotted or bare name or a Python file
+    means, as an instance.
 
     Parameters
     ----------
@@ -328,7 +336,8 @@ def _from_text(name, path):
 
 
 def _class_in(module):
-    """The class named like the module; for a module with an ``event_table`` but no class, one made of its functions."""
+    """The class named like the module; for a module with an ``event_table`` but no class, one made
+    of its functions."""
     if module is None:
         return None
     name = camel_case(module.__name__.rpartition(".")[2])
@@ -359,7 +368,10 @@ def load_file(path):
 
 def _looked_for(name, path):
     if isinstance(name, ModuleType):
-        return f"the module has neither a class {camel_case(name.__name__.rpartition('.')[2])} nor an event_table"
+        return (
+            f"the module has neither a class {camel_case(name.__name__.rpartition('.')[2])} "
+            "nor an event_table"
+        )
     last = camel_case(Path(name).stem if name.endswith(".py") else name.rpartition(".")[2])
     if name.endswith(".py"):
         return f"the file has neither a class {last} nor an event_table"

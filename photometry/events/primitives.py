@@ -1,8 +1,8 @@
 """Primitives that make pictures of FITS images, and `BaseImg`, the base of those that stack frames.
 
-Where a pipeline's ``primitive_path`` names this module, its table finds them by their file names in the original too:
-``simple_fits_reader.SimpleFitsReader``, ``noise_removal``, ``hist_equal2d``, ``save_png``, ``create_contact_sheet_HTML``.
-"""
+Where a pipeline's ``primitive_path`` names this module, its table finds them by their file names in
+the original too: ``simple_fits_reader.SimpleFitsReader``, ``noise_removal``, ``hist_equal2d``,
+``save_png``, ``create_contact_sheet_HTML``."""
 
 import warnings
 from pathlib import Path
@@ -19,7 +19,8 @@ class BaseImg(BasePrimitive):
     """A primitive with operations on images; the base of those that stack frames."""
 
     def average(self, file_list):
-        """The mean of the first images of FITS files of equal dimensions: (n_rows, n_columns) float array; None of no file."""
+        """The mean of the first images of FITS files of equal dimensions: (n_rows, n_columns) float
+        array; None of no file."""
         images = [_first_image(path) for path in file_list]
         return np.mean(images, axis=0) if images else None
 
@@ -44,7 +45,8 @@ class BaseImg(BasePrimitive):
 
 
 class SimpleFitsReader(BasePrimitive):
-    """Read the image of the file that the event names; large ones are made smaller. Gives ``img``."""
+    """Read the image of the file that the event names; large ones are made smaller. Gives
+    ``img``."""
 
     def _pre_condition(self):
         return Path(self.action.args.name).is_file()
@@ -57,9 +59,8 @@ class SimpleFitsReader(BasePrimitive):
 class NoiseRemoval(BasePrimitive):
     """Replace pixels that deviate from the mean by the median of their surroundings.
 
-    ``denoise_sizes`` (pixels) and ``denoise_sigmas`` of the configuration `fits2png` say how often, and how; default: 3 x 3
-    pixels beyond 3 standard deviations, once.
-    """
+    ``denoise_sizes`` (pixels) and ``denoise_sigmas`` of the configuration `fits2png` say how often,
+    and how; default: 3 x 3 pixels beyond 3 standard deviations, once."""
 
     def _perform(self):
         from scipy.ndimage import median_filter
@@ -74,7 +75,8 @@ class NoiseRemoval(BasePrimitive):
 
 
 class HistEqual2d(BasePrimitive):
-    """Adaptive histogram equalisation, so that what is faint can be seen beside what is bright. ``img`` becomes 0..1."""
+    """Adaptive histogram equalisation, so that what is faint can be seen beside what is bright.
+    ``img`` becomes 0..1."""
 
     def _perform(self):
         return Arguments(
@@ -83,10 +85,11 @@ class HistEqual2d(BasePrimitive):
 
 
 class SavePng(BasePrimitive):
-    """Write the picture, named like the file, into the output directory. Gives its path as ``name``.
+    """Write the picture, named like the file, into the output directory. Gives its path as
+    ``name``.
 
-    ``output_extension`` of the configuration `fits2png` makes it another format, for example ``".jpg"``.
-    """
+    ``output_extension`` of the configuration `fits2png` makes it another format, for example
+    ``".jpg"``."""
 
     def _perform(self):
         name, extension = self.action.args.name, _option(self.config, "output_extension", ".png")
@@ -96,7 +99,8 @@ class SavePng(BasePrimitive):
 
 
 class CreateContactSheetHTML(BasePrimitive):
-    """Write a page with all pictures of a directory. Arguments, all optional: ``dir_name``, ``out_name``, ``pattern``."""
+    """Write a page with all pictures of a directory. Arguments, all optional: ``dir_name``,
+    ``out_name``, ``pattern``."""
 
     def _perform(self):
         given = vars(self.action.args)
@@ -128,9 +132,11 @@ def open_nowarning(filename):
 
 
 def picture_path(filename, context, extension=".png"):
-    """Where the picture of a file goes: its name without ``.fits`` and ``.gz``, with another extension.
+    """Where the picture of a file goes: its name without ``.fits`` and ``.gz``, with another
+    extension.
 
-    Files in sub-directories of the data directory go to the same sub-directories of the output directory.
+    Files in sub-directories of the data directory go to the same sub-directories of the output
+    directory.
 
     Parameters
     ----------
@@ -155,7 +161,8 @@ def _first_image(path):
 
 
 def _option(config, key, default):
-    """A key of the configuration `fits2png`: a section, a ConfigClass, or a ConfigParser, as the pipeline has made it."""
+    """A key of the configuration `fits2png`: a section, a ConfigClass, or a ConfigParser, as the
+    pipeline has made it."""
     given = config.fits2png
     if given is None:
         return default

@@ -1,8 +1,8 @@
-"""`SimpleEventQueue`: a queue in memory, and the contract that every queue of events fulfils. `PolledQueue`: a shared one.
+"""`SimpleEventQueue`: a queue in memory, and the contract that every queue of events fulfils.
+`PolledQueue`: a shared one.
 
-An event is *pending* until it is taken, then *in progress* until it is finished, discarded or put back. Nothing
-leaves the table of events in progress by itself.
-"""
+An event is *pending* until it is taken, then *in progress* until it is finished, discarded or put
+back. Nothing leaves the table of events in progress by itself."""
 
 import heapq
 import itertools
@@ -21,7 +21,8 @@ SHORTEST_POLL, LONGEST_POLL = 0.005, 0.1
 
 
 class SimpleEventQueue:
-    """First in, first out, plus a table of the events taken but not finished. Safe between threads."""
+    """First in, first out, plus a table of the events taken but not finished. Safe between
+    threads."""
 
     shared = False  # whether other processes see it, so that arguments must be JSON-like
 
@@ -36,7 +37,8 @@ class SimpleEventQueue:
         self.stopping = False
 
     def put(self, event):
-        """Add an event at the end. Returns True; a queue on disk returns False if it knows the event's key already."""
+        """Add an event at the end. Returns True; a queue on disk returns False if it knows the
+        event's key already."""
         with self._changed:
             self._pending.append(event)
             self._changed.notify()
@@ -67,12 +69,14 @@ class SimpleEventQueue:
         return event
 
     def wait(self, timeout):
-        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is one."""
+        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is
+        one."""
         with self._changed:
             return self._wait(timeout)
 
     def interrupt(self):
-        """End all waiting, now and from now on. May be called from a signal handler: it takes no lock."""
+        """End all waiting, now and from now on. May be called from a signal handler: it takes no
+        lock."""
         self._interrupted = True
 
     def head(self):
@@ -108,7 +112,8 @@ class SimpleEventQueue:
             return self._in_progress.pop(event_id, None)
 
     def finish(self, event_id, outcome=OUTCOME.DONE, error=None, successor=None):
-        """Discard an event for good, with what became of it, and add its ``successor`` if there is one."""
+        """Discard an event for good, with what became of it, and add its ``successor`` if there is
+        one."""
         event = self.discard(event_id)
         if event is not None:
             event.error = error
@@ -117,7 +122,8 @@ class SimpleEventQueue:
         return event
 
     def re_append(self, event_id, delay=0, error=None, worker=None):
-        """Move an event in progress to the end of the queue, not to be taken for ``delay`` s. Returns it, or None."""
+        """Move an event in progress to the end of the queue, not to be taken for ``delay`` s.
+        Returns it, or None."""
         with self._changed:
             event = self._in_progress.pop(event_id, None)
             if event is not None:
@@ -127,7 +133,8 @@ class SimpleEventQueue:
             return event
 
     def release(self, event_id, worker=None):
-        """Put an event in progress back to the front, as if it had never been taken. Returns it, or None."""
+        """Put an event in progress back to the front, as if it had never been taken. Returns it, or
+        None."""
         with self._changed:
             event = self._in_progress.pop(event_id, None)
             if event is not None:
@@ -175,7 +182,8 @@ class SimpleEventQueue:
         return bool(self._pending)
 
     def _ripen(self):
-        """Move the events whose delay is over to the queue. Returns whether there is an event to take."""
+        """Move the events whose delay is over to the queue. Returns whether there is an event to
+        take."""
         while self._later and self._later[0][0] <= time.monotonic():
             self._pending.append(heapq.heappop(self._later)[2])
         return bool(self._pending)
@@ -206,7 +214,8 @@ class PolledQueue:
             pause = min(2 * pause, LONGEST_POLL)
 
     def wait(self, timeout):
-        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is one."""
+        """Wait until there is an event to take, at most ``timeout`` s. Returns whether there is
+        one."""
         deadline = time.monotonic() + timeout
         while not self._interrupted:
             self._put_here.clear()

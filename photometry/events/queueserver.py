@@ -1,4 +1,5 @@
-"""The network front end of a queue's file: a server that does what authenticated clients ask of the queue.
+"""The network front end of a queue's file: a server that does what authenticated clients ask of the
+queue.
 
 It keeps nothing: all is in the file, so it may end and start again at any time.
 """
@@ -49,13 +50,16 @@ METHODS = {
     ),
     *("is_over", "is_stopping", "requeue", "forget", "resume"),
 }
-SILENCE = 600  # s after which a client is given up; one that holds an item renews its lease far more often
+SILENCE = 600
+"""s after which a client is given up; one that holds an item renews its lease far more often."""
+
 TURN = 0.2  # s between looks whether to end
 START = 20  # s that a new server gets to answer
 
 
 class QueueServer(socketserver.ThreadingTCPServer):
-    """Serves the queue in a file. Each connection has a thread and a connection to the file of its own.
+    """Serves the queue in a file. Each connection has a thread and a connection to the file of its
+    own.
 
     Parameters
     ----------
@@ -89,7 +93,8 @@ class QueueServer(socketserver.ThreadingTCPServer):
             self.idle_since = time.monotonic()
 
     def run(self, linger=None):
-        """Serve until a signal comes, a client says `terminate`, or, with ``linger``, nobody was connected for that many s."""
+        """Serve until a signal comes, a client says `terminate`, or, with ``linger``, nobody was
+        connected for that many s."""
         serving = threading.Thread(
             target=self.serve_forever, kwargs={"poll_interval": TURN}, daemon=True
         )

@@ -1,7 +1,8 @@
-"""`Quicklook`: target pixel files become light curves, FITS images pictures, as they arrive. ``photometry watch`` runs it.
+"""`Quicklook`: target pixel files become light curves, FITS images pictures, as they arrive.
+``photometry watch`` runs it.
 
-Its primitives are plain functions; the work is that of `photometry.target` and `photometry.events.pictures`.
-"""
+Its primitives are plain functions; the work is that of `photometry.target` and
+`photometry.events.pictures`."""
 
 import time
 from importlib.util import find_spec
@@ -97,7 +98,8 @@ def action_planner(action, context):
 
 
 def measure(action, context):
-    """The photometry of a target pixel file: its light curve, and the picture beside it, in the output directory."""
+    """The photometry of a target pixel file: its light curve, and the picture beside it, in the
+    output directory."""
     from ..pixels.find import identify
     from ..target import photometry
 

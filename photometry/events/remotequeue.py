@@ -1,8 +1,9 @@
-"""`RemoteEventQueue`: the low-priority queue of another host, through its server. Reconnects by itself.
+"""`RemoteEventQueue`: the low-priority queue of another host, through its server. Reconnects by
+itself.
 
-The two talk through a connection of Python's `multiprocessing`: either side proves by a challenge (HMAC, RFC 2104) that it
-knows the secret, then messages are JSON, never pickles. The secret does not travel; what is said is not encrypted.
-"""
+The two talk through a connection of Python's `multiprocessing`: either side proves by a challenge
+(HMAC, RFC 2104) that it knows the secret, then messages are JSON, never pickles. The secret does
+not travel; what is said is not encrypted."""
 
 import contextlib
 import json
@@ -134,7 +135,8 @@ class RemoteEventQueue(PolledQueue):
         return self._let_go(event_id, "finish", str(outcome), error, successor, worker)
 
     def discard(self, event_id):
-        """Finish an event in progress, whoever holds it. Returns it; None if it is not in progress."""
+        """Finish an event in progress, whoever holds it. Returns it; None if it is not in
+        progress."""
         return self._let_go(event_id, "discard")
 
     def re_append(self, event_id, delay=0, error=None, worker=None):
@@ -142,7 +144,8 @@ class RemoteEventQueue(PolledQueue):
         return self._let_go(event_id, "re_append", delay, error, worker)
 
     def release(self, event_id, worker=None):
-        """Put an event in progress back, as if it had never been taken; see `SharedEventQueue.release`."""
+        """Put an event in progress back, as if it had never been taken; see
+        `SharedEventQueue.release`."""
         return self._let_go(event_id, "release", worker)
 
     def release_worker(self, pid, host=None):
@@ -167,7 +170,8 @@ class RemoteEventQueue(PolledQueue):
         self._call("terminate")
 
     def close(self):
-        """Give back what this process holds, and close the connection. Harmless when called twice."""
+        """Give back what this process holds, and close the connection. Harmless when called
+        twice."""
         self._closed.set()
         with contextlib.suppress(TryAgainError), self._lock:
             if self._channel is not None:
@@ -267,7 +271,8 @@ def secret_of(code):
     code = code.encode() if isinstance(code, str) else code
     if not code or len(code) < SHORTEST_SECRET:
         raise SettingsError(
-            f"queue_manager_auth_code: a secret of at least {SHORTEST_SECRET} bytes is needed; there is no default"
+            f"queue_manager_auth_code: a secret of at least {SHORTEST_SECRET} bytes is "
+            "needed; there is no default"
         )
     return code
 

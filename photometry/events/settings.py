@@ -62,7 +62,7 @@ class EventSettings(Section):
     )
     pre_condition_skips: Literal["step", "item"] = Field(
         "step",
-        description="what a primitive class skips whose pre-condition is not met: its step, or the item",
+        description="what a class skips whose pre-condition is not met: its step, or the item",
     )
     file_type: Texts = Field("*.fits", description="patterns of the files to ingest")
     recursive: bool = Field(False, description="also look into sub-directories")
@@ -80,7 +80,8 @@ class EventSettings(Section):
     )
     queue_file: str | None = Field(
         None,
-        description="SQLite file of the queue, or URL of a database; None: in memory, or events.sqlite in output_directory",
+        description="SQLite file of the queue, or URL of a database; None: in memory, or "
+        "events.sqlite in output_directory",
     )
     queue_patience: float = Field(
         60, ge=0, description="s to wait for a shared queue that is gone to come back"
@@ -126,7 +127,8 @@ register_section("events", EventSettings)
 
 
 def as_file():
-    """A configuration file with all keys, each with its meaning and default, for the user to change."""
+    """A configuration file with all keys, each with its meaning and default, for the user to
+    change."""
     lines = ["# Every key may be left out; what is here are the defaults.", "[DEFAULT]"]
     for name, key in EventSettings.model_fields.items():
         lines += ["", f"# {key.description}", f"{name} = {key.default!r}"]

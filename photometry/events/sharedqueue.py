@@ -1,11 +1,13 @@
-"""`SharedEventQueue`: the low-priority queue in a database that many processes work on, by default a small SQLite file.
+"""`SharedEventQueue`: the low-priority queue in a database that many processes work on, by default
+a small SQLite file.
 
-An event is an item of `photometry.leases`: its worker renews a lease while it lives, and if it falls silent, or is found
-dead on this host, another one gets the item. What is finished stays, so that a file which arrived once is not worked on
-twice, also after a restart, and so that one can see what became of it.
+An event is an item of `photometry.leases`: its worker renews a lease while it lives, and if it
+falls silent, or is found dead on this host, another one gets the item. What is finished stays, so
+that a file which arrived once is not worked on twice, also after a restart, and so that one can see
+what became of it.
 
-A file needs a local disk; processes of other hosts come in through `queueserver`, or all work on PostgreSQL or MariaDB.
-"""
+A file needs a local disk; processes of other hosts come in through `queueserver`, or all work on
+PostgreSQL or MariaDB."""
 
 import json
 from pathlib import Path
@@ -34,7 +36,8 @@ class SharedEventQueue(PolledQueue):
     lease : s after which an item of a silent worker is given to another one
     max_attempts : int, how many workers an item may take down before it has failed
     create : bool
-    holder : leases.Holder of the worker that takes through this object, if it is not this process; it calls `renew` itself
+    holder : leases.Holder of the worker that takes through this object, if it is not this process;
+        it calls `renew` itself
 
     Raises
     ------
@@ -89,7 +92,7 @@ class SharedEventQueue(PolledQueue):
 
     def qsize(self):
         """How many events are pending."""
-        return self.counts()["pending"]
+        return self.leases.n_waiting(KIND)
 
     def get_pending(self):
         """The pending events, as a list."""
@@ -117,14 +120,16 @@ class SharedEventQueue(PolledQueue):
         return [_to_event(item) for item in items]
 
     def counts(self, since=None):
-        """How many items are in which of `STATES`, of the finished ones those since a time (s since 1970), as a dict."""
+        """How many items are in which of `STATES`, of the finished ones those since a time (s since
+        1970), as a dict."""
         counts = self.leases.counts(kinds=KIND, since=since)
         return {
             state: sum(counts[part] for part in _IN_STATE.get(state, (state,))) for state in STATES
         }
 
     def workers(self):
-        """Who takes items: list of dicts of id, host, pid, registered, seen and lease_until (s since 1970)."""
+        """Who takes items: list of dicts of id, host, pid, registered, seen and lease_until (s
+        since 1970)."""
         return self.leases.holders()
 
     def is_over(self):
@@ -149,7 +154,8 @@ class SharedEventQueue(PolledQueue):
     # finishing
 
     def discard(self, event_id):
-        """Finish an event in progress, whoever holds it. Returns it; None if it is not in progress."""
+        """Finish an event in progress, whoever holds it. Returns it; None if it is not in
+        progress."""
         return _to_event(self.leases.finish(event_id, anyone=True))
 
     def finish(self, event_id, outcome=OUTCOME.DONE, error=None, successor=None, worker=None):
@@ -165,7 +171,8 @@ class SharedEventQueue(PolledQueue):
 
         Returns
         -------
-        Event or None : None, and nothing is changed, if the worker does not hold it any more: then another one's result counts
+        Event or None : None, and nothing is changed, if the worker does not hold it any more: then
+            another one's result counts
         """
         item = self.leases.finish(
             event_id,
@@ -199,23 +206,28 @@ class SharedEventQueue(PolledQueue):
         return _to_event(item)
 
     def release(self, event_id, worker=None):
-        """Put an event in progress back to where it was, as if it had never been taken. Returns it, or None; see `re_append`."""
+        """Put an event in progress back to where it was, as if it had never been taken. Returns it,
+        or None; see `re_append`."""
         return _to_event(self.leases.release(event_id, holder=worker, anyone=worker is None))
 
     def release_worker(self, pid, host=None):
-        """Give to others what a dead process (of this host) held; its items count the attempt. Returns how many there were."""
+        """Give to others what a dead process (of this host) held; its items count the attempt.
+        Returns how many there were."""
         return self.leases.take_from(pid, host)
 
     def release_unheld(self, held):
-        """Put back what the database says that this worker holds, but for the ids in ``held``. Returns how many there were."""
+        """Put back what the database says that this worker holds, but for the ids in ``held``.
+        Returns how many there were."""
         return self.leases.release_all(except_ids=held)
 
     def requeue(self, *states):
-        """Make the items of these states ('failed', 'skipped', 'done') pending again. Returns how many there were."""
+        """Make the items of these states ('failed', 'skipped', 'done') pending again. Returns how
+        many there were."""
         return self.leases.requeue(states, kinds=KIND)
 
     def forget(self, key):
-        """Remove a finished item, so that its file is taken when it arrives again. Returns whether there was one."""
+        """Remove a finished item, so that its file is taken when it arrives again. Returns whether
+        there was one."""
         return self.leases.forget(KIND, key)
 
     def terminate(self):
@@ -247,7 +259,8 @@ class SharedEventQueue(PolledQueue):
             payload["args"] = json.loads(row["args"])
             state = "pending" if row["state"] == "running" else row["state"]
             raw.execute(
-                "INSERT INTO lease_items (id, kind, item_key, payload, priority, state, attempt, error, created, taken, "
+                "INSERT INTO lease_items (id, kind, item_key, payload, priority, state, "
+                "attempt, error, created, taken, "
                 "finished) VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?, ?)",
                 (
                     *(row["id"], KIND, stored_key(row["key"]), json.dumps(payload), state),

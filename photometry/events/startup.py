@@ -39,11 +39,13 @@ def run(
 
     Returns
     -------
-    int : exit status; 0 all done, 1 some failed, in this run or in an earlier one on the same queue, 3 something is left to do
+    int : exit status; 0 all done, 1 some failed, in this run or in an earlier one on the same
+        queue, 3 something is left to do
 
     Raises
     ------
-    WrongUseError : a file or the directory is missing, or there is nothing to do and nothing to wait for
+    WrongUseError : a file or the directory is missing, or there is nothing to do and nothing to
+        wait for
     """
     if directory is not None and not os.path.isdir(directory):
         raise WrongUseError(f"{directory}: there is no such directory")
@@ -79,11 +81,13 @@ def run(
 
 
 def _status_of_queue(framework):
-    """The exit status of a run without failures: what failed in an earlier one, and has not been tried again, counts."""
+    """The exit status of a run without failures: what failed in an earlier one, and has not been
+    tried again, counts."""
     failed = framework.event_queue.counts()["failed"]
     if failed:
         framework.logger.error(
-            "%d items failed in earlier runs; 'photometry watch --retry-failed' or 'photometry events retry -q %s' tries them again",
+            "%d items failed in earlier runs; 'photometry watch --retry-failed' or "
+            "'photometry events retry -q %s' tries them again",
             failed,
             framework.event_queue.path,
         )

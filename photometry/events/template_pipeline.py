@@ -1,12 +1,14 @@
-"""A pipeline of your own: copy this file, rename it, and change it. ``photometry events new my_pipeline.py`` does that.
+"""A pipeline of your own: copy this file, rename it, and change it. ``photometry events new
+my_pipeline.py`` does that.
 
     photometry events table my_pipeline.py                 # check it
     photometry events run my_pipeline.py FILES             # run it on files
-    photometry events run my_pipeline.py -d DIR -m --ncpus 4   # on files as they arrive, with 4 processes
+    photometry events run my_pipeline.py -d DIR -m --ncpus 4   # on files as they arrive, with 4
+    processes
 
-A primitive is a plain function. It gets the action, whose ``args`` hold what the step before has found (for the first
-step the file's ``name``), and the context with the configuration and the logger. It returns the arguments for the next
-step. To say that a file
+A primitive is a plain function. It gets the action, whose ``args`` hold what the step before has
+found (for the first step the file's ``name``), and the context with the configuration and the
+logger. It returns the arguments for the next step. To say that a file
 
 - needs nothing done: raise NothingToDoError("why"),
 - should be tried again later: raise TryAgainError("why"),
@@ -28,7 +30,8 @@ event_table = {
 
 
 def pre_measure_image(action, context):
-    """Whether `measure_image` is to run at all; a pre-condition is optional, and so is a post_measure_image."""
+    """Whether `measure_image` is to run at all; a pre-condition is optional, and so is a
+    post_measure_image."""
     return Path(action.args.name).is_file()
 
 

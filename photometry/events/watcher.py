@@ -1,8 +1,8 @@
 """`Watcher`: reports when a file has arrived in a directory, i.e. has not changed for a while.
 
-Notifications of the system (watchdog) where they can be trusted, polling on network disks, where the system does not
-hear what other hosts write. Files whose names begin with a dot are nobody's business: programs write their parts there.
-"""
+Notifications of the system (watchdog) where they can be trusted, polling on network disks, where
+the system does not hear what other hosts write. Files whose names begin with a dot are nobody's
+business: programs write their parts there."""
 
 import fnmatch
 import logging
@@ -16,14 +16,16 @@ from ..files import is_network_disk
 log = logging.getLogger(__name__)
 
 RESCAN = 60
-"""s between looks at the whole directory, since notifications can be lost when too many come at once."""
+"""s between looks at the whole directory, since notifications can be lost when too many come at
+once."""
 
 RETRY_DELAY = 1.0
 """s until a file is tried again which could not be taken in."""
 
 
 def patterns_of(file_type):
-    """The patterns of a configuration's ``file_type``: a text with blanks between them, or several texts."""
+    """The patterns of a configuration's ``file_type``: a text with blanks between them, or several
+    texts."""
     return tuple(file_type.split()) if isinstance(file_type, str) else tuple(file_type)
 
 
@@ -56,7 +58,8 @@ def find_files(directory, patterns, *, recursive=False, exclude=()):
 
 
 def why_nothing(directory, patterns):
-    """A message that says which patterns match nothing in a directory, and what is there instead."""
+    """A message that says which patterns match nothing in a directory, and what is there
+    instead."""
     names = sorted(
         entry.name
         for entry in os.scandir(directory)
@@ -69,7 +72,8 @@ def why_nothing(directory, patterns):
 
 
 def signature(path):
-    """(mtime in ns, size in bytes) of a file, None if there is none: what changes while it is written."""
+    """(mtime in ns, size in bytes) of a file, None if there is none: what changes while it is
+    written."""
     try:
         status = os.stat(path)
     except OSError:
@@ -107,7 +111,8 @@ class Settling:
         self._waiting[path] = [current, now + self.settle - age]
 
     def settled(self, now):
-        """The files that have not changed for long enough by now, sorted; they are forgotten here."""
+        """The files that have not changed for long enough by now, sorted; they are forgotten
+        here."""
         ready = []
         for path, (before, when) in sorted(self._waiting.items()):
             if when <= now:
@@ -135,7 +140,8 @@ def settled_files(paths, settle):
 
 
 class Watcher:
-    """Calls ``on_file(path)`` in a thread of its own, once for every file that arrived or changed and has settled.
+    """Calls ``on_file(path)`` in a thread of its own, once for every file that arrived or changed
+    and has settled.
 
     Parameters
     ----------

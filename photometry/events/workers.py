@@ -1,8 +1,9 @@
-"""`WorkerPool`: several processes of this host that work on one shared queue, and the parent that looks after them.
+"""`WorkerPool`: several processes of this host that work on one shared queue, and the parent that
+looks after them.
 
-A worker that dies is replaced, and what it held goes to others at once. A worker that has done enough items ends
-by itself and is replaced too, so that memory which a library does not give back cannot grow for ever.
-"""
+A worker that dies is replaced, and what it held goes to others at once. A worker that has done
+enough items ends by itself and is replaced too, so that memory which a library does not give back
+cannot grow for ever."""
 
 import contextlib
 import logging
@@ -62,7 +63,8 @@ class WorkerPool:
         self._wrong_use = False
 
     def run(self):
-        """Work until there is nothing left to do. Returns the exit status, from the outcomes in the queue."""
+        """Work until there is nothing left to do. Returns the exit status, from the outcomes in the
+        queue."""
         start = time.time()
         try:
             with draining(self._on_signal):
@@ -136,7 +138,8 @@ class WorkerPool:
         )
 
     def _stop_overdue(self):
-        """Kill workers whose item takes longer than ``item_time_limit``; such an item has failed."""
+        """Kill workers whose item takes longer than ``item_time_limit``; such an item has
+        failed."""
         limit = self.config.item_time_limit
         if limit is None:
             return
@@ -172,7 +175,8 @@ class WorkerPool:
 
 
 def _work(pipeline, config, continuous, level):
-    """What a worker process runs. It ends with 0 when its loop has ended, with 2 for wrong use; else it has died."""
+    """What a worker process runs. It ends with 0 when its loop has ended, with 2 for wrong use;
+    else it has died."""
     # a terminal's Ctrl-C goes to the parent alone, which asks the workers to drain
     os.setsid()
     logging.basicConfig(
@@ -191,6 +195,7 @@ def _work(pipeline, config, continuous, level):
 
 
 def _end_with_parent(framework):
-    """Finish the present item and end when the parent has died: its death is no evidence against an item."""
+    """Finish the present item and end when the parent has died: its death is no evidence against an
+    item."""
     multiprocessing.parent_process().join()
     framework.stop()

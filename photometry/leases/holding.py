@@ -41,7 +41,8 @@ class Holding(LeaseView):
         # holder: (its lease_until, time.monotonic() when that was first seen)
         self._watched = {}
         self._expired_at = -EXPIRY_INTERVAL
-        # (kinds, change number) when nothing could be taken, and until when that holds (s since 1970)
+        # (kinds, change number) when nothing could be taken, and until when that holds (s since
+        # 1970)
         self._idle = None
         self._took = False
 
@@ -56,11 +57,15 @@ class Holding(LeaseView):
     def renew(self):
         """Extend the lease of what this holder holds."""
         if self._holder is not None:
-            sql = f"UPDATE lease_holders SET seen={self._sql.now}, lease_until={self._sql.now} + :lease WHERE id=:id"
+            sql = (
+                f"UPDATE lease_holders SET seen={self._sql.now}, lease_until={self._sql.now} "
+                "+ :lease WHERE id=:id"
+            )
             self._do(lambda db: db.run(sql, id=self._holder.name, lease=self.lease), None)
 
     def release_all(self, *, except_ids=(), connection=None):
-        """Put back what this holder holds, but for some ids, as if it had never been taken. Returns how many there were."""
+        """Put back what this holder holds, but for some ids, as if it had never been taken. Returns
+        how many there were."""
         if self._holder is None:
             return 0
         kept = as_tuple(except_ids)
@@ -84,7 +89,10 @@ class Holding(LeaseView):
     def expire(self):
         """Take from lost holders what they held. Returns the names of these holders."""
         self._expired_at = time.monotonic()
-        sql = f"SELECT id, host, pid, started, boot, seen, lease_until, {self._sql.now} AS now FROM lease_holders"
+        sql = (
+            f"SELECT id, host, pid, started, boot, seen, lease_until, {self._sql.now} AS now "
+            "FROM lease_holders"
+        )
         rows = self._read(lambda db: db.rows(sql), None)
         me = None if self._holder is None else self._holder.name
         self._watched = {row["id"]: self._watch(row) for row in rows}
@@ -94,7 +102,8 @@ class Holding(LeaseView):
         ]
 
     def take_from(self, pid, host=None):
-        """Take from the holders of a process, of this host unless another one is named, what they held.
+        """Take from the holders of a process, of this host unless another one is named, what they
+        held.
 
         Returns
         -------
@@ -128,13 +137,15 @@ class Holding(LeaseView):
         return silent >= (lease / 2 if row["lease_until"] < row["now"] else lease)
 
     def _expire(self, db, row):
-        """Returns how many items that gave; None if somebody else did it, or the holder has been heard of since."""
+        """Returns how many items that gave; None if somebody else did it, or the holder has been
+        heard of since."""
         gone = "DELETE FROM lease_holders WHERE id=:id AND lease_until=:lease_until"
         if not db.run(gone, id=row["id"], lease_until=row["lease_until"]):
             return None
         why = f"its worker {row['id']} was lost"
         failed = db.run(
-            f"UPDATE lease_items SET state='failed', holder=NULL, error=:why, finished={self._sql.now} "
+            "UPDATE lease_items SET state='failed', holder=NULL, error=:why, "
+            f"finished={self._sql.now} "
             "WHERE holder=:id AND state='running' AND attempt >= COALESCE(max_attempts, :most)",
             why=f"{why}, the last of {self.max_attempts} that may be",
             id=row["id"],
@@ -148,16 +159,30 @@ class Holding(LeaseView):
         return failed + back
 
     def _register(self, db, holder):
-        """Note the holder, and that it lives; in the transaction of what it takes, so that it is not lost unseen."""
-        known = f"UPDATE lease_holders SET seen={self._sql.now}, lease_until={self._sql.now} + :lease WHERE id=:id"
-        if not db.run(known, id=holder.name, lease=self.lease):
+        """Note the holder, and that it lives; in the transaction of what it takes, so that it is
+        not lost unseen."""
+        known = db.rows("SELECT id FROM lease_holders WHERE id=:id", id=holder.name)
+        # on a server, the row is locked against who would find this holder lost meanwhile
+        if known and not self._sql.single_host:
+            known = db.run(
+                "UPDATE lease_holders SET seen="
+                f"{self._sql.now}, lease_until={self._sql.now} + :lease WHERE id=:id",
+                id=holder.name,
+                lease=self.lease,
+            )
+        if not known:
             now = self._sql.now
             db.run(
-                "INSERT INTO lease_holders (id, host, pid, started, boot, registered, seen, lease_until) "
+                "INSERT INTO lease_holders (id, host, pid, started, boot, registered, "
+                "seen, lease_until) "
                 f"VALUES (:id, :host, :pid, :started, :boot, {now}, {now}, {now} + :lease)",
-                id=holder.name, host=holder.host, pid=holder.process.pid, started=holder.process.started,
-                boot=holder.process.boot, lease=self.lease,
-            )  # fmt: skip
+                id=holder.name,
+                host=holder.host,
+                pid=holder.process.pid,
+                started=holder.process.started,
+                boot=holder.process.boot,
+                lease=self.lease,
+            )
 
     def _start_heartbeat(self):
         if self._renews_itself and self._heartbeat is None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ..processes import ProcessId
 
 STATES = ("pending", "delayed", "running", "done", "skipped", "failed", "cancelled")
-"""``pending``: can be taken. ``delayed``: pending from a later moment on. ``running``: held. The others are final."""
+"""``pending``: can be taken. ``delayed``: pending from a later moment on. ``running``: held. The
+others are final."""
 
 FINAL = ("done", "skipped", "failed", "cancelled")
 
@@ -28,7 +29,8 @@ class Item:
     attempt : int, how many times it was taken
     max_attempts : int or None (then as its `Leases` says), how many holders it may lose
     not_before : float or None, when a delayed one becomes pending
-    holder : str or None, the name of who holds it, and ``lease_until``, the end of the holder's lease
+    holder : str or None, the name of who holds it, and ``lease_until``, the end of the holder's
+        lease
     error : str or None, why the last attempt ended
     created, taken, finished : float or None
     """
@@ -52,7 +54,8 @@ class Item:
 
 @dataclass(frozen=True)
 class Holder:
-    """Who takes items: a process of a host. One process may take through more than one object, hence the random part."""
+    """Who takes items: a process of a host. One process may take through more than one object,
+    hence the random part."""
 
     host: str
     process: ProcessId

@@ -1,4 +1,5 @@
-"""`Leases`: put, take, renew, finish, give back, expire. Who holds an item, and for how long it may be silent."""
+"""`Leases`: put, take, renew, finish, give back, expire. Who holds an item, and for how long it may
+be silent."""
 
 import json
 import time
@@ -44,12 +45,14 @@ def backoff(attempt, first=5.0, longest=3600.0):
 class Leases(Holding):
     """Items of work in a database, for any number of processes.
 
-    A holder renews its lease while it lives (in a thread of its own). What it held becomes pending again when it is found
-    dead on this host, at once, and otherwise when its lease has ended and nothing was heard of it for half a lease of watching
-    besides, so that a clock that is set makes nobody lost. An item whose holders were lost ``max_attempts`` times has failed.
+    A holder renews its lease while it lives (in a thread of its own). What it held becomes pending
+    again when it is found dead on this host, at once, and otherwise when its lease has ended and
+    nothing was heard of it for half a lease of watching besides, so that a clock that is set makes
+    nobody lost. An item whose holders were lost ``max_attempts`` times has failed.
 
-    Every method that changes or reads items takes ``connection``: a SQLAlchemy connection in a transaction of the caller, who
-    commits it. What it does is then done if, and only if, the rest of that transaction is.
+    Every method that changes or reads items takes ``connection``: a SQLAlchemy connection in a
+    transaction of the caller, who commits it. What it does is then done if, and only if, the rest
+    of that transaction is.
 
     Parameters
     ----------
@@ -57,7 +60,8 @@ class Leases(Holding):
     lease : float, s
     max_attempts : int, for items that do not say
     holder : Holder or None
-        Who takes; None: this process, whose lease is renewed by a thread. Who names another one calls `renew`.
+        Who takes; None: this process, whose lease is renewed by a thread. Who names another one
+        calls `renew`.
     create, convert : for an SQLite file, see `stores.SqliteFile`
 
     Raises
@@ -89,7 +93,8 @@ class Leases(Holding):
         kind : str, the queue
         payload : what JSON can hold
         id : str or None, unique; a random one if None
-        key : str or None, what the item is about; the kind remembers it also when the item is finished
+        key : str or None, what the item is about; the kind remembers it also when the item is
+            finished
         priority : int, smaller ones are taken first; among equals, first in, first out
         delay : s until it can be taken
         max_attempts : int or None
@@ -121,7 +126,8 @@ class Leases(Holding):
         """Add a row unless its id or key is known. Returns whether it was added."""
         sql = self._sql.insert(
             "lease_items",
-            "id, kind, item_key, payload, priority, state, attempt, max_attempts, not_before, created",
+            "id, kind, item_key, payload, priority, state, attempt, max_attempts, "
+            "not_before, created",
             ":id, :kind, :key, :payload, :priority, :state, 0, :max_attempts, "
             f"CASE WHEN :delay > 0 THEN {self._sql.now} + :delay END, {self._sql.now}",
         )
@@ -179,7 +185,8 @@ class Leases(Holding):
             full = len(first) == looked_at
             if first and not self._sql.single_host:
                 rows = db.rows(
-                    f"SELECT position FROM lease_items WHERE position IN ({marks(first)}) AND state='pending' "
+                    f"SELECT position FROM lease_items WHERE position IN ({marks(first)}) "
+                    "AND state='pending' "
                     f"ORDER BY priority, position LIMIT {int(wanted)}{self._sql.skip_locked}",
                     **first,
                 )
@@ -200,17 +207,20 @@ class Leases(Holding):
     def _promote(self, db):
         """Make the delayed items pending whose time has come."""
         due = db.rows(
-            f"SELECT position FROM lease_items WHERE not_before <= {self._sql.now} LIMIT 1000{self._sql.skip_locked}"
+            f"SELECT position FROM lease_items WHERE not_before <= {self._sql.now} LIMIT "
+            f"1000{self._sql.skip_locked}"
         )
         if due:
             ripe = positions(row["position"] for row in due)
             db.run(
-                f"UPDATE lease_items SET state='pending', not_before=NULL WHERE position IN ({marks(ripe)})",
+                "UPDATE lease_items SET state='pending', not_before=NULL WHERE position "
+                f"IN ({marks(ripe)})",
                 **ripe,
             )
 
     def _nothing_to_take(self, kinds):
-        """Whether it is sure that nothing can be taken at this moment; costs microseconds while nobody writes to a file."""
+        """Whether it is sure that nothing can be taken at this moment; costs microseconds while
+        nobody writes to a file."""
         change = self.store.change_number()
         if (
             change is not None
@@ -244,7 +254,8 @@ class Leases(Holding):
 
         Returns
         -------
-        Item or None : None, and nothing is changed, if it is not held so any more: then another one's result counts
+        Item or None : None, and nothing is changed, if it is not held so any more: then another
+            one's result counts
         """
         if outcome not in FINAL:
             raise ArgumentError(f"outcome={outcome!r}: expected one of {', '.join(FINAL)}")
@@ -331,7 +342,8 @@ class Leases(Holding):
         )
 
     def release(self, id, *, holder=None, anyone=False, connection=None):
-        """Put an item that is held back where it was, as if it had never been taken. Returns it, or None; see `finish`."""
+        """Put an item that is held back where it was, as if it had never been taken. Returns it, or
+        None; see `finish`."""
         self._idle = None
         sql = BACK + ", attempt=attempt-1, taken=NULL" + MINE
         return self._do(
@@ -356,7 +368,8 @@ class Leases(Holding):
         def end(db):
             return sum(
                 db.run(
-                    f"UPDATE lease_items SET state='cancelled', holder=NULL, not_before=NULL, finished={self._sql.now} "
+                    "UPDATE lease_items SET state='cancelled', holder=NULL, "
+                    f"not_before=NULL, finished={self._sql.now} "
                     f"WHERE id=:id AND state IN {states}",
                     id=id,
                 )
@@ -396,12 +409,14 @@ class Leases(Holding):
         return self._do(again, connection)
 
     def forget(self, kind, key, *, connection=None):
-        """Remove a finished item, so that its key can be put again. Returns whether there was one."""
+        """Remove a finished item, so that its key can be put again. Returns whether there was
+        one."""
         sql = f"DELETE FROM lease_items WHERE kind=:kind AND item_key=:key AND state IN {_FINAL}"
         return self._do(lambda db: db.run(sql, kind=kind, key=stored_key(key)) > 0, connection)
 
     def _change(self, db, sql, id, holder, **values):
-        """Carry out an UPDATE of one item that ``holder`` holds, anyone if None. Returns it as it is then, or None."""
+        """Carry out an UPDATE of one item that ``holder`` holds, anyone if None. Returns it as it
+        is then, or None."""
         changed = db.run(sql, id=id, anyone=int(holder is None), holder=holder or "", **values)
         return self._get(db, id) if changed else None
 

@@ -1,9 +1,9 @@
 """The databases that leases can live in, each with the little in which its SQL differs.
 
-`SqliteFile` is the embedded default and needs nothing but Python. `Engine` is any SQLite, PostgreSQL, MySQL or MariaDB
-database that SQLAlchemy opens. Both yield connections with two methods: ``rows(sql, **parameters)`` gives rows with named
-columns, ``run(sql, **parameters)`` the number of rows that were changed.
-"""
+`SqliteFile` is the embedded default and needs nothing but Python. `Engine` is any SQLite,
+PostgreSQL, MySQL or MariaDB database that SQLAlchemy opens. Both yield connections with two
+methods: ``rows(sql, **parameters)`` gives rows with named columns, ``run(sql, **parameters)`` the
+number of rows that were changed."""
 
 import contextlib
 import os
@@ -21,7 +21,8 @@ BUSY_TIMEOUT = 30
 """s to wait for another process's transaction on SQLite."""
 
 DEADLOCK_RETRIES = 8
-"""How often a transaction is done again that the server broke off because two waited for each other."""
+"""How often a transaction is done again that the server broke off because two waited for each
+other."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ class Dialect:
     ----------
     now : SQL, the database's clock in s since 1970
     skip_locked : SQL, ends a SELECT that locks rows and leaves out those that others have locked
-    insert_new : SQL with ``{}`` for table, columns and values: an INSERT that leaves out what is there already
-    one_at_a_time, unlocked : SQL, let one process at a time past, until the other statement or the end of the transaction
+    insert_new : SQL with ``{}`` for table, columns and values: an INSERT that leaves out what is
+        there already
+    one_at_a_time, unlocked : SQL, let one process at a time past, until the other statement or the
+        end of the transaction
     partial : whether an index can be of some rows only
     single_host : whether all processes that see the database are on one host
     """
@@ -48,7 +51,8 @@ class Dialect:
     types: dict
 
     def insert(self, table, columns, values):
-        """SQL: an INSERT that leaves out a row that is there already, by its id or by kind and key."""
+        """SQL: an INSERT that leaves out a row that is there already, by its id or by kind and
+        key."""
         return self.insert_new.format(f"{table} ({columns}) VALUES ({values})")
 
 
@@ -107,16 +111,18 @@ DIALECTS["mariadb"] = DIALECTS["mysql"]
 # lease_control comes last: where it is, the others are too
 _TABLES = """
 CREATE TABLE IF NOT EXISTS lease_items (
-    position {serial}, id {name} NOT NULL UNIQUE, kind {name} NOT NULL, item_key {name}, payload {text} NOT NULL,
-    priority INTEGER NOT NULL, state {name} NOT NULL, attempt INTEGER NOT NULL, max_attempts INTEGER, not_before {number},
-    holder {name}, error {text}, created {number} NOT NULL, taken {number}, finished {number}, UNIQUE (kind, item_key)
+    position {serial}, id {name} NOT NULL UNIQUE, kind {name} NOT NULL, item_key {name},
+    payload {text} NOT NULL, priority INTEGER NOT NULL, state {name} NOT NULL,
+    attempt INTEGER NOT NULL, max_attempts INTEGER, not_before {number}, holder {name},
+    error {text}, created {number} NOT NULL, taken {number}, finished {number},
+    UNIQUE (kind, item_key)
 ){options};
-CREATE INDEX lease_order ON lease_items (state, kind, priority, position);
+CREATE INDEX lease_order ON lease_items (state, kind, priority, position){where_pending};
 CREATE INDEX lease_delayed ON lease_items (not_before){where_delayed};
 CREATE INDEX lease_held ON lease_items (holder){where_held};
 CREATE TABLE IF NOT EXISTS lease_holders (
-    id {name} PRIMARY KEY, host {name} NOT NULL, pid INTEGER NOT NULL, started {number} NOT NULL, boot {name} NOT NULL,
-    registered {number} NOT NULL, seen {number} NOT NULL, lease_until {number} NOT NULL
+    id {name} PRIMARY KEY, host {name} NOT NULL, pid INTEGER NOT NULL, started {number} NOT NULL,
+    boot {name} NOT NULL, registered {number} NOT NULL, seen {number} NOT NULL, lease_until {number} NOT NULL
 ){options};
 CREATE TABLE IF NOT EXISTS lease_control (name {name} PRIMARY KEY, value INTEGER NOT NULL){options};
 INSERT INTO lease_control VALUES ('version', {version}), ('stopping', 0)
@@ -127,6 +133,7 @@ def _statements(dialect):
     """The statements that make the tables of leases."""
     return _TABLES.format(
         version=VERSION,
+        where_pending=" WHERE state='pending'" * dialect.partial,
         where_delayed=" WHERE not_before IS NOT NULL" * dialect.partial,
         where_held=" WHERE holder IS NOT NULL" * dialect.partial,
         **dialect.types,
@@ -138,7 +145,8 @@ def _check_version(connection, name):
     version = connection.rows("SELECT value FROM lease_control WHERE name='version'")[0]["value"]
     if version > VERSION:
         raise WrongUseError(
-            f"{name}: leases of version {version}, newer than this program ({VERSION}); upgrade photometry"
+            f"{name}: leases of version {version}, newer than this program ({VERSION}); "
+            "upgrade photometry"
         )
 
 
@@ -159,15 +167,16 @@ class _SqliteConnection:
 
 
 class SqliteFile:
-    """An SQLite file on a local disk. Opened anew when the file was replaced, and in a child process.
+    """An SQLite file on a local disk. Opened anew when the file was replaced, and in a child
+    process.
 
     Parameters
     ----------
     path : the file
     create : bool, make it if it is missing
     convert : callable(sqlite3 connection) or None
-        Called within the transaction that makes the tables where the file has other tables already: takes over what is in
-        them, or raises. Without it such a file is refused.
+        Called within the transaction that makes the tables where the file has other tables already:
+        takes over what is in them, or raises. Without it such a file is refused.
     """
 
     dialect = DIALECTS["sqlite"]
@@ -191,7 +200,8 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def transaction(self):
-        """Yield the connection within one transaction, with which none of another process interleaves."""
+        """Yield the connection within one transaction, with which none of another process
+        interleaves."""
         with self.reading() as connection:
             connection.raw.execute("BEGIN IMMEDIATE")
             try:
@@ -222,7 +232,8 @@ class SqliteFile:
             return connection.raw.execute("PRAGMA data_version").fetchone()[0], self._opened_as
 
     def close(self):
-        """Close the connection, if there is one. A child process leaves that of its parent alone."""
+        """Close the connection, if there is one. A child process leaves that of its parent
+        alone."""
         with self._lock:
             if self._connection is not None and self._opened_as[0] == os.getpid():
                 self._connection.raw.close()
@@ -313,7 +324,7 @@ class Engine:
         if self.engine.dialect.name not in DIALECTS:
             raise WrongUseError(f"{self.name}: leases live in SQLite, PostgreSQL, MySQL or MariaDB")
         self.dialect = DIALECTS[self.engine.dialect.name]
-        self._database_error = sqlalchemy.exc.DBAPIError
+        self._database_error = sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError
         self._inspect = sqlalchemy.inspect
         self._process = os.getpid()
         # without it InnoDB locks the gaps between rows, and those who take wait for each other
@@ -346,7 +357,8 @@ class Engine:
             raise TryAgainError(f"{self.name}: {error.orig}") from error
 
     def do(self, function):
-        """Call ``function(connection)`` in a transaction; again where the server broke it off for another one's sake."""
+        """Call ``function(connection)`` in a transaction; again where the server broke it off for
+        another one's sake."""
         for trial in range(DEADLOCK_RETRIES):
             try:
                 with self.transaction() as connection:
@@ -389,7 +401,8 @@ class Engine:
             _check_version(connection, self.name)
 
     def _exist(self, connection):
-        """Whether all the tables are there; a server may show that of the last statement before its row."""
+        """Whether all the tables are there; a server may show that of the last statement before its
+        row."""
         sql = "SELECT value FROM lease_control WHERE name='version'"
         return self._inspect(connection.raw).has_table("lease_control") and bool(
             connection.rows(sql)
@@ -408,7 +421,8 @@ class Engine:
 
 
 def _set_up_sqlite(raw, *_):
-    """Settings of a new connection: a killed process loses nothing; the death of the machine, the last moments."""
+    """Settings of a new connection: a killed process loses nothing; the death of the machine, the
+    last moments."""
     raw.execute(f"PRAGMA busy_timeout={1000 * BUSY_TIMEOUT}")
     deadline = time.monotonic() + BUSY_TIMEOUT
     while True:

@@ -7,7 +7,8 @@ from .item import STATES, Item
 from .stores import EngineConnection
 
 LONGEST_KEY = 200
-"""Characters of a key that are stored as they are; of a longer one, its beginning and a hash are."""
+"""Characters of a key that are stored as they are; of a longer one, its beginning and a hash are.
+"""
 
 COLUMNS = (
     *("id", "kind", "item_key", "payload", "priority", "state", "attempt", "max_attempts"),
@@ -16,7 +17,8 @@ COLUMNS = (
 
 
 class LeaseView:
-    """What can be seen of the items in a database; every method also works within a transaction of the caller.
+    """What can be seen of the items in a database; every method also works within a transaction of
+    the caller.
 
     Parameters
     ----------
@@ -80,14 +82,18 @@ class LeaseView:
 
         Returns
         -------
-        float or None : s from now, 0 if there is something already, None if nothing is pending or delayed
+        float or None : s from now, 0 if there is something already, None if nothing is pending or
+            delayed
         """
 
         def look(db):
             if candidates(db, self._sql, as_tuple(kinds), 1, ripe=True):
                 return 0.0
             where, names = in_list("kind", kinds)
-            sql = f"SELECT MIN(not_before) - {self._sql.now} AS s FROM lease_items WHERE not_before IS NOT NULL AND {where}"
+            sql = (
+                f"SELECT MIN(not_before) - {self._sql.now} AS s FROM lease_items WHERE "
+                f"not_before IS NOT NULL AND {where}"
+            )
             ripe = db.rows(sql, **names)[0]["s"]
             return None if ripe is None else max(0.0, float(ripe))
 
@@ -126,17 +132,36 @@ class LeaseView:
     def is_over(self, kinds=None, *, connection=None):
         """Whether nothing is pending or delayed, and nobody holds an item that might come back."""
         where, names = in_list("kind", kinds)
-        sql = f"SELECT id FROM lease_items WHERE state IN ('pending', 'delayed', 'running') AND {where} LIMIT 1"
+        # one look through each index, all of which hold few of the rows
+        parts = ("state='pending'", "not_before IS NOT NULL", "holder IS NOT NULL")
+        sql = " UNION ALL ".join(
+            f"SELECT * FROM (SELECT 1 FROM lease_items WHERE {part} AND {where} LIMIT 1) AS {name}"
+            for part, name in zip(parts, ("part1", "part2", "part3"), strict=True)
+        )
         return not self._read(lambda db: db.rows(sql, **names), connection)
 
+    def n_waiting(self, kinds=None, *, connection=None):
+        """How many items are pending or delayed; its cost grows with these only."""
+        where, names = in_list("kind", kinds)
+        sql = (
+            f"SELECT (SELECT COUNT(*) FROM lease_items WHERE state='pending' AND {where}) + "
+            f"(SELECT COUNT(*) FROM lease_items WHERE not_before IS NOT NULL AND {where}) AS n"
+        )
+        return self._read(lambda db: db.rows(sql, **names)[0]["n"], connection)
+
     def holders(self, *, connection=None):
-        """Who takes items: list of dicts of id, host, pid, registered, seen and lease_until (s since 1970)."""
-        sql = "SELECT id, host, pid, registered, seen, lease_until FROM lease_holders ORDER BY registered"
+        """Who takes items: list of dicts of id, host, pid, registered, seen and lease_until (s
+        since 1970)."""
+        sql = (
+            "SELECT id, host, pid, registered, seen, lease_until FROM lease_holders ORDER BY "
+            "registered"
+        )
         return self._read(lambda db: [dict(row) for row in db.rows(sql)], connection)
 
     @property
     def stopping(self):
-        """Whether those who take have been asked to end; of a file, looked up again only when somebody has written to it."""
+        """Whether those who take have been asked to end; of a file, looked up again only when
+        somebody has written to it."""
         change = self.store.change_number()
         if change is None or change != self._stopping[0]:
             sql = "SELECT value FROM lease_control WHERE name='stopping'"
@@ -157,8 +182,8 @@ class LeaseView:
 def candidates(db, dialect, kinds, n, *, ripe=False):
     """The positions of the first items that are pending, as named parameters.
 
-    Each kind is looked at through the index that is ordered as items are taken, so that the cost does not grow with their
-    number.
+    Each kind is looked at through the index that is ordered as items are taken, so that the cost
+    does not grow with their number.
 
     Parameters
     ----------
@@ -170,20 +195,26 @@ def candidates(db, dialect, kinds, n, *, ripe=False):
     """
     if not kinds:
         return {}
-    ordered = "SELECT position, priority FROM lease_items WHERE state='pending' AND kind=:k{} ORDER BY priority, position LIMIT {}"
-    # a sub-select each, since SQLite knows no brackets around the parts of a UNION
-    union = " UNION ALL ".join(
-        f"SELECT * FROM ({ordered.format(i, int(n))}) AS part{i}" for i in range(len(kinds))
+    ordered = (
+        "SELECT position, priority FROM lease_items WHERE state='pending' AND kind=:k{} "
+        "ORDER BY priority, position LIMIT {}"
     )
     names = {f"k{i}": kind for i, kind in enumerate(kinds)}
-    if ripe:
-        where, delayed = in_list("kind", kinds)
-        names |= delayed
-        union += (
-            " UNION ALL SELECT position, priority FROM lease_items "
-            f"WHERE not_before <= {dialect.now} AND {where}"
-        )
-    sql = f"SELECT position FROM ({union}) AS first_ones ORDER BY priority, position LIMIT {int(n)}"
+    if len(kinds) == 1 and not ripe:
+        sql = ordered.format(0, int(n))
+    else:
+        # a sub-select each, since SQLite knows no brackets around the parts of a UNION
+        parts = [
+            f"SELECT * FROM ({ordered.format(i, int(n))}) AS part{i}" for i in range(len(kinds))
+        ]
+        if ripe:
+            where, delayed = in_list("kind", kinds)
+            names |= delayed
+            due = f"not_before <= {dialect.now} AND {where}"
+            parts.append(f"SELECT position, priority FROM lease_items WHERE {due}")
+        union = " UNION ALL ".join(parts)
+        order = f"ORDER BY priority, position LIMIT {int(n)}"
+        sql = f"SELECT position FROM ({union}) AS first_ones {order}"
     return positions(row["position"] for row in db.rows(sql, **names))
 
 
@@ -191,7 +222,8 @@ def select(where, order="i.position"):
     """SQL: items with the end of their holder's lease."""
     columns = ", ".join(f"i.{column}" for column in COLUMNS)
     return (
-        f"SELECT i.position, {columns}, h.lease_until FROM lease_items i LEFT JOIN lease_holders h ON h.id=i.holder "
+        f"SELECT i.position, {columns}, h.lease_until FROM lease_items i LEFT JOIN "
+        "lease_holders h ON h.id=i.holder "
         f"WHERE {where} ORDER BY {order}"
     )
 
@@ -214,7 +246,8 @@ def marks(names):
 
 
 def in_list(column, values, prefix="kind"):
-    """A condition that a column has one of some values, and its named parameters. None: no condition."""
+    """A condition that a column has one of some values, and its named parameters. None: no
+    condition."""
     if values is None:
         return "1=1", {}
     names = {f"{prefix}_{i}": value for i, value in enumerate(as_tuple(values))}
@@ -227,7 +260,8 @@ def as_tuple(values):
 
 
 def stored_text(text):
-    """A text that databases can hold: names of files need not be UTF-8, and what is not is spelled out."""
+    """A text that databases can hold: names of files need not be UTF-8, and what is not is spelled
+    out."""
     return None if text is None else str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -30,17 +30,16 @@ def can_plot():
 
 
 def plot_target(path, stamp, extraction, good):
-    """Draw a target and its light curve to a PNG file.
+    """Draw a target and its light curve.
 
     Parameters
     ----------
-    path : where to write
+    path : where to write; its ending is the format: png, pdf, svg
     stamp : Stamp with its sum image and catalogue
     extraction : Extraction
     good : (n_times,) bool array, times of good quality
     """
     # not pyplot: it would keep every figure and look for a display
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(13, 6.4), layout="constrained")
@@ -70,7 +69,7 @@ def plot_target(path, stamp, extraction, good):
         axes[name].sharex(axes["centroid"])
     axes["centroid"].set_xlabel(f"BJD - {stamp.time_reference} [d]")
     with atomic_write(path, durable=False) as part:
-        FigureCanvasAgg(figure).print_png(part)
+        figure.savefig(part)
 
 
 def title(stamp, extraction):

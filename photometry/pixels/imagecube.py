@@ -13,6 +13,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 
 from ..constants import J2000, MISSIONS
 from ..errors import BadInputError, TargetNotFoundError
@@ -42,6 +43,7 @@ _DAMAGE = (
     RuntimeError,
     OverflowError,
     MemoryError,
+    fits.VerifyError,
 )
 _SERIES = ("time", "timecorr", "time_start", "time_stop", "cadenceno", "quality", "background_err")
 
@@ -85,7 +87,7 @@ class ImageCube:
     def _read_attributes(self):
         with self._reading():
             attributes = self._file.attrs
-            if attributes.get("format") != FORMAT:
+            if _text(attributes.get("format")) != FORMAT:
                 raise BadInputError(
                     f"{self.path}: not an image cube of this program; make it with 'photometry prepare'"
                 )
@@ -93,7 +95,7 @@ class ImageCube:
                 raise BadInputError(
                     f"{self.path}: version {attributes['version']} is newer than this program ({VERSION})"
                 )
-            self.mission = attributes["mission"]
+            self.mission = _text(attributes["mission"])
             for name in _NUMBERS:
                 setattr(self, name, int(attributes[name]))
             self.n_times, *shape = self._file["flux"].shape
@@ -145,7 +147,7 @@ class ImageCube:
     def headers(self):
         """Keywords of the reference image worth handing on to light curves, as a dict"""
         with self._reading():
-            return dict(json.loads(self._file.attrs["headers"]))
+            return dict(json.loads(_text(self._file.attrs["headers"])))
 
     @property
     def time_direction(self):
@@ -177,10 +179,12 @@ class ImageCube:
         return self._header("header_primary")
 
     def _header(self, name):
-        from astropy.io import fits
-
         with self._reading():
-            return fits.Header.fromstring(self._file.attrs[name], sep="\n")
+            header = fits.Header.fromstring(_text(self._file.attrs[name]), sep="\n")
+            # astropy reads a card when it is asked for it; damage shall show here
+            for card in header.cards:
+                card.verify("exception")
+            return header
 
     @property
     def reference_time(self):
@@ -272,6 +276,11 @@ def small_image_warnings(shape):
 def cube_path(folder, sector, camera, ccd):
     """Where the cube of a CCD is, or would be."""
     return Path(folder) / f"sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
+
+
+def _text(value):
+    """A text as it is in the file: of fixed length, or of any length in older cubes."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def cube_paths(folder):

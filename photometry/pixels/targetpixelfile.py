@@ -63,20 +63,20 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
         refuse_other_files(path, primary, table)
         columns = stream.read_columns(table, _COLUMNS)
         aperture_header, aperture = _read_aperture(path, stream)
-    _refuse_useless(path, columns, aperture)
-    return Stamp(
-        target=target or _target(path, primary),
-        **identity(path, primary, table),
-        datasource=datasource,
-        time_reference=table.get("BJDREFI", 0),
-        **_series(columns),
-        aperture=aperture,
-        row=number(aperture_header, "CRVAL2P", 0),
-        column=number(aperture_header, "CRVAL1P", 0),
-        wcs=celestial_wcs(aperture_header),
-        headers=_kept(primary, _KEPT_PRIMARY) | _kept(table, _KEPT_TABLE),
-        path=path,
-    )
+        _refuse_useless(path, columns, aperture)
+        return Stamp(
+            target=target or _target(path, primary),
+            **identity(path, primary, table),
+            datasource=datasource,
+            time_reference=number(table, "BJDREFI", 0),
+            **_series(columns),
+            aperture=aperture,
+            row=number(aperture_header, "CRVAL2P", 0),
+            column=number(aperture_header, "CRVAL1P", 0),
+            wcs=celestial_wcs(aperture_header),
+            headers=_kept(primary, _KEPT_PRIMARY) | _kept(table, _KEPT_TABLE),
+            path=path,
+        )
 
 
 def identity(path, primary, table=None):

@@ -102,10 +102,13 @@ def write_skeleton(path, shape, datasets, attributes):
     import h5py
 
     with h5py.File(path, "w", libver="v110") as file:
+        # texts of fixed length: they lie under the checksums of the file, those of any length on a heap that has none, and HDF5
+        # can read for ever in a damaged one
         for name, value in attributes.items():
-            file.attrs[name] = value
+            file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
         for name, value in datasets.items():
-            file.create_dataset(name, data=value)
+            texts = isinstance(value, list) and isinstance(value[0], str)
+            file.create_dataset(name, data=[text.encode() for text in value] if texts else value)
         _set_aside(file, "sumimage", shape[1:], None, np.float32)
         for name, dtype in QUANTITIES.items():
             chunk = tuple(

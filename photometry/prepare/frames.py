@@ -114,7 +114,8 @@ class Frame:
 
     def _check(self, name, kind, least=-np.inf):
         value = getattr(self.flux if name in ("bscale", "bzero") else self, name)
-        valid = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
+        # 2**53: larger ones are no longer whole as floats
+        valid = isinstance(value, kind) and not isinstance(value, bool) and abs(value) < 2**53
         if not valid or value < least:
             raise BadInputError(
                 f"{self.flux.path}: its header gives {value!r} for the {name.replace('_', ' ')}, expected a number"

@@ -69,6 +69,11 @@ footer { margin-top: 3rem; color: var(--faint); font-size: .9rem; }
 {% endfor %}</section>
 {% endfor %}</main>
 <footer>{{ footer }}</footer>
+<script>
+function unfold() { var e = document.getElementById(location.hash.slice(1));
+  for (e = e && e.closest("details"); e; e = e.parentElement.closest("details")) e.open = true; }
+addEventListener("hashchange", unfold); unfold();
+</script>
 </body>
 </html>
 """

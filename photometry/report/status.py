@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import platform
+import shlex
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -192,6 +193,27 @@ def print_status(summary):
         console.print()
     _print_causes(console, "failures", summary.get("failures") or [])
     _print_causes(console, "warnings", summary.get("warnings") or [])
+    if command := next_command(summary):
+        console.print(f"next: {escape(command)}")
+
+
+def next_command(summary):
+    """What to type next; None where nothing is known."""
+    todo_file = summary.get("todo_file")
+    if not todo_file:
+        return None
+    path = Path(todo_file)
+    where = shlex.quote(str(path.parent if path.name == "todo.sqlite" else path))
+    code = summary.get("exit_code")
+    if is_running(summary):
+        return f"photometry status {where} --watch"
+    if not summary.get("ended") or code not in (0, 1):
+        return f"photometry run {where}"
+    if code == 1:
+        return f"photometry status {where} --failed"
+    if summary.get("WARNING"):
+        return f"photometry status {where} --status WARNING"
+    return f"photometry verify {where}"
 
 
 def _lines(summary):

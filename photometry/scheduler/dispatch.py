@@ -72,6 +72,7 @@ class Kill:
 @dataclass
 class _Worker:
     name: str
+    host: str | None
     heard: float  # when it last said something
     tasks: dict = field(default_factory=dict)  # ticket -> task that it holds, in the order sent
     patience: float = 0.0  # s; the longest hard limit among those
@@ -127,9 +128,10 @@ class Dispatch:
 
     # What the engine reports
 
-    def joined(self, worker, now, name=""):
-        """A worker has started and can take tasks."""
-        self._workers[worker] = _Worker(name or f"worker {worker}", now)
+    def joined(self, worker, now, host=None, pid=None):
+        """A worker has started and can take tasks; it is process ``pid`` of ``host``."""
+        name = f"worker {worker} on {host}, process {pid}" if host else f"worker {worker}"
+        self._workers[worker] = _Worker(name, host, now)
         return self._assign(worker, now)
 
     def results(self, worker, report, *, now):
@@ -178,7 +180,7 @@ class Dispatch:
             self._candidates.update(map(self.source.id, state.tasks.values()))
         if (task := state.tasks.pop(running, None)) is not None:
             self._out -= 1
-            self._crashed(task, why)
+            self._crashed(task, why, host=state.host, rank=worker, error_class="Crash")
         self._give_back(state, list(state.tasks), f"{state.name} was lost")
         return self._assign_idle(now)
 

@@ -8,7 +8,6 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from collections import deque
 from multiprocessing.connection import wait
@@ -17,7 +16,7 @@ from ..processes import StopNow, describe_exit, die_with_parent, threads_limited
 from .handlers import load_handler
 from .protocol import BEGIN, BYE, FINISH, LOST, READY, RESULTS, TASKS, Report
 from .tasklog import collect_from_here
-from .work import TaskRunner
+from .work import HOST, TaskRunner
 from .worker import Outbox, Worker, queued
 
 # workers that may end one after the other before they are ready; then starting them is given up
@@ -38,7 +37,7 @@ class SerialEngine:
         self._outbox = Outbox()
         self._running = False
         self._finished = False
-        self._events = deque([(0, (READY, socket.gethostname(), os.getpid()))])
+        self._events = deque([(0, (READY, HOST, os.getpid()))])
 
     def send(self, worker, message):
         """Take a message for the one worker."""

@@ -54,6 +54,7 @@ class Master:
                     if self._grace_is_over():
                         break
             except StopNow:
+                self._dispatch.stop(f"received {self._signals.names[0]}", time.monotonic())
                 log.warning("the running task is interrupted")
             finally:
                 self._dispatch.give_up("the run ended before it was done")
@@ -81,9 +82,7 @@ class Master:
             return actions
         if kind == READY:
             self._engine.send(worker, (BEGIN, self._dispatch.packer))
-            return self._dispatch.joined(
-                worker, now, name=f"worker {worker} on {message[1]}, process {message[2]}"
-            )
+            return self._dispatch.joined(worker, now, host=message[1], pid=message[2])
         if kind == LOST:
             return self._dispatch.lost(worker, now, message[1], running=message[2])
         if kind == BYE:

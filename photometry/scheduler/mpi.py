@@ -24,9 +24,8 @@ SHORTEST_SLEEP = 20e-6  # s; a message between two nodes takes about this long
 # s; what a rank wrote takes a while to reach the launcher, which drops it when the job is ended
 ABORT_FLUSH_DELAY = 0.3
 END_PATIENCE = 5.0  # s that a rank gets to end when asked to
-START_PATIENCE = (
-    60.0  # s that ranks get which have not started yet: imports from a network disk take long
-)
+# s that ranks get which have not started yet: imports from a network disk take long
+START_PATIENCE = 60.0
 # s; adds at most this to the answer after a long wait, and costs about 1 % of a core
 LONGEST_SLEEP = 5e-3
 

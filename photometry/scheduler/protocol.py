@@ -146,7 +146,7 @@ class TaskSource(Protocol):
 
     - the keys of its task, so that ``id(result)`` is the id of the task;
     - ``time``: s of work; ``worker_wait_time``: s that the worker waited for the task;
-    - ``attempt``: dict with ``rank``, ``start`` and ``end`` (Unix time), ``seconds``,
+    - ``attempt``: dict with ``host``, ``rank``, ``start`` and ``end`` (Unix time), ``seconds``,
       ``peak_memory`` (bytes of the process), and after a failure ``error_class``, ``error_text``
       and ``where`` (line of code).
 
@@ -245,7 +245,8 @@ class TaskSource(Protocol):
         """The task took its process down, while it was being done for certain. True where it is to
         do again.
 
-        ``info`` has what is known of ``start``, ``end``, ``seconds``, ``error_class``.
+        ``info`` has what is known of ``host``, ``rank``, ``start``, ``end``, ``seconds`` and
+        ``error_class``.
         """
 
     def crashes(self, id_) -> int:

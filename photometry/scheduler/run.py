@@ -14,6 +14,7 @@ from pathlib import Path
 
 from .._version import __version__
 from ..errors import PhotometryError, TryAgainError, WrongUseError
+from ..processes import StopRequests
 from ..settings import RunSettings
 from .dispatch import Dispatch
 from .handlers import Handler, load_handler
@@ -156,12 +157,28 @@ def with_pdb(handler):
 def _serve(plan, start_engine):
     """The master's part: open the source, run, close, and say how it went."""
     end = end_of_run(plan.settings.time_limit)
-    with contextlib.ExitStack() as stack, _disk_full_is_no_crash():
+    requests = _StopRequests()
+    with requests.active(), contextlib.ExitStack() as stack, _disk_full_is_no_crash():
         stack.callback(_remove_if_empty, plan.output_folder)
         _make_folder(plan.output_folder)
         source = plan.open_source()
         stack.callback(source.close)
-        return _serve_source(plan, source, start_engine, end)
+        return _serve_source(plan, source, start_engine, end, requests)
+
+
+class _StopRequests(StopRequests):
+    """Until the master works, a signal ends the run at once; after it, all is being closed anyway."""
+
+    def __init__(self):
+        super().__init__(self._before_work)
+
+    def work_begins(self):
+        """From now on the master sees to signals, and those that come after it are ignored."""
+        self._on_signal = None
+
+    @staticmethod
+    def _before_work(name):
+        raise KeyboardInterrupt(name)
 
 
 def _make_folder(folder):
@@ -183,7 +200,7 @@ def _remove_if_empty(folder):
         folder.rmdir()
 
 
-def _serve_source(plan, source, start_engine, end):
+def _serve_source(plan, source, start_engine, end, requests):
     def count():
         total = source.get_number_tasks(**plan.constraints)
         return total if plan.limit is None else min(total, plan.limit)
@@ -211,7 +228,7 @@ def _serve_source(plan, source, start_engine, end):
             progress = Progress(
                 source, total, count=None if plan.limit is not None else count, quiet=plan.quiet
             )
-            _work(plan, dispatch, start_engine, progress, end)
+            _work(plan, dispatch, start_engine, progress, end, requests)
     code, reason = verdict(
         dispatch,
         source.get_number_tasks(**plan.constraints),
@@ -264,21 +281,23 @@ def closing_time(settings, end):
     return min(settings.closing_time, 0.2 * max(end - time.time(), 0.0))
 
 
-def _work(plan, dispatch, start_engine, progress, end):
+def _work(plan, dispatch, start_engine, progress, end, requests):
     engine = start_engine()
     last_call = None
     if end is not None:
         last_call = time.monotonic() + end - time.time() - closing_time(plan.settings, end) / 2
     try:
         with TaskLog(plan.output_folder / LOG_NAME) as task_log, progress:
-            Master(
+            master = Master(
                 dispatch,
                 engine,
                 grace=plan.settings.grace,
                 last_call=last_call,
                 task_log=task_log,
                 progress=progress,
-            ).run()
+            )
+            requests.work_begins()
+            master.run()
             progress.note(dispatch, time.monotonic())
     finally:
         engine.close()

@@ -142,16 +142,9 @@ def read_log(path, *, name=None):
             # A line that a killed master did not finish is no record.
             with contextlib.suppress(json.JSONDecodeError):
                 record = json.loads(line)
-                if name is None or name in _names(record):
+                label = str(record.get("label"))
+                if name is None or name in (label, label.rpartition(" ")[2]):
                     yield record
-
-
-def _names(record):
-    """What the task of a record may be called. Before 0.1 records had the number of the star in
-    place of a label.
-    """
-    label = str(record.get("label", record.get("starid", "")))
-    return label, label.rpartition(" ")[2]
 
 
 # Failures by cause

@@ -13,6 +13,7 @@ import os
 import pickle
 import resource
 import signal
+import socket
 import sys
 import time
 import traceback
@@ -25,9 +26,9 @@ from ..status import STATUS
 from .protocol import ODD_TEXT, Failure, Limits, failed_result
 from .tasklog import collected
 
-SLOW = (
-    1e-3  # s; quicker tasks matter to no time limit, and their peak memory is that of the process
-)
+HOST = socket.gethostname()
+# s; quicker tasks matter to no time limit, and their peak memory is that of the process
+SLOW = 1e-3
 PEAK_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
 
 _STATUSES = frozenset(STATUS)
@@ -141,7 +142,7 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
     lines : list of what was logged meanwhile: (time, level, logger, message)
     """
     forks, start, tick = _forks, time.time(), time.perf_counter()
-    attempt = {"rank": rank, "start": start}
+    attempt = {"host": HOST, "rank": rank, "start": start}
     lines = collected()
     try:
         _soft_limit.begin(limits.seconds)
@@ -282,7 +283,7 @@ class Child:
     """
 
     def __init__(self, handler, n_tasks, *, rank=0):
-        self.n_tasks, self.n_done = n_tasks, 0
+        self.n_tasks, self.n_done, self._rank = n_tasks, 0, rank
         self._ours, theirs = multiprocessing.Pipe()
         self.pid = os.fork()
         if self.pid == 0:
@@ -313,7 +314,8 @@ class Child:
                 f"killed after {hard:.0f} s: it did not heed its time limit of {limits.seconds:g} s"
             )
         how, end = self._reap(), time.time()
-        attempt = {"start": start, "end": end, "seconds": end - start, "error_class": "Crash"}
+        attempt = {"host": HOST, "rank": self._rank, "start": start, "end": end}
+        attempt |= {"seconds": end - start, "error_class": "Crash"}
         return Crashed(why or how, attempt), []
 
     def close(self):

@@ -1,14 +1,13 @@
 """The worker: take messages, do tasks, send reports. The same for local processes and MPI ranks."""
 
 import os
-import socket
 import time
 from collections import deque
 
 from ..processes import StopRequests
 from ..status import STATUS
 from .protocol import BEGIN, BYE, FINISH, READY, RESULTS, SIGNAL, TASKS, Failure, Report, pickled
-from .work import SLOW, Crashed, Hindered, log_line, odd_result
+from .work import HOST, SLOW, Crashed, Hindered, log_line, odd_result
 
 # results of one message's tasks travel together, but wait no longer for the next than this
 FLUSH_SECONDS = 1.0
@@ -128,7 +127,7 @@ class Worker:
     def run(self):
         """Work until asked to finish."""
         with self._signals.active():
-            self._send((READY, socket.gethostname(), os.getpid()))
+            self._send((READY, HOST, os.getpid()))
             while not self._finishing:
                 if not self._queue or self._idle_since - self._listened > LISTEN_SECONDS:
                     self._receive(wait=not self._queue)

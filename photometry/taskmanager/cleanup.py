@@ -1,8 +1,8 @@
 """What is to do: on opening a TODO-file, for a retry, for a reset; and which tasks a user means.
 
 The one rule: a task is to do where its status is NULL, and where it is unfinished or failed (STARTED, ABORT, ERROR) and was
-not quarantined. `to_do_condition` is that rule; a run applies it when it opens the file, and whoever predicts a run counts
-with it. Quarantined is a task that took its process down ``max_attempts`` times; it is not tried again until it is reset.
+not set aside. `to_do_condition` is that rule; a run applies it when it opens the file, and whoever predicts a run counts
+with it. Set aside is a task that took its process down ``max_attempts`` times; it is not tried again until it is reset.
 """
 
 import sqlite3
@@ -36,12 +36,11 @@ def to_do_condition(conditions="", *, max_attempts, overwrite=False):
     """
     if overwrite:
         return f"(1{conditions})"
-    quarantined = f"{quarantined_condition(max_attempts)}"
-    again = f"todolist.status IN {_UNFINISHED} AND NOT {quarantined}"
+    again = f"todolist.status IN {_UNFINISHED} AND NOT {set_aside_condition(max_attempts)}"
     return f"((todolist.status IS NULL OR ({again})){conditions})"
 
 
-def quarantined_condition(max_attempts):
+def set_aside_condition(max_attempts):
     """SQL condition for tasks that crashed so often that they are not tried again."""
     often = _CRASHED_OFTEN.format(max_attempts)
     return f"(todolist.status = {STATUS.ERROR:d} AND todolist.priority IN ({often}))"
@@ -188,7 +187,7 @@ def crash_record(priority, why, **info):
     return "attempt", [Attempt(**row)]
 
 
-def quarantine_record(priority, n_crashes, why, seconds=None):
+def set_aside_record(priority, n_crashes, why, seconds=None):
     """The change that says why a task is an ERROR that is not tried again until it is reset.
 
     Parameters
@@ -205,7 +204,7 @@ def quarantine_record(priority, n_crashes, why, seconds=None):
 
 
 def select_tasks(
-    conn, *, statuses=(), error_class=None, message=None, quarantined_after=None, changed=False,
+    conn, *, statuses=(), error_class=None, message=None, set_aside_after=None, changed=False,
     **constraints,
 ):  # fmt: skip
     """Tasks of a TODO-file that were touched and match all that is asked.
@@ -216,7 +215,7 @@ def select_tasks(
     statuses : iterable of STATUS or names of it
     error_class : str, as ``ValueError``
     message : str, a part of the errors, whatever the case of the letters
-    quarantined_after : int, optional
+    set_aside_after : int, optional
         Leave out those that took their worker down so many times.
     changed : bool
         Tasks that are to do with another method or other settings count as touched, too.
@@ -242,8 +241,8 @@ def select_tasks(
     if message is not None:
         conditions.append("instr(lower(diagnostics.errors), lower(?)) > 0")
         parameters.append(message)
-    if quarantined_after is not None:
-        conditions.append(f"NOT {quarantined_condition(quarantined_after)}")
+    if set_aside_after is not None:
+        conditions.append(f"NOT {set_aside_condition(set_aside_after)}")
     keys = {
         "priority": "todolist.priority",
         "starid": "todolist.starid",

@@ -9,7 +9,7 @@ import msgspec
 from ..errors import ArgumentError
 from ..scheduler.protocol import Limits
 from ..status import STATUS
-from .cleanup import crash_record, discarded, quarantine_record
+from .cleanup import crash_record, discarded, set_aside_record
 from .constraints import build_constraints
 from .packing import Packed, Packer
 from .result import NULL, Result
@@ -54,7 +54,7 @@ class TaskManager(Session):
     steal_lock : bool
         Take the file from a process on another host, which must have ended.
     max_attempts : int
-        Also an attribute. How often a task may take its process down before it is quarantined.
+        Also an attribute. How often a task may take its process down before it is set aside.
     read_only : bool
         Look at the file as the next run would find it, and change nothing, also nothing that opening it would put
         back to do. Whatever changes something raises a TodoFileError. Works beside a run. Of the other arguments none counts.
@@ -263,7 +263,7 @@ class TaskManager(Session):
         Returns
         -------
         again : bool
-            True where it is to do again; False where it is quarantined as ERROR, after ``max_attempts`` of these.
+            True where it is to do again; False where it is set aside as ERROR, after ``max_attempts`` of these.
         """
         self._sync_external_changes()
         (taskid,) = _priorities((taskid,))
@@ -272,9 +272,9 @@ class TaskManager(Session):
         again = is_unfinished and n_crashes < self.max_attempts
         changes = [crash_record(taskid, why, **{"run": self._run and self._run.number} | info)]
         if is_unfinished and not again:
-            changes.append(quarantine_record(taskid, n_crashes, why, info.get("seconds")))
+            changes.append(set_aside_record(taskid, n_crashes, why, info.get("seconds")))
             self.logger.error(
-                "Task %d took its worker down %d times and is quarantined", taskid, n_crashes
+                "Task %d took its worker down %d times and is set aside", taskid, n_crashes
             )
         self._cache.write([(None if again else _ERROR, [taskid])] if is_unfinished else [], changes)
         self._crashes.add(taskid)

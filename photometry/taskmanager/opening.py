@@ -54,6 +54,11 @@ def check_writable(path):
     TodoFileError
     """
     status = path.stat()
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise TodoFileError(
+            f"{path}: lies on a read-only file system; copy it to where it can be worked on, or only look at it:"
+            " TaskManager(path, read_only=True)"
+        )
     if not status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(
         path, os.W_OK
     ):

@@ -4,6 +4,7 @@ Plain results are packed: OK, without errors, and of no concern to other tasks. 
 """
 
 import math
+import socket
 from dataclasses import dataclass
 
 import msgspec
@@ -14,6 +15,7 @@ from .schema import Attempt, Block, BriefDiagnostics, Diagnostics, to_block
 from .summary import MeanOfMany
 
 _OK = int(STATUS.OK)
+_UNKNOWN = MeanOfMany.of([])
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,27 +60,29 @@ class Packer:
         ArgumentError : one of them is not a result; none is packed
         """
         rows, attempts, others, origins = [], [], [], set()
+        if len(results) == 1:  # a block of one would only be larger
+            Result.of(results[0], run=self.run)
+            return Packed([], b"", _UNKNOWN, _UNKNOWN, [_with_host(results[0])])
         for result in results:
             plain = _quick(result) or _plain(Result.of(result, run=self.run), self.run)
             if plain is None:
-                others.append(result)
+                others.append(_with_host(result))
                 continue
             row, attempt, *origin = plain
             origins.add(tuple(origin))
             rows.append(row)
             attempts.append(attempt)
         if len(origins) > 1:  # results of several workers, which a block cannot hold
-            rows, others = [], list(results)
+            rows, others = [], [_with_host(result) for result in results]
         if not rows:
-            unknown = MeanOfMany.of([])
-            return Packed([], b"", unknown, unknown, others)
+            return Packed([], b"", _UNKNOWN, _UNKNOWN, others)
         ((host, rank),) = origins
         attempts.sort()
         (first, start, *_) = attempts[0]
         brief = [row for row in rows if type(row) is BriefDiagnostics]
         block = Block(
             run=self.run,
-            host=host,
+            host=host or socket.gethostname(),
             rank=rank,
             status=_OK,
             first=first,
@@ -94,6 +98,14 @@ class Packer:
             MeanOfMany.of([row.worker_wait_time for row in rows]),
             others,
         )
+
+
+def _with_host(result):
+    """A result whose attempt says where it was made, which only the worker knows."""
+    attempt = result.get("attempt")
+    if not isinstance(attempt, dict) or not attempt or attempt.get("host"):
+        return result
+    return {**result, "attempt": {**attempt, "host": socket.gethostname()}}
 
 
 def _quick(result):

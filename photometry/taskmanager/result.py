@@ -65,9 +65,9 @@ class Result(msgspec.Struct, frozen=True, gc=False):
         )
         if attempt is not None:
             attempt = _attempt(attempt, priority, run, status)
-        if not details and (details is None or isinstance(details, Mapping)):
+        if not details and (details is None or type(details) is dict):
             return cls(priority, status, brief, (), (), attempt)
-        if not isinstance(details, Mapping):
+        if type(details) is not dict and not isinstance(details, Mapping):
             raise ArgumentError(f"details={details!r:.200}: expected a dict")
         return cls(
             priority,
@@ -96,7 +96,7 @@ class Result(msgspec.Struct, frozen=True, gc=False):
 
 def _required(result):
     """Priority, status and seconds of work."""
-    if not isinstance(result, Mapping):
+    if type(result) is not dict and not isinstance(result, Mapping):
         raise ArgumentError(f"result={result!r:.200}: expected a dict")
     for key in ("priority", "status", "time"):
         if key not in result:
@@ -151,7 +151,7 @@ def _diagnostics(brief, get):
 
 
 def _attempt(attempt, priority, run, status):
-    if not isinstance(attempt, Mapping):
+    if type(attempt) is not dict and not isinstance(attempt, Mapping):
         raise ArgumentError(f"attempt={attempt!r:.200}: expected a dict")
     if not attempt:
         return None

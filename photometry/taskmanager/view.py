@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TodoFileError, TryAgainError
-from .cleanup import cleanup_conditions, quarantined_condition, to_do_condition
+from .cleanup import cleanup_conditions, to_do_condition
 from .journal import Segments, read_segments
 from .lock import owner_of
 from .opening import (
@@ -91,13 +91,6 @@ class View:
         """How many rows match constraints, whatever their status."""
         (row,) = self.query(
             f"SELECT COUNT(*) FROM todolist WHERE 1{cleanup_conditions(constraints)}"
-        )
-        return row[0]
-
-    def quarantined(self, max_attempts=3):
-        """How many tasks took their process down so often that they are not tried again."""
-        (row,) = self.query(
-            f"SELECT COUNT(*) FROM todolist WHERE {quarantined_condition(max_attempts)}"
         )
         return row[0]
 

@@ -100,16 +100,16 @@ def inspect_file(path):
             bits = stream.read_image(aperture)
         except BadInputError as error:
             return PixelFile(**_known(path, primary, table, starid), damage=str(error))
-    return PixelFile(
-        **_known(path, primary, table, starid),
-        epoch=_epoch(table),
-        wcs=celestial_wcs(aperture),
-        collected=(bits & 1) > 0,
-        row=number(aperture, "CRVAL2P", 0),
-        column=number(aperture, "CRVAL1P", 0),
-        ra=number(table, "RA_OBJ", np.nan),
-        decl=number(table, "DEC_OBJ", np.nan),
-    )
+        return PixelFile(
+            **_known(path, primary, table, starid),
+            epoch=_epoch(table),
+            wcs=celestial_wcs(aperture),
+            collected=(bits & 1) > 0,
+            row=number(aperture, "CRVAL2P", 0),
+            column=number(aperture, "CRVAL1P", 0),
+            ra=number(table, "RA_OBJ", np.nan),
+            decl=number(table, "DEC_OBJ", np.nan),
+        )
 
 
 def _refuse_truncated_light_curve(path, stream, primary):

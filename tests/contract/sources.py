@@ -213,7 +213,8 @@ def todo_rows(path):
             "SELECT priority, skipped_by FROM photometry_skipped ORDER BY 1, 2"
         ).fetchall()
         methods = tm.cursor.execute("SELECT priority, method_used FROM diagnostics").fetchall()
-    return [[list(row) for row in rows] for rows in (status, skipped, methods)]
+        hosts = tm.cursor.execute("SELECT DISTINCT host FROM attempts").fetchall()
+    return [[list(row) for row in rows] for rows in (status, skipped, methods, hosts)]
 
 
 # The cases

@@ -1,4 +1,5 @@
-"""One contract for items with a lease, over SQLite by itself, SQLite through SQLAlchemy, PostgreSQL and MariaDB."""
+"""One contract for items with a lease, over SQLite by itself, SQLite through SQLAlchemy, PostgreSQL
+and MariaDB."""
 
 import multiprocessing
 import os
@@ -235,7 +236,8 @@ class TestManyProcesses:
             assert leases.finish(item.id).attempt == 2
 
     def test_clock_that_is_set_makes_nobody_lost(self, database, child):
-        """A step of the clock shows as leases that ended long ago; their holders still renew them."""
+        """A step of the clock shows as leases that ended long ago; their holders still renew
+        them."""
         with Leases(database, lease=SHORT) as leases:
             leases.put("a", 1)
             taken = fork.Queue()
@@ -474,9 +476,14 @@ class TestCost:
 
     @pytest.mark.parametrize("server", ["postgresql"], indirect=True)
     def test_server_looks_through_the_index(self, leases):
-        leases.put_many([{"kind": "other", "payload": 1}] * 3000)
+        leases.put_many([{"kind": kind, "payload": 1} for kind in ["a", "b"] * 1500])
+        done = "UPDATE lease_items SET state='done' WHERE kind='a'"
+        leases.store.do(lambda db: db.run(done))
         leases.store.do(lambda db: db.run("ANALYZE lease_items"))
-        sql = "SELECT position FROM lease_items WHERE state='pending' AND kind='a' ORDER BY priority, position LIMIT 1"
+        sql = (
+            "SELECT position FROM lease_items WHERE state='pending' AND kind='a' ORDER BY "
+            "priority, position LIMIT 1"
+        )
         plan = leases.store.do(lambda db: [row["QUERY PLAN"] for row in db.rows(f"EXPLAIN {sql}")])
         assert any("lease_order" in line for line in plan)
         assert not any("Seq Scan" in line for line in plan)

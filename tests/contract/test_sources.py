@@ -2,8 +2,10 @@
 first.
 """
 
+import ast
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -86,7 +88,7 @@ def test_every_number_is_squared_once_by_every_engine(cases, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", star_cases())
 def test_overlapping_masks_give_the_same_rows_whoever_finishes_first(cases, name):
-    code, (status, skipped, _) = cases[name]
+    code, (status, skipped, _, _) = cases[name]
     assert code == 0
     # A is the brightest star and holds B; C is alone, or in the mask with the brighter B
     holds_b = name.startswith("masks 2")
@@ -96,10 +98,25 @@ def test_overlapping_masks_give_the_same_rows_whoever_finishes_first(cases, name
 
 @pytest.mark.slow
 def test_a_todo_file_is_drained_by_every_engine(cases):
-    code, (status, _, methods) = cases["task manager"]
+    code, (status, _, methods, hosts) = cases["task manager"]
     assert code == 0
     assert status == [[priority, 1] for priority in range(1, 501)]
     assert methods == [[priority, "noop"] for priority in range(1, 501)]
+    assert hosts == [[socket.gethostname()]]
+
+
+def test_the_scheduler_reads_no_key_of_a_star():
+    """Nothing but ids, labels, kinds and limits: the words occur in no code, only in prose."""
+    words = {"starid", "tmag", "datasource", "priority", "sector", "cadence"}
+    for path in Path(protocol.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        constants = {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert words & (constants | names) == set(), path.name
 
 
 def test_the_example_of_the_contract_runs(tmp_path):

@@ -1,4 +1,5 @@
-"""Helpers of the tests of the event framework: small FITS images, a quick configuration, a pipeline in a file."""
+"""Helpers of the tests of the event framework: small FITS images, a quick configuration, a pipeline
+in a file."""
 
 import numpy as np
 import pytest
@@ -70,7 +71,8 @@ def config(tmp_path):
 
 @pytest.fixture
 def pipeline_file(tmp_path):
-    """A Python file with a pipeline; it has its own name in every test, since modules are remembered by name."""
+    """A Python file with a pipeline; it has its own name in every test, since modules are
+    remembered by name."""
     path = tmp_path / f"notes_{abs(hash(tmp_path))}.py"
     path.write_text(PIPELINE)
     return str(path)

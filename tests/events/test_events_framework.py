@@ -1,4 +1,5 @@
-"""The loop, pipelines and hooks: sections 1, 4, 5 and 10 of the specification, and the weaknesses of its section 11."""
+"""The loop, pipelines and hooks: sections 1, 4, 5 and 10 of the specification, and the weaknesses
+of its section 11."""
 
 import logging
 import signal
@@ -302,7 +303,8 @@ class TestBuilding:
             "import sys, photometry.events as e\n"
             "class P(e.BasePipeline): pass\n"
             "f = e.Framework(P, None); f.append_event('noop', e.Arguments()); f.config.event_timeout = 0; f.main_loop()\n"
-            "print([m for m in ('numpy', 'pandas', 'matplotlib', 'astropy', 'scipy', 'watchdog') if m in sys.modules])"
+            "print([m for m in ('numpy', 'pandas', 'matplotlib', 'astropy', 'scipy', "
+            "'watchdog') if m in sys.modules])"
         )
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
@@ -386,7 +388,8 @@ class TestLoop:
         [(3, "done", ["doubled"]), (-1, "done", ["undef"]), (70, "failed", [])],
     )
     def test_a_primitive_class_checks_for_itself(self, framework, value, expected, following):
-        """As in the original, a class whose pre-condition is not met leaves out its step, and the chain goes on."""
+        """As in the original, a class whose pre-condition is not met leaves out its step, and the
+        chain goes on."""
         framework.append_event("primitive", Arguments(value=value))
         framework.main_loop()
         assert outcomes(framework) == {expected: 1}

@@ -1,4 +1,5 @@
-"""Arguments, Event, Action, context, configuration and logging: what section 3, 6 and 10 of the specification say."""
+"""Arguments, Event, Action, context, configuration and logging: what section 3, 6 and 10 of the
+specification say."""
 
 import configparser
 import copy

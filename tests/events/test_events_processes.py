@@ -1,4 +1,5 @@
-"""Real worker processes: exactly once, killed, stopped by signals, with a queue that comes and goes."""
+"""Real worker processes: exactly once, killed, stopped by signals, with a queue that comes and
+goes."""
 
 import collections
 import json

@@ -1,4 +1,5 @@
-"""The pipelines that come with the package, on simulated and made files: what they write, and what becomes of bad files."""
+"""The pipelines that come with the package, on simulated and made files: what they write, and what
+becomes of bad files."""
 
 import html.parser
 import os

@@ -1,8 +1,8 @@
 """A pipeline as its author wrote it for the original framework; only the import lines are ours.
 
-It uses everything of sections 3-5 that such pipelines use: a package of primitives found by name, functions with pre- and
-post-conditions, methods, classes, an action planner, a configuration of its own chained to that of the framework.
-"""
+It uses everything of sections 3-5 that such pipelines use: a package of primitives found by name,
+functions with pre- and post-conditions, methods, classes, an action planner, a configuration of its
+own chained to that of the framework."""
 
 import subprocess
 import sys

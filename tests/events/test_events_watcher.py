@@ -1,4 +1,5 @@
-"""The directory watcher: settling, patterns, sub-directories, both ways of watching; the decision without threads first."""
+"""The directory watcher: settling, patterns, sub-directories, both ways of watching; the decision
+without threads first."""
 
 import os
 import queue

@@ -13,11 +13,11 @@ import time
 from pathlib import Path
 
 import psutil
-from running import environment, pipeline_command
+from running import environment, pipeline_command, wait_for
 
 from photometry import TaskManager
 
-START_SECONDS = 30  # a run that has not begun by then hangs
+START_SECONDS = 120  # a run that has not begun by then hangs, however loaded the machine is
 
 
 class Job:
@@ -58,6 +58,19 @@ class Job:
         except FileNotFoundError:
             return {}
 
+    def journal_size(self):
+        """Bytes in the journals beside the TODO-file."""
+        size = 0
+        for path in self.folder.glob("todo.sqlite.journal-*"):
+            with contextlib.suppress(FileNotFoundError):
+                size += path.stat().st_size
+        return size
+
+    def wait_for_progress(self, n_bytes):
+        """Wait until as many bytes were saved since now, or the run has ended."""
+        enough = self.journal_size() + n_bytes
+        wait_for(lambda: self.journal_size() >= enough or self.process.poll() is not None)
+
     def workers(self):
         """Processes of the ranks that work."""
         found = []
@@ -67,7 +80,7 @@ class Job:
                     found.append(process)
         return found
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=240):
         """Exit code, once it has ended."""
         self.out, self.err = self.process.communicate(timeout=timeout)
         return self.process.returncode

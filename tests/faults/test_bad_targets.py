@@ -11,6 +11,8 @@ from running import environment, pipeline_command, run_pipeline, wait_for
 
 from photometry import STATUS
 
+pytestmark = pytest.mark.slow
+
 OK, ERROR = int(STATUS.OK), int(STATUS.ERROR)
 
 
@@ -66,7 +68,6 @@ def test_a_hang_in_python_is_an_error_after_the_time_limit(todo, engine):
 
 
 @pytest.mark.mpi
-@pytest.mark.slow
 def test_a_rank_that_hangs_in_compiled_code_is_given_up_and_the_others_go_on(todo):
     folder = todo(30, {2: "hang_holding_the_gil"})
     done = run("mpi", folder, "--task-timeout", "5", "--max-attempts", "1")
@@ -114,7 +115,6 @@ ODD = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
 def test_an_odd_result_costs_its_own_task_and_never_the_run(todo, engine):
     folder = todo(40, {number: fault for number, (fault, _) in ODD.items()})
@@ -129,7 +129,6 @@ def test_an_odd_result_costs_its_own_task_and_never_the_run(todo, engine):
 
 
 @pytest.mark.mpi
-@pytest.mark.slow
 def test_work_that_forks_and_returns_twice_does_not_keep_an_mpi_job_from_its_end(todo):
     folder = todo(20, {3: "forks", 7: "forks"})
     done = run("mpi", folder)

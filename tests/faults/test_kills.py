@@ -1,15 +1,20 @@
 """Processes of a run are killed; what was saved stays, and the same command continues."""
 
+import contextlib
 import json
 import random
 import signal
+import subprocess
 import time
 
+import psutil
 import pytest
 from jobs import as_it_is, query
 from running import run_pipeline, wait_for
 
 from photometry import STATUS
+
+pytestmark = pytest.mark.slow
 
 OK, STARTED = int(STATUS.OK), int(STATUS.STARTED)
 DONE = (OK, 1, 1)
@@ -37,15 +42,15 @@ def kill_again_and_again(start, folder, n_kills, victim, seed):
 
 def kill_master(job, rng):
     master = job.master()
-    time.sleep(rng.uniform(0, 0.25))
+    job.wait_for_progress(rng.randrange(4000))
     assert master.is_running(), job.process.communicate()
     master.kill()
-    time.sleep(0.01)
+    master.wait()
 
 
 def kill_worker(job, rng):
     job.master()
-    time.sleep(rng.uniform(0, 0.25))
+    job.wait_for_progress(rng.randrange(4000))
     rng.choice(job.workers()).kill()
     assert job.wait() != 0
 
@@ -58,14 +63,13 @@ def test_after_many_kills_every_target_is_finished_exactly_once(
     monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.015")
     folder = todo(60 * n_kills)
     done = kill_again_and_again(start, folder, n_kills, victim, seed=n_kills)
-    assert len(done) > 2 * n_kills, "the kills came before anything was done"
+    assert len(done) > n_kills, "the kills came before anything was done"
     last = run_pipeline("mpi", folder, "--handler", "faulty_work:work")
     assert last.returncode == 0, last.stderr
     state = as_it_is(folder)
     assert {priority: row for priority, row in state.items() if row != DONE} == {}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["processes", "mpi"])
 def test_kills_of_the_whole_job_are_no_evidence_against_what_was_running(
     todo, start, engine, monkeypatch
@@ -87,7 +91,7 @@ def test_when_the_master_dies_the_job_ends_by_itself_with_an_error(todo, start, 
     monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.05")
     job = start("mpi", todo(500))
     job.master().kill()
-    assert job.wait(timeout=20) != 0
+    assert job.wait() != 0
 
 
 def test_local_workers_end_when_their_master_is_killed(todo, start, monkeypatch):
@@ -97,14 +101,13 @@ def test_local_workers_end_when_their_master_is_killed(todo, start, monkeypatch)
     workers = master.children(recursive=True)
     master.kill()
     job.wait()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and any(
-        process.is_running() and process.status() != "zombie" for process in workers
-    ):
-        time.sleep(0.05)
-    assert not [
-        process for process in workers if process.is_running() and process.status() != "zombie"
-    ]
+    wait_for(lambda: not any(map(is_working, workers)))
+
+
+def is_working(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
@@ -142,28 +145,36 @@ def test_a_signal_to_mpiexec_itself_loses_nothing(todo, start, number, monkeypat
     folder = todo(2000)
     job = start("mpi", folder)
     job.master()
-    time.sleep(0.3)
+    job.wait_for_progress(2000)
     acknowledged = job.summary()["OK"]
     job.process.send_signal(number)
     assert job.wait() != 0
     assert len(finished(as_it_is(folder))) >= acknowledged
 
 
+def signalled_to_its_end(job, master):
+    """Send a signal; True if the job ends. Two that come before the first is seen count as one."""
+    master.send_signal(signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        job.wait(timeout=10)
+    return job.process.poll() is not None
+
+
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
 def test_a_second_signal_stops_at_once_and_loses_nothing_saved(todo, start, engine, monkeypatch):
     monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
-    folder = todo(2000, {30: "hang"})
+    folder = todo(2000, {5: "hang"})
     job = start(engine, folder, "--grace", "600")
     master = job.master()
+    wait_for(lambda: as_it_is(folder)[5][0] == STARTED)
+    master.send_signal(signal.SIGTERM)
     time.sleep(1.0)
-    master.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
     assert job.process.poll() is None, "the hanging task should still have its grace"
-    master.send_signal(signal.SIGTERM)
-    assert job.wait(timeout=20) == 3, job.err
+    wait_for(lambda: signalled_to_its_end(job, master))
+    assert job.wait() == 3, job.err
     state = as_it_is(folder)
-    assert state[30] == (None, 0, 0)
-    assert len(finished(state)) >= 20
+    assert state[5] == (None, 0, 0)
+    assert finished(state) >= {1, 2, 3, 4}
 
 
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
@@ -171,9 +182,9 @@ def test_tasks_that_outlast_the_grace_are_given_back(todo, start, engine):
     folder = todo(20, {5: "hang"})
     job = start(engine, folder, "--grace", "0.5")
     master = job.master()
-    time.sleep(1.0)
+    wait_for(lambda: as_it_is(folder)[5][0] == STARTED)
     master.send_signal(signal.SIGTERM)
-    assert job.wait(timeout=20) == 3, job.err
+    assert job.wait() == 3, job.err
     state = as_it_is(folder)
     assert state[5] == (None, 0, 0)
     assert query(folder, "SELECT COUNT(*) FROM attempts WHERE error_class IS NOT NULL") == [(0,)]
@@ -186,7 +197,7 @@ def test_the_end_of_the_batch_job_ends_the_run_in_good_order(todo, start, engine
     job = start(
         engine, folder, "--time-limit", "auto", env={"SLURM_JOB_END_TIME": str(time.time() + 6)}
     )
-    assert job.wait(timeout=60) == 3, job.err
+    assert job.wait() == 3, job.err
     assert "time limit" in job.err
     assert len(finished(as_it_is(folder))) < 2000
     assert query(folder, "SELECT COUNT(*) FROM todolist WHERE status = 6") == [(0,)]

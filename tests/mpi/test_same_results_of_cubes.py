@@ -11,6 +11,8 @@ from running import ENGINES, photometry, run_pipeline
 
 from photometry.taskmanager import read_results
 
+pytestmark = pytest.mark.slow
+
 RUN_DEPENDENT = ("elaptime", "worker_wait_time")
 
 

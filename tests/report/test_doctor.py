@@ -129,6 +129,20 @@ def test_a_damaged_journal_is_reported_and_stays_where_it_is(folder):
     assert everything_below(folder) == before
 
 
+def test_what_the_options_of_the_run_need_is_looked_for(folder, monkeypatch):
+    assert examine(folder)["methods"] == "ok: aperture can be used"
+    assert examine(folder, plot=True)["methods"].startswith("ok")
+    says = examine(folder, method="fotometry")["methods"]
+    assert says.startswith("fail: method='fotometry': expected")
+    (folder / "photometry.toml").write_text(f'[photometry.psf]\nprf = "{folder}"\n')
+    assert examine(folder, method="aperture")["methods"].startswith("ok")
+    assert "no PRF files of camera" in examine(folder, method="psf")["methods"]
+    monkeypatch.setattr("photometry.report.doctor.inputs.find_spec", lambda name: None)
+    says = examine(folder, plot=True)["methods"]
+    assert says.startswith("fail: --plot needs matplotlib")
+    assert "photometry[plots]" in says
+
+
 def test_few_missing_files_warn_and_many_fail(folder):
     paths = sorted(folder.glob("*_tp.fits"))
     paths[0].unlink()

@@ -81,10 +81,10 @@ def test_an_idle_worker_ends_only_when_nobody_can_give_tasks_back(list_source):
 
 
 def test_quick_tasks_travel_in_batches_of_measured_size(list_source):
-    source = list_source(20_000)
+    source = list_source(5_000)
     dispatch = Dispatch(source)
     messages = drain(dispatch, dispatch.joined(1, now=0.0), seconds=0.001)
-    assert messages < 20_000 / (0.8 * MESSAGE_SECONDS / 0.001)
+    assert messages < 5_000 / (0.8 * MESSAGE_SECONDS / 0.001)
 
 
 def test_no_batch_is_larger_than_the_limit(list_source):

@@ -35,17 +35,12 @@ def test_a_log_is_not_written_through_a_symbolic_link(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_records_of_older_runs_are_found_by_the_number_of_the_star(tmp_path):
-    (tmp_path / "log").write_text(json.dumps({"starid": 12, "message": "old"}) + "\n")
-    assert [record["message"] for record in read_log(tmp_path / "log", name=12)] == ["old"]
-
-
 def test_half_a_line_of_a_killed_master_harms_nothing(tmp_path):
     path = tmp_path / "log"
     with TaskLog(path) as log:
         log.write([logged(1, 12, "first run")], Source)
     with open(path, "a") as file:
-        file.write(json.dumps({"starid": 12, "message": "torn"})[:-5])
+        file.write(json.dumps({"label": "TIC 12", "message": "torn"})[:-5])
     with TaskLog(path) as log:
         log.write([logged(1, 12, "second run")], Source)
     assert [record["message"] for record in read_log(path, name=12)] == [

@@ -1,4 +1,4 @@
-"""Attempts and runs: what was tried, and which tasks are quarantined because they kill."""
+"""Attempts and runs: what was tried, and which tasks are set aside because they kill."""
 
 import json
 
@@ -27,7 +27,7 @@ def errors(tm, priority):
 
 
 class TestDeaths:
-    def test_a_task_that_kills_is_tried_again_and_then_quarantined(self, tm):
+    def test_a_task_that_kills_is_tried_again_and_then_set_aside(self, tm):
         for n in (1, 2):
             tm.start_task(1)
             assert (
@@ -141,7 +141,7 @@ class TestDeaths:
         die_with(todo_file, in_memory, 1)
         assert open_todo(todo_file).crash_candidates() == {1}
 
-    def test_a_task_quarantined_stays_so_when_the_file_is_opened_again(self, todo_file, open_todo):
+    def test_a_task_set_aside_stays_so_when_the_file_is_opened_again(self, todo_file, open_todo):
         with open_todo(todo_file, max_attempts=1) as tm:
             tm.start_tasks([1, 2])
             tm.fail_attempt(1, "signal 9")
@@ -152,7 +152,7 @@ class TestDeaths:
             assert statuses(tm)[1] is None
 
     @pytest.mark.parametrize("how", ["reset", "overwrite"])
-    def test_a_reset_gives_a_task_that_was_quarantined_all_its_attempts_back(
+    def test_a_reset_gives_a_task_that_was_set_aside_all_its_attempts_back(
         self, todo_file, open_todo, how
     ):
         with open_todo(todo_file, max_attempts=1) as tm:

@@ -195,3 +195,63 @@ def test_file_systems_without_locks_will_do(todo_file, monkeypatch, in_memory):
         assert run_all(tm) == list(range(1, 13))
     with TaskManager(todo_file, load_into_memory=in_memory) as tm:
         assert tm.get_task() is None
+
+
+def test_a_step_of_the_clock_gives_no_live_lock_away(todo_file, in_memory, holder):
+    """The start of a process in seconds since 1970 is a sum of the time of boot, which follows the clock."""
+    script = """
+import sys, psutil, time
+real, now = psutil.boot_time, time.time
+psutil.boot_time = lambda: real() + 3600.0
+psutil._pslinux.boot_time = lambda: real() + 3600.0
+time.time = lambda: now() + 3600.0
+from photometry import TaskManager
+TaskManager(sys.argv[1])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(todo_file)], capture_output=True, text=True
+    )
+    assert f"in use by process {holder.pid}" in done.stderr
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_a_lock_that_was_removed_by_hand_is_made_again(tm, todo_file, in_memory):
+    lock_of(todo_file).unlink()
+    wait_for(lock_of(todo_file).exists)
+    with pytest.raises(TodoFileError, match=f"in use by process {os.getpid()}"):
+        TaskManager(todo_file, load_into_memory=in_memory)
+    tm.start_task(1)
+
+
+def test_whoever_lost_its_lock_saves_nothing_from_the_next_second_on(todo_file, in_memory):
+    robbed = TaskManager(todo_file, load_into_memory=in_memory)
+    robbed.start_task(1)
+    other = {"host": "elsewhere", "pid": 1, "since": "noon", "token": "x"}
+    lock_of(todo_file).write_text(json.dumps(other))
+    wait_for(lambda: robbed._lock._loss is not None)
+    with pytest.raises(TodoFileError, match="its lock was taken over by process 1 on elsewhere"):
+        robbed.start_task(2)
+    with pytest.raises(TodoFileError) if in_memory else contextlib.nullcontext():
+        robbed.close()
+    assert json.loads(lock_of(todo_file).read_text())["token"] == "x"
+
+
+@pytest.mark.parametrize("started", ["abc", None, [], {}])
+def test_a_lock_with_an_odd_start_is_judged_by_the_process_number_alone(
+    todo_file, open_todo, started
+):
+    lock = Lock(todo_file)
+    content = json.loads(lock.path.read_text()) | {"started": started}
+    lock.path.write_text(json.dumps(content))
+    with pytest.raises(TodoFileError, match=f"in use by process {os.getpid()}"):
+        open_todo(todo_file)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    lock.path.write_text(json.dumps(content | {"pid": child.pid}))
+    assert open_todo(todo_file).get_number_tasks() == 12

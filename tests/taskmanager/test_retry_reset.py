@@ -12,7 +12,7 @@ from photometry.cli import cli
 
 @pytest.fixture
 def failed_file(todo_file):
-    """1 OK, 2 and 3 ERROR, 4 WARNING, 5 quarantined, 6 ERROR by what the attempt says, the others to do."""
+    """1 OK, 2 and 3 ERROR, 4 WARNING, 5 set aside, 6 ERROR by what the attempt says, the others to do."""
     with TaskManager(todo_file) as tm:
         tasks = tm.get_tasks(6)
         tm.save_result(make_result(tasks[0]))
@@ -56,7 +56,7 @@ def to_do(path):
         (["--starid", 100], set()),
     ],
 )
-def test_retry_puts_back_what_was_asked_for_and_leaves_alone_what_was_quarantined(
+def test_retry_puts_back_what_was_asked_for_and_leaves_alone_what_was_set_aside(
     failed_file, options, expected
 ):
     invoke("retry", failed_file, *options)
@@ -148,7 +148,7 @@ def test_what_failed_keeps_its_diagnostics_until_the_new_result(failed_file):
     assert rows == [(1, None), (2, "ValueError: no pixels"), (3, "OSError: truncated FILE 3")]
 
 
-def test_reset_brings_back_what_was_quarantined(failed_file):
+def test_reset_brings_back_what_was_set_aside(failed_file):
     assert "took its worker down 3 times" in invoke(
         "reset", failed_file, "--message", "took its worker down"
     )
@@ -169,11 +169,11 @@ def test_reset_all_resets_all(failed_file):
     [
         (
             ["retry", "--error-class", "NoSuchError"],
-            "tasks with status ERROR that were not quarantined",
+            "tasks with status ERROR that were not set aside",
         ),
         (
             ["retry", "--status", "warning", "--starid", 100],
-            "tasks with status WARNING that were not quarantined",
+            "tasks with status WARNING that were not set aside",
         ),
         (["reset", "--starid", 108], "all tasks that were touched"),
         (["reset", "--starid", 101, "--status", "OK"], "tasks with status OK"),

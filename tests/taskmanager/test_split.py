@@ -1,5 +1,8 @@
 """Splitting a TODO-file for job arrays, and merging the parts."""
 
+import subprocess
+import sys
+
 import pytest
 from todo_helpers import make_result, make_row, make_rows, query, run_all
 
@@ -132,3 +135,74 @@ def test_a_file_in_use_is_not_split(used_file):
 def test_ways_to_split_that_there_are_not_are_refused(used_file, options):
     with pytest.raises(ValueError, match=r"(by|parts)=.*: expected"):
         split_todo(used_file, **options)
+
+
+KILLED = """
+import os, sys
+import photometry.files
+from photometry.taskmanager import merge_todos, split_todo
+replace, calls = os.replace, [0]
+def replace_or_die(*args):
+    calls[0] += 1
+    if calls[0] == int(sys.argv[3]):
+        os._exit(9)
+    replace(*args)
+os.replace = replace_or_die
+if sys.argv[1] == "split":
+    split_todo(sys.argv[2])
+else:
+    merge_todos([sys.argv[2]], sys.argv[2].replace("todo.sqlite", "merged.sqlite"))
+"""
+
+
+def killed(what, path, n):
+    command = [sys.executable, "-c", KILLED, what, str(path), str(n)]
+    assert subprocess.run(command).returncode == 9
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_a_killed_split_leaves_nothing_to_be_removed_by_hand(used_file, tmp_path, n):
+    killed("split", used_file, n)
+    assert list(tmp_path.glob(".todo-*.part.sqlite"))
+    paths = split_todo(used_file)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"todo.sqlite", *(path.name for path in paths)}
+    merge_todos(paths, tmp_path / "merged.sqlite")
+    assert content(tmp_path / "merged.sqlite") == content(used_file)
+
+
+def test_a_part_that_a_killed_split_had_made_and_that_was_worked_on_is_not_lost(used_file):
+    killed("split", used_file, 2)
+    (part,) = used_file.parent.glob("todo-*.sqlite")
+    with TaskManager(part) as tm:
+        run_all(tm)
+    before = part.read_bytes()
+    with pytest.raises(TodoFileError, match=r"exists already"):
+        split_todo(used_file)
+    assert part.read_bytes() == before
+
+
+def test_a_killed_merge_leaves_nothing_to_be_removed_by_hand(used_file, tmp_path):
+    killed("merge", used_file, 1)
+    assert list(tmp_path.glob(".merged-*.part.sqlite"))
+    merge_todos([used_file], tmp_path / "merged.sqlite")
+    assert {path.name for path in tmp_path.iterdir()} == {"todo.sqlite", "merged.sqlite"}
+
+
+def test_attempts_that_were_saved_together_go_with_their_tasks(tmp_path):
+    create_todo(tmp_path / "todo.sqlite", make_rows(8))
+    with TaskManager(tmp_path) as tm:
+        tm.begin_run()
+        times = {"rank": 1, "end": 2.0, "seconds": 1.0, "peak_memory": 5}
+        results = [
+            make_result(task) | {"attempt": times | {"start": float(task["priority"])}}
+            for task in tm.get_tasks(6)
+        ]
+        tm.save_results([tm.result_packer()(results)])
+        assert tm.cursor.execute("SELECT COUNT(*) FROM attempt_blocks").fetchone()[0] == 1
+    parts = split_todo(tmp_path)
+    assert [len(query(path, "SELECT * FROM attempts")) for path in parts] == [2, 2, 1, 1]
+    merge_todos(parts, tmp_path / "merged.sqlite")
+    whole = content(tmp_path / "todo.sqlite", "attempts")
+    assert content(tmp_path / "merged.sqlite", "attempts") == whole
+    assert len(whole["attempts"]) == 6

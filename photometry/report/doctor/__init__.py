@@ -2,8 +2,10 @@
 
 import contextlib
 
-from ...errors import SettingsError
+from ...errors import PhotometryError, SettingsError
+from ...methods.registry import get_method
 from ...settings import Settings, load_settings
+from ...taskmanager import open_view
 from . import disk, inputs, machine, mpi, todo
 from .check import FAIL, OK, Check
 
@@ -12,7 +14,9 @@ __all__ = ["FAIL", "MPI_TIMEOUT", "Check", "diagnose"]
 MPI_TIMEOUT = 20.0  # s; two ranks start in one or two
 
 
-def diagnose(todo_file, output, *, settings_file=None, mpi_timeout=MPI_TIMEOUT):
+def diagnose(
+    todo_file, output, *, settings_file=None, mpi_timeout=MPI_TIMEOUT, method=None, plot=False
+):
     """Look at everything that `photometry run` needs.
 
     Parameters
@@ -21,13 +25,16 @@ def diagnose(todo_file, output, *, settings_file=None, mpi_timeout=MPI_TIMEOUT):
     output : Path, the folder for the light curves, which may be missing
     settings_file : path, or None for ``photometry.toml`` beside the TODO-file where there is one
     mpi_timeout : float, s that the start of two ranks may take; None: leave MPI alone
+    method : str or None, as ``photometry run --method``
+    plot : bool, as ``photometry run --plot``
 
     Yields
     ------
     Check, each as soon as it is known
     """
-    check, settings = check_settings(todo_file.parent, settings_file)
+    check, settings = check_settings(todo_file, settings_file)
     yield check
+    yield from disk.check_folders(todo_file, output)
     with contextlib.ExitStack() as stack:
         checks, view, to_do = todo.open_todo_file(todo_file, stack, settings.run.max_attempts)
         yield from checks
@@ -35,6 +42,7 @@ def diagnose(todo_file, output, *, settings_file=None, mpi_timeout=MPI_TIMEOUT):
         n_times = {}
         if work is not None and work.total:
             folder = todo_file.parent
+            yield inputs.check_methods(view, to_do, settings, method=method, plot=plot)
             yield inputs.check_files(view, to_do, folder)
             yield inputs.check_sample(view, to_do, folder, settings, n_times)
             yield inputs.check_catalogues(view, to_do, folder)
@@ -47,15 +55,32 @@ def diagnose(todo_file, output, *, settings_file=None, mpi_timeout=MPI_TIMEOUT):
         yield mpi.check_mpi(mpi_timeout)
 
 
-def check_settings(folder, path=None):
-    """Whether the settings of a run are good, and the settings; the defaults where they are not."""
-    path = path or folder / "photometry.toml"
-    beside = path if path.is_file() or path != folder / "photometry.toml" else None
+def check_settings(todo_file, path=None):
+    """Whether the settings of a run are good, and the settings; the defaults where they are not.
+
+    Parameters
+    ----------
+    todo_file : Path
+    path : Path of the settings, or None for ``photometry.toml`` beside the TODO-file where there is one
+    """
+    path = path or todo_file.parent / "photometry.toml"
+    beside = path if path.is_file() or path != todo_file.parent / "photometry.toml" else None
     try:
         settings = load_settings(beside)
     except SettingsError as error:
-        return Check("settings", FAIL, str(error)), Settings.model_construct()
+        try:  # a section may be that of a method of one's own
+            _load_methods(todo_file)
+            settings = load_settings(beside)
+        except (PhotometryError, FileNotFoundError):
+            return Check("settings", FAIL, str(error)), Settings.model_construct()
     return Check("settings", OK, _differences(settings, beside)), settings
+
+
+def _load_methods(todo_file):
+    """Import the methods ``'module:function'`` that a TODO-file names."""
+    with open_view(todo_file) as view:
+        for (name,) in view.query("SELECT DISTINCT method FROM todolist WHERE instr(method, ':')"):
+            get_method(name)
 
 
 def _differences(settings, path):

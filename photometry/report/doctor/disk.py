@@ -1,5 +1,6 @@
 """Folders: can they be written to, is there room, and what kind of file system are they on?"""
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import psutil
 
 from ...constants import DAY
-from ...files import atomic_write
+from ...files import atomic_write, file_system
 from ...lightcurve.tasoc import COLUMNS
 from .check import FAIL, OK, WARN, Check, size
 
@@ -26,16 +27,23 @@ PARALLEL = {"lustre", "gpfs", "beegfs", "ceph", "panfs", "wekafs"}
 
 
 def check_disk(todo_file, output, settings, work, n_times):
-    """Yield the checks of the folder of the TODO-file and that of the light curves."""
+    """Yield the checks of room on the disks, and of what disks they are."""
     if output.exists() and not output.is_dir():
-        yield Check("writable", FAIL, f"{output} is no folder; say another one with --output")
         return
     folders = {"TODO-file": todo_file.parent, "light curves": _existing(output)}
-    yield from (check_writable(what, folder) for what, folder in folders.items())
     if work is not None and work.total:
         yield check_space(todo_file, folders["light curves"], work, n_times)
         yield check_inodes(folders["light curves"], work)
     yield from (check_file_system(what, folder, settings) for what, folder in folders.items())
+
+
+def check_folders(todo_file, output):
+    """Yield whether the folder of the TODO-file and that of the light curves can be written to."""
+    yield check_writable("TODO-file", todo_file.parent)
+    if output.exists() and not output.is_dir():
+        yield Check("writable", FAIL, f"{output} is no folder; say another one with --output")
+    else:
+        yield check_writable("light curves", _existing(output))
 
 
 def check_writable(what, folder):
@@ -52,7 +60,8 @@ def check_writable(what, folder):
             f"{folder} ({what}) cannot be written to: {error.strerror}; the run needs to",
         )
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
     return Check("writable", OK, f"{folder} ({what})")
 
 
@@ -89,7 +98,7 @@ def lightcurve_size(source, cadence, n_times):
 def check_file_system(what, folder, settings):
     """What kind of file system a folder is on, and what that means."""
     kind, mount = file_system(folder)
-    name = f"{what} on {kind} ({mount})"
+    name = f"{what} on {kind or 'an unknown file system'} ({mount or '?'})"
     nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
     if kind in VOLATILE:
         return Check(
@@ -119,19 +128,6 @@ def check_file_system(what, folder, settings):
             f"{name}: a disk of this node, but the job has {nodes}; use a shared one",
         )
     return Check("file system", OK, f"{name}: a local disk")
-
-
-def file_system(folder):
-    """(type, mount point) of the file system that a folder is on."""
-    folder = Path(folder).resolve()
-    # of two on one place, the later
-    mounts = [
-        part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)
-    ]
-    if not mounts:
-        return "an unknown file system", "?"
-    deepest = max(range(len(mounts)), key=lambda i: (len(mounts[i].mountpoint), i))
-    return mounts[deepest].fstype, mounts[deepest].mountpoint
 
 
 def _existing(folder):

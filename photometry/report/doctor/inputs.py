@@ -2,15 +2,19 @@
 
 import random
 import time
+from importlib.util import find_spec
 
 from ...catalog.ccd import catalog_path, find_star_table, open_catalog
 from ...errors import TargetError, WrongUseError
+from ...methods.prf import open_prf
+from ...methods.registry import get_method
 from ...pixels.cubestamp import cube_of
 from ...pixels.find import INDEX_NAME, find_target_pixel_file
 from ...pixels.imagecube import cube_path
 from ...target import StampSource
 from .check import FAIL, OK, WARN, Check, size
 
+PRF_METHODS = ("psf", "linpsf")
 N_LOOKED_FOR, N_OPENED = 5000, 8  # targets
 SECONDS = 4.0  # for each of the two; at least one target is tried
 ACCIDENT = 0.1  # share of bad inputs above which it is no accident
@@ -80,6 +84,35 @@ def check_catalogues(view, to_do, folder):
         OK,
         f"stars for {len(ccds)} CCDs, from {table.name if missing else 'a file for each'}",
     )
+
+
+def check_methods(view, to_do, settings, *, method=None, plot=False):
+    """Whether the methods can be imported, and what they and the options of the run need is there.
+
+    Parameters
+    ----------
+    view : taskmanager.view.View
+    to_do : str, SQL condition
+    settings : Settings
+    method : str or None, method for all targets, as ``photometry run --method``
+    plot : bool, as ``photometry run --plot``
+    """
+    sql = f"SELECT DISTINCT method, sector, camera, ccd FROM todolist WHERE {to_do}"
+    rows = [(method or row[0] or "aperture", *row[1:]) for row in view.query(sql)]
+    names = sorted({name for name, *_ in rows})
+    prf = settings.photometry.psf.prf
+    try:
+        for name in names:
+            get_method(name)
+        for name, sector, camera, ccd in rows:
+            if prf is not None and name in PRF_METHODS:
+                open_prf(prf, camera, ccd, sector)
+    except WrongUseError as error:
+        return Check("methods", FAIL, str(error))
+    if plot and find_spec("matplotlib") is None:
+        way_out = "pip install 'photometry[plots]', or run without --plot"
+        return Check("methods", FAIL, f"--plot needs matplotlib, which is not installed; {way_out}")
+    return Check("methods", OK, f"{', '.join(names)} can be used")
 
 
 def _no_catalogue(view, to_do, folder, missing, ccds):

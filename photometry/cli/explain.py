@@ -1,0 +1,63 @@
+"""``photometry explain``: all that is known of one star."""
+
+import click
+
+from ._options import todo_path
+
+
+@click.command()
+@click.argument("words", metavar="[DIR] STAR", nargs=-1, required=True)
+@click.option("--output", type=click.Path(file_okay=False), help="Folder of the light curves [where the last run wrote].")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
+@click.option("--html", type=click.Path(dir_okay=False), help="Write a page with the picture, too.")
+@click.option("--plot", type=click.Path(dir_okay=False), help="Write the picture of its light curve.")  # fmt: skip
+def command(words, output, as_json, html, plot):
+    """Explain what became of a star, and why: rows, attempts, method, mask, neighbours, file, log.
+
+    STAR is its number; DIR the folder of the TODO-file, by default TESSPHOT_INPUT or this folder.
+    Reads only: it can be asked at any time.
+    """
+    from pathlib import Path
+
+    from ..report.explain import explain, lines, to_json
+    from ..report.status import output_folder
+    from ..taskmanager import open_view
+
+    folder, star = folder_and_star(words)
+    with open_view(todo_path(folder)) as view:
+        output = output_folder(view.path, output)
+        explained = explain(view, output, star)
+    files = [row["file"]["path"] for row in explained if row["file"] and not row["file"]["problem"]]
+    if plot:
+        if not files:
+            raise click.UsageError(f"star {star} has no light curve to draw")
+        from ..report.plots import plot_file, read_curve
+
+        plot_file(Path(plot), read_curve(files[0]))
+    if html:
+        from ..report.run import explain_page
+
+        explain_page(explained).write(html)
+    if as_json:
+        click.echo(to_json(explained))
+        return
+    for number, row in enumerate(explained):
+        if number:
+            click.echo()
+        previous = None
+        for name, text in lines(row):
+            click.echo(f"{name if name != previous else '':<11}{text}")
+            previous = name
+
+
+def folder_and_star(words):
+    """The folder and the star's number, in either order."""
+    import os
+
+    stars = [word for word in words if word.isdigit()]
+    folders = [word for word in words if not word.isdigit()]
+    if len(stars) != 1 or len(folders) > 1:
+        raise click.UsageError(
+            f"{' '.join(words)!r}: expected one star number, and at most one folder"
+        )
+    return (folders or [os.environ.get("TESSPHOT_INPUT") or "."])[0], int(stars[0])
