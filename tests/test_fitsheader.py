@@ -5,8 +5,8 @@ import math
 import pytest
 from astropy.io import fits
 
-from photometry.fitsfile import open_stream
 from photometry.fitsheader import Header
+from photometry.fitsstream import open_stream
 
 
 def text_of(*cards):
