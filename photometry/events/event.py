@@ -109,7 +109,7 @@ class Action:
     Attributes
     ----------
     output : what the action returned; None before
-    outcome : OUTCOME, and ``error``, the sentence that says why where it is not DONE
+    outcome : OUTCOME, and ``error``, the message that says why where it is not DONE
     """
 
     def __init__(self, event, event_info, args):

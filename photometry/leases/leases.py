@@ -62,7 +62,8 @@ class Leases(Holding):
     holder : Holder or None
         Who takes; None: this process, whose lease is renewed by a thread. Who names another one
         calls `renew`.
-    create, convert : for an SQLite file, see `stores.SqliteFile`
+    create : bool, make the file, or the tables, if they are missing
+    convert : for an SQLite file, see `stores.SqliteFile`
 
     Raises
     ------
@@ -75,7 +76,7 @@ class Leases(Holding):
     ):
         is_url = isinstance(database, str) and "://" in database
         if is_url or hasattr(database, "dialect"):
-            store = Engine(database)
+            store = Engine(database, create=create)
         else:
             store = SqliteFile(Path(database), create=create, convert=convert)
         super().__init__(store, lease=lease, max_attempts=max_attempts, holder=holder)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sqlite3
+import threading
 import time
 
 import pytest
@@ -164,6 +165,26 @@ def hold(database, lease, taken, go_on=None):
 
 
 class TestManyProcesses:
+    def test_threads_of_one_holder_take_each_item_once(self, leases):
+        leases.put_many([{"kind": "a", "payload": i} for i in range(60)])
+        taken, errors = [], []
+
+        def take():
+            try:
+                while items := leases.take("a"):
+                    taken.append(items[0].payload)
+                    leases.finish(items[0].id)
+            except Exception as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        assert sorted(taken) == list(range(60))
+
     def test_each_item_is_taken_exactly_once(self, database, leases, child):
         leases.put_many([{"kind": "ab"[i % 2], "payload": i} for i in range(300)])
         results = fork.Queue()
