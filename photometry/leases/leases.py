@@ -2,8 +2,8 @@
 be silent."""
 
 import json
+import os
 import time
-import uuid
 from pathlib import Path
 
 from ..errors import ArgumentError
@@ -136,7 +136,7 @@ class Leases(Holding):
 
     def _row(self, kind, payload, id=None, key=None, priority=0, delay=0, max_attempts=None):
         return {
-            "id": uuid.uuid4().hex if id is None else str(id),
+            "id": os.urandom(16).hex() if id is None else str(id),
             "kind": kind,
             "key": stored_key(key),
             "payload": json.dumps(payload, allow_nan=False),
