@@ -1,17 +1,30 @@
 """``photometry search``: transits in light curves."""
 
 import json
-import math
 
 import click
 
 from ..errors import TargetError, WrongUseError
-
-COLUMNS = (("period", "{:.5f}"), ("t0", "{:.4f}"), ("duration", "{:.4f}"), ("depth_ppm", "{:.0f}"), ("snr", "{:.1f}"), ("sde", "{:.1f}"), ("transit_count", "{:d}"))  # fmt: skip
+from ._progress import Bars
+from ._transits import (
+    DAYS,
+    INPUT,
+    Finding,
+    dip_line,
+    finite,
+    header_line,
+    lines,
+    offsets_of,
+    read_lightcurves,
+    read_options,
+    row,
+    vetted,
+    write_pictures,
+)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("files", type=click.Path(), nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", type=INPUT, nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--method",
     type=click.Choice(["tls", "bls"]),
@@ -33,70 +46,122 @@ COLUMNS = (("period", "{:.5f}"), ("t0", "{:.4f}"), ("duration", "{:.4f}"), ("dep
     show_default=True,
     help="Lowest detection efficiency (SDE) that counts.",
 )
-@click.option(
-    "--period-min",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="DAYS",
-    help="Shortest period.",
-)
+@click.option("--period-min", type=DAYS, metavar="DAYS", help="Shortest period.")
 @click.option(
     "--period-max",
-    type=click.FloatRange(min=0, min_open=True),
+    type=DAYS,
     metavar="DAYS",
-    help="Longest period; half the light curve by default.",
+    help="Longest period, up to the length of the light curve; half of it by default.",
 )
-@click.option("--detrend", type=click.FloatRange(min=0), default=1.5, show_default=True, metavar="DAYS",
-              help="Window of the trend that is removed first; 0: the light curve has none.")  # fmt: skip
 @click.option(
-    "--flux",
-    metavar="COLUMN",
-    help="Column of a FITS file; by default the pipeline's corrected flux.",
+    "--join", is_flag=True, help="The FILEs are parts of one star: search them as one light curve."
 )
-@click.option("--threads", type=click.IntRange(min=1), help="All cores by default.")
-@click.option(
-    "--plot",
-    type=click.Path(file_okay=False),
-    metavar="FOLDER",
-    help="Write a picture of each search into this folder.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per signal.")
-def command(files, plot, as_json, **options):
+@click.option("--vet/--no-vet", "with_vetting", default=True, help="Test what is found.")
+@read_options
+def command(files, join, as_json, **options):
     """Search FILEs (light curves of any format that we read) for transits.
 
-    Exit code 0: every file was searched, with or without success; 1: some could not be read.
+    Exit code 0: every file was searched, with or without success; 1: some could not be.
     """
     _check_periods(options["method"], options["period_min"], options["period_max"])
-    failed, headed = 0, as_json
-    for path in files:
-        try:
-            found = _search(path, plot, **options)
-        except (TargetError, WrongUseError, ValueError) as error:
-            failed += 1
-            click.echo(
-                f"photometry: {path}: {error}"
-                if str(path) not in str(error)
-                else f"photometry: {error}",
-                err=True,
-            )
-            continue
-        if as_json:
-            for row in found:
-                click.echo(
-                    json.dumps(
-                        {"path": str(path), **{key: _finite(value) for key, value in row.items()}}
-                    )
-                )
-            continue
-        if not headed:
-            click.echo("  ".join(f"{name:>13}" for name, _ in COLUMNS) + "  file")
-            headed = True
-        for row in found:
-            click.echo(
-                "  ".join(f"{form.format(row[name]):>13}" for name, form in COLUMNS) + f"  {path}"
-            )
-        if not found:
-            click.echo(f"no transits above SDE {options['threshold']:g}  {path}")
+    failed, printer = 0, _Printer(as_json, options)
+    with Bars(quiet=as_json) as bars:
+        if join:
+            return _joined(files, printer, bars, options)
+        for path in files:
+            lightcurves, unread = read_lightcurves([path], options["flux"], printer.problem)
+            failed += unread
+            for lc in lightcurves:
+                failed += not _search(lc, path, path, printer, bars, options)
     return 1 if failed else 0
+
+
+def _joined(files, printer, bars, options):
+    from ..lightcurve import stitch
+
+    lightcurves, failed = read_lightcurves(files, options["flux"], printer.problem)
+    if not lightcurves:
+        return 1
+    label = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else files[0]
+    lc = stitch(
+        lightcurves, window=options["detrend"] or None, progress=bars.stage("removing trends")
+    )
+    options = {**options, "detrend": 0}
+    done = _search(lc, label, None, printer, bars, options)
+    return 0 if done and not failed else 1
+
+
+def _search(lc, label, path, printer, bars, options):
+    """Search one light curve and print what was found; False where it cannot be searched"""
+    from ..lightcurve import flatten
+    from ..transits.planets import search_lightcurve
+
+    try:
+        flat = flatten(lc, options["detrend"]) if options["detrend"] else lc
+        found = search_lightcurve(
+            flat,
+            max_planets=options["planets"],
+            sde_threshold=options["threshold"],
+            snr_threshold=options["snr_min"],
+            method=options["method"],
+            period_min=options["period_min"],
+            period_max=options["period_max"],
+            threads=options["threads"],
+            progress=bars.stage(f"searching {label}"),
+        )
+    except (TargetError, WrongUseError, ValueError) as error:
+        printer.problem(error, label)
+        return False
+    if options["with_vetting"]:
+        offsets = None if path is None else offsets_of(path, lc)
+        findings = vetted(flat, found.planets, options["snr_min"], offsets)
+    else:
+        findings = [Finding(*signal, None, flat) for signal in found.planets]
+    printer.show(label, findings, found)
+    if options["plot"]:
+        for number, finding in enumerate(findings, start=1):
+            write_pictures(options["plot"], label, number, finding)
+    return True
+
+
+class _Printer:
+    """Rows of a table, or JSON lines"""
+
+    def __init__(self, as_json, options):
+        self.as_json, self.options, self.headed = as_json, options, as_json
+
+    def problem(self, error, path):
+        message = str(error) if str(path) in str(error) else f"{path}: {error}"
+        click.echo(f"photometry: {message}", err=True)
+
+    def show(self, label, findings, found):
+        limit = self.options["period_max"]
+        if limit and found.longest_period < limit * (1 - 1e-6):
+            self.problem(
+                f"periods up to {found.longest_period:.2f} d were searched, the light curve is no "
+                f"longer; --period-max was {limit:g}",
+                label,
+            )
+        if self.as_json:
+            self._show_json(label, findings, found)
+            return
+        if findings and not self.headed:
+            click.echo(header_line())
+            self.headed = True
+        for finding in findings:
+            for line in lines(finding, label):
+                click.echo(line)
+        for dip in found.dips:
+            click.echo(dip_line(dip, label))
+        if not findings and not found.dips:
+            threshold, snr_min = self.options["threshold"], self.options["snr_min"]
+            click.echo(f"no transits above SDE {threshold:g} and S/N {snr_min:g}  {label}")
+
+    def _show_json(self, label, findings, found):
+        rows = [row(finding) for finding in findings]
+        rows += [{"kind": "single dip", **dip._asdict()} for dip in found.dips]
+        for values in rows:
+            click.echo(json.dumps(finite({"path": str(label), **values})))
 
 
 def _check_periods(method, period_min, period_max):
@@ -112,40 +177,6 @@ def _check_periods(method, period_min, period_max):
         for option, value in (("--period-min", period_min), ("--period-max", period_max)):
             if value and value <= longest:
                 raise click.UsageError(
-                    f"{option} {value:g}: bls tries transits of up to {longest} d, periods must be longer"
+                    f"{option} {value:g}: bls tries transits of up to {longest} d, "
+                    "periods must be longer"
                 )
-
-
-def _finite(value):
-    """JSON has no NaN"""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _search(
-    path, plot, *, method, planets, threshold, period_min, period_max, detrend, flux, threads
-):
-    """What was found in one file: list of dicts"""
-    from ..lightcurve import Lightcurve, flatten
-    from ..transits import find_planets
-
-    lc = Lightcurve.read(path, flux=flux)
-    lc = flatten(lc, detrend) if detrend else lc
-    limits = {"period_min": period_min, "period_max": period_max}
-    found = find_planets(
-        lc, max_planets=planets, sde_threshold=threshold, method=method, threads=threads, **limits
-    )
-    if plot and found:
-        _plot(plot, path, lc, found)
-    return [{**signal.as_dict(), "depth_ppm": 1e6 * signal.depth} for signal, _ in found]
-
-
-def _plot(folder, path, lc, found):
-    from pathlib import Path
-
-    from ..transits import plot_search
-
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    for number, (signal, periodogram) in enumerate(found, start=1):
-        plot_search(lc, signal, periodogram).savefig(
-            Path(folder) / f"{Path(path).name.split('.')[0]}-{number}.png", dpi=120
-        )

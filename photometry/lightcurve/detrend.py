@@ -16,6 +16,7 @@ DEFAULT_WINDOW = 1.5
 CDPP_WINDOW = 2.0
 OUTLIER = 5.0  # robust standard deviations
 NOISE_HOURS = 6.5  # of the noise that is noted in files
+MIN_STRETCHES = 3  # of the length over which noise is measured, without gaps
 QUICK_BIN, QUICK_ROUNDS = 0.5, 3  # h, of samples that `quick_cdpp` joins; its rounds of outliers
 
 
@@ -110,7 +111,7 @@ def cdpp(lc, hours=6.5, *, window=CDPP_WINDOW):
 
     Returns
     -------
-    float, ppm; NaN where no stretch of ``hours`` is free of gaps
+    float, ppm; NaN where less than 3 stretches of ``hours`` are free of gaps
     """
     flat = lc if window is None else flatten(lc, window)
     good = flat.good() & np.isfinite(flat.fluxes)
@@ -138,7 +139,8 @@ def quick_cdpp(times, flux, hours=NOISE_HOURS, *, window=CDPP_WINDOW):
 
     Returns
     -------
-    float, ppm; NaN where no stretch of ``hours`` is free of gaps or the median is not above 0
+    float, ppm; NaN where less than 3 stretches of ``hours`` are free of gaps, or the median is not
+    above 0
     """
     if len(times) < 2 or not np.median(flux) > 0:
         return float("nan")
@@ -181,4 +183,6 @@ def _running_means(times, flux, length):
     means = (total[count:] - total[:-count]) / count
     spans = times[count - 1 :] - times[: len(times) - count + 1]
     whole = spans <= (1.1 * count - 1) * step + 1e-9
-    return means[whole] if whole.any() else np.array([np.nan])
+    # of fewer the scatter says nothing
+    enough = whole.sum() > (MIN_STRETCHES - 1) * count
+    return means[whole] if enough else np.array([np.nan])

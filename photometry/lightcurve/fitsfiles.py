@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
+from astropy.wcs import WCS
 
 from ..constants import DAY
 from ..errors import BadInputError
@@ -198,3 +199,38 @@ def mission_of(primary):
     if primary.get("MISSION") == "K2" or primary.get("CAMPAIGN") is not None:
         return "K2"
     return "TESS" if "TESS" in str(primary.get("TELESCOP", "")).upper() else "Kepler"
+
+
+class Centroids(NamedTuple):
+    """Where the light of a target is, in time, and where the target is."""
+
+    times: np.ndarray  # (n,) d
+    centroid: np.ndarray  # (n, 2) pixels of the detector: column, row; NaN where not known
+    target: tuple  # column, row of the target by its celestial coordinates
+
+
+def read_centroids(path):
+    """Centroids of a light-curve file of a mission or of ours.
+
+    Returns
+    -------
+    Centroids, or None for a file without MOM_CENTR1, or without the coordinates of its pixels
+    """
+    try:
+        with open_fits(path, memmap=False) as hdulist:
+            primary, names = hdulist[0].header, [hdu.name for hdu in hdulist]
+            if not {"LIGHTCURVE", "APERTURE"} <= set(names):
+                return None
+            table, image = hdulist["LIGHTCURVE"], hdulist["APERTURE"].header
+            wcs, star = WCS(image), (primary.get("RA_OBJ"), primary.get("DEC_OBJ"))
+            columns = [name for name in ("MOM_CENTR1", "MOM_CENTR2") if name in table.columns.names]
+            if len(columns) < 2 or not wcs.has_celestial or None in star:
+                return None
+            column, row = wcs.all_world2pix([star], 0)[0]
+            target = column + image.get("CRVAL1P", 0), row + image.get("CRVAL2P", 0)
+            times = np.asarray(table.data["TIME"], dtype=float)
+            centroid = np.column_stack([np.asarray(table.data[name], float) for name in columns])
+    except BadInputError:
+        return None  # no FITS file: it has no centroids
+    known = np.isfinite(times)
+    return Centroids(times[known], centroid[known], target)

@@ -149,7 +149,7 @@ def _level(lc, window):
         end=float(times[-1]),
         level=level * target,
         crowding=crowding,
-        noise=noise,
+        noise=float(noise),
         samples=int(good.sum()),
     )
     return relative, part
@@ -182,7 +182,7 @@ def write_stitched(lc, path):
     mission = MISSIONS.get(metadata.get("mission"))
     quality = "QUALITY" if mission is None or mission.name == "TESS" else "SAP_QUALITY"
     names = ("TIME", "PDCSAP_FLUX", "PDCSAP_FLUX_ERR", quality, "PART")
-    rows = np.empty(len(lc), list(zip(names, (">f8", ">f8", ">f4", ">i4", ">i4"), strict=True)))
+    rows = np.empty(len(lc), list(zip(names, (">f8", ">f8", ">f8", ">i4", ">i4"), strict=True)))
     times = lc.get_times()
     number = np.searchsorted([part.start for part in parts], times, side="right")
     # flagged samples get the bit of every mission's default mask that says: excluded by hand

@@ -20,6 +20,8 @@ from .._version import __version__
 from ..constants import DAY, MISSIONS
 from ..files import atomic_write, gzip_compress
 from ..flags import DEFAULT_BITMASK
+from ..provenance import commit
+from ..settings import settings_hash
 from .detrend import NOISE_HOURS, quick_cdpp
 from .fitsbytes import image_hdu, primary_hdu, table_hdu
 from .lightcurve import LightcurveArbitraryRaster
@@ -227,6 +229,8 @@ def _primary_cards(stamp, extraction, settings):
         ("MISSION", stamp.mission, "mission"),
         ("CREATOR", CREATOR, "program that made this file"),
         ("PROCVER", __version__, "version of that program"),
+        ("COMMIT", commit(), "git commit of that program"),
+        ("SETHASH", settings_hash(settings), "hash of the settings"),
         ("FILEVER", FILE_VERSION, "version of the file format"),
         ("DATA_REL", settings.output.data_release, "data release of this light curve"),
         ("SRC_DREL", source.get("DATA_REL"), "data release of the pixels"),

@@ -1,4 +1,6 @@
-"""What is good in a stamp or an image: times, the mean image that masks are made from, flags of pixels and of times."""
+"""What is good in a stamp or an image: times, the mean image that masks are made from, flags of
+pixels and of times.
+"""
 
 import warnings
 
@@ -8,8 +10,9 @@ from ..constants import MAD_TO_SIGMA
 from ..flags import CUBE_PIXELS, DEFAULT_BITMASK, FOUND
 
 NO_DATA, NEAR_SATURATION, TILE_JUMP = CUBE_PIXELS
-# What `prepare` and stamps of a cube find wrong with times, beside what the mission says. A frame that is bad also gets the
-# mission's bit for "excluded by hand", which every user of the default bit mask leaves out.
+# What `prepare` and stamps of a cube find wrong with times, beside what the mission says. A frame
+# that is bad also gets the mission's bit for "excluded by hand", which every user of the default
+# bit mask leaves out.
 BAD_FRAME, HIGH_BACKGROUND, BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND = FOUND
 # standard deviations
 JUMP = 8
@@ -24,7 +27,8 @@ def good_times(stamp, bitmask=None):
     ----------
     stamp : Stamp
     bitmask : int, optional
-        Quality bits that a good time does not have; default is `flags.DEFAULT_BITMASK` of the mission.
+        Quality bits that a good time does not have; default is `flags.DEFAULT_BITMASK` of the
+        mission.
 
     Returns
     -------
@@ -90,25 +94,25 @@ def background_flags(level, *, high=None, jump=None):
     Parameters
     ----------
     level : (n_times,) array, e-/s; NaN where there is none
-    high, jump : Flag to set where the level is far above its median, and where it differs from the median of the
-        five times around it by far more than usual; None: not looked for
+    high, jump : Flag to set where the level is far above its median, and where it differs from the
+        median of the five times around it by far more than it mostly does; None: not looked for
 
     Returns
     -------
     flags : (n_times,) int array
     """
     flags = np.zeros(len(level), dtype=np.int64)
-    known = np.isfinite(level)
-    if known.sum() < 5:
+    finite = np.isfinite(level)
+    if finite.sum() < 5:
         return flags
-    usual = np.median(level[known])
+    median = np.median(level[finite])
     if high is not None:
-        spread = MAD_TO_SIGMA * np.median(np.abs(level[known] - usual))
-        flags[known & (level > usual + max((HIGH - 1) * abs(usual), JUMP * spread))] |= high.bit
+        spread = MAD_TO_SIGMA * np.median(np.abs(level[finite] - median))
+        flags[finite & (level > median + max((HIGH - 1) * abs(median), JUMP * spread))] |= high.bit
     if jump is not None:
         from scipy.ndimage import median_filter
 
-        difference = level[known] - median_filter(level[known], 5, mode="nearest")
-        spread = MAD_TO_SIGMA * np.median(np.abs(difference)) + 1e-3 * abs(usual)
-        flags[np.flatnonzero(known)[np.abs(difference) > JUMP * spread]] |= jump.bit
+        difference = level[finite] - median_filter(level[finite], 5, mode="nearest")
+        spread = MAD_TO_SIGMA * np.median(np.abs(difference)) + 1e-3 * abs(median)
+        flags[np.flatnonzero(finite)[np.abs(difference) > JUMP * spread]] |= jump.bit
     return flags

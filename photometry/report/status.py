@@ -45,6 +45,10 @@ def read_summary(path):
         raise WrongUseError(f"{file}: cannot be read ({error.strerror})") from None
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise WrongUseError(f"{file}: is not a summary: {error}") from None
+    try:
+        json.dumps(summary, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a character, which no terminal shows
+        raise WrongUseError(f"{file}: is not a summary: it holds text that is no Unicode") from None
     if not isinstance(summary, dict) or "numtasks" not in summary:
         raise WrongUseError(f"{file}: is not a summary of a run: the key 'numtasks' is missing")
     _check_types(file, summary)

@@ -20,6 +20,7 @@ _HOMES = {
     "merge_todos": "create",
     "open_view": "view",
     "read_results": "view",
+    "select_tasks": "cleanup",
     "split_todo": "create",
 }
 

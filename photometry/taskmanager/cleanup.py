@@ -164,9 +164,7 @@ class Crashes:
 
     def invalidate(self):
         """Something unknown has changed: count again. Few tasks crash, and they have an index."""
-        cursor = self._conn.cursor()
-        cursor.row_factory = None
-        rows = cursor.execute(
+        rows = self._conn.own_cursor().execute(
             "SELECT priority, COUNT(*) FROM attempt_records WHERE died = 1 GROUP BY priority"
         )
         self._counts = Counter(dict(rows.fetchall()))
@@ -211,7 +209,7 @@ def select_tasks(
 
     Parameters
     ----------
-    conn : sqlite3.Connection
+    conn : connection of a TaskManager or of a view
     statuses : iterable of STATUS or names of it
     error_class : str, as ``ValueError``
     message : str, a part of the errors, whatever the case of the letters
@@ -258,9 +256,8 @@ def select_tasks(
     }
     sql = f"""SELECT {", ".join(keys.values())} FROM todolist LEFT JOIN diagnostics USING (priority)
         WHERE {" AND ".join(conditions)} ORDER BY todolist.priority"""
-    cursor = conn.cursor()
-    cursor.row_factory = None
-    tasks = [dict(zip(keys, row, strict=True)) for row in cursor.execute(sql, parameters)]
+    rows = conn.own_cursor().execute(sql, parameters).fetchall()
+    tasks = [dict(zip(keys, row, strict=True)) for row in rows]
     return [task | {"status": status_name(task["status"])} for task in tasks]
 
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import sqlite3
 import stat
+import weakref
 from pathlib import Path
 
 from ..errors import TodoFileError, TryAgainError
@@ -180,7 +181,77 @@ def _check_tables(conn, path):
 # --- the owner opens it
 
 
-def connect(path, factory=sqlite3.Connection):
+class _OwnCursor(sqlite3.Cursor):
+    """A cursor for our own questions, rows as tuples: that a page of the file turns out to be damaged is a TodoFileError."""
+
+    def execute(self, *args):
+        return _or_damaged(super().execute, *args)
+
+    def executemany(self, *args):
+        return _or_damaged(super().executemany, *args)
+
+    def fetchall(self):
+        return _or_damaged(super().fetchall)
+
+    def fetchone(self):
+        return _or_damaged(super().fetchone)
+
+
+def _or_damaged(call, *args):
+    try:
+        return call(*args)
+    except sqlite3.DatabaseError as error:
+        if (
+            type(error) is not sqlite3.DatabaseError
+        ):  # one of its subclasses is about what was asked
+            raise
+        raise TodoFileError(
+            f"the TODO-file is damaged ({error}); take an earlier copy, or make it anew with `photometry todo`"
+        ) from error
+
+
+class Connection(sqlite3.Connection):
+    """As `sqlite3.Connection`, but it knows its cursors.
+
+    A cursor that was left in the middle of its rows keeps SQLite from leaving the write-ahead log. Closing the connection is
+    no way out: as long as such a cursor lives, SQLite keeps the file open and locked behind the scenes.
+    """
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self._cursors = weakref.WeakSet()
+
+    def cursor(self, *args, **options):
+        cursor = super().cursor(*args, **options)
+        self._cursors.add(cursor)
+        return cursor
+
+    def own_cursor(self):
+        """See `_OwnCursor`."""
+        cursor = self.cursor(_OwnCursor)
+        cursor.row_factory = None  # the connection gives each new cursor its own
+        return cursor
+
+    # the methods of sqlite3.Connection do not pass through `cursor`
+    def execute(self, *args):
+        return self.cursor().execute(*args)
+
+    def executemany(self, *args):
+        return self.cursor().executemany(*args)
+
+    def close_cursors(self):
+        """Close all cursors, also those in the middle of their rows."""
+        for cursor in list(self._cursors):
+            cursor.close()
+
+    def close(self):
+        if self._cursors:
+            self.close_cursors()
+            self._cursors.clear()
+        super().close()
+
+
+def connect(path):
     """Connection of the one owner of a TODO-file.
 
     On a disk of this host others may read through it meanwhile. A network disk, where SQLite must not share memory
@@ -189,7 +260,6 @@ def connect(path, factory=sqlite3.Connection):
     Parameters
     ----------
     path : Path
-    factory : subclass of sqlite3.Connection
 
     Raises
     ------
@@ -198,7 +268,7 @@ def connect(path, factory=sqlite3.Connection):
     has_locks = _can_lock(path)
     options = "mode=rw" if has_locks else "mode=rw&nolock=1"
     conn = sqlite3.connect(
-        f"{path.as_uri()}?{options}", uri=True, check_same_thread=False, factory=factory
+        f"{path.as_uri()}?{options}", uri=True, check_same_thread=False, factory=Connection
     )
     try:
         if not has_locks or is_network_disk(path):
@@ -234,9 +304,9 @@ def recover(path):
     return True
 
 
-def load(path, factory=sqlite3.Connection):
-    """The database of a plain file, in memory; ``factory`` makes the connection."""
-    conn = sqlite3.connect(":memory:", check_same_thread=False, factory=factory)
+def load(path):
+    """`Connection` to the database of a plain file, in memory."""
+    conn = sqlite3.connect(":memory:", check_same_thread=False, factory=Connection)
     with contextlib.closing(read_only(path)) as disk:
         disk.backup(conn)
     return conn
@@ -290,6 +360,8 @@ def bring_up_to_date(conn, path, segments, todo_id, generation):
         if getattr(error, "sqlite_errorcode", None) == _SQLITE_ERROR:
             raise _cannot_migrate(path, error) from error
         raise TryAgainError(f"{path}: cannot be written ({error})") from error
+    except sqlite3.DatabaseError as error:
+        raise TodoFileError(f"{path}: damaged ({error})") from error
 
 
 def _cannot_migrate(path, error):

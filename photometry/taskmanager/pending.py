@@ -51,13 +51,12 @@ class PendingTasks:
 
     Parameters
     ----------
-    conn : sqlite3.Connection
+    conn : store.Connection
     rng : random.Random, optional
     """
 
     def __init__(self, conn, rng=None):
-        self._cursor = conn.cursor()
-        self._cursor.row_factory = None
+        self._cursor = conn.own_cursor()
         self._rng = rng or random.Random()
         self._queues = {}  # conditions -> Queue
         self._pools = {}  # conditions -> Pool
@@ -185,7 +184,7 @@ class Pool:
 
     def __init__(self, cursor, conditions):
         sql = f"SELECT todolist.priority {_from(conditions)} WHERE todolist.status IS NULL{conditions}"
-        self._priorities = array("q", (row[0] for row in cursor.execute(sql)))
+        self._priorities = array("q", (row[0] for row in cursor.execute(sql).fetchall()))
         self._matches = f"{self._ONE}{conditions}"
         self.ahead = {}
 
@@ -244,7 +243,7 @@ class StatusCounts:
 
     Parameters
     ----------
-    conn : sqlite3.Connection
+    conn : store.Connection
 
     Attributes
     ----------
@@ -257,8 +256,7 @@ class StatusCounts:
     )
 
     def __init__(self, conn):
-        self._cursor = conn.cursor()
-        self._cursor.row_factory = None
+        self._cursor = conn.own_cursor()
         self.counts = None
 
     def __getitem__(self, status):

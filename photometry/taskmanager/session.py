@@ -164,7 +164,7 @@ class Session:
 
     def _started(self):
         sql = "SELECT priority FROM todolist WHERE status = ?"
-        return {priority for (priority,) in self._store.cursor.execute(sql, (_STARTED,))}
+        return {priority for (priority,) in self._store.cursor.execute(sql, (_STARTED,)).fetchall()}
 
     def _sort_interrupted(self):
         """Of the tasks that were STARTED when the file was left, those are crash candidates that are to do again."""

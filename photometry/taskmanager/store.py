@@ -17,7 +17,6 @@ import os
 import sqlite3
 import threading
 import time
-import weakref
 
 from ..errors import PhotometryError, TodoFileError, TryAgainError
 from ..files import atomic_write, sync
@@ -41,41 +40,6 @@ _PIECE = (
 )
 
 
-class Connection(sqlite3.Connection):
-    """As `sqlite3.Connection`, but it knows its cursors.
-
-    A cursor that was left in the middle of its rows keeps SQLite from leaving the write-ahead log. Closing the connection is
-    no way out: as long as such a cursor lives, SQLite keeps the file open and locked behind the scenes.
-    """
-
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
-        self._cursors = weakref.WeakSet()
-
-    def cursor(self, *args, **options):
-        cursor = super().cursor(*args, **options)
-        self._cursors.add(cursor)
-        return cursor
-
-    # the methods of sqlite3.Connection do not pass through `cursor`
-    def execute(self, *args):
-        return self.cursor().execute(*args)
-
-    def executemany(self, *args):
-        return self.cursor().executemany(*args)
-
-    def close_cursors(self):
-        """Close all cursors, also those in the middle of their rows."""
-        for cursor in list(self._cursors):
-            cursor.close()
-
-    def close(self):
-        if self._cursors:
-            self.close_cursors()
-            self._cursors.clear()
-        super().close()
-
-
 class Store:
     """The database of an open TODO-file.
 
@@ -87,7 +51,7 @@ class Store:
 
     Attributes
     ----------
-    conn : Connection
+    conn : opening.Connection
     cursor : sqlite3.Cursor, rows as tuples
     seen : int
         What ``conn.total_changes`` was after our last change; if it is something else, the user has made changes.
@@ -102,8 +66,7 @@ class Store:
         try:
             self.conn.row_factory = sqlite3.Row
             self.conn.execute("PRAGMA foreign_keys = ON")
-            self.cursor = self.conn.cursor()
-            self.cursor.row_factory = None
+            self.cursor = self.conn.own_cursor()
             self._begin()
         except BaseException:
             self.conn.close()
@@ -193,7 +156,7 @@ class Store:
         self.conn.close()
 
     def _open(self):
-        return connect(self.path, Connection)
+        return connect(self.path)
 
     def _begin(self):
         todo_id, generation = identity(self.conn, self.path)
@@ -299,7 +262,7 @@ class MemoryStore(Store):
         self._thread, self._is_fold_unwanted = None, threading.Event()
         self._rested_since, self._speed = time.monotonic(), _BACKUP_SPEED
         self._is_journal_complete = True
-        return load(self.path, Connection)
+        return load(self.path)
 
     def _begin(self):
         self._todo_id, generation = identity(self.conn, self.path)

@@ -20,6 +20,7 @@ from .cleanup import cleanup_conditions, to_do_condition
 from .journal import Segments, read_segments
 from .lock import owner_of
 from .opening import (
+    Connection,
     check_header,
     check_todo_file,
     find_todo_file,
@@ -28,7 +29,7 @@ from .opening import (
     load,
     replay,
 )
-from .store import Connection, Store
+from .store import Store
 
 _TRIES = 5  # a run may replace the file between our looks at it and at its journals
 _TASK = "priority, starid, method, sector, camera, ccd, cadence, datasource, tmag"
@@ -64,9 +65,7 @@ class View:
 
     def query(self, sql, parameters=()):
         """All rows of a query, as tuples."""
-        cursor = self.conn.cursor()
-        cursor.row_factory = None
-        return cursor.execute(sql, parameters).fetchall()
+        return self.conn.own_cursor().execute(sql, parameters).fetchall()
 
     def to_do(self, constraints=None, *, max_attempts=3, overwrite=False):
         """SQL condition for the rows of ``todolist`` that a run would do: the same rule as the run's own.
@@ -204,6 +203,8 @@ def _replay(conn, path, segments, todo_id, generation):
         raise TodoFileError(
             f"{path}: the tables of an older tool cannot be brought up to date ({error}); make it anew"
         ) from None
+    except sqlite3.DatabaseError as error:
+        raise TodoFileError(f"{path}: damaged ({error})") from None
 
 
 def _load(path, is_alive):
@@ -211,7 +212,7 @@ def _load(path, is_alive):
     check_header(path)
     if not has_unfinished_business(path):
         check_todo_file(path)
-        return load(path, Connection)
+        return load(path)
     if is_alive:  # on disk, under the hands of a run
         try:
             with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as disk:
@@ -231,7 +232,7 @@ def _load(path, is_alive):
             check_todo_file(copy)
         except (TodoFileError, sqlite3.DatabaseError) as error:
             raise TodoFileError(str(error).replace(str(copy), str(path))) from None
-        return load(copy, Connection)
+        return load(copy)
 
 
 class ViewStore(Store):
@@ -246,8 +247,7 @@ class ViewStore(Store):
     def __init__(self, path, conn):
         self.path, self.conn = path, conn
         self.conn.row_factory = sqlite3.Row
-        self.cursor = conn.cursor()
-        self.cursor.row_factory = None
+        self.cursor = conn.own_cursor()
         self.seen = conn.total_changes
 
     def write(self, changes):

@@ -208,13 +208,13 @@ def _periodogram(samples, periods, durations, oversample, threads, stretches=Non
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = np.where(weight > 0, -flux * total / (weight * (total - weight)), np.nan)
         depth_err = np.sqrt(1 / (weight * unit) + 1 / ((total - weight) * unit))
-    middle = np.mod((start + 0.5 * length) * width, periods) + samples.start
+    middle = np.mod(start + 0.5 * length, periods) + samples.start
     return BoxPeriodogram(
         periods,
         0.5 * power * total**2 * unit,
         depth,
         depth_err,
-        length * width,
+        length,
         middle,
         np.ones(len(periods), dtype=bool),
     )
@@ -241,7 +241,7 @@ def _best_boxes(
 ):
     """For each period the box of highest power: sums of flux and weight, first bin and length."""
     pad = lengths.max() + 3
-    max_bins = int(np.ceil(periods.max() / width)) + pad
+    max_bins = int(np.ceil(periods.max() / width)) + pad + 1
     index, sums = np.empty(len(times), np.int32), np.empty(max_bins, np.int64)
     flux_sum, weight_sum, best = np.empty(max_bins), np.empty(max_bins), np.empty(max_bins)
     near_sums = np.empty((2, MAX_NEAR_BINS), np.int64)
@@ -260,7 +260,8 @@ def _best_boxes(
                 profile, weights,
             )  # fmt: skip
         for k in range(p, p + count):
-            end = int(np.ceil(periods[k] / width)) + pad
+            own_width = periods[k] / n if together else width
+            end = int(np.ceil(periods[k] / own_width)) + pad
             to_fill = flux_sum[:end], weight_sum[:end]
             if together:
                 fold_near(
@@ -279,7 +280,7 @@ def _best_boxes(
                 here = _objective(in_flux, in_weight, total)
                 if here > power[k]:
                     power[k], box_flux[k], box_weight[k] = here, in_flux, in_weight
-                    box_start[k], box_length[k] = i, length
+                    box_start[k], box_length[k] = i * own_width, length * own_width
         p += count
 
 

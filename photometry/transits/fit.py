@@ -23,7 +23,9 @@ MIN_SAMPLES = 2  # of a transit that counts
 MANY = 5  # transits of one sample each that count together
 MIN_REST_SNR = 3.0  # of all transits but the strongest: less, and that one carries the signal
 MIN_REST_DEPTH = 0.4  # of the depth: what they must have at least
+MISSING_SIGMA, MAX_MISSING = 4.0, 0.3  # by which a transit that is missing falls short; of depth
 MIN_CLASS_SNR = 3.0  # of dips between transits, or of the difference of odd and even ones
+LIKE_DEPTH = 0.15  # of the depth, by which dips between the transits may differ from them
 MAX_ALIAS = 3  # times the period, or that part of it
 MAX_POSSIBLE = 20  # parts of the period for which gaps are looked at
 
@@ -282,10 +284,18 @@ def _kind(signal, times, flux, weight):
         whole = [event for event in whole if not _is_one_sample(signal, event, times, flux, weight)]
         if len(whole) < 2:
             return SINGLE_DIP
+        if any(_is_missing(event, signal) for event in signal.events):
+            return SINGLE_DIP
     strongest = max(whole, key=lambda event: event.snr)
     rest, rest_err = mean_depth([event for event in whole if event is not strongest])
     carried = rest / rest_err < MIN_REST_SNR or rest < MIN_REST_DEPTH * signal.depth
     return SINGLE_DIP if carried else PERIODIC
+
+
+def _is_missing(event, signal):
+    """Whether there is hardly a dip at the time of a transit"""
+    lacking = (signal.depth - event.depth) / event.depth_err
+    return lacking > MISSING_SIGMA and event.depth < MAX_MISSING * signal.depth
 
 
 def _is_one_sample(signal, event, times, flux, weight):
@@ -360,7 +370,7 @@ def _better_period(times, flux, errors, signal, period_min, period_max):
             )
             for k in range(1, part)
         ]
-        if any(not depth / error >= MIN_CLASS_SNR for depth, error in depths):
+        if any(not _is_alike(signal, depth, error) for depth, error in depths):
             continue
         depth, error = fitted_depth(times, flux, weight, period, signal.t0, signal.duration)
         if (depth / error) ** 2 > gain:
@@ -384,6 +394,15 @@ def _better_period(times, flux, errors, signal, period_min, period_max):
         if apart >= MIN_CLASS_SNR and snr[best] ** 2 > gain:
             return period, signal.t0 + best * signal.period
     return None
+
+
+def _is_alike(signal, depth, error):
+    """Whether a dip between the transits is one of them: there, and as deep"""
+    difference = abs(depth - signal.depth)
+    as_deep = difference < max(
+        LIKE_DEPTH * signal.depth, MIN_CLASS_SNR * np.hypot(error, signal.depth_err)
+    )
+    return depth / error >= MIN_CLASS_SNR and as_deep
 
 
 def _possible_periods(times, signal, period_min):

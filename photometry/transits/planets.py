@@ -9,6 +9,7 @@ of the others, until no bound is left above what was found.
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import chi2 as chi2_distribution
 
 from ..errors import WrongUseError
 from . import bls, tls
@@ -18,6 +19,7 @@ from .fit import (
     PERIODIC,
     SINGLE_DIP,
     fit_transit,
+    fitted_depth,
     fold_phase,
     settle_period,
 )
@@ -26,6 +28,7 @@ from .periods import DURATIONS, drift_periods, transit_duration
 
 SDE_THRESHOLD = 7.0  # Hippke & Heller 2019, section 3.1: 1 % false alarms in white noise
 SNR_THRESHOLD = 7.1  # Jenkins et al. 2002, ApJ 564, 495: one false alarm in Kepler's whole search
+DIP_SNR = 10.0  # of a dip that is reported whatever the SDE
 MASKED = 1.5  # durations around each transit that are taken out before the next search
 METHODS = ("tls", "bls")
 MIN_SAMPLES = 10
@@ -165,7 +168,9 @@ def search_lightcurve(
     planets, dips = [], []
     for _ in range(MAX_SEARCHES * max_planets):
         signal, periodogram = _fitted(times, flux, errors, trials, period_min, period_max)
-        if not (signal.sde >= sde_threshold and signal.snr >= snr_threshold):
+        # a dip that comes once has no period, of which the SDE would speak
+        alone = signal.kind == SINGLE_DIP and signal.strongest.snr >= DIP_SNR
+        if not (signal.snr >= snr_threshold and (alone or signal.sde >= sde_threshold)):
             break
         if signal.kind == SINGLE_DIP:
             dip = _dip(times, flux, errors, signal)
@@ -182,6 +187,57 @@ def search_lightcurve(
         errors = None if errors is None else errors[outside]
         trials.search_again(times, flux, errors)
     return Search(planets, dips, float(grid.periods.max()), float(grid.periods.min()))
+
+
+def without(lc, signals):
+    """The light curve without the transits of other signals.
+
+    Parameters
+    ----------
+    lc : LightcurveArbitraryRaster
+    signals : sequence of TransitSignal
+    """
+    keep = np.ones(len(lc), dtype=bool)
+    for other in signals:
+        keep &= np.abs(other.phase(lc.get_times())) > 0.75 * other.duration
+    return lc.select(keep)
+
+
+def part_depths(lc, signal):
+    """Depth of each part of a stitched light curve.
+
+    Parameters
+    ----------
+    lc : Lightcurve, from `photometry.lightcurve.stitch`
+    signal : TransitSignal
+
+    Returns
+    -------
+    tuple of (name, depth, error), parts with a transit only; empty for other light curves
+    """
+    if not lc.metadata.get("joined"):
+        return ()
+    times, flux, errors = good_samples(lc)
+    rows = []
+    for part in lc.metadata["parts"]:
+        own = (times >= part.start) & (times <= part.end)
+        if errors is None or not own.any():
+            continue
+        depth, error = fitted_depth(
+            times[own], flux[own], errors[own] ** -2.0, signal.period, signal.t0, signal.duration
+        )
+        if np.isfinite(depth):
+            rows.append((part.name, float(depth), float(error)))
+    return tuple(rows)
+
+
+def agreement(parts):
+    """Probability that the depths of parts scatter as they do by chance; NaN with fewer than 2"""
+    if len(parts) < 2:
+        return float("nan")
+    depth, error = np.array([part[1:] for part in parts]).T
+    mean = np.average(depth, weights=error**-2.0)
+    return float(chi2_distribution.sf(np.sum(((depth - mean) / error) ** 2), len(parts) - 1))
 
 
 def _fitted(times, flux, errors, trials, period_min, period_max):

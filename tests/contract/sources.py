@@ -1,8 +1,8 @@
-"""Task sources of every kind, and the program that drains them: ``python sources.py ENGINE
-FOLDER``, also under mpiexec.
+"""Task sources of every kind, and the program that drains them.
 
-Each case is a source, its handler, and what to read from it in the end. All are drained one after
-the other; the exit codes and rows of all cases are written to FOLDER/cases.json.
+``python -c "import sources; sources.main()" ENGINE FOLDER``, also under mpiexec. Each case is a
+source, its handler, and what to read from it in the end. All are drained one after the other; the
+exit codes and rows of all cases are written to FOLDER/cases.json.
 """
 
 import functools
@@ -12,7 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-from photometry import STATUS, TaskManager
+from source_work import pack_squares
+
+from photometry import TaskManager
 from photometry.scheduler.handlers import Handler
 from photometry.scheduler.launch import is_master
 from photometry.scheduler.protocol import Limits
@@ -170,32 +172,13 @@ class Packing(Toy):
             super().save_results([{"number": n, "square": square} for n, square in packed])
 
 
-def pack_squares(results):
-    """The packer of `Packing`."""
-    return [(result["number"], result.get("square")) for result in results]
-
-
-def square(task):
-    """The handler of numbers."""
-    return {"status": STATUS.OK, "square": task["number"] ** 2}
-
-
 # Stars in each other's masks: what each holds, and how long the work on it takes
 
-STARS = {"A": 1, "B": 2, "C": 3}  # from bright to faint
 MASKS = (
     {"A": "B", "B": "C", "C": ""},  # B done first: C is skipped, and free again when A skips B
     {"A": "B", "B": "AC", "C": ""},
     {"A": "B", "B": "AC", "C": "B"},
 )
-
-
-def measure(task, *, masks, seconds):
-    """The handler of stars: takes as long as it is told, and reports the stars in its mask."""
-    name = "ABC"[task["starid"] - 1]
-    time.sleep(seconds[name])
-    held = [STARS[other] for other in masks[name]]
-    return {**task, "status": STATUS.OK, "method_used": "test", "details": {"skip_targets": held}}
 
 
 def todo_file(path, n):
@@ -244,14 +227,15 @@ def star_cases():
     return cases
 
 
-def main(engine, folder):
+def main():
     """Drain all cases."""
+    engine, folder = sys.argv[1], Path(sys.argv[2])
     found = {}
     for name, make in toys().items():
-        code, source = drain(engine, folder, make, Handler("sources:square"))
+        code, source = drain(engine, folder, make, Handler("source_work:square"))
         if is_master():
             found[name] = code, sorted(source._rows.items())
-    cases = {name: (3, Handler("sources:measure", how)) for name, how in star_cases().items()}
+    cases = {name: (3, Handler("source_work:measure", how)) for name, how in star_cases().items()}
     cases["task manager"] = 500, Handler("noop")
     for name, (n, handler) in cases.items():
         path = folder / f"{name.replace(' ', '-')}.sqlite"
@@ -275,9 +259,3 @@ def drain(engine, folder, make, handler):
 
     plan = Plan(open_source, handler, folder / "out", workers=WORKERS[engine], quiet=True)
     return run(plan), sources[0] if sources else None
-
-
-if __name__ == "__main__":
-    import sources  # by its name, as the workers know it
-
-    sources.main(sys.argv[1], Path(sys.argv[2]))

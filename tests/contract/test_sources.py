@@ -19,7 +19,6 @@ from photometry import TaskManager
 from photometry.scheduler import protocol
 from photometry.scheduler.protocol import TaskSource
 
-PROGRAM = Path(__file__).with_name("sources.py")
 STARTERS = {
     "serial": [sys.executable],
     "processes": [sys.executable],
@@ -57,9 +56,9 @@ def engine(request):
 def cases(engine, tmp_path_factory):
     """{case: (exit code, rows)} of all sources, drained by an engine."""
     folder = tmp_path_factory.mktemp(engine)
-    path = os.pathsep.join([str(PROGRAM.parent), environment()["PYTHONPATH"]])
+    path = os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]])
     done = subprocess.run(
-        [*STARTERS[engine], str(PROGRAM), engine, str(folder)],
+        [*STARTERS[engine], "-c", "import sources; sources.main()", engine, str(folder)],
         env=environment(PYTHONPATH=path),
         capture_output=True,
         text=True,

@@ -72,13 +72,13 @@ class Job:
         wait_for(lambda: self.journal_size() >= enough or self.process.poll() is not None)
 
     def workers(self):
-        """Processes of the ranks that work."""
-        found = []
+        """Processes of the ranks that work, without the children that do crash candidates for them."""
+        ranks = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
                 if process.environ().get("PMI_RANK") not in (None, "0"):
-                    found.append(process)
-        return found
+                    ranks[process] = process.parent()
+        return [process for process, parent in ranks.items() if parent not in ranks]
 
     def wait(self, timeout=240):
         """Exit code, once it has ended."""

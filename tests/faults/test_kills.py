@@ -56,12 +56,13 @@ def kill_worker(job, rng):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("victim", "n_kills"), [(kill_master, 50), (kill_worker, 10)])
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("victim", "n_kills"), [(kill_master, 20), (kill_worker, 8)])
 def test_after_many_kills_every_target_is_finished_exactly_once(
     todo, start, victim, n_kills, monkeypatch
 ):
     monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.015")
-    folder = todo(60 * n_kills)
+    folder = todo(100 * n_kills)
     done = kill_again_and_again(start, folder, n_kills, victim, seed=n_kills)
     assert len(done) > n_kills, "the kills came before anything was done"
     last = run_pipeline("mpi", folder, "--handler", "faulty_work:work")

@@ -272,3 +272,28 @@ def test_lightkurve_light_curve_of_a_real_file_is_taken_over(shared_data):
     shared = np.isin(ours.times, theirs.times)
     np.testing.assert_array_equal(ours.fluxes[shared], theirs.fluxes)
     assert theirs.metadata["time_reference"] == 2457000
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("mission", "kind", "reference", "time_format"),
+    [
+        ("TESS", "TessLightCurve", 2457000, "btjd"),
+        ("Kepler", "KeplerLightCurve", 2454833, "bkjd"),
+        ("K2", "KeplerLightCurve", 2454833, "bkjd"),
+        (None, "LightCurve", 0, "jd"),
+    ],
+)
+def test_light_curve_becomes_the_class_of_its_mission(mission, kind, reference, time_format):
+    pytest.importorskip("lightkurve")
+    metadata = {"object": "TIC 7", "starid": 7, "flux_unit": "e-/s", "time_reference": reference}
+    metadata |= {"mission": mission} if mission else {}
+    lc = LightcurveArbitraryRaster(
+        1500 + np.arange(5.0), np.full(5, 100.0), np.full(5, 2.0), metadata=metadata
+    )
+    converted = lc.to_lightkurve()
+    assert type(converted).__name__ == kind
+    assert converted.time.format == time_format
+    np.testing.assert_allclose(converted.time.value, lc.times)
+    assert str(converted.flux.unit) == str(converted.flux_err.unit) == "electron / s"
+    assert (converted.label, converted.targetid) == ("TIC 7", 7)
