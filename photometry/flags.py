@@ -60,13 +60,13 @@ KEPLER = _table(
 )
 FOUND = _table(  # what this package finds in full-frame images, above the bits of the missions
     (24, ("BadFrame", "empty, smeared or displaced image; always with ManualExclude")),
-    (25, ("HighBackground", "the background of the whole image is far above its usual level")),
+    (25, ("HighBackground", "the background of the whole image is far above its median level")),
     (26, ("BackgroundJump", "the background of this target jumps against the times around it")),
     (
         27,
         (
             "HighLocalBackground",
-            "the background of this target is far above its usual level: scattered light",
+            "the background of this target is far above its median level: scattered light",
         ),
     ),
 )

@@ -7,7 +7,8 @@ import pytest
 from astropy.io import fits
 
 from photometry.errors import BadInputError
-from photometry.fitsfile import Kind, kind_of_file, open_fits, open_stream, read_image
+from photometry.fitsfile import Kind, kind_of_file, open_fits, read_image
+from photometry.fitsstream import open_stream
 
 DATA = Path(__file__).parents[1] / ".." / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.exists(), reason="real data are not here")

@@ -1,9 +1,10 @@
-"""The stars of one CCD: a SQLite file that many workers read at once, or a table file that is loaded into memory.
+"""The stars of one CCD: a SQLite file that many workers read at once, or a table file that is
+loaded into memory.
 
-The file ``catalog_sectorSSS_cameraC_ccdD.sqlite`` has a table ``settings`` of one row and a table ``catalog`` of stars, at
-the epoch of the images. It is written once and then only read, so readers open it as *immutable*: SQLite takes no
-locks, which network disks handle badly. An index by zones of declination makes a search around a star touch only
-its neighbourhood.
+The file ``catalog_sectorSSS_cameraC_ccdD.sqlite`` has a table ``settings`` of one row and a table
+``catalog`` of stars, at the epoch of the images. It is written once and then only read, so readers
+open it as *immutable*: SQLite takes no locks, which network disks handle badly. An index by zones
+of declination makes a search around a star touch only its neighbourhood.
 """
 
 import contextlib
@@ -39,18 +40,20 @@ CREATE TABLE catalog (
 CREATE INDEX catalog_zone ON catalog ({_ZONE}, ra);
 """
 
-# Mid-time of TESS sector 1 and the mean time between sectors, in Julian years: within a few weeks for all sectors so far, which
-# moves even Barnard's star by less than 0.03 of a TESS pixel.
+# Mid-time of TESS sector 1 and the mean time between sectors, in Julian years: within a few weeks
+# for all sectors so far, which moves even Barnard's star by less than 0.03 of a TESS pixel.
 SECTOR_1_EPOCH, YEARS_PER_SECTOR = 2018.60, 0.0747
 
 
 class Catalog:
-    """Stars to search in. Made by :func:`open_catalog`, which keeps it open for the next task of the same CCD.
+    """Stars to search in. Made by :func:`open_catalog`, which keeps it open for the next task of
+    the same CCD.
 
     Attributes
     ----------
     path : where it was read from
-    settings : dict with the keys of the table ``settings``; ``footprint`` is a list of (ra, decl), empty if not known
+    settings : dict with the keys of the table ``settings``; ``footprint`` is a list of (ra, decl),
+        empty if not known
     """
 
     def __init__(self, conn, path):
@@ -73,13 +76,18 @@ class Catalog:
 
     @contextlib.contextmanager
     def _reading(self):
-        """Within this block, whatever SQLite says of damage, and values that are no numbers, become one `WrongUseError`."""
+        """Within this block, whatever SQLite says of damage, and values that are no numbers, become
+        one `WrongUseError`.
+        """
         try:
             yield
-        # a damaged text is a UnicodeDecodeError or an OperationalError, a number of the wrong kind a TypeError
+        # a damaged text is a UnicodeDecodeError or an OperationalError, a number of the wrong kind
+        # a TypeError
         except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
+            reason = " ".join(str(error).split())
             raise WrongUseError(
-                f"{self.path}: not a star catalogue, or damaged ({error}); make it again with 'photometry catalog'"
+                f"{self.path}: not a star catalogue, or damaged ({reason}); make it again with "
+                "'photometry catalog'"
             ) from error
 
     @property
@@ -96,13 +104,15 @@ class Catalog:
 
         Returns
         -------
-        astropy Table, brightest first: starid, ra, decl (deg, at the epoch of the images), pm_ra, pm_decl (mas/yr), tmag, teff (K)
+        astropy Table, brightest first: starid, ra, decl (deg, at the epoch of the images), pm_ra,
+        pm_decl (mas/yr), tmag, teff (K)
         """
         stars = self._box(ra, decl, radius_deg, tmag_max)
         return stars[separation(ra, decl, stars["ra"], stars["decl"]) <= radius_deg]
 
     def polygon(self, corners, tmag_max=None):
-        """All stars inside a convex polygon on the sky, smaller than a hemisphere, e.g. the footprint of a CCD.
+        """All stars inside a convex polygon on the sky, smaller than a hemisphere, e.g. the
+        footprint of a CCD.
 
         Parameters
         ----------
@@ -163,14 +173,16 @@ def open_catalog(folder, sector, camera, ccd, *, epoch=None):
     """The catalogue of one CCD in a folder.
 
     That is the file ``catalog_sectorSSS_cameraC_ccdD.sqlite`` if it is there, else the table file
-    ``catalog.{ecsv,csv,fits,vot,parquet}``, with all its stars. Opening the same file again costs next to nothing.
+    ``catalog.{ecsv,csv,fits,vot,parquet}``, with all its stars. Opening the same file again costs
+    next to nothing.
 
     Parameters
     ----------
     folder : the input folder
     sector, camera, ccd : int
     epoch : float
-        Julian year of the images, for a table file (the SQLite file has its own); default: that of the TESS sector
+        Julian year of the images, for a table file (the SQLite file has its own); default: that of
+        the TESS sector
 
     Returns
     -------
@@ -242,12 +254,15 @@ def has_catalog(folder):
 
 
 def find_star_table(folder):
-    """The one file ``catalog.{ecsv,csv,fits,vot,parquet}`` of a folder, or None; WrongUseError if there are several."""
+    """The one file ``catalog.{ecsv,csv,fits,vot,parquet}`` of a folder, or None; WrongUseError if
+    there are several.
+    """
     names = sorted(f"catalog{ending}{zipped}" for ending in READERS for zipped in ("", ".gz"))
     files = [path for name in names if (path := Path(folder) / name).is_file()]
     if len(files) > 1:
         raise WrongUseError(
-            f"{folder}: several star catalogues ({', '.join(p.name for p in files)}); keep one of them"
+            f"{folder}: several star catalogues ({', '.join(p.name for p in files)}); keep one of "
+            "them"
         )
     return files[0] if files else None
 

@@ -20,8 +20,11 @@ _catalogs = {}  # those of this process; SQLite needs no closing, and a run has 
 
 
 def catalog_for(stamp, folder):
-    """The catalogue that an input folder has for the CCD of a stamp, or None; kept open for the next target."""
-    # TESS catalogues know the epoch of a sector; for Kepler it is told, in steps of 0.1 yr so that a quarter has one or two
+    """The catalogue that an input folder has for the CCD of a stamp, or None; kept open for the
+    next target.
+    """
+    # TESS catalogues know the epoch of a sector; for Kepler it is given, in steps of 0.1 yr so that
+    # a quarter has one or two
     epoch = None if stamp.mission == "TESS" else round(mid_epoch(stamp), 1)
     key = (str(folder), stamp.sector, stamp.camera, stamp.ccd, epoch)
     changed = os.stat(folder).st_mtime_ns
@@ -33,10 +36,12 @@ def catalog_for(stamp, folder):
 
 
 def with_target(stamp, starid, catalog):
-    """The same stamp, used for another star of the catalogue, with times that are barycentric for that star.
+    """The same stamp, used for another star of the catalogue, with times that are barycentric for
+    that star.
 
-    The times of Kepler and K2 stay those of the first star: how far the spacecraft is from the Earth is not known here. Their
-    pixels are five times smaller, a star 10 pixels away has times that are wrong by up to 0.1 s.
+    The times of Kepler and K2 stay those of the first star: how far the spacecraft is from the
+    Earth is not known here. Their pixels are five times smaller, a star 10 pixels away has times
+    that are wrong by up to 0.1 s.
 
     Parameters
     ----------
@@ -79,7 +84,8 @@ def with_target(stamp, starid, catalog):
 
 
 def with_stars(stamp, catalog=None, tmag_max=None):
-    """The same stamp with the stars on and near it; always the target, and without a catalogue nothing but the target.
+    """The same stamp with the stars on and near it; always the target, and without a catalogue
+    nothing but the target.
 
     Parameters
     ----------
@@ -89,18 +95,18 @@ def with_stars(stamp, catalog=None, tmag_max=None):
 
     Returns
     -------
-    Stamp, whose ``catalog`` has the columns starid, ra, decl, tmag, row, column, and says in ``meta['path']`` where they are
-    from, empty where only the target is known
+    Stamp, whose ``catalog`` has the columns starid, ra, decl, tmag, row, column, and says in
+    ``meta['path']`` where they are from, empty where only the target is known
     """
     stars = {name: np.array([value]) for name, value in _target_star(stamp).items()}
-    known = catalog is not None and stamp.wcs.has_celestial
-    if known:
+    located = catalog is not None and stamp.wcs.has_celestial
+    if located:
         found = catalog.cone(*_cone(stamp), tmag_max)
         stars = _join(stars, {name: np.asarray(found[name]) for name in stars})
     stars["column"], stars["row"] = _positions(stamp, stars["ra"], stars["decl"])
     near = _is_near(stamp, stars["row"], stars["column"]) | (stars["starid"] == stamp.target.starid)
     table = Table({name: values[near] for name, values in stars.items()})
-    table.meta["path"] = str(catalog.path) if known else ""
+    table.meta["path"] = str(catalog.path) if located else ""
     return dataclasses.replace(stamp, catalog=table)
 
 

@@ -1,7 +1,8 @@
-"""Tables of stars, whatever their maker calls the columns: TIC, Gaia, Kepler, VizieR, or this package.
+"""Tables of stars, whatever their maker calls the columns: TIC, Gaia, Kepler, VizieR, or this
+package.
 
-``read_stars`` turns a file into a table with the columns ``starid, ra_J2000, decl_J2000, pm_ra, pm_decl, tmag, teff``;
-``propagate`` moves stars to another epoch.
+``read_stars`` turns a file into a table with the columns ``starid, ra_J2000, decl_J2000, pm_ra,
+pm_decl, tmag, teff``; ``propagate`` moves stars to another epoch.
 """
 
 import re
@@ -71,20 +72,21 @@ _MAS_PER_DEGREE = 3.6e6
 def read_stars(path):
     """Read a table of stars from a file: ECSV, CSV, FITS, VOTable or Parquet.
 
-    The epoch of the positions is the column ``ref_epoch`` or ``epoch``, else the header's ``epoch`` (Julian year), else
-    2016 where the stars are named by Gaia's ``source_id``, else 2000 as in the TIC.
-    Without TESS magnitudes they are computed from Gaia's or 2MASS's.
+    The epoch of the positions is the column ``ref_epoch`` or ``epoch``, else the header's ``epoch``
+    (Julian year), else 2016 where the stars are named by Gaia's ``source_id``, else 2000 as in the
+    TIC. Without TESS magnitudes they are computed from Gaia's or 2MASS's.
 
     Parameters
     ----------
-    path : file name; its ending tells the format, a further ``.gz`` is understood
+    path : file name; its ending gives the format, a further ``.gz`` is understood
 
     Returns
     -------
-    astropy Table with the columns ``starid`` (int), ``ra_J2000``, ``decl_J2000`` (deg), ``pm_ra``, ``pm_decl`` (mas/yr,
-        0 where not known; ra including cos(decl)), ``tmag``, ``teff`` (K, NaN where not known), and the header of the file as
-        ``meta``. Rows without position or
-        magnitude, and all but the first row of a star, are left out.
+    astropy Table with the columns ``starid`` (int), ``ra_J2000``, ``decl_J2000`` (deg), ``pm_ra``,
+    ``pm_decl`` (mas/yr,
+        0 where not known; ra including cos(decl)), ``tmag``, ``teff`` (K, NaN where not known), and
+        the header of the file as ``meta``. Rows without position or magnitude, and all but the
+        first row of a star, are left out.
 
     Raises
     ------
@@ -113,7 +115,9 @@ def read_stars(path):
 
 
 def read_table(path, error=WrongUseError):
-    """Read any table that astropy reads, by the ending of its name; ``error`` is raised if that fails."""
+    """Read any table that astropy reads, by the ending of its name; ``error`` is raised if that
+    fails.
+    """
     path = Path(path)
     ending = Path(path.name.lower().removesuffix(".gz")).suffix
     ending = OTHER_ENDINGS.get(ending, ending)
@@ -141,14 +145,18 @@ def read_table(path, error=WrongUseError):
 
 
 def tmag_from_gaia(g, bp, rp):
-    """TESS magnitude from Gaia's (Stassun et al. 2019, AJ 158, 138, section 2.2); T = G - 0.43 where a colour is missing."""
+    """TESS magnitude from Gaia's (Stassun et al. 2019, AJ 158, 138, section 2.2); T = G - 0.43
+    where a colour is missing.
+    """
     colour = bp - rp
     fitted = g - 0.00522555 * colour**3 + 0.0891337 * colour**2 - 0.633923 * colour + 0.0324473
     return np.where(np.isfinite(colour), fitted, g - 0.430)
 
 
 def tmag_from_2mass(j, k):
-    """TESS magnitude from 2MASS J and Ks (Stassun et al. 2018, AJ 156, 102, section 2.2), to 0.01 mag for -0.1 < J-Ks < 0.7."""
+    """TESS magnitude from 2MASS J and Ks (Stassun et al. 2018, AJ 156, 102, section 2.2), to 0.01
+    mag for -0.1 < J-Ks < 0.7.
+    """
     colour = j - k
     blue = j + 1.22163 * colour**3 - 1.74299 * colour**2 + 1.89115 * colour + 0.0563
     middle = j - 269.372 * colour**3 + 668.453 * colour**2 - 545.64 * colour + 147.811
@@ -170,7 +178,9 @@ def _first(names, candidates):
 
 
 def _numbers(table, name, path, ours):
-    """A column as numbers, missing ones as NaN; star identifiers as integers, also from text like 'TIC 123'."""
+    """A column as numbers, missing ones as NaN; star identifiers as integers, also from text like
+    'TIC 123'.
+    """
     column = np.ma.asarray(table[name])
     if ours == "starid":
         return _identifiers(column, name, path)
@@ -195,9 +205,16 @@ def _identifiers(column, name, path):
     for value, match in zip(column, matches, strict=True):
         if match is None:
             raise WrongUseError(
-                f"{path}: column {name} holds {str(value)!r}, expected a number such as 25155310 or TIC 25155310"
+                f"{path}: column {name} holds {str(value)!r}, expected a number such as 25155310 "
+                "or TIC 25155310"
             )
-    return np.array([int(match[1]) for match in matches], dtype=np.int64)
+    try:
+        return np.array([int(match[1]) for match in matches], dtype=np.int64)
+    except OverflowError:
+        largest = max(int(match[1]) for match in matches)
+        raise WrongUseError(
+            f"{path}: column {name} holds {largest}, expected a number below 2**63"
+        ) from None
 
 
 def _is_number(value):
@@ -212,7 +229,8 @@ def _required(columns, ours, path, table):
     if ours not in columns:
         accepted = ", ".join(NAMES[ours] + NAMES.get(f"{ours}_J2000", ()))
         raise WrongUseError(
-            f"{path}: no column {ours}; accepted names are {accepted}; the file has {', '.join(table.colnames)}"
+            f"{path}: no column {ours}; accepted names are {accepted}; the file has "
+            f"{', '.join(table.colnames)}"
         )
     return columns[ours]
 
@@ -224,7 +242,8 @@ def _positions(columns, found, table, path):
     ra, decl = _required(columns, "ra", path, table), _required(columns, "decl", path, table)
     if np.any(np.abs(decl) > 90):
         raise WrongUseError(
-            f"{path}: column {found['decl']} holds {decl[np.abs(decl) > 90][0]}, expected degrees from -90 to 90"
+            f"{path}: column {found['decl']} holds {decl[np.abs(decl) > 90][0]}, expected degrees "
+            "from -90 to 90"
         )
     epoch = columns.get("epoch", _epoch(table, found))
     motion = [

@@ -83,8 +83,9 @@ from ._progress import Bars
 def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
     """Make full-frame images of one CCD as TESS's calibrated ones.
 
-    The stars follow a luminosity function; some have transits, eclipses or pulsations. DIR gets ffi/*.fits, catalog.ecsv
-    (all stars to 3 magnitudes below --faint) and truth.ecsv (what was put in). DIR must be empty, or hold the same simulation.
+    The stars follow a luminosity function; some have transits, eclipses or pulsations. DIR gets
+    ffi/*.fits, catalog.ecsv (all stars to 3 magnitudes below --faint) and truth.ecsv (what was put
+    in). DIR must be empty, or hold the same simulation.
     """
 
     from ..simulate.fullframe import simulate_full_frames
@@ -103,6 +104,7 @@ def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
     with Bars() as bars:
         simulation = simulate_full_frames(folder, progress=bars.stage("exposures"), **options)
     click.echo(
-        f"{folder}: {len(simulation.exposures)} full-frame images of {simulation.size} x {simulation.size} pixels with "
+        f"{folder}: {len(simulation.exposures)} full-frame images of {simulation.size} x "
+        f"{simulation.size} pixels with "
         f"{len(simulation.stars)} stars; catalog.ecsv and truth.ecsv say what is in them"
     )

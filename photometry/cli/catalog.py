@@ -35,8 +35,9 @@ from ._options import Numbers, set_up_logging
 def command(folder, stars, sector, camera, ccd, epoch, ticver):
     """Make the star catalogue of each CCD: DIR/catalog_sectorSSS_cameraC_ccdD.sqlite.
 
-    The columns of the table may be called as in the TIC, in Gaia's archive, or as this program calls them: starid, ra, decl, pm_ra,
-    pm_decl, tmag, teff. With full-frame images or cubes in DIR, a CCD gets the stars that fall on it and a little beside it; else all.
+    The columns of the table may be called as in the TIC, in Gaia's archive, or as this program
+    calls them: starid, ra, decl, pm_ra, pm_decl, tmag, teff. With full-frame images or cubes in
+    DIR, a CCD gets the stars that fall on it and a little beside it; else all.
     """
     from ..prepare.catalogs import make_catalogs
 

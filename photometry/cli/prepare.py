@@ -33,15 +33,19 @@ from ._progress import Bars
 )
 @logging_options
 def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_json, quiet):
-    """Make image cubes, one HDF5 file per CCD, from the full-frame images in DIR and the folders below it.
+    """Make image cubes, one HDF5 file per CCD, from the full-frame images in DIR and the folders
+    below it.
 
-    Reads the calibrated full-frame images of TESS (SPOC's ..._ffic.fits and TICA's), TessCut cut-outs, and full-frame
-    images of Kepler and K2. The background is measured and removed, bad images are found and flagged, the movement of
-    the stars is measured. The cube needs 13 bytes on the disk per pixel and image: 55 MB per image of a whole TESS CCD.
+    Reads the calibrated full-frame images of TESS (SPOC's ..._ffic.fits and TICA's), TessCut
+    cut-outs, and full-frame images of Kepler and K2. The background is measured and removed, bad
+    images are found and flagged, the movement of the stars is measured. The cube needs 13 bytes on
+    the disk per pixel and image: 55 MB per image of a whole TESS CCD.
 
-    Interrupted at any moment, the same command goes on where it stopped, and the result is the same.
+    Interrupted at any moment, the same command goes on where it stopped, and the result is the
+    same.
 
-    Exit codes: 0 all done; 1 some files could not be read and were left out; 2 wrong usage; 3 unfinished: run again.
+    Exit codes: 0 all done; 1 some files could not be read and were left out; 2 wrong usage; 3
+    unfinished: run again.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes share the work already
     from ..prepare.driver import GIB, default_workers, prepare, refuse_bad_numbers
@@ -49,7 +53,8 @@ def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_
     workers = default_workers() if workers is None else workers
     refuse_bad_numbers(workers, memory * GIB)
     try:
-        # also where the shell makes the program ignore Ctrl-C, as for what a script starts in the background
+        # also where the shell makes the program ignore Ctrl-C, as for what a script starts in the
+        # background
         with StopRequests(_stop).active(), Bars(quiet) as progress:
             report = prepare(
                 folder,

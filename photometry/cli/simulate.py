@@ -127,10 +127,11 @@ command.add_command(lightcurves)
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier simulation in DIR.")
 def tpf(folder, prf, overwrite, **options):
-    """Make target pixel files as those of TESS, Kepler or K2: stars with neighbours, transits, variability, jitter, noise.
+    """Make target pixel files as those of TESS, Kepler or K2: stars with neighbours, transits,
+    variability, jitter, noise.
 
-    Beside the files, DIR gets catalog.ecsv (all stars) and truth.ecsv (what was put in, target by target). DIR must be empty,
-    or hold an earlier simulation.
+    Beside the files, DIR gets catalog.ecsv (all stars) and truth.ecsv (what was put in, target by
+    target). DIR must be empty, or hold an earlier simulation.
     """
     import logging
 
@@ -151,6 +152,7 @@ def tpf(folder, prf, overwrite, **options):
     with_transits = (truth["transit_depth"] > 0).sum()
     about = "catalog.ecsv and truth.ecsv say" if settings.catalog else "truth.ecsv says"
     click.echo(
-        f"{folder}: {len(truth)} target pixel files of {settings.times} exposures, {with_transits} stars with transits; "
+        f"{folder}: {len(truth)} target pixel files of {settings.times} exposures, "
+        f"{with_transits} stars with transits; "
         f"{about} what is in them"
     )

@@ -1,9 +1,9 @@
 """Barycentric times for positions other than the one that a file's times hold for.
 
-The missions give one barycentric correction per image or per target. A star 6 degrees away sees its light arrive up to 52 s
-earlier or later, one at the edge of a target's stamp 0.5 s: the Earth's distance from the barycentre, 499 s of light, along
-the difference in direction. (Eastman, Siverd & Gaudi 2010, PASP 122, 935.) The Earth stands for TESS, which is within 1.3 s
-of light.
+The missions give one barycentric correction per image or per target. A star 6 degrees away sees its
+light arrive up to 52 s earlier or later, one at the edge of a target's stamp 0.5 s: the Earth's
+distance from the barycentre, 499 s of light, along the difference in direction. (Eastman, Siverd &
+Gaudi 2010, PASP 122, 935.) The Earth stands for TESS, which is within 1.3 s of light.
 """
 
 import numpy as np
@@ -18,7 +18,8 @@ _STEP = 0.25
 
 
 def earth_position(days, time_reference):
-    """Where the Earth is, seen from the barycentre of the solar system (analytic ephemeris of astropy).
+    """Where the Earth is, seen from the barycentre of the solar system (analytic ephemeris of
+    astropy).
 
     Parameters
     ----------
@@ -52,13 +53,15 @@ def earth_position(days, time_reference):
 
 
 def correction(earth, target, reference=(0.0, 0.0, 0.0)):
-    """What to add to times: those of the satellite, or those that are barycentric for a ``reference`` direction.
+    """What to add to times: those of the satellite, or those that are barycentric for a
+    ``reference`` direction.
 
     Parameters
     ----------
     earth : (n_times, 3) array, seconds of light, see `earth_position`
     target : (3,) unit vector to the star
-    reference : (3,) unit vector to the position that the times hold for; zeros: they are the satellite's
+    reference : (3,) unit vector to the position that the times hold for; zeros: they are the
+        satellite's
 
     Returns
     -------

@@ -1,7 +1,7 @@
 """The stamp of a target from an image cube: where it lies, how large it is, how it grows.
 
-A stamp is 15x15 pixels for most stars and larger for bright ones, whose charge runs along the columns. If the mask of a
-method reaches the edge of the stamp, the stamp is extended on that side.
+A stamp is 15x15 pixels for most stars and larger for bright ones, whose charge runs along the
+columns. If the mask of a method reaches the edge of the stamp, the stamp is extended on that side.
 """
 
 import functools
@@ -16,7 +16,8 @@ from .imagecube import cube_path, find_cube, movement_at
 from .quality import BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND, background_flags
 from .stamp import Stamp, Target
 
-# TESS magnitude, and how many columns and rows its stamp has; between them the logarithms are interpolated
+# TESS magnitude, and how many columns and rows its stamp has; between them the logarithms are
+# interpolated
 STAMP_SIZES = ((1.0, 100, 344), (3.2, 38, 68), (4.7, 28, 28), (8.0, 15, 15))
 GROWTH = 10  # pixels
 MAX_RESIZES, MAX_RESIZES_BRIGHT, BRIGHT = (
@@ -54,7 +55,9 @@ class Area:
 
 
 def stamp_size(tmag):
-    """(n_rows, n_columns) of the stamp of a star of TESS magnitude ``tmag``; 15x15 where that is not known."""
+    """(n_rows, n_columns) of the stamp of a star of TESS magnitude ``tmag``; 15x15 where that is
+    not known.
+    """
     magnitudes, columns, rows = np.array(STAMP_SIZES).T
     tmag = 8.0 if not np.isfinite(tmag) else tmag
     return tuple(
@@ -72,7 +75,8 @@ def default_area(shape, row, column, tmag):
     n_rows, n_columns = shape
     if not (-0.5 <= row <= n_rows - 0.5 and -0.5 <= column <= n_columns - 0.5):
         raise TargetNotFoundError(
-            f"the target lies at row {row:.1f}, column {column:.1f}, outside the images of {n_rows} x {n_columns} pixels"
+            f"the target lies at row {row:.1f}, column {column:.1f}, outside the images of "
+            f"{n_rows} x {n_columns} pixels"
         )
     height, width = stamp_size(tmag)
     row1, column1 = int(np.floor(row + 0.5)) - height // 2, int(np.floor(column + 0.5)) - width // 2
@@ -80,7 +84,8 @@ def default_area(shape, row, column, tmag):
 
 
 def grown_area(area, mask, shape):
-    """The area, extended by `GROWTH` on each side whose edge the mask touches and where the detector has more pixels.
+    """The area, extended by `GROWTH` on each side whose edge the mask touches and where the
+    detector has more pixels.
 
     Parameters
     ----------
@@ -208,7 +213,9 @@ def area_of(stamp, cube):
 
 
 def local_flags(background):
-    """Flags of times at which the background of a stamp jumps or is far above its usual level, (n_times,) int array."""
+    """Flags of times at which the background of a stamp jumps or is far above its median level,
+    (n_times,) int array.
+    """
     level = np.median(background, axis=(1, 2)).astype(float)
     return background_flags(level, high=HIGH_LOCAL_BACKGROUND, jump=BACKGROUND_JUMP).astype(
         np.int32
@@ -225,7 +232,9 @@ def _position(target, cube, epoch):
 
 
 def _times(cube, ra, decl):
-    """Times barycentric for the star instead of for the middle of the image, and the correction contained in them."""
+    """Times barycentric for the star instead of for the middle of the image, and the correction
+    contained in them.
+    """
     if np.isnan(cube.earth).any():
         return cube.time, cube.timecorr
     more = correction(cube.earth, unit_vectors(ra, decl), unit_vectors(*cube.time_direction))

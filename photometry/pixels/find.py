@@ -1,8 +1,9 @@
 """Which target pixel file of a folder a task is about: by index, else by file name, else by header.
 
-The index `tpf_files.sqlite` says which file of a folder holds which star, so that workers need not look into a million
-files. It is written once, when the TODO-file is made, and read by many workers at the same time, perhaps over a network disk.
-It is therefore opened as *immutable*: SQLite takes no locks on it. It is replaced, never changed.
+The index `tpf_files.sqlite` says which file of a folder holds which star, so that workers need not
+look into a million files. It is written once, when the TODO-file is made, and read by many workers
+at the same time, perhaps over a network disk. It is therefore opened as *immutable*: SQLite takes
+no locks on it. It is replaced, never changed.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from ..errors import BadInputError, TargetNotFoundError, TodoFileError
 from ..files import atomic_write
-from ..fitsfile import open_stream
+from ..fitsstream import open_stream
 from .targetpixelfile import identity, refuse_other_files, starid_of
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,9 @@ LIGHT_CURVE_ENDINGS = ("lc.fits", "lc.fits.gz")  # …_lc, …_llc, …_slc, als
 LISTING_SHARE = 10  # a folder is listed again after so many times the time that it takes
 CHECKED = ("sector", "camera", "ccd", "cadence")  # keys of a task that a file must agree with
 
-# tess2018206045859-s0001-0000000025155310-0120-s_tp.fits, …-a_fast-tp.fits, hlsp_tess-spoc_tess_phot_…-s0024_tess_v1_tp.fits
-# kplr008462852-2009131105131_lpd-targ.fits, ktwo221312395-c91_lpd-targ.fits.gz
+# tess2018206045859-s0001-0000000025155310-0120-s_tp.fits, …-a_fast-tp.fits,
+# hlsp_tess-spoc_tess_phot_…-s0024_tess_v1_tp.fits kplr008462852-2009131105131_lpd-targ.fits,
+# ktwo221312395-c91_lpd-targ.fits.gz
 _NAMES = (
     (re.compile(r"tess\d+-s(?P<sector>\d{4})-(?P<starid>\d{16})-\d{4}-[a-z]_tp\.fits(\.gz)?"), 120),
     (
@@ -67,7 +69,7 @@ class _File:
 class _Listing:
     """The FITS files in and below a folder."""
 
-    named: dict  # starid -> list of _File, for names that tell it
+    named: dict  # starid -> list of _File, for names that give it
     others: tuple  # paths of the other files
     mtime_ns: int  # when the folder was changed
     made: float  # s, when it was listed
@@ -81,7 +83,8 @@ def find_target_pixel_file(folder, task):
     ----------
     folder : str or Path, searched with the folders below it
     task : dict
-        With `starid`, `datasource` ('tpf': the file of `starid`; 'tpf:N': the file of star N), `sector`, `cadence`.
+        With `starid`, `datasource` ('tpf': the file of `starid`; 'tpf:N': the file of star N),
+        `sector`, `cadence`.
 
     Returns
     -------
@@ -89,7 +92,7 @@ def find_target_pixel_file(folder, task):
 
     Raises
     ------
-    TargetNotFoundError : no such file; the sentence says where was looked and what for
+    TargetNotFoundError : no such file; the message says where was looked and what for
     """
     starid = primary_starid(task)
     path = lookup(folder, starid, task["sector"], task["cadence"])
@@ -103,14 +106,18 @@ def find_target_pixel_file(folder, task):
         found = _search(listing, starid, task)
     if not found:
         raise TargetNotFoundError(
-            f"{folder}: no target pixel file of star {starid}, sector {task['sector']}, cadence {task['cadence']} s; looked "
-            f"at the names of {sum(map(len, listing.named.values()))} and the headers of {len(listing.others)} FITS files"
+            f"{folder}: no target pixel file of star {starid}, sector {task['sector']}, cadence "
+            f"{task['cadence']} s; looked "
+            f"at the names of {sum(map(len, listing.named.values()))} and the headers of "
+            f"{len(listing.others)} FITS files"
         )
     return Path(found[-1].path)  # the last by name: the missions' names begin with a time
 
 
 def primary_starid(task):
-    """The star whose target pixel file a task is about: N for datasource 'tpf:N', else the task's own star."""
+    """The star whose target pixel file a task is about: N for datasource 'tpf:N', else the task's
+    own star.
+    """
     kind, _, primary = task["datasource"].partition(":")
     if kind != "tpf":
         raise BadInputError(f"datasource={task['datasource']!r}: expected 'tpf' or 'tpf:STARID'")
@@ -118,13 +125,15 @@ def primary_starid(task):
         return int(task["starid"])
     if not primary.isascii() or not primary.isdigit():
         raise BadInputError(
-            f"datasource={task['datasource']!r}: expected 'tpf' or 'tpf:STARID', as in 'tpf:25155310'"
+            f"datasource={task['datasource']!r}: expected 'tpf' or 'tpf:STARID', as in "
+            "'tpf:25155310'"
         )
     return int(primary)
 
 
 def refuse_other_target(path, task, found):
-    """Raise BadInputError unless a file is of the star, sector, camera, ccd and cadence that the task names.
+    """Raise BadInputError unless a file is of the star, sector, camera, ccd and cadence that the
+    task names.
 
     Parameters
     ----------
@@ -143,7 +152,9 @@ def refuse_other_target(path, task, found):
 
 
 def _search(listing, starid, task):
-    """Files of a listing that are of a star and of the sector and cadence of a task, by name, else by header."""
+    """Files of a listing that are of a star and of the sector and cadence of a task, by name, else
+    by header.
+    """
     found = [file for file in listing.named.get(starid, []) if _agrees(file, task)]
     return found or [
         file for file in _read_headers(listing.others).get(starid, []) if _agrees(file, task)
@@ -152,7 +163,9 @@ def _search(listing, starid, task):
 
 @functools.lru_cache(maxsize=4)
 def _list_files(folder):
-    """List the FITS files in and below a folder; once per process, unless something is missing from the list."""
+    """List the FITS files in and below a folder; once per process, unless something is missing from
+    the list.
+    """
     try:
         mtime_ns, start = os.stat(folder).st_mtime_ns, time.monotonic()
     except FileNotFoundError as error:
@@ -188,7 +201,9 @@ def _is_out_of_date(listing, folder):
 
 
 def _may_be_pixels(name):
-    """Whether a file may be a target pixel file by its name; our own light curves often are in a folder below."""
+    """Whether a file may be a target pixel file by its name; our own light curves often are in a
+    folder below.
+    """
     hidden = name.startswith(".")  # among them the half-written files of another process
     return (
         not hidden
@@ -208,7 +223,7 @@ def _parse_name(path):
 
 @functools.lru_cache(maxsize=4)
 def _read_headers(paths):
-    """Target pixel files among files whose names tell nothing: dict of starid to files."""
+    """Target pixel files among files whose names say nothing: dict of starid to files."""
     found = {}
     for path in paths:
         try:
@@ -225,11 +240,13 @@ def identify(path):
 
     Returns
     -------
-    dict of starid, mission, sector, camera, ccd, cadence (None where the file is cut before it is told)
+    dict of starid, mission, sector, camera, ccd, cadence (None where the file is cut before it is
+    told)
 
     Raises
     ------
-    BadInputError : not a target pixel file of TESS, Kepler or K2, or its primary header names no star
+    BadInputError : not a target pixel file of TESS, Kepler or K2, or its primary header names no
+        star
     """
     with open_stream(path) as stream:
         primary = stream.next_header()
@@ -245,12 +262,14 @@ def identify(path):
 
 
 def _agrees(file, task):
-    """Whether a file is of the sector and cadence of a task, by its header where its name does not tell."""
+    """Whether a file is of the sector and cadence of a task, by its header where its name does not
+    tell.
+    """
     if file.sector is None or file.cadence is None:
         try:
             what = identify(file.path)
         except BadInputError:
-            # the name is right and the content is not: reading it will tell the user why
+            # the name is right and the content is not: reading it will say why
             return True
         file = _File(file.path, what["sector"], what["cadence"])
     return file.sector == task["sector"] and file.cadence in (None, task["cadence"])
@@ -276,9 +295,10 @@ def write_index(folder, rows):
     ----------
     folder : the folder that is indexed, and that gets the file `tpf_files.sqlite`
     rows : iterable of (starid, sector, cadence, path)
-        Cadence in seconds. A path may be relative to the folder, or absolute and inside it; it is kept relative, so
-        that the folder can be moved. Of several files of one star, sector and cadence, the last in the order of their
-        paths counts: the missions' file names begin with a time.
+        Cadence in seconds. A path may be relative to the folder, or absolute and inside it; it is
+        kept relative, so that the folder can be moved. Of several files of one star, sector and
+        cadence, the last in the order of their paths counts: the missions' file names begin with a
+        time.
 
     Returns
     -------
@@ -336,7 +356,8 @@ def lookup(folder, starid, sector, cadence):
             ).fetchone()
     except sqlite3.DatabaseError as error:
         raise TodoFileError(
-            f"{index}: not an index of target pixel files ({error}); remove it, or make it again with 'photometry todo'"
+            f"{index}: not an index of target pixel files ({' '.join(str(error).split())}); "
+            "remove it, or make it again with 'photometry todo'"
         ) from error
     return None if row is None else Path(folder) / row[0]
 

@@ -1,4 +1,5 @@
-"""`ImageCube`: the full-frame images of one sector, camera and CCD as one HDF5 file, made by `photometry prepare`.
+"""`ImageCube`: the full-frame images of one sector, camera and CCD as one HDF5 file, made by
+`photometry prepare`.
 
 for cube in find_cubes(folder):      # sector, camera, ccd, cadence, shape, reference_time, wcs
     ...
@@ -26,10 +27,11 @@ QUANTITIES = {
     "pixel_flags": np.uint8,
 }
 SMALLEST = 32
-"""Pixels: in images with a shorter side the sky cannot be told from the light of a bright star.
+"""Pixels: in images with a shorter side the sky cannot be separated from the light of a bright star.
 
-Measured on simulated fields with a star of magnitude 6, 8 and 10 in the middle: the background is too high by 2, 2 and 1 e-/s per
-pixel in 32 x 32 pixels, by 76, 17 and 2 in 15 x 15, by 2100, 370 and 60 in 6 x 6.
+Measured on simulated fields with a star of magnitude 6, 8 and 10 in the middle: the background is
+too high by 2, 2 and 1 e-/s per pixel in 32 x 32 pixels, by 76, 17 and 2 in 15 x 15, by 2100, 370
+and 60 in 6 x 6.
 """
 CHUNK_CACHE = 64 * 2**20  # bytes; HDF5 reads chunks larger than its cache piece by tiny piece
 _NUMBERS = ("sector", "camera", "ccd", "cadence", "time_reference", "first_row", "first_column")
@@ -62,8 +64,8 @@ class ImageCube:
     time_reference : int, BJD of the zero of all times
     first_row, first_column : the mission's numbers of the first row and column
 
-    and, read when first asked for, `time`, `timecorr`, `time_start`, `time_stop` (n_times, days, for the middle of the
-    image), `cadenceno`, `quality`, `background_err` (n_times).
+    and, read when first asked for, `time`, `timecorr`, `time_start`, `time_stop` (n_times, days,
+    for the middle of the image), `cadenceno`, `quality`, `background_err` (n_times).
     """
 
     def __init__(self, path):
@@ -89,11 +91,13 @@ class ImageCube:
             attributes = self._file.attrs
             if _text(attributes.get("format")) != FORMAT:
                 raise BadInputError(
-                    f"{self.path}: not an image cube of this program; make it with 'photometry prepare'"
+                    f"{self.path}: not an image cube of this program; make it with 'photometry "
+                    "prepare'"
                 )
             if attributes["version"] > VERSION:
                 raise BadInputError(
-                    f"{self.path}: version {attributes['version']} is newer than this program ({VERSION})"
+                    f"{self.path}: version {attributes['version']} is newer than this program "
+                    f"({VERSION})"
                 )
             self.mission = _text(attributes["mission"])
             for name in _NUMBERS:
@@ -102,12 +106,19 @@ class ImageCube:
             self.shape = tuple(shape)
             if self.mission not in MISSIONS or len(shape) != 2 or not self._file["flux"].size:
                 raise BadInputError(
-                    f"{self.path}: mission {self.mission!r}, pixels of shape {self._file['flux'].shape}: damaged image cube; "
+                    f"{self.path}: mission {self.mission!r}, pixels of shape "
+                    f"{self._file['flux'].shape}: damaged image cube; "
                     "make it again with 'photometry prepare'"
                 )
-            for name in _SERIES:
-                if self._file[name].shape != (self.n_times,):
-                    raise ValueError(f"{name} has shape {self._file[name].shape}")
+            shapes = dict.fromkeys(_SERIES, (self.n_times,)) | dict.fromkeys(
+                QUANTITIES, (self.n_times, *self.shape)
+            )
+            shapes |= {"movement": (self.n_times, 2, 3), "earth": (self.n_times, 3)}
+            for name, expected in (shapes | {"sumimage": self.shape}).items():
+                if self._file[name].shape != expected or self._file[name].dtype.kind not in "iuf":
+                    raise ValueError(
+                        f"{name} has shape {self._file[name].shape}, expected {expected}"
+                    )
 
     @contextlib.contextmanager
     def _reading(self):
@@ -117,7 +128,8 @@ class ImageCube:
         except _DAMAGE as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise BadInputError(
-                f"{self.path}: damaged image cube ({reason}); make it again with 'photometry prepare'"
+                f"{self.path}: damaged image cube ({reason}); make it again with 'photometry "
+                "prepare'"
             ) from error
 
     def __enter__(self):
@@ -151,7 +163,7 @@ class ImageCube:
 
     @property
     def time_direction(self):
-        """(ra, decl) in degrees of the place for which the times are barycentric"""
+        """(ra, decl) in degrees of the position for which the times are barycentric"""
         with self._reading():
             return float(self._file.attrs["time_ra"]), float(self._file.attrs["time_decl"])
 
@@ -161,7 +173,7 @@ class ImageCube:
         from astropy.wcs import WCS
 
         with self._reading(), warnings.catch_warnings():
-            # astropy tells which dates it adds
+            # astropy reports which dates it adds
             warnings.simplefilter("ignore")
             wcs = WCS(self.header)
             if not wcs.has_celestial:
@@ -188,7 +200,9 @@ class ImageCube:
 
     @property
     def reference_time(self):
-        """Middle of the series, days since `time_reference`: the time for which positions from proper motions are best"""
+        """Middle of the series, days since `time_reference`: the time for which positions from
+        proper motions are best
+        """
         return 0.5 * (self.time[0] + self.time[-1])
 
     @property
@@ -208,7 +222,9 @@ class ImageCube:
 
     @functools.cached_property
     def earth(self):
-        """(n_times, 3) array, seconds of light: from the barycentre to the Earth, ICRS; NaN where times cannot be moved"""
+        """(n_times, 3) array, seconds of light: from the barycentre to the Earth, ICRS; NaN where
+        times cannot be moved
+        """
         return self._dataset("earth")
 
     @functools.cached_property
@@ -227,7 +243,8 @@ class ImageCube:
 
         Parameters
         ----------
-        quantity : 'flux', 'error', 'background' (e-/s) or 'pixel_flags' (bits of `flags.CUBE_PIXELS`)
+        quantity : 'flux', 'error', 'background' (e-/s) or 'pixel_flags' (bits of
+            `flags.CUBE_PIXELS`)
         rows, columns : (start, stop); default: all
         times : slice, default: all
 
@@ -264,11 +281,14 @@ class ImageCube:
 
 
 def small_image_warnings(shape):
-    """What to say of images of a shape (n_rows, n_columns) that are too small for a background of their own."""
+    """What to say of images of a shape (n_rows, n_columns) that are too small for a background of
+    their own.
+    """
     if min(shape) >= SMALLEST:
         return ()
     return (
-        f"images of {shape[0]} x {shape[1]} pixels: the background was measured on the stars themselves and takes light from bright "
+        f"images of {shape[0]} x {shape[1]} pixels: the background was measured on the stars "
+        "themselves and takes light from bright "
         f"ones; make cut-outs of {SMALLEST} x {SMALLEST} pixels or more",
     )
 
@@ -284,7 +304,9 @@ def _text(value):
 
 
 def cube_paths(folder):
-    """Files of the image cubes of a folder, in order of their names; unfinished ones are not among them."""
+    """Files of the image cubes of a folder, in order of their names; unfinished ones are not among
+    them.
+    """
     return sorted(Path(folder).glob("sector*_camera*_ccd*.hdf5"))
 
 
@@ -323,7 +345,7 @@ def find_cube(folder, sector, camera, ccd, cadence=None):
 
 
 def movement_at(movement, row, column, shape):
-    """How far a place of the image moved.
+    """How far a position of the image moved.
 
     Returns
     -------
@@ -333,7 +355,9 @@ def movement_at(movement, row, column, shape):
 
 
 def movement_basis(row, column, shape):
-    """Coefficients of the linear functions of position that `movement` consists of: 1, y, x, from -1 to 1 over the image."""
+    """Coefficients of the linear functions of position that `movement` consists of: 1, y, x, from
+    -1 to 1 over the image.
+    """
     y = 2 * np.asarray(row, dtype=float) / shape[0] - 1
     x = 2 * np.asarray(column, dtype=float) / shape[1] - 1
     return np.stack([np.ones_like(y), y, x], axis=-1)

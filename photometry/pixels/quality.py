@@ -1,4 +1,6 @@
-"""What is good in a stamp or an image: times, the mean image that masks are made from, flags of pixels and of times."""
+"""What is good in a stamp or an image: times, the mean image that masks are made from, flags of
+pixels and of times.
+"""
 
 import warnings
 
@@ -8,13 +10,16 @@ from ..constants import MAD_TO_SIGMA
 from ..flags import CUBE_PIXELS, DEFAULT_BITMASK, FOUND
 
 NO_DATA, NEAR_SATURATION, TILE_JUMP = CUBE_PIXELS
-# What `prepare` and stamps of a cube find wrong with times, beside what the mission says. A frame that is bad also gets the
-# mission's bit for "excluded by hand", which every user of the default bit mask leaves out.
+# What `prepare` and stamps of a cube find wrong with times, beside what the mission says. A frame
+# that is bad also gets the mission's bit for "excluded by hand", which every user of the default
+# bit mask leaves out.
 BAD_FRAME, HIGH_BACKGROUND, BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND = FOUND
 # standard deviations
 JUMP = 8
 # background over its median
 HIGH = 1.25
+
+BLOCK_TIMES = 1024  # times that are summed at once
 
 
 def good_times(stamp, bitmask=None):
@@ -24,7 +29,8 @@ def good_times(stamp, bitmask=None):
     ----------
     stamp : Stamp
     bitmask : int, optional
-        Quality bits that a good time does not have; default is `flags.DEFAULT_BITMASK` of the mission.
+        Quality bits that a good time does not have; default is `flags.DEFAULT_BITMASK` of the
+        mission.
 
     Returns
     -------
@@ -47,21 +53,30 @@ def mean_image(images, good):
     -------
     (n_rows, n_columns) float64 array; NaN for pixels that never have a value
     """
-    image = _mean(images[good])
-    return image if np.isfinite(image).any() else _mean(images)
+    image = _mean(images, good)
+    return image if np.isfinite(image).any() else _mean(images, np.ones(len(images), bool))
 
 
-def _mean(images):
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # no images, or pixels without any value: NaN
-        image = images.mean(axis=0, dtype=float)
-        holes = np.isnan(
-            image
-        )  # few: pixels not collected, or NaN at some times; the mean that knows NaN is much slower
-        image[holes] = np.nanmean(images[:, holes], axis=0, dtype=float)
-    return image
+def _mean(images, good):
+    # a matrix product, block by block: a third of the time of a mean along the first axis of chosen images
+    flat, weight = images.reshape(len(images), images[0].size), good.astype(float)
+    total = np.zeros(flat.shape[1])
+    for start in range(0, len(flat), BLOCK_TIMES):
+        times = slice(start, start + BLOCK_TIMES)
+        if good[times].all():
+            total += weight[times] @ flat[times].astype(float)
+        elif good[times].any():
+            chosen = flat[times][good[times]].astype(float)
+            total += np.ones(len(chosen)) @ chosen
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        # no images, or pixels without any value: NaN
+        warnings.simplefilter("ignore", RuntimeWarning)
+        image = total / good.sum()
+        # few: pixels not collected, or NaN at some times; the mean that knows NaN is much slower
+        holes = np.flatnonzero(np.isnan(image))
+        if len(holes):
+            image[holes] = np.nanmean(flat[good][:, holes], axis=0, dtype=float)
+    return image.reshape(images.shape[1:])
 
 
 def pixel_flags(flux, flux_cut, jumped):
@@ -90,25 +105,25 @@ def background_flags(level, *, high=None, jump=None):
     Parameters
     ----------
     level : (n_times,) array, e-/s; NaN where there is none
-    high, jump : Flag to set where the level is far above its median, and where it differs from the median of the
-        five times around it by far more than usual; None: not looked for
+    high, jump : Flag to set where the level is far above its median, and where it differs from the
+        median of the five times around it by far more than it mostly does; None: not looked for
 
     Returns
     -------
     flags : (n_times,) int array
     """
     flags = np.zeros(len(level), dtype=np.int64)
-    known = np.isfinite(level)
-    if known.sum() < 5:
+    finite = np.isfinite(level)
+    if finite.sum() < 5:
         return flags
-    usual = np.median(level[known])
+    median = np.median(level[finite])
     if high is not None:
-        spread = MAD_TO_SIGMA * np.median(np.abs(level[known] - usual))
-        flags[known & (level > usual + max((HIGH - 1) * abs(usual), JUMP * spread))] |= high.bit
+        spread = MAD_TO_SIGMA * np.median(np.abs(level[finite] - median))
+        flags[finite & (level > median + max((HIGH - 1) * abs(median), JUMP * spread))] |= high.bit
     if jump is not None:
         from scipy.ndimage import median_filter
 
-        difference = level[known] - median_filter(level[known], 5, mode="nearest")
-        spread = MAD_TO_SIGMA * np.median(np.abs(difference)) + 1e-3 * abs(usual)
-        flags[np.flatnonzero(known)[np.abs(difference) > JUMP * spread]] |= jump.bit
+        difference = level[finite] - median_filter(level[finite], 5, mode="nearest")
+        spread = MAD_TO_SIGMA * np.median(np.abs(difference)) + 1e-3 * abs(median)
+        flags[np.flatnonzero(finite)[np.abs(difference) > JUMP * spread]] |= jump.bit
     return flags

@@ -1,4 +1,5 @@
-"""`Stamp`: the pixels of one target over all times, with all that a method needs to know about them.
+"""`Stamp`: the pixels of one target over all times, with all that a method needs to know about
+them.
 
 Whatever the source (target pixel file, image cube), methods get one of these and open no file.
 """
@@ -29,8 +30,9 @@ class Target:
 class Stamp:
     """The pixels around one target over all times.
 
-    Rows and columns are 0-based within the stamp: pixel ``[j, i]`` is detector row ``row + j``, column ``column + i``.
-    A star's ``row`` and ``column`` in ``catalog`` are stamp positions, with integers at pixel centres.
+    Rows and columns are 0-based within the stamp: pixel ``[j, i]`` is detector row ``row + j``,
+    column ``column + i``. A star's ``row`` and ``column`` in ``catalog`` are stamp positions, with
+    integers at pixel centres.
     """
 
     target: Target
@@ -75,7 +77,9 @@ class Stamp:
 
     @property
     def has_catalog(self):
-        """Whether stars besides the target are known; False: the input has no catalogue, neighbours are unknown"""
+        """Whether stars besides the target are known; False: the input has no catalogue, neighbours
+        are unknown
+        """
         return self.catalog.meta.get("path") != ""
 
     @property

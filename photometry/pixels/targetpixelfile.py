@@ -1,7 +1,7 @@
 """Target pixel files of TESS (SPOC), Kepler and K2 -> `Stamp`.
 
-Formats: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 4; Kepler Archive Manual
-(KDMC-10008), section 2.3.2.
+Formats: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 4;
+Kepler Archive Manual (KDMC-10008), section 2.3.2.
 """
 
 import numpy as np
@@ -10,7 +10,9 @@ from astropy.wcs import WCS
 
 from ..constants import DAY
 from ..errors import BadInputError
-from ..fitsfile import Kind, column_names, kind_of, open_stream
+from ..fitsfile import Kind, column_names, kind_of
+from ..fitsheader import Header
+from ..fitsstream import open_stream
 from .stamp import Stamp, Target
 
 ACCEPTED = "a TESS, Kepler or K2 target pixel file (…_tp.fits, …-targ.fits, plain or gzipped)"
@@ -30,8 +32,10 @@ _COLUMNS = [
 ]
 _KEPT_PRIMARY = "OBJECT TELESCOP INSTRUME MISSION DATA_REL PROCVER TICVER PXTABLE CHANNEL SEASON CRMITEN CRBLKSZ CRSPOC DATE"
 _KEPT_TABLE = (
-    "EXPOSURE TIMEREF TASSIGN TIMESYS BJDREFI BJDREFF TIMEUNIT TELAPSE LIVETIME TSTART TSTOP DATE-OBS DATE-END DEADC TIMEPIXR"
-    " TIERRELA INT_TIME READTIME FRAMETIM NUM_FRM TIMEDEL BACKAPP DEADAPP VIGNAPP NREADOUT GAIN READNOIS"
+    "EXPOSURE TIMEREF TASSIGN TIMESYS BJDREFI BJDREFF TIMEUNIT TELAPSE LIVETIME TSTART TSTOP "
+    "DATE-OBS DATE-END DEADC TIMEPIXR"
+    " TIERRELA INT_TIME READTIME FRAMETIM NUM_FRM TIMEDEL BACKAPP DEADAPP VIGNAPP NREADOUT GAIN "
+    "READNOIS"
     " CROWDSAP FLFRCSAP GAINA GAINB GAINC GAIND READNOIA READNOIB READNOIC READNOID"
 )
 
@@ -43,7 +47,8 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
     ----------
     path : file, plain or gzipped
     datasource : str
-        'tpf', or 'tpf:STARID' where the stamp is used for another star than the one it was made for.
+        'tpf', or 'tpf:STARID' where the stamp is used for another star than the one it was made
+        for.
     target : Target, optional
         The star, where it is not the one that the file's header names.
 
@@ -53,7 +58,8 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
 
     Raises
     ------
-    BadInputError : the file is truncated, of another kind, lacks a part, or holds no pixel with a number
+    BadInputError : the file is truncated, of another kind, lacks a part, or holds no pixel with a
+        number
     """
     path = str(path)
     with open_stream(path) as stream:
@@ -79,7 +85,9 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
 
 
 def identity(path, primary, table=None):
-    """What a file is of: dict of mission, sector, camera, ccd, and cadence (s; None without the table's header)."""
+    """What a file is of: dict of mission, sector, camera, ccd, and cadence (s; None without the
+    table's header).
+    """
     mission = _mission(primary)
     if mission == "TESS":
         where = {"sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
@@ -99,7 +107,8 @@ def starid_of(path, primary):
     starid = number(primary, keyword)
     if starid is None:
         raise BadInputError(
-            f"{path}: {keyword} in the primary header is {primary.get(keyword)!r}: expected a star's number"
+            f"{path}: {keyword} in the primary header is {primary.get(keyword)!r}: expected a "
+            "star's number"
         )
     return starid
 
@@ -114,7 +123,8 @@ def _cadence(path, primary, table):
         mode = str(primary.get("OBSMODE", "")).strip()
         if mode not in KEPLER_CADENCES:
             raise BadInputError(
-                f"{path}: OBSMODE in the primary header is {mode!r}: expected {' or '.join(KEPLER_CADENCES)}"
+                f"{path}: OBSMODE in the primary header is {mode!r}: expected "
+                f"{' or '.join(KEPLER_CADENCES)}"
             )
         return KEPLER_CADENCES[mode]
     if table is None:
@@ -128,10 +138,13 @@ def _cadence(path, primary, table):
 
 
 def refuse_other_files(path, primary, table):
-    """Raise BadInputError, with a sentence that says what it is, for a file that is no target pixel file by its headers."""
+    """Raise BadInputError, with a message that says what it is, for a file that is no target pixel
+    file by its headers.
+    """
     if _mission(primary) not in ("TESS", "Kepler", "K2"):
         raise BadInputError(
-            f"{path}: TELESCOP in the primary header is {primary.get('TELESCOP')!r}; accepted is {ACCEPTED}"
+            f"{path}: TELESCOP in the primary header is {primary.get('TELESCOP')!r}; accepted is "
+            f"{ACCEPTED}"
         )
     if table is None:
         raise BadInputError(
@@ -140,7 +153,8 @@ def refuse_other_files(path, primary, table):
     kind, name = kind_of([primary, table]), table.get("EXTNAME")
     if kind is Kind.CUTOUT:
         raise BadInputError(
-            f"{path}: this is {kind.value}, of no one star; make an image cube of it with 'photometry prepare'"
+            f"{path}: this is {kind.value}, of no one star; make an image cube of it with "
+            "'photometry prepare'"
         )
     if kind not in (Kind.TARGET_PIXELS, Kind.TABLE):
         raise BadInputError(
@@ -150,11 +164,13 @@ def refuse_other_files(path, primary, table):
     missing = [column for column in _COLUMNS if column not in found]
     if missing:
         raise BadInputError(
-            f"{path}: table {name!r} lacks {', '.join(missing)} (it has {', '.join(map(str, found))}); accepted is {ACCEPTED}"
+            f"{path}: table {name!r} lacks {', '.join(missing)} (it has "
+            f"{', '.join(map(str, found))}); accepted is {ACCEPTED}"
         )
     if not _is_image_column(table, found.index("FLUX") + 1):
         raise BadInputError(
-            f"{path}: column FLUX of table {name!r} holds no images (no TDIM); accepted is {ACCEPTED}"
+            f"{path}: column FLUX of table {name!r} holds no images (no TDIM); accepted is "
+            f"{ACCEPTED}"
         )
 
 
@@ -168,7 +184,8 @@ def _read_aperture(path, stream):
         if header.get("EXTNAME") == "APERTURE":
             return header, stream.read_image(header)
     raise BadInputError(
-        f"{path}: no APERTURE extension, so it is not known which pixels were collected; get the file again"
+        f"{path}: no APERTURE extension, so it is not known which pixels were collected; get the "
+        "file again"
     )
 
 
@@ -220,9 +237,11 @@ def _target(path, primary):
 
 
 def celestial_wcs(header):
-    """The WCS of the APERTURE image. Set value by value where that is enough: reading a header costs 20 times as much."""
+    """The WCS of the APERTURE image. Set value by value where that is enough: reading a header
+    costs 20 times as much.
+    """
     if str(header.get("CTYPE1", "")).endswith("-SIP"):
-        return WCS(header)
+        return WCS(header.astropy() if isinstance(header, Header) else header)
     wcs = WCS(naxis=2)
     if number(header, "CRVAL1") is None:
         return wcs
@@ -237,7 +256,9 @@ def celestial_wcs(header):
 
 
 def number(header, keyword, default=None):
-    """The number under a keyword; ``default`` where it is missing, empty, or text (the missions leave many undefined)."""
+    """The number under a keyword; ``default`` where it is missing, empty, or text (the missions
+    leave many undefined).
+    """
     value = header.get(keyword)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 

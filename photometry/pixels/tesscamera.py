@@ -9,8 +9,9 @@ FIRST_COLUMN, LAST_COLUMN = 45, 2092
 FIRST_ROW, LAST_ROW = 1, 2048
 FOCAL_LENGTH, PIXEL = 146.0, 0.015  # mm
 
-# The four CCDs of a camera leave a cross of 1.56 mm between them, and the optical axis goes through its middle. All have their
-# last row there; CCDs 1 and 3 their last column as well, CCDs 2 and 4 their first.
+# The four CCDs of a camera leave a cross of 1.56 mm between them, and the optical axis goes through
+# its middle. All have their last row there; CCDs 1 and 3 their last column as well, CCDs 2 and 4
+# their first.
 HALF_GAP = 52  # pixels, 0.78 mm
 
 
@@ -22,7 +23,9 @@ def optical_axis(ccd):
 
 
 def distance_from_axis(ccd, row, column):
-    """Angle between the optical axis and a place on a CCD, deg; without the lens's distortion, good to some tenths of a degree."""
+    """Angle between the optical axis and a position on a CCD, deg; without the lens's distortion, good
+    to some tenths of a degree.
+    """
     axis_row, axis_column = optical_axis(ccd)
     return np.degrees(
         np.arctan(np.hypot(row - axis_row, column - axis_column) * PIXEL / FOCAL_LENGTH)

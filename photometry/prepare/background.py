@@ -1,9 +1,10 @@
-"""The sky background of full-frame images: measured in tiles, interpolated to pixels, smoothed in time.
+"""The sky background of full-frame images: measured in tiles, interpolated to pixels, smoothed in
+time.
 
-The background of an image is a *mesh*, one value per tile of 64 pixels (the sigma-clipped mode, by photutils), plus a
-*glow*, a function of the distance from the camera's centre: the corners of TESS images that are farthest from it glow.
-(Handberg et al. 2021, AJ 162, 170, section 3.1.) Both are few numbers per image, from which any row of the background
-can be had at any time.
+The background of an image is a *mesh*, one value per tile of 64 pixels (the sigma-clipped mode, by
+photutils), plus a *glow*, a function of the distance from the camera's centre: the corners of TESS
+images that are farthest from it glow. (Handberg et al. 2021, AJ 162, 170, section 3.1.) Both are
+few numbers per image, from which any row of the background can be had at any time.
 """
 
 import warnings
@@ -19,18 +20,22 @@ FLUX_CUT = 8e4  # e-/s; pixels above it are near saturation and not used
 GLOW_FROM = 2400 / 2048
 GLOW_STEP = 15 / 2048  # same unit, width of a ring
 SMOOTHING = 3 / 24  # days, width of the moving median in time
-GRAIN = 1024  # the background is a multiple of 1/1024 e-/s, far below the noise: its zeros compress and add up exactly
+# the background is a multiple of 1/1024 e-/s, far below the noise: its zeros compress and add up
+# exactly
+GRAIN = 1024
 # bounds the memory; fixed, so that the rounding never depends on how work is cut up
 _FRAMES_AT_ONCE = 128
 
 
 class BackgroundModel:
-    """Where tiles and rings lie in an image of a given shape, and what measured values mean for each pixel.
+    """Where tiles and rings lie in an image of a given shape, and what measured values mean for
+    each pixel.
 
     Parameters
     ----------
     shape : (n_rows, n_columns) of the part of the images that sees the sky
-    centre : (row, column) of the camera's centre in pixels of that part, or None where there is no glow
+    centre : (row, column) of the camera's centre in pixels of that part, or None where there is no
+        glow
     """
 
     def __init__(self, shape, centre=None):
@@ -51,19 +56,22 @@ class BackgroundModel:
     def measure(self, image, *, unusable=False, rounds=1):
         """Measure the background of one image.
 
-        The tiles are measured a second time on what a first measurement leaves: a slope within a tile, as scattered light
-        has it, would widen the distribution of its pixels, so that more of the stars' light passes for sky.
+        The tiles are measured a second time on what a first measurement leaves: a slope within a
+        tile, as scattered light has it, would widen the distribution of its pixels, so that more of
+        the stars' light passes for sky.
 
         Parameters
         ----------
         image : (n_rows, n_columns) array, e-/s
-        unusable : (n_rows, n_columns) bool array, pixels not to use, beside those above `FLUX_CUT` and without a value
+        unusable : (n_rows, n_columns) bool array, pixels not to use, beside those above `FLUX_CUT`
+            and without a value
         rounds : int
             How often mesh and glow are measured in turn, each on what the other one leaves.
 
         Returns
         -------
-        mesh : (n_tile_rows, n_tile_columns) array, e-/s; NaN where the image has too few usable pixels
+        mesh : (n_tile_rows, n_tile_columns) array, e-/s; NaN where the image has too few usable
+            pixels
         glow : (n_rings,) array, e-/s
         error : float, e-/s, uncertainty of the background in a typical tile
         """
@@ -73,16 +81,18 @@ class BackgroundModel:
         mesh, error = tile_modes(image, first, self.tile)  # the sky without the glow
         for _ in range(rounds if np.isfinite(error) else 0):
             mesh = self._slopes(mesh, first)
-            left = image - self._mesh_image(mesh)
+            residual = image - self._mesh_image(mesh)
             if self.n_rings:
-                glow = self._rings.measure(left, unusable)
-                left -= self._rings.image(glow)
-            more, error = tile_modes(left, unusable, self.tile)
+                glow = self._rings.measure(residual, unusable)
+                residual -= self._rings.image(glow)
+            more, error = tile_modes(residual, unusable, self.tile)
             mesh = mesh + more
         return mesh, glow, error
 
     def _slopes(self, mesh, unusable):
-        """The mesh without what single tiles have; tiles with few usable pixels continue the surface through the others."""
+        """The mesh without what single tiles have; tiles with few usable pixels continue the
+        surface through the others.
+        """
         usable_pixels = np.add.reduceat(
             np.add.reduceat(
                 ~unusable, np.arange(0, self.shape[0], self.tile[0]), axis=0, dtype=int
@@ -113,7 +123,8 @@ class BackgroundModel:
 
         Returns
         -------
-        background : (n_times, stop - start, n_columns) float32 array, e-/s, multiples of 1 / `GRAIN`
+        background : (n_times, stop - start, n_columns) float32 array, e-/s, multiples of 1 /
+            `GRAIN`
         """
         background = np.empty((len(mesh), stop - start, self.shape[1]), dtype=np.float32)
         for first in range(0, len(mesh), _FRAMES_AT_ONCE):
@@ -130,7 +141,9 @@ class BackgroundModel:
 
 
 class _Rings:
-    """The glow: rings around the camera's centre, beyond `GLOW_FROM`; between the middles of rings it is linear."""
+    """The glow: rings around the camera's centre, beyond `GLOW_FROM`; between the middles of rings
+    it is linear.
+    """
 
     MIN_PIXELS = 20  # in a ring, to measure it
 
@@ -153,19 +166,23 @@ class _Rings:
         self._sort_into_rings()
 
     def _sort_into_rings(self):
-        """Which pixels are in each ring, as a rectangle of (n_rings, n_pixels), filled up where a ring has fewer."""
+        """Which pixels are in each ring, as a rectangle of (n_rings, n_pixels), filled up where a
+        ring has fewer.
+        """
         if not self.n:
             return
         ring = np.minimum(self.position.astype(int), self.n - 1)
         order = np.argsort(ring, kind="stable")
         counts = np.bincount(ring)
-        places = np.arange(counts.max())
-        self._filling = places >= counts[:, None]
+        columns = np.arange(counts.max())
+        self._filling = columns >= counts[:, None]
         first = np.cumsum(counts) - counts
-        self._members = order[np.minimum(first[:, None] + places, len(order) - 1)]
+        self._members = order[np.minimum(first[:, None] + columns, len(order) - 1)]
 
     def measure(self, image, unusable):
-        """Sigma-clipped median of the usable pixels of each ring, (n_rings,) array; 0 where a ring has none."""
+        """Sigma-clipped median of the usable pixels of each ring, (n_rings,) array; 0 where a ring
+        has none.
+        """
         from astropy.stats import sigma_clip
 
         values = np.where(unusable, np.nan, image)[self.row, self.column][self._members]
@@ -186,29 +203,35 @@ class _Rings:
         return image[0]
 
     def add(self, images, glow, start, stop):
-        """Add the glow (n_times, n_rings) to rows ``start`` to ``stop`` of images (n_times, n_rows, n_columns)."""
+        """Add the glow (n_times, n_rings) to rows ``start`` to ``stop`` of images (n_times, n_rows,
+        n_columns).
+        """
         if not self.n:
             return
         here = slice(*np.searchsorted(self.row, [start, stop]))  # np.nonzero sorts by row
         with_zero = np.column_stack(
             [np.zeros(len(glow)), glow]
         )  # the glow begins at 0 at half a ring before the first
-        place = np.clip(self.position[here] + 0.5, 0, self.n)
-        left = np.minimum(place.astype(int), self.n - 1)
-        weight = place - left
-        value = with_zero[:, left] * (1 - weight) + with_zero[:, left + 1] * weight
+        position = np.clip(self.position[here] + 0.5, 0, self.n)
+        lower = np.minimum(position.astype(int), self.n - 1)
+        weight = position - lower
+        value = with_zero[:, lower] * (1 - weight) + with_zero[:, lower + 1] * weight
         images[:, self.row[here] - start, self.column[here]] += value
 
 
 def tile_modes(image, unusable, tile):
-    """Sigma-clipped mode of each tile; tiles that a bright star spoils are taken from their neighbours.
+    """Sigma-clipped mode of each tile; tiles that a bright star spoils are taken from their
+    neighbours.
 
-    The mode is 2.5 median - 1.5 mean, or the median where stars crowd so much that this would overshoot (Bertin & Arnouts 1996).
+    The mode is 2.5 median - 1.5 mean, or the median where stars crowd so much that this would
+    overshoot (Bertin & Arnouts 1996).
 
     Returns
     -------
-    mesh : (n_tile_rows, n_tile_columns) array, NaN throughout where no tile has enough usable pixels
-    error : float, median over the tiles of the scatter of their pixels over the root of their number
+    mesh : (n_tile_rows, n_tile_columns) array, NaN throughout where no tile has enough usable
+        pixels
+    error : float, median over the tiles of the scatter of their pixels over the root of their
+        number
     """
     from astropy.stats import SigmaClip
     from photutils.background import Background2D, SExtractorBackground
@@ -236,15 +259,16 @@ def tile_modes(image, unusable, tile):
 def _without_outliers(mesh, limit=8):
     """Replace tiles that stand out from the eight around them by the median of those.
 
-    A tile stands out if it is beyond their range by more than that range, and by far more than such tiles mostly are: a
-    gradient, or a corner of it, does not.
+    A tile stands out if it is beyond their range by more than that range, and by far more than such
+    tiles mostly are: a gradient, or a corner of it, does not.
     """
     if min(mesh.shape) < 3:
         return mesh
     ring = np.ones((3, 3), dtype=bool)
     ring[1, 1] = False
     low, around, high = (
-        percentile_filter(mesh, share, footprint=ring, mode="nearest") for share in (0, 50, 100)
+        percentile_filter(mesh, percentage, footprint=ring, mode="nearest")
+        for percentage in (0, 50, 100)
     )
     excess = np.maximum(mesh - high, low - mesh)
     noise = np.median(np.abs(mesh - around))
@@ -254,8 +278,8 @@ def _without_outliers(mesh, limit=8):
 def interpolation_matrix(n_pixels, tile):
     """Matrix (n_pixels, n_tiles) that takes the values of tiles to pixels along one axis.
 
-    A cubic spline through the tiles' centres; from the outermost centres to the image's edges the trend of the last two
-    tiles goes on, as a straight line.
+    A cubic spline through the tiles' centres; from the outermost centres to the image's edges the
+    trend of the last two tiles goes on, as a straight line.
     """
     edges = np.minimum(np.arange(0, n_pixels + tile, tile), n_pixels)
     edges = edges[: -(-n_pixels // tile) + 1]
@@ -279,9 +303,10 @@ def interpolation_matrix(n_pixels, tile):
 def smooth_in_time(time, mesh, good, width=SMOOTHING):
     """Smooth the meshes of a series by a moving median in time.
 
-    What all tiles have in common, a plane over the image, is well measured in every frame and stays as it is, however
-    fast it changes; only each tile's difference from it is smoothed. Windows are symmetric, and shrink at the ends of the
-    series and at gaps. Frames that are not good do not count, and get the mean of their good neighbours in time.
+    What all tiles have in common, a plane over the image, is well measured in every frame and stays
+    as it is, however fast it changes; only each tile's difference from it is smoothed. Windows are
+    symmetric, and shrink at the ends of the series and at gaps. Frames that are not good do not
+    count, and get the mean of their good neighbours in time.
 
     Parameters
     ----------
@@ -299,15 +324,17 @@ def smooth_in_time(time, mesh, good, width=SMOOTHING):
         return np.zeros_like(mesh)
     plane = _plane_of(mesh[good].shape[1:])
     common = flat[good] @ plane.T
-    rest = flat[good] - common
-    smooth = common + _moving_median(time[good], rest, width)
+    residual = flat[good] - common
+    smooth = common + _moving_median(time[good], residual, width)
     filled = np.array([np.interp(time, time[good], tile) for tile in smooth.T]).T
     filled[good] = smooth
     return filled.reshape(mesh.shape)
 
 
 def _plane_of(shape):
-    """Matrix (n_tiles, n_tiles) that projects a flattened mesh on a plane (as far as it has tiles to define one)."""
+    """Matrix (n_tiles, n_tiles) that projects a flattened mesh on a plane (as far as it has tiles
+    to define one).
+    """
     rows, columns = np.indices(shape).reshape(2, -1).astype(float)
     basis = np.stack([np.ones(rows.size), rows - rows.mean(), columns - columns.mean()], axis=1)
     return basis @ np.linalg.pinv(basis)
@@ -326,10 +353,12 @@ def _moving_median(time, values, width):
 
 
 def camera_centre(mission, ccd, shape):
-    """(row, column) of the camera's centre in pixels of an image of a whole CCD, or None where it is not known.
+    """(row, column) of the camera's centre in pixels of an image of a whole CCD, or None where it
+    is not known.
 
-    The four CCDs of a TESS camera meet at its centre with their last rows: CCDs 1 and 3 with their last columns, CCDs
-    2 and 4 with their first ones. (TESS Instrument Handbook, figure 4.3.) The gap between them, about 1 mm, is neglected.
+    The four CCDs of a TESS camera meet at its centre with their last rows: CCDs 1 and 3 with their
+    last columns, CCDs 2 and 4 with their first ones. (TESS Instrument Handbook, figure 4.3.) The
+    gap between them, about 1 mm, is neglected.
     """
     if mission != "TESS":
         return None

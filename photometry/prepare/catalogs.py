@@ -1,4 +1,6 @@
-"""For which CCDs a folder of data needs catalogues, which part of the sky each sees, and making them all."""
+"""For which CCDs a folder of data needs catalogues, which part of the sky each sees, and making
+them all.
+"""
 
 import itertools
 import logging
@@ -14,7 +16,8 @@ from ..pixels.find import identify
 from ..pixels.imagecube import find_cubes
 from ..pixels.tesscamera import FIRST_COLUMN, FIRST_ROW, optical_axis
 from ..sky import in_polygon, propagate
-from .ffi import find_image_files, headers_of, read_frames
+from .ffi import headers_of, read_frames
+from .imagefiles import find_image_files
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +42,8 @@ def make_catalogs(folder, *, stars=None, chosen=None, epoch=None, ticver=None):
 
     Raises
     ------
-    WrongUseError : the folder is missing, there is no table of stars, it cannot be read or has no star on a CCD, or it is not
-        known for which CCDs
+    WrongUseError : the folder is missing, there is no table of stars, it cannot be read or has no
+        star on a CCD, or it is not known for which CCDs
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -48,7 +51,8 @@ def make_catalogs(folder, *, stars=None, chosen=None, epoch=None, ticver=None):
     table = find_star_table(folder) if stars is None else Path(stars)
     if table is None:
         raise WrongUseError(
-            f"{folder}: no catalog.ecsv, .csv, .fits, .vot or .parquet; put the stars there, or say --stars FILE"
+            f"{folder}: no catalog.ecsv, .csv, .fits, .vot or .parquet; put the stars there, or "
+            "say --stars FILE"
         )
     content = read_stars(table)
     for (sector, camera, ccd), footprint in _wanted(folder, chosen or {}).items():
@@ -56,7 +60,8 @@ def make_catalogs(folder, *, stars=None, chosen=None, epoch=None, ticver=None):
         here = content if footprint is None else content[_on(footprint["corners"], content, year)]
         if len(here) == 0:
             raise WrongUseError(
-                f"{table}: none of its {len(content)} stars is on sector {sector}, camera {camera}, CCD {ccd}"
+                f"{table}: none of its {len(content)} stars is on sector {sector}, camera "
+                f"{camera}, CCD {ccd}"
             )
         centre = (footprint or {}).get("camera_centre") or _centre_in_header(content)
         corners = footprint["corners"] if footprint else ()
@@ -75,7 +80,9 @@ def make_catalogs(folder, *, stars=None, chosen=None, epoch=None, ticver=None):
 
 
 def _wanted(folder, chosen):
-    """The CCDs that are asked for, among those of the data where these are known: (sector, camera, ccd) -> footprint or None."""
+    """The CCDs that are asked for, among those of the data where these are known: (sector, camera,
+    ccd) -> footprint or None.
+    """
     found = _ccds_of_cubes(folder) or _ccds_of_images(folder)
     names = ("sector", "camera", "ccd")
     wanted = {
@@ -86,9 +93,9 @@ def _wanted(folder, chosen):
     if not wanted and all(chosen.get(name) for name in names):
         wanted = dict.fromkeys(itertools.product(*(chosen[name] for name in names)))
     if not wanted:
-        there = ", ".join(f"{s}/{k}/{c}" for s, k, c in sorted(found)) or "none"
+        present = ", ".join(f"{s}/{k}/{c}" for s, k, c in sorted(found)) or "none"
         raise WrongUseError(
-            f"{folder}: no data of the sector, camera and CCD asked for (there are {there}); "
+            f"{folder}: no data of the sector, camera and CCD asked for (there are {present}); "
             "say --sector, --camera and --ccd for a catalogue without data"
         )
     return wanted
@@ -102,7 +109,9 @@ def _ccds_of_cubes(folder):
 
 
 def _ccds_of_images(folder):
-    """From the FITS files: full-frame images tell what they see, target pixel files only of which CCD they are."""
+    """From the FITS files: full-frame images say what they see, target pixel files only of which
+    CCD they are.
+    """
     found = {}
     for path in find_image_files(folder):
         try:
@@ -120,7 +129,9 @@ def _ccds_of_images(folder):
 
 
 def _footprint(wcs, image):
-    """Corners on the sky with a margin, and the camera's centre where it can be told, as (ra, decl) in deg."""
+    """Corners on the sky with a margin, and the camera's centre where it is known, as (ra, decl)
+    in deg.
+    """
     n_rows, n_columns = image.shape
     low, right, top = -0.5 - MARGIN, n_columns - 0.5 + MARGIN, n_rows - 0.5 + MARGIN
     corners = wcs.all_pix2world([(low, low), (right, low), (right, top), (low, top)], 0)
@@ -141,6 +152,6 @@ def _on(corners, stars, year):
 
 
 def _centre_in_header(stars):
-    """The camera's centre as the header of the star table tells it (simulated ones do), or None."""
+    """The camera's centre as the header of the star table gives it (simulated ones do), or None."""
     centre = tuple(stars.meta.get(f"camera_centre_{name}") for name in ("ra", "dec"))
     return None if None in centre else centre

@@ -1,12 +1,13 @@
 """The layout of an image cube on disk, and how its pixels get into it: second pass of `prepare`.
 
-A cube is an ordinary HDF5 file. Its large datasets (time, row, column) are cut into chunks of all times (up to 2048) by
-8x8 pixels, not compressed, so that a stamp lies in a few contiguous pieces; neighbouring chunks of a row follow one
-another.
+A cube is an ordinary HDF5 file. Its large datasets (time, row, column) are cut into chunks of all
+times (up to 2048) by 8x8 pixels, not compressed, so that a stamp lies in a few contiguous pieces;
+neighbouring chunks of a row follow one another.
 
-The HDF5 library writes a *skeleton* once: all small datasets and attributes, and the space of every chunk. From then
-on nothing but plain bytes are put into their places, by several processes at once. There is no moment at which
-killing a process leaves a file that HDF5 cannot read, and doing a piece again writes the same bytes to the same place.
+The HDF5 library writes a *skeleton* once: all small datasets and attributes, and the space of every
+chunk. From then on nothing but plain bytes are put where they belong, by several processes at once.
+There is no moment at which killing a process leaves a file that HDF5 cannot read, and doing a piece
+again writes the same bytes to the same bytes of the file.
 """
 
 import os
@@ -23,7 +24,7 @@ MAX_TIMES = 2048  # in a chunk
 
 
 @dataclass(frozen=True)
-class Place:
+class ChunkLayout:
     """Where the chunks of one (time, row, column) dataset lie in the file."""
 
     offset: int  # bytes, of the first chunk
@@ -68,16 +69,16 @@ class Layout:
     """Places of everything in a skeleton that is filled later."""
 
     shape: tuple  # (n_times, n_rows, n_columns)
-    places: dict  # quantity -> Place
+    chunks: dict  # quantity -> ChunkLayout
     sumimage_offset: int  # bytes; (n_rows, n_columns) float32
 
     @property
     def n_bands(self):
-        return self.places["flux"].n_chunks[1]
+        return self.chunks["flux"].n_chunks[1]
 
     def time_blocks(self):
         """Slices of the times of each chunk."""
-        step = self.places["flux"].chunk[0]
+        step = self.chunks["flux"].chunk[0]
         return [
             slice(first, min(first + step, self.shape[0]))
             for first in range(0, self.shape[0], step)
@@ -85,7 +86,7 @@ class Layout:
 
     def band_rows(self, band):
         """(start, stop) of the rows of a band"""
-        step = self.places["flux"].chunk[1]
+        step = self.chunks["flux"].chunk[1]
         return band * step, min((band + 1) * step, self.shape[1])
 
 
@@ -102,8 +103,8 @@ def write_skeleton(path, shape, datasets, attributes):
     import h5py
 
     with h5py.File(path, "w", libver="v110") as file:
-        # texts of fixed length: they lie under the checksums of the file, those of any length on a heap that has none, and HDF5
-        # can read for ever in a damaged one
+        # texts of fixed length: they lie under the checksums of the file, those of any length on a
+        # heap that has none, and HDF5 can read for ever in a damaged one
         for name, value in attributes.items():
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
         for name, value in datasets.items():
@@ -127,27 +128,27 @@ def read_layout(path):
     import h5py
 
     with h5py.File(path, "r") as file:
-        places = {name: _place(file[name]) for name in QUANTITIES}
-        return Layout(file["flux"].shape, places, file["sumimage"].id.get_offset())
+        chunks = {name: _chunk_layout(file[name]) for name in QUANTITIES}
+        return Layout(file["flux"].shape, chunks, file["sumimage"].id.get_offset())
 
 
-def _place(dataset):
+def _chunk_layout(dataset):
     chunk = dataset.chunks
     n_chunks = tuple(-(-size // side) for size, side in zip(dataset.shape, chunk, strict=True))
     last_corner = tuple((n - 1) * side for n, side in zip(n_chunks, chunk, strict=True))
     first, last = (
         dataset.id.get_chunk_info_by_coord(corner) for corner in ((0, 0, 0), last_corner)
     )
-    place = Place(first.byte_offset, chunk, n_chunks, dataset.dtype.str)
-    if last.byte_offset != place.offset + (int(np.prod(n_chunks)) - 1) * place.chunk_bytes:
+    layout = ChunkLayout(first.byte_offset, chunk, n_chunks, dataset.dtype.str)
+    if last.byte_offset != layout.offset + (int(np.prod(n_chunks)) - 1) * layout.chunk_bytes:
         raise OSError(
             f"{dataset.file.filename}: the chunks of {dataset.name} do not lie one after the other"
         )
-    return place
+    return layout
 
 
 def _set_aside(file, name, shape, chunk, dtype):
-    """Make a dataset whose space is allocated now and filled by somebody else."""
+    """Make a dataset whose space is allocated now and filled afterwards."""
     import h5py
 
     creation = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
@@ -161,7 +162,7 @@ def _set_aside(file, name, shape, chunk, dtype):
 
 
 def write_at(handle, offset, values):
-    """Write an array's bytes at a place of a file, all of them."""
+    """Write an array's bytes at an offset of a file, all of them."""
     view = memoryview(values).cast("B")
     while view:
         written = os.pwrite(handle, view, offset)
@@ -175,7 +176,8 @@ class Sky:
     model: BackgroundModel
     mesh: np.ndarray  # (n_times, n_tile_rows, n_tile_columns) e-/s, smoothed
     glow: np.ndarray  # (n_times, n_rings) e-/s
-    jumped: np.ndarray  # (n_times, n_tile_rows, n_tile_columns) bool: the mesh as measured is far from the smoothed one
+    # (n_times, n_tile_rows, n_tile_columns) bool: the mesh as measured is far from the smoothed one
+    jumped: np.ndarray
 
     def jumped_pixels(self, times, start, stop):
         """(n_times, n_rows, n_columns) bool array for some rows"""
@@ -185,7 +187,8 @@ class Sky:
 
 
 def write_band(path, layout: Layout, frames, sky: Sky, good, band):
-    """Fill one band of the cube, the rows of one chunk in all frames, and make sure that it is on the disk.
+    """Fill one band of the cube, the rows of one chunk in all frames, and make sure that it is on
+    the disk.
 
     Parameters
     ----------
@@ -204,13 +207,13 @@ def write_band(path, layout: Layout, frames, sky: Sky, good, band):
             background = sky.model.rows(sky.mesh[times], sky.glow[times], start, stop)
             flags = pixel_flags(flux, FLUX_CUT, sky.jumped_pixels(times, start, stop))
             flux -= background
-            layout.places["flux"].write_band(handle, block, band, flux)
-            layout.places["background"].write_band(handle, block, band, background)
-            layout.places["pixel_flags"].write_band(handle, block, band, flags)
+            layout.chunks["flux"].write_band(handle, block, band, flux)
+            layout.chunks["background"].write_band(handle, block, band, background)
+            layout.chunks["pixel_flags"].write_band(handle, block, band, flags)
             _accumulate(flux, good[times], total, count)
             del flux, background, flags  # before the errors take as much
             errors = _read(frames[times], "read_error", start, stop)
-            layout.places["error"].write_band(handle, block, band, errors)
+            layout.chunks["error"].write_band(handle, block, band, errors)
         mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
         offset = layout.sumimage_offset + start * layout.shape[2] * 4
         write_at(handle, offset, mean.astype(np.float32))
@@ -220,7 +223,9 @@ def write_band(path, layout: Layout, frames, sky: Sky, good, band):
 
 
 def band_memory(shape, n_rows):
-    """Bytes that `write_band` needs at most: flux, background, a copy in the order of the chunks, flags and what makes them."""
+    """Bytes that `write_band` needs at most: flux, background, a copy in the order of the chunks,
+    flags and what makes them.
+    """
     return min(shape[0], MAX_TIMES) * n_rows * shape[2] * (4 + 4 + 4 + 6)
 
 
@@ -236,6 +241,6 @@ def _read(frames, read, start, stop):
 def _accumulate(flux, good, total, count):
     """Add the good frames to a running sum, one at a time: no copies."""
     for i in np.flatnonzero(good):
-        known = np.isfinite(flux[i])
-        total += np.where(known, flux[i], 0)
-        count += known
+        finite = np.isfinite(flux[i])
+        total += np.where(finite, flux[i], 0)
+        count += finite

@@ -1,12 +1,15 @@
-"""`photometry prepare`: the full-frame images of a folder become image cubes, one HDF5 file per CCD.
+"""`photometry prepare`: the full-frame images of a folder become image cubes, one HDF5 file per
+CCD.
 
-Two passes over the images. The first measures on each frame alone what can be measured there: background, stars, usable
-pixels. Between them the background is smoothed in time, bad frames are found and the movement of the stars is fitted.
-The second pass removes the background and puts the pixels into their places, the rows of one chunk at a time.
+Two passes over the images. The first measures on each frame alone what can be measured there:
+background, stars, usable pixels. Between them the background is smoothed in time, bad frames are
+found and the movement of the stars is fitted. The second pass removes the background and puts the
+pixels where they belong, the rows of one chunk at a time.
 
-Everything finished is kept in a hidden folder beside the cube, ``.sector001_camera1_ccd1.part``: batches of measured frames
-as files of their own, and a list of the rows that are in the cube and on the disk. Whatever kills the program, the next
-call goes on from there, with the same result. The cube gets its name when it is complete.
+Everything finished is kept in a hidden folder beside the cube, ``.sector001_camera1_ccd1.part``:
+batches of measured frames as files of their own, and a list of the rows that are in the cube and on
+the disk. Whatever kills the program, the next call goes on from there, with the same result. The
+cube gets its name when it is complete.
 """
 
 import contextlib
@@ -29,8 +32,9 @@ from ..pixels.quality import BAD_FRAME, HIGH_BACKGROUND, background_flags
 from ..processes import Pool
 from . import cubefile, pointing
 from .background import smooth_in_time
-from .ffi import find_image_files, headers_of, read_file
+from .ffi import headers_of
 from .frames import group_frames
+from .imagefiles import find_image_files, read_file
 from .measure import Measured, background_model, choose_reference, find_bad_frames, measure
 from .times import times_of
 from .workfolder import GIB, WorkFolder
@@ -40,8 +44,10 @@ MEMORY = 1.8 * GIB  # bytes, all processes together
 BASE_MEMORY = 150 * 2**20  # bytes, of a Python process with its libraries
 BATCH = 8  # frames measured between two saves
 _KEPT = (
-    "TELESCOP INSTRUME DATA_REL PROCVER TICVER SCCONFIG CRMITEN CRBLKSZ EXPOSURE TIMEREF TASSIGN TIMESYS BJDREFI BJDREFF TIMEUNIT"
-    " DEADC TIMEPIXR TIERRELA INT_TIME READTIME FRAMETIM NUM_FRM TIMEDEL BACKAPP DEADAPP VIGNAPP NREADOUT GAINA GAINB GAINC GAIND"
+    "TELESCOP INSTRUME DATA_REL PROCVER TICVER SCCONFIG CRMITEN CRBLKSZ EXPOSURE TIMEREF TASSIGN "
+    "TIMESYS BJDREFI BJDREFF TIMEUNIT"
+    " DEADC TIMEPIXR TIERRELA INT_TIME READTIME FRAMETIM NUM_FRM TIMEDEL BACKAPP DEADAPP VIGNAPP "
+    "NREADOUT GAINA GAINB GAINC GAIND"
     " READNOIA READNOIB READNOIC READNOID"
 )
 
@@ -62,7 +68,7 @@ class Report:
     """What became of a folder."""
 
     cubes: list
-    skipped: list = field(default_factory=list)  # sentences, one per file that could not be used
+    skipped: list = field(default_factory=list)  # messages, one per file that could not be used
 
 
 def prepare(
@@ -85,7 +91,8 @@ def prepare(
     output : folder for the cubes; default: ``folder``
     sector, camera, ccd : int, to prepare only these
     workers : int, processes
-    memory : float, bytes that all processes together may use; fewer workers are used where they would need more
+    memory : float, bytes that all processes together may use; fewer workers are used where they
+        would need more
     overwrite : bool, make cubes anew that are there already
     progress : callable(stage, n_done, n_all), called in this process whenever something is finished
 
@@ -140,8 +147,8 @@ def _read_one(shared, path):
 def _nothing_found(folder, frames, skipped):
     if frames:
         kinds = sorted({frame.group[1:4] for frame in frames})
-        there = "; ".join("sector {}, camera {}, CCD {}".format(*kind) for kind in kinds[:5])
-        return f"{folder}: no images of the sector, camera and CCD asked for; there are {there}"
+        present = "; ".join("sector {}, camera {}, CCD {}".format(*kind) for kind in kinds[:5])
+        return f"{folder}: no images of the sector, camera and CCD asked for; there are {present}"
     broken = f" ({len(skipped)} could not be read; the first: {skipped[0]})" if skipped else ""
     return f"{folder}: no full-frame images found{broken}; expected FITS files of TESS (SPOC, TICA), TessCut or Kepler"
 
@@ -156,7 +163,8 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
         log.warning("%s: %s", path, warning)
     if frames[0].cropped:
         log.warning(
-            "%s: is cropped, its header announces more pixels than it has; the %d x %d that are there are taken, counted from "
+            "%s: is cropped, its header announces more pixels than it has; the %d x %d that are "
+            "there are taken, counted from "
             "the first of the CCD",
             frames[0].flux.path,
             *frames[0].shape,
@@ -192,7 +200,8 @@ def _already_there(path, frames):
     with ImageCube(path) as cube:
         if cube.n_times != len(frames):
             raise WrongUseError(
-                f"{path}: is there already, with {cube.n_times} images, but the folder has {len(frames)}; "
+                f"{path}: is there already, with {cube.n_times} images, but the folder has "
+                f"{len(frames)}; "
                 f"remove it or give --overwrite to make it anew"
             )
         n_bad = int(np.count_nonzero(cube.quality & BAD_FRAME.bit))
@@ -200,7 +209,9 @@ def _already_there(path, frames):
 
 
 def affordable(workers, needed, memory):
-    """As many workers as fit into the memory beside this process, but at least one; ``needed`` is what each adds, bytes."""
+    """As many workers as fit into the memory beside this process, but at least one; ``needed`` is
+    what each adds, bytes.
+    """
     return max(1, min(workers, int((memory - 2 * BASE_MEMORY) // (needed + BASE_MEMORY))))
 
 
@@ -247,13 +258,15 @@ def _second_pass(work, frames, sky, good, workers, progress):
 
 
 def _write_one(shared, band):
-    work, *what = shared
-    cubefile.write_band(work.cube, *what, band)
+    work, *arguments = shared
+    cubefile.write_band(work.cube, *arguments, band)
     return band
 
 
 def _model_background(frames, times, measured, model, reference):
-    """What follows from the first pass: the background to remove, the good frames, and the small datasets of the cube."""
+    """What follows from the first pass: the background to remove, the good frames, and the small
+    datasets of the cube.
+    """
     mission_quality = np.array([frame.quality for frame in frames], dtype=np.int64)
     movement, scatter = pointing.fit_movement(measured.positions, reference.positions, model.shape)
     bad = find_bad_frames(measured.finite, measured.star_flux, movement)
@@ -265,7 +278,7 @@ def _model_background(frames, times, measured, model, reference):
         mission_quality | np.where(bad, excluded, 0) | background_flags(level, high=HIGH_BACKGROUND)
     )
     usable = ~bad
-    movement = pointing.against_usual(movement, np.isfinite(scatter), usable)
+    movement = pointing.against_median(movement, np.isfinite(scatter), usable)
     mesh, glow = smooth_in_time(times.time, measured.mesh, usable), measured.glow
     if model.n_rings:
         glow = smooth_in_time(times.time, glow[:, None, :], usable)[:, 0]

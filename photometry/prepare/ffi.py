@@ -1,11 +1,13 @@
 """Full-frame images as files: what each image is of, and where its pixels lie in the file.
 
-Readable are the calibrated full-frame images of TESS by SPOC (``…_ffic.fits``) and by TICA (``hlsp_tica_…_img.fits``),
-TessCut cut-outs (``…_astrocut.fits``) and the full-frame images of Kepler and K2 (``kplr…_ffi-cal.fits``). One file may hold several
-images: a cut-out has one per time, a Kepler file one per channel.
+Readable are the calibrated full-frame images of TESS by SPOC (``…_ffic.fits``) and by TICA
+(``hlsp_tica_…_img.fits``), TessCut cut-outs (``…_astrocut.fits``) and the full-frame images of
+Kepler and K2 (``kplr…_ffi-cal.fits``). One file may hold several images: a cut-out has one per
+time, a Kepler file one per channel.
 
-Formats: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 3; TICA at MAST
-(archive.stsci.edu/hlsp/tica); Astrocut file formats; Kepler Archive Manual (KDMC-10008), section 2.3.1.
+Formats: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 3; TICA
+at MAST (archive.stsci.edu/hlsp/tica); Astrocut file formats; Kepler Archive Manual (KDMC-10008),
+section 2.3.1.
 """
 
 import re
@@ -14,17 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 from astropy.utils.exceptions import AstropyWarning
 from astropy.wcs import WCS
 
 from ..constants import DAY
-from ..errors import BadInputError, WrongUseError
-from ..files import atomic_write
+from ..errors import BadInputError
 from ..fitsfile import Kind, kind_of, open_fits
 from .frames import Frame, Plane, nominal_cadence
 
-ENDINGS = (".fits", ".fits.gz", ".fits.fz", ".fit")
 ACCEPTED = "a TESS (SPOC, TICA), TessCut or Kepler full-frame image"
 KEPLER_CADENCE = 1800  # s, nominal, as for long-cadence target pixel files
 # rows, columns that see the sky in an image of 2078 x 2136 pixels
@@ -39,7 +38,8 @@ def read_frames(path):
 
     Returns
     -------
-    frames : list of Frame; empty where the file is sound, but no full-frame image (a catalogue, a target pixel file)
+    frames : list of Frame; empty where the file is sound, but no full-frame image (a catalogue, a
+        target pixel file)
 
     Raises
     ------
@@ -70,12 +70,15 @@ def read_frames(path):
 
 
 def _refuse_truncated(path, hdulist):
-    """Refuse a file that ends within its last extension, or within the header of one that astropy therefore left out."""
+    """Refuse a file that ends within its last extension, or within the header of one that astropy
+    therefore left out.
+    """
     last = hdulist[len(hdulist) - 1].fileinfo()
     expected, size = last["datLoc"] + last["datSpan"], Path(path).stat().st_size
     if size != expected:
         raise BadInputError(
-            f"{path}: holds {size} bytes, its {len(hdulist)} complete headers announce {expected}; it is truncated, get it again"
+            f"{path}: holds {size} bytes, its {len(hdulist)} complete headers announce "
+            f"{expected}; it is truncated, get it again"
         )
 
 
@@ -84,14 +87,14 @@ def headers_of(frame):
 
     Returns
     -------
-    primary, image : astropy.io.fits.Header. The second has the WCS, moved to the part that sees the sky: its pixel
-        (1, 1) is the first row and column of `Frame.read_flux`.
+    primary, image : astropy.io.fits.Header. The second has the WCS, moved to the part that sees the
+        sky: its pixel (1, 1) is the first row and column of `Frame.read_flux`.
     """
     with open_fits(frame.flux.path) as hdulist:
         primary, image = (hdulist[unit].header.copy() for unit in frame.header_units)
-    if "CRPIX1" in image:
-        image["CRPIX1"] -= frame.flux.columns[0]
-        image["CRPIX2"] -= frame.flux.rows[0]
+        if "CRPIX1" in image:
+            image["CRPIX1"] -= frame.flux.columns[0]
+            image["CRPIX2"] -= frame.flux.rows[0]
     return primary, image
 
 
@@ -122,28 +125,8 @@ def wcs_of(header, path):
 
 
 def is_packed(path):
-    """Whether a file is compressed, so that its pixels cannot be read in place."""
+    """Whether a file is compressed, so that its pixels cannot be read directly."""
     return str(path).endswith((".gz", ".fz"))
-
-
-def unpack(path, folder):
-    """An uncompressed copy of a compressed file, in ``folder``; a copy that is there already is used.
-
-    Returns
-    -------
-    copy : pathlib.Path
-    """
-    copy = Path(folder) / Path(path).name.removesuffix(".gz").removesuffix(".fz")
-    if copy.suffix != ".fits":
-        copy = copy.with_name(copy.name + ".fits")
-    if not copy.exists():
-        with open_fits(path) as packed, atomic_write(copy, durable=False) as part:
-            fits.HDUList([_plain(hdu) for hdu in packed]).writeto(part, overwrite=True)
-    return copy
-
-
-def _plain(hdu):
-    return fits.ImageHDU(hdu.data, hdu.header) if isinstance(hdu, fits.CompImageHDU) else hdu
 
 
 # The kinds of files
@@ -225,13 +208,17 @@ def _tica(path, hdulist):
 
 
 def _tica_quality(header, camera):
-    """TICA's statements as bits of SPOC: 4 coarse pointing, 32 reaction wheels desaturated, 4096 stray light, 32768 other."""
+    """TICA's statements as bits of SPOC: 4 coarse pointing, 32 reaction wheels desaturated, 4096
+    stray light, 32768 other.
+    """
     said = {4: "COARSE", 32: "RW_DESAT", 4096: f"STRAYLT{camera}", 32768: "QUAL_BIT"}
     return sum(bit for bit, keyword in said.items() if header.get(keyword, 0))
 
 
 def _cutout(path, hdulist):
-    """TessCut: one image per row of a table; each lies at a fixed place of its row, so it is a plane like any other."""
+    """TessCut: one image per row of a table; each lies at a fixed offset of its row, so it is a
+    plane like any other.
+    """
     primary, table = hdulist[0].header, hdulist[1]
     rows = table.data
     camera, ccd = (primary.get(key) or table.header.get(key) for key in ("CAMERA", "CCD"))
@@ -347,10 +334,13 @@ def _sector(path, header):
 
 
 def _science(path, header, full):
-    """Rows and columns that see the sky: named by the header, those of a full image, or (no collateral pixels) all."""
+    """Rows and columns that see the sky: named by the header, those of a full image, or (no
+    collateral pixels) all.
+    """
     n_rows, n_columns = header["NAXIS2"], header["NAXIS1"]
     if "SCCSA" in header:
-        # SCIROWS and SCCSA count detector pixels from 1; images with collateral pixels start at pixel 1
+        # SCIROWS and SCCSA count detector pixels from 1; images with collateral pixels start at
+        # pixel 1
         rows = header["SCIROWS"] - 1, header.get("SCIROWE", n_rows)
         columns = header["SCCSA"] - 1, header.get("SCCED", n_columns)
     else:
@@ -363,7 +353,8 @@ def _science(path, header, full):
     rows, columns = (rows[0], min(rows[1], n_rows)), (columns[0], min(columns[1], n_columns))
     if not (0 <= rows[0] < rows[1] and 0 <= columns[0] < columns[1]):
         raise BadInputError(
-            f"{path}: {n_rows} x {n_columns} pixels, none of which sees the sky: by its header these begin at row {rows[0] + 1}, "
+            f"{path}: {n_rows} x {n_columns} pixels, none of which sees the sky: by its header "
+            f"these begin at row {rows[0] + 1}, "
             f"column {columns[0] + 1}; it is cropped"
         )
     return rows, columns
@@ -386,7 +377,8 @@ def _fits_section(path, text):
 
 
 def _plane(path, hdu, rows, columns):
-    # the header as written: astropy forgets BSCALE and BZERO once the pixels are read, and they are not read here
+    # the header as written: astropy forgets BSCALE and BZERO once the pixels are read, and they are
+    # not read here
     header = hdu.header
     return Plane(
         path=path,
@@ -417,49 +409,3 @@ def _column_plane(path, table, name):
 def _tess_read_noise(header):
     """Read noise of an exposure (e-): that of one readout, of which an exposure holds NUM_FRM."""
     return header.get("READNOIA", 10.0) * np.sqrt(header.get("NUM_FRM", 720))
-
-
-def find_image_files(folder):
-    """All FITS files of a folder and the folders below it, sorted by name; hidden folders are left out.
-
-    Raises
-    ------
-    WrongUseError : the folder does not exist
-    """
-    folder = Path(folder)
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise WrongUseError(
-            f"{folder}: there is no such folder; expected a folder with {ACCEPTED}s"
-        )
-    paths = (
-        path for path in folder.rglob("*.fit*") if path.name.endswith(ENDINGS) and path.is_file()
-    )
-    return sorted(
-        path
-        for path in paths
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
-def read_file(path, scratch):
-    """Frames of one file, or the reason why there are none.
-
-    Parameters
-    ----------
-    path : file
-    scratch : folder for uncompressed copies
-
-    Returns
-    -------
-    frames : list of Frame
-    problem : str, or None
-    """
-    try:
-        frames = read_frames(path)
-        if frames and is_packed(path):
-            frames = read_frames(unpack(path, scratch))
-    except BadInputError as error:
-        return [], str(error)
-    return frames, None

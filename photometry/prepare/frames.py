@@ -1,6 +1,8 @@
-"""`Frame` and `Plane`: one exposure of one CCD, and where its pixels lie in a file; sorted into the cubes that they make.
+"""`Frame` and `Plane`: one exposure of one CCD, and where its pixels lie in a file; sorted into the
+cubes that they make.
 
-Pixels are read straight from their place in the (uncompressed) file, a few rows at a time where that is all one needs.
+Pixels are read straight from their offset in the (uncompressed) file, a few rows at a time where
+that is all one needs.
 """
 
 from collections import defaultdict
@@ -29,7 +31,9 @@ class Plane:
     bzero: float = 0.0
 
     def read(self, start=0, stop=None):
-        """Rows ``start`` to ``stop`` of the part that sees the sky, (n_rows, n_columns) float32 array."""
+        """Rows ``start`` to ``stop`` of the part that sees the sky, (n_rows, n_columns) float32
+        array.
+        """
         first, last = self.rows
         stop = last if stop is None else first + stop
         dtype = np.dtype(_DTYPES[self.bitpix])
@@ -49,7 +53,9 @@ class Plane:
 
 @dataclass(frozen=True)
 class Frame:
-    """One exposure of one CCD. Times are days, barycentric (for the centre of the image), minus ``time_reference``."""
+    """One exposure of one CCD. Times are days, barycentric (for the centre of the image), minus
+    ``time_reference``.
+    """
 
     mission: str
     sector: int
@@ -72,8 +78,9 @@ class Frame:
     first_column: int
     # numbers of the HDUs that describe this image: primary, and the one with the WCS
     header_units: tuple
-    # what the times are barycentric for: 'image', the pixel that the header names; 'detector', the middle of a CCD of which
-    # this image shows another part; 'spacecraft', nothing, they are those of the spacecraft
+    # what the times are barycentric for: 'image', the pixel that the header names; 'detector', the
+    # middle of a CCD of which this image shows another part; 'spacecraft', nothing, they are those
+    # of the spacecraft
     times_for: str = "image"
     # the header announces more pixels that see the sky than the file has
     cropped: bool = False
@@ -108,7 +115,8 @@ class Frame:
             self._check(name, np.number | int | float, 0)
         if self.exposure == 0 or self.cadence == 0 or self.flux.bitpix not in _DTYPES:
             raise BadInputError(
-                f"{self.flux.path}: exposure {self.exposure} s, cadence {self.cadence} s, BITPIX {self.flux.bitpix}: the header "
+                f"{self.flux.path}: exposure {self.exposure} s, cadence {self.cadence} s, BITPIX "
+                f"{self.flux.bitpix}: the header "
                 "is damaged, get the file again"
             )
 
@@ -118,7 +126,8 @@ class Frame:
         valid = isinstance(value, kind) and not isinstance(value, bool) and abs(value) < 2**53
         if not valid or value < least:
             raise BadInputError(
-                f"{self.flux.path}: its header gives {value!r} for the {name.replace('_', ' ')}, expected a number"
+                f"{self.flux.path}: its header gives {value!r} for the {name.replace('_', ' ')}, "
+                "expected a number"
                 f"{'' if least else ' from 0'}; it is damaged, get the file again"
             )
 
@@ -138,7 +147,9 @@ class Frame:
 
 
 def nominal_cadence(days):
-    """Time between exposures (s): the nearest of `TESS_CADENCES` within 10 %, else the time itself, rounded."""
+    """Time between exposures (s): the nearest of `TESS_CADENCES` within 10 %, else the time itself,
+    rounded.
+    """
     seconds = days * DAY
     nearest = min(TESS_CADENCES, key=lambda nominal: abs(nominal - seconds))
     return nearest if abs(nearest - seconds) <= 0.1 * nearest else round(seconds)
@@ -177,8 +188,10 @@ def _in_order(frames):
             first.first_column,
         ):
             raise WrongUseError(
-                f"{frame.flux.path}: {frame.shape} pixels from row {frame.first_row}, column {frame.first_column}, but "
-                f"{first.flux.path} has {first.shape} from {first.first_row}, {first.first_column}; images of different parts of "
+                f"{frame.flux.path}: {frame.shape} pixels from row {frame.first_row}, column "
+                f"{frame.first_column}, but "
+                f"{first.flux.path} has {first.shape} from {first.first_row}, "
+                f"{first.first_column}; images of different parts of "
                 f"a CCD do not make one cube: put them in folders of their own"
             )
     repeated = np.flatnonzero(np.diff([frame.time for frame in frames]) == 0)
@@ -195,7 +208,9 @@ def _refuse_same_cube(groups):
     for group in groups:
         if group[1:4] in seen:
             raise WrongUseError(
-                f"images of sector {group[1]}, camera {group[2]}, CCD {group[3]} are of different missions or cadences "
-                f"({seen[group[1:4]][0]} {seen[group[1:4]][4]} s, {group[0]} {group[4]} s); put them in folders of their own"
+                f"images of sector {group[1]}, camera {group[2]}, CCD {group[3]} are of different "
+                "missions or cadences "
+                f"({seen[group[1:4]][0]} {seen[group[1:4]][4]} s, {group[0]} {group[4]} s); put "
+                "them in folders of their own"
             )
         seen[group[1:4]] = group

@@ -1,8 +1,10 @@
-"""First pass of `prepare`: what is measured on every frame (background, stars, usable pixels), and which frames are bad.
+"""First pass of `prepare`: what is measured on every frame (background, stars, usable pixels), and
+which frames are bad.
 
-The background of one frame, the reference, is measured in full; of every other one, what it has more or less than that. In
-the difference of two frames the stars are gone: in a crowded field, how much of their light passes for sky depends on where
-clipping stops, differs from frame to frame, and would go into the light curves times the pixels of a mask.
+The background of one frame, the reference, is measured in full; of every other one, what it has
+more or less than that. In the difference of two frames the stars are gone: in a crowded field, how
+much of their light passes for sky depends on where clipping stops, differs from frame to frame, and
+would go into the light curves times the pixels of a mask.
 """
 
 from dataclasses import dataclass
@@ -39,12 +41,14 @@ class Reference:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of the frames after the first pass; arrays of n_times (or of the frames of a batch)."""
+    """What is known of the frames after the first pass; arrays of n_times (or of the frames of a
+    batch).
+    """
 
     mesh: np.ndarray  # (n_times, n_tile_rows, n_tile_columns) e-/s
     glow: np.ndarray  # (n_times, n_rings) e-/s
     background_err: np.ndarray  # (n_times,) e-/s
-    finite: np.ndarray  # (n_times,) share of the pixels with a value
+    finite: np.ndarray  # (n_times,) fraction of the pixels with a value
     positions: np.ndarray  # (n_times, n_stars, 2) row, column
     star_flux: np.ndarray  # (n_times, n_stars) e-/s
 
@@ -70,7 +74,8 @@ def background_model(frame):
 
 
 def choose_reference(frames, model):
-    """The frame nearest to the middle that the mission calls good, and that has coordinates and a background; with its stars.
+    """The frame nearest to the middle that the mission calls good, and that has coordinates and a
+    background; with its stars.
 
     Raises
     ------
@@ -118,8 +123,10 @@ def measure(frames, model, reference):
         image = frame.read_flux()
         mesh, glow, error = model.measure(image - reference.image, unusable=~(image < FLUX_CUT))
         mesh, glow = mesh + reference.mesh, glow + reference.glow
-        known = np.isfinite(mesh).all()
-        stars = centroids(image - (model.image(mesh, glow) if known else 0), reference.pixels)
+        has_background = np.isfinite(mesh).all()
+        stars = centroids(
+            image - (model.image(mesh, glow) if has_background else 0), reference.pixels
+        )
         rows.append((mesh, glow, error, np.isfinite(image).mean(), *stars))
     return Measured(*(np.array(column) for column in zip(*rows, strict=True)))
 
@@ -129,7 +136,7 @@ def find_bad_frames(finite, star_flux, movement):
 
     Parameters
     ----------
-    finite : (n_times,) array, share of the pixels with a value
+    finite : (n_times,) array, fraction of the pixels with a value
     star_flux : (n_times, n_stars) array, e-/s, of the reference stars
     movement : (n_times, 2, 3) array, see `pointing`
 
@@ -139,8 +146,8 @@ def find_bad_frames(finite, star_flux, movement):
     """
     bad = ~(finite >= MIN_FINITE)
     if star_flux.shape[1] >= 3 and not bad.all():
-        usual = np.nanmedian(star_flux[~bad], axis=0)
-        ratio = np.nanmedian(np.nan_to_num(star_flux) / usual, axis=1)
+        median = np.nanmedian(star_flux[~bad], axis=0)
+        ratio = np.nanmedian(np.nan_to_num(star_flux) / median, axis=1)
         bad |= (ratio < FLUX_RANGE[0]) | (ratio > FLUX_RANGE[1])
         shift = movement[:, :, 0]
         bad |= np.hypot(*(shift - np.median(shift[~bad], axis=0)).T) > MAX_MOVEMENT

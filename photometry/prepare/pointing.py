@@ -1,7 +1,9 @@
-"""How the stars move over the detector from frame to frame: pointing jitter, aberration, thermal drift.
+"""How the stars move over the detector from frame to frame: pointing jitter, aberration, thermal
+drift.
 
-Centroids of bright stars that are neither saturated nor crowded are measured in every frame; a linear function of
-position (shift, rotation, stretch) that fits their motion is the movement of the whole image.
+Centroids of bright stars that are neither saturated nor crowded are measured in every frame; a
+linear function of position (shift, rotation, stretch) that fits their motion is the movement of the
+whole image.
 """
 
 import numpy as np
@@ -47,8 +49,9 @@ def find_reference_stars(image, max_stars=MAX_STARS):
 def centroids(image, pixels, rounds=8):
     """Centroids of stars, weighted by a Gaussian that follows them.
 
-    The mean position of flux times a Gaussian lies half-way between the Gaussian's centre and the star (where both
-    have the same width), so twice the step is taken; a few rounds converge. (The windowed centroid of SExtractor.)
+    The mean position of flux times a Gaussian lies half-way between the Gaussian's centre and the
+    star (where both have the same width), so twice the step is taken; a few rounds converge. (The
+    windowed centroid of SExtractor.)
 
     Parameters
     ----------
@@ -57,7 +60,8 @@ def centroids(image, pixels, rounds=8):
 
     Returns
     -------
-    positions : (n_stars, 2) array: row, column; NaN where a star has pixels without value or wandered off
+    positions : (n_stars, 2) array: row, column; NaN where a star has pixels without value or
+        wandered off
     flux : (n_stars,) array, e-/s, in the box
     """
     offsets = np.arange(-BOX, BOX + 1)
@@ -80,7 +84,7 @@ def centroids(image, pixels, rounds=8):
 
 
 def fit_movement(positions, reference, shape):
-    """The linear function of position that best tells how stars moved in each frame.
+    """The linear function of position that best describes how stars moved in each frame.
 
     Parameters
     ----------
@@ -90,15 +94,16 @@ def fit_movement(positions, reference, shape):
 
     Returns
     -------
-    movement : (n_times, 2, 3) array: for row and column, the coefficients of 1, y and x, where y and x run from -1 to 1
-        over the image (see `pixels.imagecube.movement_at`); zeros where there are too few stars
+    movement : (n_times, 2, 3) array: for row and column, the coefficients of 1, y and x, where y
+        and x run from -1 to 1 over the image (see `pixels.imagecube.movement_at`); zeros where
+        there are too few stars
     scatter : (n_times,) array, pixels, of single stars around it; NaN where there are too few stars
     """
     movement = np.zeros((len(positions), 2, 3))
     scatter = np.full(len(positions), np.nan)
     basis = movement_basis(reference[:, 0], reference[:, 1], shape)
-    for i, there in enumerate(positions):
-        moved = there - reference
+    for i, measured in enumerate(positions):
+        moved = measured - reference
         used = np.isfinite(moved).all(axis=1)
         for _ in range(4):
             if used.sum() < MIN_STARS:
@@ -114,14 +119,15 @@ def fit_movement(positions, reference, shape):
     return movement, scatter
 
 
-def against_usual(movement, measured, usable):
-    """Movement against the usual place of the stars instead of against where the reference frame happened to point.
+def against_median(movement, measured, usable):
+    """Movement against the median position of the stars instead of against where the reference frame
+    happened to point.
 
     Parameters
     ----------
     movement : (n_times, 2, 3) array against the reference frame
     measured : (n_times,) bool array; frames without enough stars keep a movement of zero
-    usable : (n_times,) bool array, frames that say what is usual
+    usable : (n_times,) bool array, frames that the median is taken of
 
     Returns
     -------
@@ -130,5 +136,5 @@ def against_usual(movement, measured, usable):
     counted = measured & usable
     if not counted.any():
         return movement
-    usual = np.median(movement[counted], axis=0)
-    return np.where(measured[:, None, None], movement - usual, movement)
+    median = np.median(movement[counted], axis=0)
+    return np.where(measured[:, None, None], movement - median, movement)

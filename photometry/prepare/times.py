@@ -1,8 +1,10 @@
-"""Times of a cube, barycentric for one known direction: stamps move them to their star by the Earth's position.
+"""Times of a cube, barycentric for one known direction: stamps move them to their star by the
+Earth's position.
 
-The times of a full-frame image hold for the pixel that its header names (BTC_PIX1, BTC_PIX2), the middle of the CCD. A cut-out
-keeps them, but not where the middle of the CCD is on the sky: its WCS holds for its own few pixels. There, the correction
-in the file (TIMECORR) is taken off again, and one for the middle of the cut-out is added.
+The times of a full-frame image hold for the pixel that its header names (BTC_PIX1, BTC_PIX2), the
+middle of the CCD. A cut-out keeps them, but not where the middle of the CCD is on the sky: its WCS
+holds for its own few pixels. There, the correction in the file (TIMECORR) is taken off again, and
+one for the middle of the cut-out is added.
 """
 
 import logging
@@ -26,7 +28,8 @@ class Times:
     ----------
     time, time_start, time_stop : (n_times,) arrays, days, barycentric for ``direction``
     timecorr : (n_times,) array, days, the correction contained in them
-    earth : (n_times, 3) array, seconds of light; NaN where times cannot be moved (Kepler is far from the Earth)
+    earth : (n_times, 3) array, seconds of light; NaN where times cannot be moved (Kepler is far
+        from the Earth)
     direction : (ra, decl), deg
     """
 
@@ -44,7 +47,8 @@ class Times:
 
 
 def times_of(frames, reference):
-    """Times as in the headers where these are barycentric for a direction that is known, else made so.
+    """Times as in the headers where these are barycentric for a direction that is known, else made
+    so.
 
     Parameters
     ----------
@@ -73,12 +77,15 @@ def times_of(frames, reference):
 
 
 def _holds(frame, timecorr, expected):
-    """Whether the times of the files are barycentric for the direction in which ``expected`` was computed."""
+    """Whether the times of the files are barycentric for the direction in which ``expected`` was
+    computed.
+    """
     if frame.times_for != "image":
         return False
     if not timecorr.any():
         log.warning(
-            "%s: says nothing of the barycentric correction (BARYCORR, TIMECORR); its times are taken to be barycentric for the "
+            "%s: says nothing of the barycentric correction (BARYCORR, TIMECORR); its times are "
+            "taken to be barycentric for the "
             "middle of the image",
             frame.flux.path,
         )
@@ -86,7 +93,8 @@ def _holds(frame, timecorr, expected):
     wrong = np.abs(timecorr - expected).max() * DAY
     if wrong > barycentre.MAX_DISTANCE:
         log.warning(
-            "%s: its barycentric correction is up to %.1f s from what follows from the position of the Earth; its times are made "
+            "%s: its barycentric correction is up to %.1f s from what follows from the position "
+            "of the Earth; its times are made "
             "barycentric anew",
             frame.flux.path,
             wrong,
@@ -95,7 +103,9 @@ def _holds(frame, timecorr, expected):
 
 
 def _time_direction(frame):
-    """(ra, decl) in degrees of the position for which the header's barycentric correction holds, or the middle of the image"""
+    """(ra, decl) in degrees of the position for which the header's barycentric correction holds, or
+    the middle of the image
+    """
     _, header = headers_of(frame)
     column = header.get("BTC_PIX1", 0.5 * sum(frame.flux.columns) + 0.5) - 1 - frame.flux.columns[0]
     row = header.get("BTC_PIX2", 0.5 * sum(frame.flux.rows) + 0.5) - 1 - frame.flux.rows[0]

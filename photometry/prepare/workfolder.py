@@ -1,4 +1,6 @@
-"""The hidden folder in which `prepare` keeps what is finished of a cube, until the cube is complete."""
+"""The hidden folder in which `prepare` keeps what is finished of a cube, until the cube is
+complete.
+"""
 
 import fcntl
 import json
@@ -20,7 +22,9 @@ PLAN_VERSION = 2
 
 
 class WorkFolder:
-    """The hidden folder beside a cube that holds what is finished of it. A context manager that locks it."""
+    """The hidden folder beside a cube that holds what is finished of it. A context manager that
+    locks it.
+    """
 
     def __init__(self, path):
         self.path = Path(path)
@@ -73,7 +77,8 @@ class WorkFolder:
         free = shutil.disk_usage(self.folder).free
         if free < 1.02 * needed:
             raise TryAgainError(
-                f"{self.folder}: the cube needs {needed / GIB:.1f} GiB, the disk has {free / GIB:.1f} GiB free"
+                f"{self.folder}: the cube needs {needed / GIB:.1f} GiB, the disk has "
+                f"{free / GIB:.1f} GiB free"
             )
         self._bands.unlink(missing_ok=True)
         with atomic_write(self.cube) as part:

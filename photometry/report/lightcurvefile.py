@@ -13,7 +13,7 @@ from astropy.io import fits
 from ..constants import DAY, MISSIONS
 from ..errors import BadInputError
 from ..files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
-from ..fitsfile import FitsStream
+from ..fitsstream import FitsStream
 from ..lightcurve.fitsbytes import BLOCK, ones_complement_sum
 
 EXTENSIONS = ("LIGHTCURVE", "SUMIMAGE", "APERTURE")

@@ -1,4 +1,5 @@
-"""Geometry and electronics of the detectors of TESS, Kepler and K2, as far as a simulation needs them.
+"""Geometry and electronics of the detectors of TESS, Kepler and K2, as far as a simulation needs
+them.
 
 Rows and columns are counted as the mission does; for TESS see `pixels.tesscamera`.
 """
@@ -58,7 +59,9 @@ class Detector:
         return number, number * self.int_time * kept
 
     def step(self, cadence):
-        """Seconds from one exposure to the next; Kepler's long cadence of nominally 1800 s has 1765."""
+        """Seconds from one exposure to the next; Kepler's long cadence of nominally 1800 s has
+        1765.
+        """
         frame = self.int_time + self.read_time
         return self.steps[cadence] * frame if cadence in self.steps else cadence
 
@@ -99,8 +102,9 @@ _TESS = Detector(
     full_well=FULL_WELL,
     prf=TESS_LIKE,
 )
-# Kepler Instrument Handbook (KSCI-19033): scale 3.98 arcsec, frames of 6.02 + 0.52 s, 270 (or 9) in a cadence, wells of 1.05e6 e-,
-# 95 % of the light within 3 to 7 pixels; gain and read noise as in the headers of module 24, output 4
+# Kepler Instrument Handbook (KSCI-19033): scale 3.98 arcsec, frames of 6.02 + 0.52 s, 270 (or 9) in
+# a cadence, wells of 1.05e6 e-, 95 % of the light within 3 to 7 pixels; gain and read noise as in
+# the headers of module 24, output 4
 _KEPLER = Detector(
     mission=KEPLER,
     pixel_scale=3.98 / 3600,
@@ -154,7 +158,8 @@ def bleed(images, full_well=FULL_WELL):
 
 
 def ccd_wcs(ccd, ra, decl, position_angle=25.0):
-    """WCS of a whole TESS CCD in detector columns and rows (use origin 1), for a camera that points at a position.
+    """WCS of a whole TESS CCD in detector columns and rows (use origin 1), for a camera that points
+    at a position.
 
     Parameters
     ----------
@@ -169,7 +174,9 @@ def ccd_wcs(ccd, ra, decl, position_angle=25.0):
 
 
 def channel_wcs(ra, decl, position_angle=25.0):
-    """WCS of a channel of Kepler in detector columns and rows (use origin 1), whose middle looks at a position (deg)."""
+    """WCS of a channel of Kepler in detector columns and rows (use origin 1), whose middle looks at
+    a position (deg).
+    """
     middle = [0.5 * sum(_KEPLER.columns), 0.5 * sum(_KEPLER.rows)]
     matrix = _mirrored(_KEPLER.pixel_scale, np.radians(position_angle))
     return tangent_wcs(middle, (ra, decl), matrix)
@@ -182,7 +189,8 @@ def _mirrored(scale, angle):
 
 
 def local_wcs(wcs, column, row, corner):
-    """WCS of a stamp, as SPOC gives it: a tangent plane at the target, with pixels counted from the stamp's corner.
+    """WCS of a stamp, as SPOC gives it: a tangent plane at the target, with pixels counted from the
+    stamp's corner.
 
     Parameters
     ----------

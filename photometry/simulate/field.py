@@ -16,7 +16,8 @@ from .spacecraft import SCHEDULES, start_time
 MAGNITUDE_SLOPE = 0.3
 # mag below the faintest target
 DEPTH = 4.5
-# fraction of the duration in ingress, and as much in egress: a planet of a tenth of the star's radius, central
+# fraction of the duration in ingress, and as much in egress: a planet of a tenth of the star's
+# radius, central
 INGRESS = 0.15
 FIRST_STARID = 100_000_000
 
@@ -40,7 +41,8 @@ def draw_targets(settings, wcs, rng):
 
     Returns
     -------
-    astropy Table: starid, row, column (detector), ra, decl (epoch of the images), ra_J2000, decl_J2000, pm_ra, pm_decl, tmag,
+    astropy Table: starid, row, column (detector), ra, decl (epoch of the images), ra_J2000,
+    decl_J2000, pm_ra, pm_decl, tmag,
         teff, isolated, saturated, truncated (bool)
     """
     n = settings.targets
@@ -56,7 +58,9 @@ def draw_targets(settings, wcs, rng):
 
 
 def draw_neighbours(targets, settings, wcs, rng):
-    """Stars around the targets that are not isolated: one companion each, and a field that gets denser with magnitude."""
+    """Stars around the targets that are not isolated: one companion each, and a field that gets
+    denser with magnitude.
+    """
     crowded = targets[~targets["isolated"]]
     n = len(crowded)
     angle, distance = rng.uniform(0, 2 * np.pi, n), rng.uniform(1.5, 5.0, n)
@@ -79,7 +83,8 @@ def draw_neighbours(targets, settings, wcs, rng):
 
 
 def draw_signals(targets, span, start, settings, rng):
-    """Add columns with transits and variability: period, epoch, duration, depth; NaN where a star has none.
+    """Add columns with transits and variability: period, epoch, duration, depth; NaN where a star
+    has none.
 
     Parameters
     ----------
@@ -89,7 +94,7 @@ def draw_signals(targets, span, start, settings, rng):
     quiet = np.flatnonzero(~targets["saturated"])
     chosen = rng.permutation(quiet)
     n_transits, n_variables = (
-        round(share * n) for share in (settings.transits, settings.variables)
+        round(fraction * n) for fraction in (settings.transits, settings.variables)
     )
     transiting, variable = chosen[:n_transits], chosen[n_transits : n_transits + n_variables]
     period = rng.uniform(0.2, 0.6, n) * min(span, 27.0)
@@ -125,7 +130,9 @@ def _on_the_sky(table, first_starid, wcs, settings, rng):
 
 
 def _spread_out(n, mission, rng):
-    """Rows and columns of n positions, each in a cell of its own of a grid over the CCD, away from the rim of the cell."""
+    """Rows and columns of n positions, each in a cell of its own of a grid over the CCD, away from
+    the rim of the cell.
+    """
     detector, per_side = DETECTORS[mission], int(np.ceil(np.sqrt(n)))
     cells = np.array(np.divmod(rng.permutation(per_side**2)[:n], per_side)) + 0.5
     positions = []
@@ -161,7 +168,8 @@ def transit(time, period, epoch, duration, depth):
     Parameters
     ----------
     time : array, days
-    period, epoch, duration : float, days; middle of a transit, and time from first to fourth contact
+    period, epoch, duration : float, days; middle of a transit, and time from first to fourth
+        contact
     depth : float, relative flux missing in the middle
 
     Returns

@@ -1,4 +1,6 @@
-"""Full-frame images of one CCD with known truth: FITS files as TESS makes them, a catalogue, and what is in them."""
+"""Full-frame images of one CCD with known truth: FITS files as TESS makes them, a catalogue, and
+what is in them.
+"""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,7 +32,8 @@ from .spacecraft import simulate_pointing, start_time
 CATALOG_COLUMNS = ["starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff"]
 # mag below the faintest targets that the catalogue goes, as the TESS Input Catalog does
 CATALOG_DEPTH = 3.0
-# Side of the square that gets a star's light, in pixels to each side of it: the flux beyond is below 0.01 e-/s per pixel.
+# Side of the square that gets a star's light, in pixels to each side of it: the flux beyond is
+# below 0.01 e-/s per pixel.
 PATCHES = ((4.0, 60), (8.0, 20), (99.0, 10))  # (down to this magnitude, pixels)
 COSMIC_RAYS = 1e-6  # per pixel and second, that survive on board
 MEAN_HIT = 500.0  # e-
@@ -47,7 +50,8 @@ RANGES = {
 
 @dataclass
 class FullFrameSimulation:
-    """One CCD in one sector. Image ``i`` is made when it is asked for, the same for the same seed in any order.
+    """One CCD in one sector. Image ``i`` is made when it is asked for, the same for the same seed
+    in any order.
 
     Parameters
     ----------
@@ -55,14 +59,16 @@ class FullFrameSimulation:
     n_frames : int, exposures of the sector; some fall into the gap in its middle and are not made
     stars : int, or a table as `tables.read_stars` or `fullframe_scene.draw_stars` make it
     prf : pixel response; default: analytic, wider far from the camera's centre
-    jitter : float, pixels, scatter of the pointing. The default is what SPOC's POS_CORR has in sectors 1 and 24, in
-        means of 30 minutes and without what is slower than two days: 0.0016 to 0.0074, mostly near 0.001.
+    jitter : float, pixels, scatter of the pointing. The default is what SPOC's POS_CORR has in
+        sectors 1 and 24, in means of 30 minutes and without what is slower than two days: 0.0016 to
+        0.0074, mostly near 0.001.
     cosmic_rays, saturation, collateral : bool; collateral adds the columns and rows that see no sky
     asteroids : int, moving objects
     bright, faint : float, limits of the magnitudes where stars are drawn
-    fainter : float, mag; where stars are drawn, the images also have the constant stars that the luminosity function lets
-        expect down to so many magnitudes below ``faint``. They are the floor of every real image of TESS; the catalogue
-        has the brighter ones of them (`CATALOG_DEPTH`).
+    fainter : float, mag; where stars are drawn, the images also have the constant stars that the
+        luminosity function lets expect down to so many magnitudes below ``faint``. They are the
+        floor of every real image of TESS; the catalogue has the brighter ones of them
+        (`CATALOG_DEPTH`).
     ra, decl : float, deg, where the middle of the image looks
     """
 
@@ -140,7 +146,9 @@ class FullFrameSimulation:
         self._floor = self._render_faint_stars()
 
     def star_image(self, i):
-        """Light of the stars alone in exposure ``i``, (n_rows, n_columns) array, e-/s, before saturation."""
+        """Light of the stars alone in exposure ``i``, (n_rows, n_columns) array, e-/s, before
+        saturation.
+        """
         # signals are functions of the star's own barycentric time
         delay = self.pointing.earth[i] @ self._directions / DAY
         flux = self.flux * relative_flux(self.stars, self._since_start(i) + delay)
@@ -153,8 +161,8 @@ class FullFrameSimulation:
         for some, half in self._patches:
             image += self._render(flux[some], row[some], column[some], half)
         if len(self._asteroids["flux"]):
-            place = self._asteroids["start"] + self._asteroids["speed"] * (self._since_start(i))
-            image += self._render(self._asteroids["flux"], *(place + motion).T, 10)
+            position = self._asteroids["start"] + self._asteroids["speed"] * (self._since_start(i))
+            image += self._render(self._asteroids["flux"], *(position + motion).T, 10)
         return image.reshape(self.shape)
 
     def background(self, i):
@@ -180,7 +188,9 @@ class FullFrameSimulation:
         return flux.astype(np.float32), error.astype(np.float32)
 
     def truth(self):
-        """Table of the stars: position in the image (0-based, at the mean pointing), flux (e-/s), and how they vary."""
+        """Table of the stars: position in the image (0-based, at the mean pointing), flux (e-/s),
+        and how they vary.
+        """
         truth = self.stars.copy()
         truth["flux"] = self.flux
         first = start_time(self.sector)
@@ -215,7 +225,9 @@ class FullFrameSimulation:
         return i / max(self.n_frames - 1, 1)
 
     def _sort_into_patches(self):
-        """Stars by the size of the square that their light is put into: list of (indices, half of the side)."""
+        """Stars by the size of the square that their light is put into: list of (indices, half of
+        the side).
+        """
         patches, above = [], -np.inf
         for limit, half in PATCHES:
             some = np.flatnonzero((self.stars["tmag"] > above) & (self.stars["tmag"] <= limit))
@@ -227,7 +239,9 @@ class FullFrameSimulation:
     def _render(self, flux, row, column, half):
         """Flattened image of stars, each in a square of its own."""
         offsets = np.arange(-half, half + 1)
-        rows, columns = (np.rint(place).astype(int)[:, None] + offsets for place in (row, column))
+        rows, columns = (
+            np.rint(position).astype(int)[:, None] + offsets for position in (row, column)
+        )
         light = flux[:, None, None] * self.prf.evaluate(row, column, rows, columns)
         inside = ((rows >= 0) & (rows < self.size))[:, :, None] & (
             (columns >= 0) & (columns < self.size)
@@ -236,7 +250,9 @@ class FullFrameSimulation:
         return np.bincount(pixel[inside], light[inside], minlength=self.size * self.size)
 
     def _render_faint_stars(self):
-        """Flattened image of the faint stars and how it changes per pixel of motion in row and column, (3, n_pixels) array."""
+        """Flattened image of the faint stars and how it changes per pixel of motion in row and
+        column, (3, n_pixels) array.
+        """
         flux, row, column = (
             np.asarray(self.faint_stars[name]) for name in ("flux", "row", "column")
         )

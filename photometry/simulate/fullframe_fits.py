@@ -1,4 +1,5 @@
-"""Simulated images as TESS calibrated full-frame images (``…_ffic.fits``): headers, extensions, file names.
+"""Simulated images as TESS calibrated full-frame images (``…_ffic.fits``): headers, extensions,
+file names.
 
 Format: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 3.
 """
@@ -16,7 +17,9 @@ LEADING_COLUMNS, TRAILING_COLUMNS, TRAILING_ROWS = 44, 44, 30  # that see no sky
 
 
 class Writer:
-    """Writes the exposures of a `FullFrameSimulation`; what is the same in all headers is made once."""
+    """Writes the exposures of a `FullFrameSimulation`; what is the same in all headers is made
+    once.
+    """
 
     def __init__(self, simulation):
         self.simulation = simulation
@@ -29,7 +32,8 @@ class Writer:
         self._image.update(self._common() | self._electronics() | self._science_pixels())
         self._image.update(simulation.wcs.to_header(relax=True))
         self._shift_wcs()
-        # barycentric for the middle of the image; there is no BTC_PIX1, so that readers take that too
+        # barycentric for the middle of the image; there is no BTC_PIX1, so that readers take that
+        # too
         self._times = simulation.pointing.barycentric(simulation.ra, simulation.decl)
 
     def write(self, folder, i):
@@ -106,7 +110,9 @@ class Writer:
         }
 
     def _science_pixels(self):
-        """Which pixels see the sky: as the mission says it, or for bare images by the detector number of the first pixel."""
+        """Which pixels see the sky: as the mission says it, or for bare images by the detector
+        number of the first pixel.
+        """
         size = self.simulation.size
         first_row, first_column = detector.FIRST_ROW, detector.FIRST_COLUMN
         if self.simulation.collateral:

@@ -1,6 +1,7 @@
 """What a simulated CCD looks at: stars that vary, moving objects, and light that is not from stars.
 
-Everything is a function of time that can be asked for one frame, so that whole CCDs need the memory of one frame only.
+Everything is a function of time that can be asked for one frame, so that whole CCDs need the memory
+of one frame only.
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Sky:
         Parameters
         ----------
         shape : (n_rows, n_columns)
-        ccd : int, tells in which corner the camera's centre is
+        ccd : int, says in which corner the camera's centre is
         phase : float, from 0 at the start of the series to 1 at its end
 
         Returns
@@ -73,8 +74,9 @@ def draw_stars(n, wcs, shape, rng, *, bright=6.0, faint=15.0, epoch=2018.6):
 
     Returns
     -------
-    stars : Table with starid, ra, decl (deg, J2000), pm_ra, pm_decl (mas/yr), tmag, teff (K), row, column (0-based, at
-        ``epoch``), kind, period, t0, duration (days), amplitude; brightest first
+    stars : Table with starid, ra, decl (deg, J2000), pm_ra, pm_decl (mas/yr), tmag, teff (K), row,
+        column (0-based, at ``epoch``), kind, period, t0, duration (days), amplitude; brightest
+        first
     """
     tmag = np.sort(draw_magnitudes(n, bright, faint, rng))
     row, column = (rng.uniform(-0.5, size - 0.5, n) for size in shape)
@@ -90,7 +92,9 @@ def draw_stars(n, wcs, shape, rng, *, bright=6.0, faint=15.0, epoch=2018.6):
 
 
 def draw_faint_stars(n, wcs, shape, rng, *, bright, faint, epoch):
-    """Constant stars below the targets: a Table with starid, ra, decl, pm_ra, pm_decl, tmag, teff, row, column, flux (e-/s)."""
+    """Constant stars below the targets: a Table with starid, ra, decl, pm_ra, pm_decl, tmag, teff,
+    row, column, flux (e-/s).
+    """
     tmag = np.sort(draw_magnitudes(n, bright, faint, rng))
     row, column = (rng.uniform(-0.5, size - 0.5, n) for size in shape)
     stars = Table(
@@ -108,7 +112,9 @@ def draw_faint_stars(n, wcs, shape, rng, *, bright, faint, epoch):
 
 
 def draw_magnitudes(n, bright, faint, rng):
-    """Magnitudes between two limits whose number grows by a constant factor per magnitude, (n,) array."""
+    """Magnitudes between two limits whose number grows by a constant factor per magnitude, (n,)
+    array.
+    """
     lowest = 10 ** (BRIGHTER_PER_MAG * (bright - faint))
     return faint + np.log10(rng.uniform(lowest, 1, n)) / BRIGHTER_PER_MAG
 
@@ -122,7 +128,9 @@ def place_on_sky(stars, wcs, epoch):
 
 
 def place_on_image(stars, wcs, epoch, shape):
-    """Give stars of a catalogue rows and columns, and constant flux; those outside the image by over 10 pixels are left out."""
+    """Give stars of a catalogue rows and columns, and constant flux; those outside the image by
+    over 10 pixels are left out.
+    """
     years = epoch - 2000.0
     decl = stars["decl"] + np.nan_to_num(stars["pm_decl"]) * years / 3.6e6
     ra = stars["ra"] + np.nan_to_num(stars["pm_ra"]) * years / 3.6e6 / np.cos(np.radians(decl))
@@ -181,10 +189,12 @@ def relative_flux(stars, time):
 
 
 def image_wcs(shape, ra, decl, position_angle=25.0):
-    """WCS of an image whose middle looks at ``ra, decl`` (deg), with distortions like those of TESS.
+    """WCS of an image whose middle looks at ``ra, decl`` (deg), with distortions like those of
+    TESS.
 
-    The coefficients of the distortion have the size of those of sector 1, camera 4, CCD 3, and are scaled so that the
-    corners of a small image are moved as much as those of a whole CCD would be, relative to its size.
+    The coefficients of the distortion have the size of those of sector 1, camera 4, CCD 3, and are
+    scaled so that the corners of a small image are moved as much as those of a whole CCD would be,
+    relative to its size.
     """
     from astropy.io import fits
     from astropy.wcs import WCS

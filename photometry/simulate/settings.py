@@ -9,7 +9,8 @@ from ..errors import SettingsError, WrongUseError
 from .detector import DETECTORS
 from .tpffile import KEPLER_MODULES
 
-# what a setting is that is left open. Kepler: the middle of its field; K2: campaign 5; sky of 22 mag/arcsec2
+# what a setting is that is left open. Kepler: the middle of its field; K2: campaign 5; sky of 22
+# mag/arcsec2
 DEFAULTS = {
     "TESS": {
         "cadence": 120, "sector": 1, "camera": 1, "ccd": 1, "ra": 84.0, "decl": -66.0, "tmag_min": 7.5, "tmag_max": 12.5,
@@ -28,7 +29,8 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class TargetPixelSettings:
-    """What to simulate; each field is an option of ``photometry simulate tpf``. None: the mission's, see `DEFAULTS`.
+    """What to simulate; each field is an option of ``photometry simulate tpf``. None: the
+    mission's, see `DEFAULTS`.
 
     Attributes
     ----------
@@ -39,7 +41,8 @@ class TargetPixelSettings:
     ra, decl : deg, where the camera points (TESS), or the middle of the channel
     tmag_min, tmag_max : magnitudes of the targets, in the mission's band
     isolated : fraction of the targets without any other star in the stamp
-    neighbours : faint stars in the stamp of each of the other targets, on average, besides a brighter companion
+    neighbours : faint stars in the stamp of each of the other targets, on average, besides a
+        brighter companion
     transits, variables : fractions of the targets
     saturated : int, number of targets with saturated pixels
     truncated : int, number of files that are cut off
@@ -94,11 +97,13 @@ class TargetPixelSettings:
             check_range("stamp", size, 3, 101)
         if self.transits + self.variables > 1:
             raise SettingsError(
-                f"transits={self.transits} and variables={self.variables}: expected fractions with a sum of at most 1"
+                f"transits={self.transits} and variables={self.variables}: expected fractions "
+                "with a sum of at most 1"
             )
         if self.saturated + self.truncated > self.targets:
             raise SettingsError(
-                f"saturated={self.saturated} and truncated={self.truncated}: more than the {self.targets} targets"
+                f"saturated={self.saturated} and truncated={self.truncated}: more than the "
+                f"{self.targets} targets"
             )
 
     def _ranges(self):
@@ -146,14 +151,16 @@ class TargetPixelSettings:
 
 
 def make_room(folder, settings, *, overwrite=False):
-    """Make the folder of a simulation; refuse one that holds anything but an earlier simulation with the same settings.
+    """Make the folder of a simulation; refuse one that holds anything but an earlier simulation
+    with the same settings.
 
     Simulated stars between real ones would pass for real: the catalogue of a folder is of one sky.
 
     Parameters
     ----------
     folder : pathlib.Path
-    settings : dict, what the file ``truth.ecsv`` of this simulation will have as ``settings`` in its header
+    settings : dict, what the file ``truth.ecsv`` of this simulation will have as ``settings`` in
+        its header
     overwrite : bool, remove the files of an earlier simulation with other settings
 
     Raises
@@ -167,7 +174,8 @@ def make_room(folder, settings, *, overwrite=False):
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     if names and not truth.exists():
         raise WrongUseError(
-            f"{folder}: is not empty (it has {names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}); simulated data "
+            f"{folder}: is not empty (it has "
+            f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''}); simulated data "
             "would pass for real ones there: choose a new folder"
         )
     if not names:
@@ -177,7 +185,8 @@ def make_room(folder, settings, *, overwrite=False):
         return
     if not overwrite:
         raise WrongUseError(
-            f"{folder}: holds a simulation with other settings; choose another folder, or say --overwrite"
+            f"{folder}: holds a simulation with other settings; choose another folder, or say "
+            "--overwrite"
         )
     for name in [*earlier["file"], "catalog.ecsv"] if "file" in earlier.colnames else ():
         (folder / name).unlink(missing_ok=True)

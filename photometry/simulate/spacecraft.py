@@ -1,4 +1,6 @@
-"""What the spacecraft does to all stars alike: times, pointing, background, and cadences that are flagged or lost."""
+"""What the spacecraft does to all stars alike: times, pointing, background, and cadences that are
+flagged or lost.
+"""
 
 from dataclasses import dataclass
 
@@ -54,8 +56,10 @@ class Pointing:
 
     Attributes
     ----------
-    time : (n_times,) days since the mission's zero, TDB at the spacecraft, middle of the cadence; NaN where no exposure was made
-    earth : (n_times, 3) seconds of light: the Earth, where the spacecraft is taken to be, seen from the barycentre
+    time : (n_times,) days since the mission's zero, TDB at the spacecraft, middle of the cadence;
+        NaN where no exposure was made
+    earth : (n_times, 3) seconds of light: the Earth, where the spacecraft is taken to be, seen from
+        the barycentre
     cadenceno, quality : (n_times,) int
     motion : (n_times, 2) pixels: row, column
     background : (n_times,) e-/s per pixel
@@ -74,13 +78,17 @@ class Pointing:
         return self.time.size
 
     def barycentric(self, ra, decl):
-        """Times at which light from a direction (deg) arrives at the barycentre, and the correction contained in them, days."""
+        """Times at which light from a direction (deg) arrives at the barycentre, and the correction
+        contained in them, days.
+        """
         timecorr = correction(self.earth, unit_vectors(ra, decl))
         return self.time + timecorr, timecorr
 
 
 def start_time(period, mission="TESS"):
-    """When the first cadence of a sector, quarter or campaign begins, days since the mission's zero."""
+    """When the first cadence of a sector, quarter or campaign begins, days since the mission's
+    zero.
+    """
     schedule = SCHEDULES[mission]
     return schedule.start + schedule.days * (period - schedule.first)
 
@@ -129,7 +137,9 @@ def simulate_pointing(
 
 
 def _quality(time, step, rng, mission):
-    """Flags, and where there was an exposure; a handful of cadences is too short for anything but the first flag."""
+    """Flags, and where there was an exposure; a handful of cadences is too short for anything but
+    the first flag.
+    """
     n_times = time.size
     earth_point = bitmask(["EarthPoint"], mission)
     quality, exposed = np.zeros(n_times, dtype=np.int32), np.ones(n_times, dtype=bool)

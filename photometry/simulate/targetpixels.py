@@ -1,9 +1,11 @@
-"""Target pixel files with known truth: files as SPOC's, and beside them ``truth.ecsv`` and the catalogue ``catalog.ecsv``.
+"""Target pixel files with known truth: files as SPOC's, and beside them ``truth.ecsv`` and the
+catalogue ``catalog.ecsv``.
 
-A pixel holds the light of all stars through the pixel response function, moved by the pointing, and the background;
-charge above the full well runs along the columns. Each pixel then gets independent shot and read noise, of which
-FLUX_ERR is the exact standard deviation. The background that is subtracted is wrong by a number common to the stamp,
-drawn anew at each time with the standard deviation FLUX_BKG_ERR, as in the real files.
+A pixel holds the light of all stars through the pixel response function, moved by the pointing, and
+the background; charge above the full well runs along the columns. Each pixel then gets independent
+shot and read noise, of which FLUX_ERR is the exact standard deviation. The background that is
+subtracted is wrong by a number common to the stamp, drawn anew at each time with the standard
+deviation FLUX_BKG_ERR, as in the real files.
 """
 
 from dataclasses import asdict, dataclass
@@ -27,7 +29,8 @@ PIECE = 1_000_000  # pixels that are computed at once; bounds the memory
 
 
 def simulate_target_pixel_files(folder, settings=None, *, prf=None, overwrite=False, progress=iter):
-    """Write target pixel files, ``truth.ecsv`` and ``catalog.ecsv`` into a folder. The same settings give the same bytes.
+    """Write target pixel files, ``truth.ecsv`` and ``catalog.ecsv`` into a folder. The same
+    settings give the same bytes.
 
     Parameters
     ----------
@@ -81,7 +84,7 @@ def simulate_target_pixel_files(folder, settings=None, *, prf=None, overwrite=Fa
 
 
 class _Stars:
-    """All stars, to be found by their place on the detector."""
+    """All stars, to be found by their position on the detector."""
 
     def __init__(self, targets, neighbours):
         from astropy.table import vstack
@@ -118,7 +121,9 @@ class _Scene:
     flux: np.ndarray  # (n_stars,) e-/s
 
     def image(self, prf, motion=(0.0, 0.0), signal=1.0, stars=slice(None)):
-        """Image(s) in e-/s; ``motion`` (..., 2) pixels, ``signal`` (...) relative flux of the target."""
+        """Image(s) in e-/s; ``motion`` (..., 2) pixels, ``signal`` (...) relative flux of the
+        target.
+        """
         motion = np.asarray(motion, dtype=float)
         flux = np.broadcast_to(self.flux, (*motion.shape[:-1], self.flux.size)).copy()
         flux[..., 0] *= signal
@@ -144,7 +149,9 @@ def _scene(target, stars, wcs, settings):
 
 
 def _stamp_shape(tmag, settings):
-    """Rows and columns of a stamp: taller for stars that bleed along the columns, with room to spare."""
+    """Rows and columns of a stamp: taller for stars that bleed along the columns, with room to
+    spare.
+    """
     n_rows, n_columns = settings.stamp_shape
     # pixels that the light in the star's two main columns fills
     full_well = DETECTORS[settings.mission].full_well
@@ -184,7 +191,9 @@ def _write_target(folder, number, target, stars, wcs, pointing, settings, prf):
 
 
 def _pieces(scene, target, times, pointing, prf, settings, number):
-    """Rows of the table, a bounded number of pixels at a time. Random numbers do not depend on how many."""
+    """Rows of the table, a bounded number of pixels at a time. Random numbers do not depend on how
+    many.
+    """
     seeds = np.random.SeedSequence([settings.seed, number]).spawn(2)
     for_pixels, for_background = (np.random.default_rng(seed) for seed in seeds)
     wrong_background = BACKGROUND_ERROR * for_background.standard_normal((len(pointing), 1, 1))
@@ -254,9 +263,11 @@ def _signal(target, time):
 
 
 def _optimal_aperture(scene, prf, settings):
-    """The APERTURE image, with the pixels whose sum has the best signal to noise, and what can be said of its sum.
+    """The APERTURE image, with the pixels whose sum has the best signal to noise, and what can be
+    said of its sum.
 
-    Pixels are added in the order of their own signal to noise, as in Bryson et al. 2010 (Proc. SPIE 7740, 77401D).
+    Pixels are added in the order of their own signal to noise, as in Bryson et al. 2010 (Proc. SPIE
+    7740, 77401D).
     """
     camera = DETECTORS[settings.mission]
     own = bleed(scene.image(prf, stars=slice(0, 1)), camera.full_well)
@@ -294,10 +305,11 @@ def _inside(scene):
 def _truth(targets, rows, settings):
     """What was put in, one row per target.
 
-    Positions (ra, decl at the epoch of the images; detector row and column without motion), ``flux`` (e-/s, without transits
-    and noise), the signals, and for the aperture of the file: ``aperture_fraction`` (share of the star's flux in it),
-    ``crowding`` (share of the star in its light), ``aperture_flux`` (e-/s, all stars), ``aperture_noise`` (e-/s at one
-    time) and ``aperture_pixels``.
+    Positions (ra, decl at the epoch of the images; detector row and column without motion),
+    ``flux`` (e-/s, without transits and noise), the signals, and for the aperture of the file:
+    ``aperture_fraction`` (fraction of the star's flux in it), ``crowding`` (fraction of the star in its
+    light), ``aperture_flux`` (e-/s, all stars), ``aperture_noise`` (e-/s at one time) and
+    ``aperture_pixels``.
     """
     truth = targets.copy()
     truth["flux"] = field.flux_of(truth["tmag"], settings.mission)

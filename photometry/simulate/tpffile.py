@@ -1,7 +1,9 @@
-"""Target pixel files in the format of TESS (SPOC), Kepler and K2, written piece by piece: any length in the memory of one piece.
+"""Target pixel files in the format of TESS (SPOC), Kepler and K2, written piece by piece: any
+length in the memory of one piece.
 
-Formats: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 4.1; Kepler Archive Manual
-(KDMC-10008), section 2.3.2. Keywords in the order of the files of TESS sector 1 and of Kepler's data release 25.
+Formats: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 4.1;
+Kepler Archive Manual (KDMC-10008), section 2.3.2. Keywords in the order of the files of TESS sector
+1 and of Kepler's data release 25.
 """
 
 from datetime import datetime, timedelta
@@ -82,7 +84,8 @@ COMMENTS = {
 
 
 def file_name(starid, sector, cadence, mission="TESS"):
-    """The name that the mission gives, e.g. tess2018206045859-s0001-0000000025155310-0120-s_tp.fits.
+    """The name that the mission gives, e.g.
+    tess2018206045859-s0001-0000000025155310-0120-s_tp.fits.
 
     Parameters
     ----------
@@ -108,10 +111,11 @@ def write_target_pixel_file(path, target, stamp, pieces, n_times):
     Parameters
     ----------
     path : file to write
-    target : dict of starid, ra, decl (deg, year 2000), pm_ra, pm_decl (mas/yr), tmag, teff, logg, radius
-    stamp : dict of sector, camera, ccd, cadence (s), wcs, column, row (of the first pixel), aperture ((n_rows, n_columns)
-        int array), crowding, captured (fractions for CROWDSAP and FLFRCSAP), mission (default TESS), and timecorr, days at
-        the first and last time (default 0)
+    target : dict of starid, ra, decl (deg, year 2000), pm_ra, pm_decl (mas/yr), tmag, teff, logg,
+        radius
+    stamp : dict of sector, camera, ccd, cadence (s), wcs, column, row (of the first pixel),
+        aperture ((n_rows, n_columns) int array), crowding, captured (fractions for CROWDSAP and
+        FLFRCSAP), mission (default TESS), and timecorr, days at the first and last time (default 0)
     pieces : iterable of structured arrays with the type :func:`row_type`, together ``n_times`` rows
     n_times : int
     """
@@ -326,7 +330,9 @@ def _electronics(stamp):
 
 
 def _linear_wcs(wcs):
-    """Reference pixel and position, scale (deg), and the rotation that is left when the scale is taken out."""
+    """Reference pixel and position, scale (deg), and the rotation that is left when the scale is
+    taken out.
+    """
     matrix = wcs.pixel_scale_matrix
     scale = float(np.sqrt(np.abs(np.linalg.det(matrix))))
     pixel, position = wcs.wcs.crpix.tolist(), wcs.wcs.crval.tolist()

@@ -28,7 +28,7 @@ class Made:
 
     path: Path
     rows: list  # of dicts, brightest first
-    damaged: list  # sentences about files that will end as ERROR
+    damaged: list  # messages about files that will end as ERROR
     passed_over: dict  # other files: what -> how many
     left_out: int  # targets that the template does not want
     duplicates: int
@@ -78,7 +78,8 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
 
     Raises
     ------
-    WrongUseError : the folder is not there, holds nothing to do or a TODO-file already; a template or a catalogue cannot be used
+    WrongUseError : the folder is not there, holds nothing to do or a TODO-file already; a template
+        or a catalogue cannot be used
     """
     template, folder = load_template(template), Path(folder)
     path = folder / TODO_NAME
@@ -97,7 +98,8 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
     rows, left_out, duplicates = arrange(found.rows, template)
     if not rows:
         raise WrongUseError(
-            f"{folder}: none of the {len(found.rows)} targets that were found is wanted by the template"
+            f"{folder}: none of the {len(found.rows)} targets that were found is wanted by the "
+            "template"
         )
     if not dry_run:
         create_todo(path, rows)
@@ -117,7 +119,8 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
 
 
 def arrange(rows, template):
-    """Apply the template's rules, drop duplicates, and sort by magnitude; stars of unknown magnitude come last.
+    """Apply the template's rules, drop duplicates, and sort by magnitude; stars of unknown
+    magnitude come last.
 
     Returns
     -------
@@ -137,13 +140,16 @@ def arrange(rows, template):
     unknown = sum(row["tmag"] is None for row in unique)
     if unknown:
         log.warning(
-            "%d targets have no magnitude, neither in their file nor in the catalogue; they come last",
+            "%d targets have no magnitude, neither in their file nor in the catalogue; they come "
+            "last",
             unknown,
         )
     return unique, len(rows) - len(wanted), len(wanted) - len(unique)
 
 
 def _usual_method(row):
-    """What a target gets that nobody gave a method: None, the program chooses when it sees the pixels."""
+    """What a target gets that nobody gave a method: None, the program chooses when it sees the
+    pixels.
+    """
     bright = row["tmag"] is not None and row["tmag"] <= HALO_TMAG
     return "halo" if row["datasource"] == "ffi" and bright else None

@@ -1,4 +1,6 @@
-"""The targets of a folder of target pixel files: the stars the files were made for, and others that fall on their pixels."""
+"""The targets of a folder of target pixel files: the stars the files were made for, and others that
+fall on their pixels.
+"""
 
 import logging
 import os
@@ -11,7 +13,8 @@ import numpy as np
 from ..catalog.ccd import open_catalog
 from ..constants import J2000, MISSIONS, YEAR
 from ..errors import BadInputError, WrongUseError
-from ..fitsfile import Kind, kind_of, open_stream
+from ..fitsfile import Kind, kind_of
+from ..fitsstream import open_stream
 from ..pixels.find import FITS_ENDINGS
 from ..pixels.targetpixelfile import celestial_wcs, identity, number, starid_of
 from ..pixels.tesscamera import distance_from_axis
@@ -49,7 +52,9 @@ class PixelFile:
 
 
 def find_fits_files(folder):
-    """All FITS files in and below a folder, but hidden ones and this program's own light curves, sorted by name."""
+    """All FITS files in and below a folder, but hidden ones and this program's own light curves,
+    sorted by name.
+    """
     found = []
     for where, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -68,7 +73,8 @@ def inspect_file(path):
 
     Returns
     -------
-    PixelFile; one with ``damage`` for a file that names its star but is cut short. Or a str that says what else the file is.
+    PixelFile; one with ``damage`` for a file that names its star but is cut short. Or a str that
+    says what else the file is.
 
     Raises
     ------
@@ -95,7 +101,8 @@ def inspect_file(path):
                 aperture = stream.next_header()
             if aperture is None:
                 raise BadInputError(
-                    f"{path}: no APERTURE extension, so it is not known which pixels were collected; get the file again"
+                    f"{path}: no APERTURE extension, so it is not known which pixels were "
+                    "collected; get the file again"
                 )
             bits = stream.read_image(aperture)
         except BadInputError as error:
@@ -122,7 +129,9 @@ def _refuse_truncated_light_curve(path, stream, primary):
 
 
 def _known(path, primary, table, starid):
-    """What the headers say; what they do not is 0, as where the file is read, and the cadence that of nearly all such files."""
+    """What the headers say; what they do not is 0, as where the file is read, and the cadence that
+    of nearly all such files.
+    """
     known = identity(path, primary, table)
     missing = [name for name in ("camera", "ccd") if not known[name]]
     if known["cadence"] is None:
@@ -161,7 +170,8 @@ def targets_of_folder(folder, template, *, progress=iter):
 
     Raises
     ------
-    WrongUseError : there is no target pixel file, or the star catalogue of the folder cannot be read
+    WrongUseError : there is no target pixel file, or the star catalogue of the folder cannot be
+        read
     """
     found = Found()
     for path in progress(find_fits_files(folder)):
@@ -188,7 +198,8 @@ def targets_of_folder(folder, template, *, progress=iter):
     _warn("not readable as FITS, and passed over", found.unreadable)
     if all(_catalog(folder, file) is None for file in found.files if not file.damage):
         found.warnings.append(
-            f"{folder}: no star catalogue: contamination is unknown, masks are split at peaks only; 'photometry catalog' makes one"
+            f"{folder}: no star catalogue: contamination is unknown, masks are split at peaks "
+            "only; 'photometry catalog' makes one"
         )
         log.warning("%s", found.warnings[-1])
     found.rows = [_primary(file, _catalog(folder, file)) for file in found.files]
@@ -198,7 +209,9 @@ def targets_of_folder(folder, template, *, progress=iter):
 
 
 def _warn(what, messages):
-    """Log damaged files by cause, however many there are: of each cause the number and the first file."""
+    """Log damaged files by cause, however many there are: of each cause the number and the first
+    file.
+    """
     causes = {}
     for message in messages:
         causes.setdefault(re.sub(r"\d+", "N", message.partition(": ")[2]), []).append(message)
@@ -210,7 +223,9 @@ def _warn(what, messages):
 
 
 def _one_per_target(files):
-    """Of several files of one star, sector and cadence, the last that is not damaged: names begin with a time."""
+    """Of several files of one star, sector and cadence, the last that is not damaged: names begin
+    with a time.
+    """
     best = {}
     for file in files:
         key = (file.starid, file.sector, file.cadence)
@@ -227,7 +242,9 @@ def _one_per_target(files):
 
 
 def _catalog(folder, file):
-    """The catalogue of the file's CCD, at the epoch at which the pixels will be read (see ``catalog.stars``)."""
+    """The catalogue of the file's CCD, at the epoch at which the pixels will be read (see
+    ``catalog.stars``).
+    """
     epoch = None if file.mission == "TESS" or file.epoch is None else round(file.epoch, 1)
     return open_catalog(folder, file.sector, file.camera, file.ccd, epoch=epoch)
 
@@ -236,15 +253,15 @@ def _primary(file, catalog):
     tmag = file.tmag
     if tmag is None and catalog is not None and (star := catalog.star(file.starid)):
         tmag = star["tmag"]
-    place = (np.nan, np.nan)
+    position = (np.nan, np.nan)
     if file.wcs is not None and np.isfinite(file.ra) and file.wcs.has_celestial:
-        place = [float(x) for x in file.wcs.wcs_world2pix(file.ra, file.decl, 0)]
-    return _row(file, file.starid, "tpf", tmag, (file.ra, file.decl), place, catalog)
+        position = [float(x) for x in file.wcs.wcs_world2pix(file.ra, file.decl, 0)]
+    return _row(file, file.starid, "tpf", tmag, (file.ra, file.decl), position, catalog)
 
 
-def _row(file, starid, datasource, tmag, sky, place, catalog):
+def _row(file, starid, datasource, tmag, sky, position, catalog):
     where = {name: getattr(file, name) for name in ("sector", "camera", "ccd", "cadence")}
-    area = cbv_area(file.camera, file.ccd, _distance(file, sky, place, catalog))
+    area = cbv_area(file.camera, file.ccd, _distance(file, sky, position, catalog))
     return {
         "starid": int(starid),
         **where,
@@ -254,28 +271,32 @@ def _row(file, starid, datasource, tmag, sky, place, catalog):
     }
 
 
-def _distance(file, sky, place, catalog):
-    """Degrees from the camera's centre: on the sky if the catalogue tells where that is, else on the detector; None if unknown."""
-    if file.mission != "TESS" or not np.isfinite([*sky, *place]).all():
+def _distance(file, sky, position, catalog):
+    """Degrees from the camera's centre: on the sky if the catalogue says where that is, else on
+    the detector; None if unknown.
+    """
+    if file.mission != "TESS" or not np.isfinite([*sky, *position]).all():
         return None
     settings = catalog.settings if catalog is not None else {}
     centre = (settings.get("camera_centre_ra"), settings.get("camera_centre_dec"))
     if None not in centre:
         return float(separation(*centre, *sky))
-    return float(distance_from_axis(file.ccd, file.row + place[1], file.column + place[0]))
+    return float(distance_from_axis(file.ccd, file.row + position[1], file.column + position[0]))
 
 
 def _secondaries(folder, files, faint_limit):
-    """Catalogue stars on collected pixels of stamps made for other stars, each in the stamp where it is farthest from the edge."""
+    """Catalogue stars on collected pixels of stamps made for other stars, each in the stamp where
+    it is farthest from the edge.
+    """
     primaries = {(file.starid, file.sector, file.cadence) for file in files}
     best = {}
     for file in files:
         catalog = None if file.damage else _catalog(folder, file)
         if catalog is None:
             continue
-        for star, place in _stars_on(file, catalog, faint_limit):
+        for star, position in _stars_on(file, catalog, faint_limit):
             key = (int(star["starid"]), file.sector, file.cadence)
-            margin = _from_edge(place, file.collected.shape)
+            margin = _from_edge(position, file.collected.shape)
             if key not in primaries and (key not in best or margin > best[key][0]):
                 row = _row(
                     file,
@@ -283,7 +304,7 @@ def _secondaries(folder, files, faint_limit):
                     f"tpf:{file.starid}",
                     float(star["tmag"]),
                     (star["ra"], star["decl"]),
-                    place,
+                    position,
                     catalog,
                 )
                 best[key] = (margin, row)
@@ -309,7 +330,7 @@ def _stars_on(file, catalog, faint_limit):
             yield star, (float(x), float(y))
 
 
-def _from_edge(place, shape):
+def _from_edge(position, shape):
     """Pixels between a position and the nearest edge of the stamp."""
-    (x, y), (n_rows, n_columns) = place, shape
+    (x, y), (n_rows, n_columns) = position, shape
     return min(x + 0.5, y + 0.5, n_columns - 0.5 - x, n_rows - 0.5 - y)

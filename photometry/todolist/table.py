@@ -45,8 +45,8 @@ def targets_of_table(folder, template, *, table=None):
 
     Raises
     ------
-    WrongUseError : no table is named, it cannot be read, lacks a column (also one that the template names), or holds a value
-        that cannot be
+    WrongUseError : no table is named, it cannot be read, lacks a column (also one that the template
+        names), or holds a value that cannot be
     """
     path = _path(folder, template, table)
     content = read_table(path, error=WrongUseError)
@@ -56,7 +56,8 @@ def targets_of_table(folder, template, *, table=None):
     missing = [name for name in REQUIRED if name not in columns and name not in source.defaults]
     if missing:
         raise WrongUseError(
-            f"{path}: no column {', '.join(missing)} (it has {', '.join(content.colnames)}); name the columns in [table.columns] of the "
+            f"{path}: no column {', '.join(missing)} (it has {', '.join(content.colnames)}); name "
+            "the columns in [table.columns] of the "
             "template, or give a value for all rows in [table.defaults]"
         )
     columns = {
@@ -73,7 +74,8 @@ def _path(folder, template, table):
         return Path(table)
     if template.table.file is None:
         raise WrongUseError(
-            "the template names no table: write file = '…' into its section [table], or say --table FILE"
+            "the template names no table: write file = '…' into its section [table], or say "
+            "--table FILE"
         )
     return folder / template.table.file
 
@@ -136,7 +138,8 @@ def _completed(row, number, path):
     row["datasource"] = row["datasource"] or "ffi"
     if not re.match(DATASOURCE, row["datasource"]):
         raise WrongUseError(
-            f"{path}: row {number}: datasource {row['datasource']!r} is not 'ffi', 'tpf' or 'tpf:STARID'"
+            f"{path}: row {number}: datasource {row['datasource']!r} is not 'ffi', 'tpf' or "
+            "'tpf:STARID'"
         )
     for name in ("starid", "sector", "camera", "ccd"):
         if row[name] is None:

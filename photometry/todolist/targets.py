@@ -1,6 +1,8 @@
-"""The rows of a TODO-file, and the targets of a folder of image cubes: every catalogue star that falls on the detector.
+"""The rows of a TODO-file, and the targets of a folder of image cubes: every catalogue star that
+falls on the detector.
 
-A row is a dict with the columns of ``todolist``: starid, sector, camera, ccd, cadence, datasource, tmag, cbv_area.
+A row is a dict with the columns of ``todolist``: starid, sector, camera, ccd, cadence, datasource,
+tmag, cbv_area.
 """
 
 import logging
@@ -39,7 +41,9 @@ class Found:
 
 
 def cbv_area(camera, ccd, distance=None):
-    """The number of an area; without a distance from the camera's centre (deg) the ring is 0. None without camera or CCD."""
+    """The number of an area; without a distance from the camera's centre (deg) the ring is 0. None
+    without camera or CCD.
+    """
     if camera is None or ccd is None:
         return None
     ring = 0 if distance is None else int(np.clip(np.floor(distance / RING_WIDTH) + 1, 1, RINGS))
@@ -70,7 +74,8 @@ def targets_of_cubes(folder, template, *, progress=iter):
             log.warning("passed over: %s", error)
     if not paths:
         raise WrongUseError(
-            f"{folder}: no image cube (sectorSSS_cameraC_ccdD.hdf5); make them with 'photometry prepare'"
+            f"{folder}: no image cube (sectorSSS_cameraC_ccdD.hdf5); make them with 'photometry "
+            "prepare'"
         )
     if len(found.unreadable) == len(paths):
         raise WrongUseError(f"no image cube can be read: {found.unreadable[0]}")
@@ -88,7 +93,8 @@ def _stars_on_detector(folder, cube, faint_limit):
     )
     if catalog is None:
         raise WrongUseError(
-            f"{folder}: no star catalogue for {cube.path.name}; put catalog.ecsv, .csv, .fits, .vot or .parquet into the folder, "
+            f"{folder}: no star catalogue for {cube.path.name}; put catalog.ecsv, .csv, .fits, "
+            ".vot or .parquet into the folder, "
             "and run 'photometry catalog' if it is large"
         )
     corners = cube.footprint()
@@ -119,7 +125,7 @@ def _row(cube, star, distance):
 
 
 def _distance(cube, catalog, stars, row, column):
-    """Degrees from the camera's centre, for each star; NaN where it cannot be told."""
+    """Degrees from the camera's centre, for each star; NaN where it is not known."""
     centre = [catalog.settings.get(f"camera_centre_{name}") for name in ("ra", "dec")]
     if None not in centre:
         return separation(*centre, stars["ra"], stars["decl"])

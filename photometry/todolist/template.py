@@ -41,7 +41,9 @@ class Condition(_Strict):
     tmag_max: float | None = Field(None, description="only stars this bright or brighter")
 
     def met_by(self, row):
-        """Whether a row of the TODO-file meets the condition. A star of unknown magnitude meets no limit on it."""
+        """Whether a row of the TODO-file meets the condition. A star of unknown magnitude meets no
+        limit on it.
+        """
         for name in ("starid", "sector", "camera", "ccd", "cadence"):
             accepted = getattr(self, name)
             if accepted is not None and row[name] not in accepted:
@@ -124,7 +126,9 @@ class Template(_Strict):
         return next((rule.use for rule in self.method if rule.met_by(row)), None)
 
     def keeps(self, row):
-        """Whether a row stays in the list. A star of unknown magnitude stays: leaving it out would hide it."""
+        """Whether a row stays in the list. A star of unknown magnitude stays: leaving it out would
+        hide it.
+        """
         tmag = row["tmag"]
         too_bright = tmag is not None and self.tmag_min is not None and tmag < self.tmag_min
         too_faint = tmag is not None and self.tmag_max is not None and tmag > self.tmag_max
@@ -140,7 +144,8 @@ def load_template(name):
 
     Raises
     ------
-    WrongUseError : there is none of that name, it is not TOML, or it says something that is not understood
+    WrongUseError : there is none of that name, it is not TOML, or it says something that is not
+        understood
     """
     path = _find(name)
     try:
@@ -169,7 +174,8 @@ def _find(name):
     if len(path.parts) == 1 and shipped.is_file():
         return shipped
     raise WrongUseError(
-        f"{name}: no such template; expected the path of a TOML file or one of {', '.join(shipped_templates())}"
+        f"{name}: no such template; expected the path of a TOML file or one of "
+        f"{', '.join(shipped_templates())}"
     )
 
 
@@ -198,6 +204,6 @@ def _key(location):
 
 
 def _accepted(location):
-    """The keys that are accepted at a place of the template."""
-    place = {"method": MethodRule, "exclude": Condition, "table": TableSource}
-    return sorted((place[location[0]] if location else Template).model_fields)
+    """The keys that are accepted at one level of the template."""
+    models = {"method": MethodRule, "exclude": Condition, "table": TableSource}
+    return sorted((models[location[0]] if location else Template).model_fields)

@@ -22,8 +22,8 @@ def test_pixels_put_into_a_skeleton_are_what_hdf5_reads(tmp_path, monkeypatch, s
     for band in range(layout.n_bands):
         start, stop = layout.band_rows(band)
         for block, times in enumerate(layout.time_blocks()):
-            layout.places["error"].write_band(handle, block, band, values[times, start:stop])
-            layout.places["pixel_flags"].write_band(
+            layout.chunks["error"].write_band(handle, block, band, values[times, start:stop])
+            layout.chunks["pixel_flags"].write_band(
                 handle, block, band, (values[times, start:stop] > 0).astype(np.uint8)
             )
     cubefile.write_at(handle, layout.sumimage_offset, values[0].copy())
