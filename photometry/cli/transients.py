@@ -22,7 +22,8 @@ def command():
 @command.command()
 @click.argument("job")
 @click.option("--images", multiple=True, metavar="PATH|PATTERN", help="Images of the job, as often as needed; @FILE: a list of paths.")  # fmt: skip
-def init(job, images):
+@click.option("--optical", is_flag=True, help="Settings for optical frames, which need no coordinates.")  # fmt: skip
+def init(job, images, optical):
     """Make JOB in the current project, and the project's pipeline.cfg where there is none."""
     from ..errors import ArgumentError
     from ..files import atomic_write
@@ -34,7 +35,10 @@ def init(job, images):
     name.mkdir(exist_ok=True)
     files = {
         Path(conf.PIPELINE_FILE): conf.template(conf.PIPELINE_DEFAULTS, conf.MEANINGS),
-        name / conf.JOB_FILE: conf.template(conf.JOB_DEFAULTS, conf.MEANINGS),
+        name / conf.JOB_FILE: conf.template(
+            conf.job_settings(**(conf.OPTICAL_DEFAULTS if optical else {})),
+            conf.MEANINGS,
+        ),
     }
     lines = "".join(f"{_absolute(image)}\n" for image in images)
     text = "# One path or pattern a line; @FILE: the paths in FILE. Relative ones begin at this folder.\n"
@@ -181,6 +185,19 @@ def export(job, folder, dataset, kind, lightcurves):
         if lightcurves:
             n = write_lightcurves(database, folder / "lightcurves", dataset_id=dataset)
             click.echo(f"{n} light curves in {folder / 'lightcurves'}")
+
+
+@command.command()
+@click.argument("job")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@dataset_option
+def ensemble(job, folder, dataset):
+    """Measure the stars of optical JOB against one another: light curves, about 1, into FOLDER."""
+    from ..transients.ensemble import star_lightcurves
+
+    with _open(job) as database:
+        n = len(star_lightcurves(database, folder, dataset_id=dataset))
+    click.echo(f"{n} light curves in {folder}")
 
 
 @command.command()

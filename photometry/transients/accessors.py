@@ -111,17 +111,11 @@ class ImageAccessor:
             "beam_smaj_pix": major, "beam_smin_pix": minor, "beam_pa_rad": angle, "centre_ra": self.centre_ra,
             "centre_decl": self.centre_decl, "deltax": self.deltax, "deltay": self.deltay, "freq_bw": self.freq_bw,
             "freq_eff": self.freq_eff, "tau_time": self.tau_time, "taustart_ts": self.taustart_ts, "url": self.url,
+            "half_size": min(self.shape) / 2,
         }  # fmt: skip
 
     def _read_wcs(self):
-        from astropy.wcs import WCS, FITSFixedWarning
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FITSFixedWarning)
-            try:
-                self.wcs = WCS(self.header).celestial
-            except Exception as error:  # noqa: BLE001 - astropy raises a dozen classes for bad headers
-                raise BadInputError(f"{self.url}: no coordinates: {error}") from None
+        self.wcs = wcs_of(self.header, self.url)
         if self.wcs.naxis != 2:
             raise BadInputError(f"{self.url}: no coordinates on the sky (CTYPE1, CTYPE2)")
         if any(str(unit) not in ("deg", "") for unit in self.wcs.wcs.cunit):
@@ -254,6 +248,23 @@ def open_image(source):
         pixels = _plane(hdu.data, url)
     lofar = str(header.get("TELESCOP", "")).strip() == "LOFAR" and "ANTENNA" in header
     return (LofarImage if lofar else ImageAccessor)(header, pixels, url)
+
+
+def read_frame(path):
+    """Header and (n_rows, n_columns) pixels of a FITS image that need not have coordinates."""
+    return _read_header(path), _read_pixels(str(path))
+
+
+def wcs_of(header, url):
+    """The coordinates of the two axes on the sky of a FITS header; ``url``: for messages."""
+    from astropy.wcs import WCS, FITSFixedWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FITSFixedWarning)
+        try:
+            return WCS(header).celestial
+        except Exception as error:  # noqa: BLE001 - astropy raises a dozen classes for bad headers
+            raise BadInputError(f"{url}: no coordinates: {error}") from None
 
 
 def beam_in_pixels(major, minor, angle, deltax, deltay):

@@ -7,7 +7,6 @@ import numpy as np
 import sqlalchemy as sa
 
 from ..errors import BadInputError
-from .accessors import open_image
 from .database import schema
 from .export import (
     candidate_table,
@@ -18,7 +17,7 @@ from .export import (
     variability_limits,
     variable_sources,
 )
-from .steps import pixels_from_bytes
+from .steps import stored_image
 
 log = logging.getLogger(__name__)
 
@@ -300,13 +299,8 @@ class _Cutouts:
         return self._opened[row.id]
 
     def _read(self, row):
-        table = schema.imagedata
-        stored = self._database.rows(sa.select(table).where(table.c.image == row.id))
         try:
-            if stored:
-                pixels, header = pixels_from_bytes(stored[0].fits_data, stored[0].fits_header)
-                return open_image((header, pixels))
-            image = open_image(row.url)
+            image = stored_image(self._database, row)
             _ = image.pixels
         except BadInputError as error:
             log.warning("no cut-out: %s", error)

@@ -52,11 +52,22 @@ JOB_DEFAULTS = {
         "deruiter_radius": 5.68, "beamwidths_limit": 3.0, "use_axis_errors": False, "ties": "pair", "fork_other_bands": True,
     },
     "transient_search": {"new_source_sigma_margin": 1.0},
+    "optical": {"match_stars": False, "reference": "", "calibrate": True},
     "pipeline": {
         "mode": "batch", "hosts": ",,,,,", "ports": "6666,6667,6668,6669,6670,6671", "pixel_order": "rows",
         "stream_timeout": 60.0,
     },
 }  # fmt: skip
+
+OPTICAL_DEFAULTS = {
+    "quality": {"rms_est_max": 1e6, "elliptical_x": 3.0},
+    "source_extraction": {
+        "detection_threshold": 6.0, "back_size_x": 64, "back_size_y": 64, "extraction_radius_pix": 1e5, "ew_sys_err": 0.3,
+        "ns_sys_err": 0.3,
+    },
+    "optical": {"match_stars": True},
+}  # fmt: skip
+"""What differs for a series of optical frames."""
 
 _CHOICES = {
     ("pipeline", "mode"): ("batch", "stream"),
@@ -360,6 +371,9 @@ MEANINGS = {
     "new_source_sigma_margin": "noises above the detection threshold of earlier images",
     "mode": "batch: images_to_process.txt; stream: from hosts and ports",
     "pixel_order": "of the stream: rows as in FITS, or columns as the original's emulator sends them",
+    "match_stars": "frames get their coordinates from the pattern of their stars; True where headers have none",
+    "reference": "path of the frame that the others are matched to; empty: chosen, and kept with the dataset",
+    "calibrate": "fluxes of optical frames are brought to those of the running catalogue: clouds and seeing cancel",
     "stream_timeout": "s without an image after which a group is taken as complete",
     "engine": "sqlite or postgresql",
     "database": "a path or a name; empty: transients.sqlite in the job's folder, or your login name",

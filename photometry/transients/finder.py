@@ -22,6 +22,9 @@ EDGE = 3
 REACH = (2.3, 5.0)
 """Half widths of the beam that fits reach at least and at most: to where the brightest source has sunk into the noise."""
 
+HALO = 20.0
+"""Half widths around a star within which its wings are looked at."""
+
 COMPANION = 0.05
 """A peak of the residual is a source of its own if it is above this part of the model there: beams are not perfect."""
 
@@ -40,6 +43,7 @@ class Extraction:
     sources : (n, 20) array, the columns of `database.RECORD` and the errors east and north, arcsec
     rms_min, rms_max : float, Jy, extremes of the noise where sources were looked for
     x, y : (n,) arrays, px
+    is_optical : bool
     """
 
     sources: np.ndarray
@@ -47,6 +51,7 @@ class Extraction:
     rms_max: float
     x: np.ndarray
     y: np.ndarray
+    is_optical: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ def find_sources(
     found = _drop_at_mask(found, maps.usable)
     records = _records(image, found, ew_sys_err, ns_sys_err)
     keep = np.isfinite(records[:, [0, 1, 14]]).all(axis=1)
-    return Extraction(records[keep], rms_min, rms_max, found["x"][keep], found["y"][keep])
+    return Extraction(records[keep], rms_min, rms_max, found["x"][keep], found["y"][keep], image.is_optical)  # fmt: skip
 
 
 def _islands(maps, analysis, detection):
@@ -175,7 +180,9 @@ def _islands(maps, analysis, detection):
 def _fit_beams(image, maps, islands, detection, model):
     """Every peak of the islands as a beam, all fitted together; then what the residual still shows, three times."""
     beam = image.beam
-    x, y = _peaks(maps.residual, islands > 0, detection * maps.noise, beam)
+    x, y = _peaks(maps.residual, islands > 0, detection * maps.noise)
+    if image.is_optical:
+        x, y = _outside_halos(x, y, maps.residual, beam)
     significance = maps.residual / maps.noise
     brightest = significance[y.astype(int), x.astype(int)].max(initial=1.0)
     half = int(np.ceil(np.clip(np.sqrt(np.log2(3 * brightest)), *REACH) * beam[0]))
@@ -193,12 +200,18 @@ def _fit_beams(image, maps, islands, detection, model):
         if not len(extra_x):
             break
         x, y = np.append(fit.x, extra_x), np.append(fit.y, extra_y)
+        if image.is_optical:
+            x, y = _outside_halos(x, y, maps.residual, beam)
+            if len(x) == len(fit.x):
+                break
     fit = _select(fit, bright)
     column, row = (np.clip(np.rint(a).astype(int), 0, n - 1) for a, n in ((fit.x, islands.shape[1]), (fit.y, islands.shape[0])))  # fmt: skip
     noise = maps.noise[row, column]
     # The largest value near a noisy peak is too large: by noise^2 / peak where the beam has correlated the noise, by the
     # variance of the fit over the peak where pixels are independent.
     errors = gaussians.amplitude_errors(fit.x, fit.y, noise, beam, model)
+    if image.is_optical:
+        errors = np.hypot(errors, _photon_noise(image, fit.peak))
     bias = (errors if model == "white" else noise) ** 2 / np.where(fit.peak > 0, fit.peak, 1)
     shape = gaussians.shape_errors(fit.peak, beam[0], beam[1], beam[2], noise, beam)
     if model == "white":
@@ -214,12 +227,19 @@ def _fit_beams(image, maps, islands, detection, model):
     }  # fmt: skip
 
 
+def _photon_noise(image, peak):
+    """Error of fitted peaks by the photons of the stars themselves: sum(g^3) / sum(g^2)^2 of a Gaussian g is 4 / (3 area)."""
+    gain = float(image.header.get("EGAIN", image.header.get("GAIN", 1)) or 1)
+    area = np.pi * image.beam[0] * image.beam[1] / gaussians.LN2
+    return np.sqrt(np.maximum(peak, 0) / gain * 4 / (3 * area))
+
+
 def _select(fit, mask):
     return gaussians.Fit(fit.peak[mask], fit.x[mask], fit.y[mask], fit.form[:, mask], fit.chisq[mask], fit.reduced_chisq[mask], fit.good[mask])  # fmt: skip
 
 
-def _peaks(pixels, where, level, beam):
-    """Local maxima above a level among some pixels, no two within half a beam: x, y of pixels, brightest first."""
+def _peaks(pixels, where, level):
+    """Local maxima above a level among some pixels: x, y."""
     padded = np.pad(pixels, 1, constant_values=-np.inf)
     row, column = np.nonzero(where & (pixels > level))
     value = pixels[row, column]
@@ -249,6 +269,31 @@ def _separate(x, y, pixels, beam):
     return x[keep], y[keep]
 
 
+def _outside_halos(x, y, pixels, beam):
+    """Leave out positions that are no brighter than the wings of a brighter star there: (1 + c d^2)^-2, wider than those of
+    the air, with 1/2 at the half width.
+
+    Parameters
+    ----------
+    x, y : (k,) arrays, px
+    pixels : (n_rows, n_columns) array, background removed
+    beam : (major, minor, angle), px and rad
+    """
+    from scipy.spatial import cKDTree
+
+    if len(x) < 2:
+        return x, y
+    value = pixels[np.rint(y).astype(int), np.rint(x).astype(int)]
+    positions = np.transpose([x, y])
+    pairs = cKDTree(positions).query_pairs(HALO * beam[0], output_type="ndarray")
+    faint = np.where(value[pairs[:, 0]] < value[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
+    bright = pairs.sum(axis=1) - faint
+    distance2 = ((positions[faint] - positions[bright]) ** 2).sum(axis=1)
+    halo = value[bright] * (1 + 0.4142 * distance2 / beam[0] ** 2) ** -2
+    keep = value > np.bincount(faint, halo, len(x))
+    return x[keep], y[keep]
+
+
 def _companions(maps, islands, fit, beam, half, detection):
     """Peaks that stand out of the residual of a fit."""
     model = np.zeros(maps.residual.shape)
@@ -262,7 +307,7 @@ def _companions(maps, islands, fit, beam, half, detection):
     row, column, inside = np.broadcast_arrays(row, column, inside)
     np.add.at(model, (row[inside], column[inside]), values[inside])
     level = np.maximum(detection * maps.noise, COMPANION * model)
-    x, y = _peaks(maps.residual - model, islands > 0, level, beam)
+    x, y = _peaks(maps.residual - model, islands > 0, level)
     if not len(x) or not len(fit.x):
         return x, y
     from scipy.spatial import cKDTree
@@ -422,6 +467,8 @@ def measure_at(
     model = flux_error_model or ("white" if image.is_optical else "beam")
     # each is measured alone, so that its error does not know the others
     errors = np.array([gaussians.amplitude_errors([0], [0], [n], beam, model)[0] if model != "reference" else np.sqrt(3) * n for n in noise])  # fmt: skip
+    if image.is_optical:
+        errors = np.hypot(errors, _photon_noise(image, peak))
     n = len(x)
     found = {
         "x": x, "y": y, "peak": peak, "peak_err": errors, "flux": peak, "flux_err": errors, "significance": peak / noise,

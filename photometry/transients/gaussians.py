@@ -23,7 +23,10 @@ NOISE_MODELS = ("beam", "white", "reference")
 CONVERGED = 1e-3
 """px (and relative, of free shapes' peaks): when the last step was smaller, what is left is its square."""
 
-_MAX_ROUNDS = 25
+CLOSE_DAMPING = 0.3
+"""Damping of components within three half widths of another: undamped, two that share their light drive one another away."""
+
+_MAX_ROUNDS = 30
 
 
 def quadratic_form(major, minor, angle):
@@ -121,9 +124,9 @@ def fit(pixels, usable, peak, x, y, form, *, half, free_shape=False, noise=None)
     if not len(peak):
         return Fit(peak, x, y, form, peak, peak, np.zeros(0, bool))
     stamps = _Stamps(pixels, usable, x, y, half)
-    x0, y0, form0 = x.copy(), y.copy(), form.copy()
-    damping = np.full(len(peak), 1e-3 if free_shape else 0.0)
+    x0, y0 = x.copy(), y.copy()
     size = np.sqrt(LN2 / np.maximum(form[0], form[2]))
+    damping = np.where(_has_neighbour(x, y, 3 * size), CLOSE_DAMPING, 1e-3 if free_shape else 0.0)
     for _ in range(_MAX_ROUNDS):
         dx, dy, g = _shapes(stamps, x, y, form)
         residual = (stamps.data - stamps.total(peak[:, None] * g)) * stamps.weight
@@ -135,9 +138,9 @@ def fit(pixels, usable, peak, x, y, form, *, half, free_shape=False, noise=None)
         jacobian = np.stack(columns, axis=1) * stamps.weight[:, None, :]
         step = _solve(stamps, jacobian, residual, damping)
         shift = np.clip(step[:, 1:3], -0.5 * size[:, None], 0.5 * size[:, None])
-        peak += step[:, 0]
-        x += shift[:, 0]
-        y += shift[:, 1]
+        peak += np.clip(step[:, 0], -0.5 * np.abs(peak), np.abs(peak))
+        x = np.clip(x + shift[:, 0], x0 - size, x0 + size)
+        y = np.clip(y + shift[:, 1], y0 - size, y0 + size)
         change = np.abs(shift).max(axis=1)
         if free_shape:
             form += _limited(form, step[:, 3:].T)
@@ -149,8 +152,7 @@ def fit(pixels, usable, peak, x, y, form, *, half, free_shape=False, noise=None)
     near = stamps.weight * (g > 0.1)
     chisq = (residual**2 * near).sum(axis=1) / np.square(1 if noise is None else noise)
     freedom = np.maximum(near.sum(axis=1) - (6 if free_shape else 3), 1)
-    moved = np.hypot(x - x0, y - y0)
-    good = np.isfinite(peak) & (peak > 0) & (moved < 1.5 * np.sqrt(LN2 / np.minimum(form0[0], form0[2])))  # fmt: skip
+    good = np.isfinite(peak) & (peak > 0)
     if free_shape:
         good &= (form[0] * form[2] > form[1] ** 2) & (form[0] > 0)
     return Fit(peak, x, y, form, chisq, chisq / freedom, good)
@@ -195,6 +197,16 @@ def _solve(stamps, jacobian, residual, damping):
         size, old = (remaining * better).sum(), size
         direction = better + size / old * direction
     return solution
+
+
+def _has_neighbour(x, y, radius):
+    """Which positions have another one within a radius, (k,) array; (k,) bool array."""
+    from scipy.spatial import cKDTree
+
+    if len(x) < 2:
+        return np.zeros(len(x), bool)
+    positions = np.transpose([x, y])
+    return cKDTree(positions).query(positions, k=2)[0][:, 1] < radius
 
 
 def _limited(form, step):

@@ -243,6 +243,9 @@ def run_batch(image_paths, job_config, runner, dataset_id, copy_images, *, stric
     Summary
     """
     summary = Summary(dataset_id)
+    if job_config["optical"]["match_stars"]:
+        image_paths, skipped = _match_stars(image_paths, job_config, runner, dataset_id)
+        _skip(summary, skipped, strict)
     groups, skipped = _sorted_images(runner, image_paths)
     _skip(summary, skipped, strict)
     finished = db.finished_timesteps(dataset_id)
@@ -261,6 +264,19 @@ def run_batch(image_paths, job_config, runner, dataset_id, copy_images, *, stric
             _do_timestep(summary, time, images, job_config, runner, dataset_id, copy_images, strict)
     _finish(dataset_id)
     return summary
+
+
+def _match_stars(image_paths, job_config, runner, dataset_id):
+    """Optical frames with the coordinates that follow from their stars; the reference frame is kept with the dataset."""
+    from .optical import match_series
+
+    reference = job_config["optical"]["reference"]
+    images, skipped, chosen = match_series(image_paths, runner, reference)
+    if chosen != reference:
+        job_config["optical"]["reference"] = chosen
+        db.update_config(dataset_id, "optical", "reference", chosen)
+    log.info("%d of %d frames matched to %s", len(images), len(image_paths), chosen)
+    return images, skipped
 
 
 def run_stream(runner, job_config, dataset_id, copy_images, *, strict=False):
@@ -407,6 +423,9 @@ def timestamp_step(runner, images, job_config, dataset_id, copy_images, *, skipp
         if copy_images:
             fits_datas, fits_headers = extract_fits_from_files(runner, accessors)
             store_image_data(db_images, fits_datas, fits_headers)
+        elif job_config["optical"]["match_stars"]:
+            for image, accessor in zip(db_images, accessors, strict=True):
+                db.insert_imagedata(image.id, accessor.header.tostring(sep="\n"), None)
         good = quality_check(db_images, accessors, job_config, runner)
         # an image whose pixels turn out to be of no use is rejected like one of bad quality
         results = runner.map_each("extract_sources", [a for _, a in good], [job_config["source_extraction"]])  # fmt: skip
@@ -485,7 +504,10 @@ def store_image_metadata(metadatas, job_config, dataset_id):
     found, rows = job_config["source_extraction"], []
     for metadata in metadatas:
         values = dict(metadata)
-        values["xtr_radius"] = found["extraction_radius_pix"] * abs(values["deltax"])
+        # a circle that reaches beyond what can be measured would claim sources that the image cannot show
+        reach = values.pop("half_size", np.inf) - found["margin"] - values["beam_smaj_pix"]
+        radius = max(min(found["extraction_radius_pix"], reach), 1.0)
+        values["xtr_radius"] = radius * abs(values["deltax"])
         values["freq_bw_max"] = job_config["persistence"]["bandwidth_max"]
         rows.append(db.get_image(db.insert_image(dataset_id, **values)))
     return sorted(rows, key=lambda row: row.taustart_ts)
@@ -571,12 +593,24 @@ def store_extractions(images, extraction_results, job_config):
     job_config : settings of the job
     """
     found = job_config["source_extraction"]
+    axes = job_config["association"]["use_axis_errors"]
     for image, result in zip(images, extraction_results, strict=True):
+        sources, scale = result.sources, 1.0
+        if result.is_optical and job_config["optical"]["calibrate"]:
+            scale = db.flux_scale(image.id, sources)
+            sources = scaled(sources, scale)
         db.update_image(
-            image.id, rms_min=result.rms_min, rms_max=result.rms_max, detection_thresh=found["detection_threshold"],
-            analysis_thresh=found["analysis_threshold"],
+            image.id, rms_min=result.rms_min * scale, rms_max=result.rms_max * scale, flux_scale=scale,
+            detection_thresh=found["detection_threshold"], analysis_thresh=found["analysis_threshold"],
         )  # fmt: skip
-        db.insert_extracted_sources(image.id, result.sources, use_axis_errors=job_config["association"]["use_axis_errors"])  # fmt: skip
+        db.insert_extracted_sources(image.id, sources, use_axis_errors=axes)
+
+
+def scaled(records, scale):
+    """Records of `database.RECORD` with fluxes, and their errors, times a factor."""
+    records = records.copy()
+    records[:, 4:8] *= scale
+    return records
 
 
 def assocate_and_get_force_fits(db_image, job_config):
@@ -646,6 +680,7 @@ def insert_and_associate_forced_fits(all_fits, job_config):
     job_config : settings of the job
     """
     for fits, ids, image_id in all_fits:
+        fits = scaled(fits, db.get_image(image_id).flux_scale)
         for kind, name, associate in (
             ("ff_nd", "ff_runcat_ids", db.associate_nd),
             ("ff_ms", "ff_monitor_ids", db.associate_ms),

@@ -125,3 +125,32 @@ def pixels_from_bytes(data, header):
 
     header = fits.Header.fromstring(header, sep="\n")
     return np.frombuffer(data, "<f4").reshape(header["NAXIS2"], header["NAXIS1"]), header
+
+
+def stored_image(database, row):
+    """An accessor for an image of the database: what was kept of it there, the rest from its file.
+
+    Parameters
+    ----------
+    database : Database
+    row : row of ``image``
+
+    Raises
+    ------
+    BadInputError : neither has it
+    """
+    import sqlalchemy as sa
+    from astropy.io import fits
+
+    from .accessors import ImageAccessor, open_image
+    from .database import schema
+
+    table = schema.imagedata
+    stored = database.rows(sa.select(table).where(table.c.image == row.id))
+    if not stored:
+        return open_image(row.url)
+    if stored[0].fits_data is None:
+        # a frame whose coordinates were found by matching
+        return ImageAccessor(fits.Header.fromstring(stored[0].fits_header, sep="\n"), None, row.url)
+    pixels, header = pixels_from_bytes(stored[0].fits_data, stored[0].fits_header)
+    return open_image((header, pixels))

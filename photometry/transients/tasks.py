@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from . import finder, quality
-from .accessors import open_image
+from . import finder, optical, quality
+from .accessors import open_image, read_frame
 
 
 def get_accessors(image):
@@ -15,6 +15,15 @@ def get_metadata_for_ordering(image):
     """(url, start, frequency in Hz) of an image."""
     accessor = open_image(image)
     return accessor.url, accessor.taustart_ts, accessor.freq_eff
+
+
+def stars_of_frame(frame):
+    """Header, stars, and width of the point spread function (px) of an optical frame: a path, or (header, pixels)."""
+    if isinstance(frame, tuple):
+        header, pixels = frame
+    else:
+        header, pixels = read_frame(frame)
+    return header, optical.find_stars(pixels), optical.measure_psf(pixels)
 
 
 def extract_metadatas(accessor, sigma, fraction):

@@ -74,6 +74,19 @@ def insert_config(dataset_id, settings, *, database=None):
                 database.insert(schema.config, {"dataset": dataset_id, **columns})
 
 
+def update_config(dataset_id, section, key, value, *, database=None):
+    """Change one setting (text) stored with a dataset.
+
+    Parameters
+    ----------
+    dataset_id : int
+    section, key, value : str
+    """
+    table = schema.config
+    same = (table.c.dataset == dataset_id) & (table.c.section == section) & (table.c.key == key)
+    current(database).change(table.update().where(same).values(value=value))
+
+
 def fetch_config(dataset_id, *, database=None):
     """The settings stored with a dataset, each of the type it had: dict of dicts."""
     table, found = schema.config, {}
@@ -182,6 +195,46 @@ def insert_image(
         values = {name: _plain(value) for name, value in values.items()}
         database.change(table.insert().values(values))
     return number
+
+
+def flux_scale(image_id, results, *, database=None):
+    """What brings the fluxes of an image to those of the running catalogue: their median ratio over the stars in common.
+
+    Parameters
+    ----------
+    image_id : int
+    results : (n, 18 or more) array of `RECORD`
+
+    Returns
+    -------
+    float; 1 where fewer than five sources of the catalogue are found again
+    """
+    database = current(database)
+    image = get_image(image_id, database=database)
+    known = catalogue(database, image.dataset)
+    fluxes, sources = known.fluxes, known.sources
+    mine = (fluxes["band"] == image.band) & known.flux_alive & (fluxes["avg_f_int"] > 0)
+    rows = fluxes["row"][mine].astype(int)
+    results = np.asarray(results, float)
+    if not len(rows) or not len(results):
+        return 1.0
+    first, second, _ = sky.match_all(
+        results[:, 0],
+        results[:, 1],
+        sources["wm_ra"][rows],
+        sources["wm_decl"][rows],
+        image.rb_smaj,
+    )
+    first, unique = np.unique(first, return_index=True)
+    second = second[unique]
+    measured, error = results[first, 6], results[first, 7]
+    good = measured > 10 * error
+    if good.sum() < 5:
+        return 1.0
+    ratio = fluxes["avg_f_int"][mine][second[good]] / measured[good]
+    # the median of the better half: faint sources say little
+    bright = np.argsort(error[good] / measured[good])[: max(5, good.sum() // 2)]
+    return float(np.median(ratio[bright]))
 
 
 def _plain(value):
@@ -346,6 +399,10 @@ def insert_extracted_sources(
     )
 
 
+LEAST_UNCERTAINTY = 1e-3
+"""arcsec; a position given by the user has no error, and must still have a weight."""
+
+
 def _derived(columns, use_axis_errors):
     """The columns of measurements, with those that follow from them."""
     radius = np.where(np.isfinite(columns["error_radius"]), columns["error_radius"], 360.0)
@@ -357,8 +414,14 @@ def _derived(columns, use_axis_errors):
         **columns,
         "ra": ra,
         "error_radius": radius,
-        "uncertainty_ew": np.hypot(east, columns["ew_err"] if has_axes else radius) / 3600,
-        "uncertainty_ns": np.hypot(north, columns["ns_err"] if has_axes else radius) / 3600,
+        "uncertainty_ew": np.maximum(
+            np.hypot(east, columns["ew_err"] if has_axes else radius), LEAST_UNCERTAINTY
+        )
+        / 3600,
+        "uncertainty_ns": np.maximum(
+            np.hypot(north, columns["ns_err"] if has_axes else radius), LEAST_UNCERTAINTY
+        )
+        / 3600,
         "ra_err": np.hypot(columns["ra_fit_err"], alpha(east / 3600, decl)),
         "decl_err": np.hypot(columns["decl_fit_err"], north / 3600),
         "zone": np.floor(decl).astype(int),

@@ -122,6 +122,8 @@ image = Table(
     *_doubles("rb_smaj rb_smin rb_pa deltax deltay fwhm_arcsec fov_degrees rms_qc rms_min rms_max"),
     *_doubles("detection_thresh analysis_thresh"),
     Column("url", String(1024)),
+    # What fluxes of this image were multiplied by: 1 for radio images.
+    *_own(Column("flux_scale", Double, nullable=False, default=1.0)),
     Index("image_by_time", "dataset", "band", "taustart_ts"),
 )
 
