@@ -2,30 +2,27 @@
 """Bring the outputs of ``--help`` in README.md and docs/ up to date; a test says where one is not.
 
 A block of console whose first line is ``$ photometry … --help`` (or a run script's) holds what
-that command prints.
+that command prints. ``docs/commands.md`` has such a block for each verb.
 """
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from click.testing import CliRunner
+
+from photometry.cli import SECTIONS, cli
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(```console\n\$ ([^\n]*--help)\n)(.*?)(```)", re.S)
+VERB_OF_SCRIPT = {"run_pipeline.py": "run"}
 
 
 def output(line):
-    """What a command line prints, as a terminal of 100 columns shows it."""
-    words = line.split()
-    words = (
-        [sys.executable, "-m", *words] if words[0] == "photometry" else [sys.executable, *words[1:]]
-    )
-    done = subprocess.run(
-        words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60,
-        env={**os.environ, "COLUMNS": "102"},
-    )  # fmt: skip
-    return done.stdout
+    """What a command line prints, as a terminal of 80 columns shows it."""
+    words = line.split()[1:]
+    if line.startswith("python"):
+        words = [VERB_OF_SCRIPT[Path(words[0]).name], *words[1:]]
+    return CliRunner().invoke(cli, words, prog_name="photometry").output
 
 
 def stale(page, update=False):
@@ -37,7 +34,29 @@ def stale(page, update=False):
     return wrong
 
 
+def commands():
+    """The text of ``docs/commands.md``."""
+    parts = ["# Commands\n\nMade from the program by `docs/update_outputs.py`.\n"]
+    verbs = cli.list_commands(None)
+    for section, lines in SECTIONS.items():
+        parts.append(f"## {section}\n")
+        for verb in lines:
+            if verb not in verbs:
+                continue
+            command = cli.get_command(None, verb)
+            parts.append(f"### photometry {verb}\n\n{_block(verb)}")
+            for name in sorted(getattr(command, "commands", {})):
+                parts.append(f"#### photometry {verb} {name}\n\n{_block(f'{verb} {name}')}")
+    return "\n".join(parts)
+
+
+def _block(words):
+    line = f"photometry {words} --help"
+    return f"```console\n$ {line}\n{output(line)}```\n"
+
+
 if __name__ == "__main__":
+    (ROOT / "docs" / "commands.md").write_text(commands())
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for command in stale(path, update=True):
             print(f"{path.name}: {command}")
