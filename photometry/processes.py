@@ -261,10 +261,12 @@ class Pool:
     n : int, processes
     function : function of a module
     shared : anything that can be pickled; each process gets it once
+    start : str, optional
+        'fork' or 'spawn'; by default 'fork' where that is possible. Threads of numba do not survive a fork.
     """
 
-    def __init__(self, n, function, shared):
-        self._n, self._function, self._shared = n, function, shared
+    def __init__(self, n, function, shared, *, start=None):
+        self._n, self._function, self._shared, self._start_method = n, function, shared, start
         self._pool = None
 
     def __enter__(self):
@@ -277,7 +279,8 @@ class Pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _start(self):
-        method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+        possible = multiprocessing.get_all_start_methods()
+        method = self._start_method or ("fork" if "fork" in possible else "spawn")
         self._pool = ProcessPoolExecutor(
             self._n,
             mp_context=multiprocessing.get_context(method),
