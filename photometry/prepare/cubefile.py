@@ -109,7 +109,9 @@ def write_skeleton(path, shape, datasets, attributes):
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
         for name, value in datasets.items():
             texts = isinstance(value, list) and isinstance(value[0], str)
-            file.create_dataset(name, data=[text.encode() for text in value] if texts else value)
+            # as an array: of a list, h5py makes texts of any length
+            data = np.array([text.encode() for text in value]) if texts else value
+            file.create_dataset(name, data=data)
         _set_aside(file, "sumimage", shape[1:], None, np.float32)
         for name, dtype in QUANTITIES.items():
             chunk = tuple(
