@@ -220,7 +220,7 @@ def _failure(task, attempt, error):
     attempt.update(error_class=failure.error_class, error_text=failure.text, where=failure.where)
     if isinstance(error, NothingToDoError):
         return failed_result(task, STATUS.SKIPPED, failure.text)
-    # one sentence for what was raised on purpose, the whole traceback for what nobody expected
+    # one sentence for what was raised on purpose, the whole traceback for what was not expected
     if isinstance(error, (PhotometryError, MemoryError)):
         return failed_result(task, STATUS.ERROR, failure.sentence)
     trace = "".join(traceback.format_exception(error)).rstrip()

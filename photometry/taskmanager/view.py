@@ -16,19 +16,20 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TodoFileError, TryAgainError
-from .cleanup import cleanup_conditions, to_do_condition
 from .journal import Segments, read_segments
 from .lock import owner_of
 from .opening import (
     Connection,
     check_header,
     check_todo_file,
+    damage_reported,
     find_todo_file,
     has_unfinished_business,
     identity,
     load,
     replay,
 )
+from .selection import cleanup_conditions, to_do_condition
 from .store import Store
 
 _TRIES = 5  # a run may replace the file between our looks at it and at its journals
@@ -63,6 +64,7 @@ class View:
     def close(self):
         self.conn.close()
 
+    @damage_reported
     def query(self, sql, parameters=()):
         """All rows of a query, as tuples."""
         return self.conn.own_cursor().execute(sql, parameters).fetchall()
@@ -106,6 +108,7 @@ class View:
         return [dict(zip(keys, row, strict=True)) for row in self.query(sql, [limit])]
 
 
+@damage_reported
 def open_view(todo_file, *, is_ours=False):
     """Look at a TODO-file.
 
