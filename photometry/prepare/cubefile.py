@@ -164,7 +164,14 @@ def _set_aside(file, name, shape, chunk, dtype):
 
 
 def write_at(handle, offset, values):
-    """Write an array's bytes at an offset of a file, all of them."""
+    """Write an array's bytes at an offset of a file, all of them.
+
+    Parameters
+    ----------
+    handle : file descriptor open for writing
+    offset : int, bytes
+    values : contiguous array
+    """
     view = memoryview(values).cast("B")
     while view:
         written = os.pwrite(handle, view, offset)
@@ -182,7 +189,13 @@ class Sky:
     jumped: np.ndarray
 
     def jumped_pixels(self, times, start, stop):
-        """(n_times, n_rows, n_columns) bool array for some rows"""
+        """(n_times, n_rows, n_columns) bool array for some rows
+
+        Parameters
+        ----------
+        times : slice
+        start, stop : int, the rows
+        """
         rows = np.arange(start, stop) // self.model.tile[0]
         columns = np.arange(self.model.shape[1]) // self.model.tile[1]
         return self.jumped[times][:, rows][:, :, columns]
