@@ -279,41 +279,6 @@ def add_sources(pixels, x, y, fluxes, beam):
         pixels[rows, columns] += flux * np.exp(-LN2 * ((along / beam[0]) ** 2 + (across / beam[1]) ** 2))  # fmt: skip
 
 
-def simulated_catalogues(
-    n_sources, n_epochs, *, seed=1, completeness=0.98, error=2.0, width=2.0, pairs=0.01
-):
-    """Catalogues of a field without pixels: yield (index of the true source, records as of `database.RECORD`) per epoch.
-
-    Parameters
-    ----------
-    n_sources, n_epochs : int
-    seed : int
-    completeness : float, fraction of the sources that an epoch has
-    error : float, arcsec, of positions
-    width : float, deg, of the field
-    pairs : float, fraction of the sources that have another one within a few errors, which is where mistakes are made
-    """
-    rng = np.random.default_rng([seed, 11])
-    decl = 30 + rng.uniform(-width / 2, width / 2, n_sources)
-    ra = 120 + rng.uniform(-width / 2, width / 2, n_sources) / np.cos(np.radians(decl))
-    close = np.arange(int(pairs * n_sources) // 2) * 2
-    decl[close + 1] = decl[close] + rng.uniform(2, 8, len(close)) * error / 3600
-    ra[close + 1] = ra[close]
-    flux = 1e-2 * np.exp(rng.uniform(0, 3, n_sources))
-    for _ in range(n_epochs):
-        seen = np.flatnonzero(rng.random(n_sources) < completeness)
-        seen = seen[rng.permutation(len(seen))]
-        n = len(seen)
-        east, north = error / 3600 * rng.standard_normal((2, n))
-        measured = flux[seen] + 1e-3 * rng.standard_normal(n)
-        value = np.full(n, 1e-3)
-        one, zero = np.ones(n), np.zeros(n)
-        yield seen, np.column_stack([
-            ra[seen] + east / np.cos(np.radians(decl[seen])), decl[seen] + north, error / 3600 * one, error / 3600 * one,
-            measured, value, measured, value, measured / 1e-3, one, one, zero, zero, zero, error * one, one, one, one,
-        ])  # fmt: skip
-
-
 def true_positions(series):
     """(n_sources, 2) array of ra, decl, deg, of a series."""
     return np.array([(source.ra, source.decl) for source in series.sources])
