@@ -40,9 +40,16 @@ def write_candidates(database, path, *, dataset_id=None, limit=50):
     dataset_id : int, the last one by default
     limit : int, show at most so many candidates, the most significant ones
     """
+    from ..report.html import ink
+
+    # also while figures are written: their ids are made then
+    with ink():
+        return _write_page(database, path, last_dataset(database, dataset_id), limit)
+
+
+def _write_page(database, path, dataset_id, limit):
     from ..report.html import Page, facts, figure, figures, link, table
 
-    dataset_id = last_dataset(database, dataset_id)
     catalog = catalog_table(database, dataset_id)
     candidates = candidate_table(database, dataset_id, catalog)
     (summary,) = overview(database, dataset_id)
