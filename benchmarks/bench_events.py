@@ -138,7 +138,9 @@ def compare_queues(figures, folder, number):
     """Measure all queues in rounds, and note ours beside the original's."""
     with Queues(folder) as queues:
         if not queues.original:
-            print("the original is not installed: pip install KeckDRPFramework; ours alone")
+            print(
+                "the original is absent (pip install --no-deps KeckDRPFramework importlib_resources)"
+            )
         rounds = [queues.rates(number) for _ in range(ROUNDS)]
     best = {key: [max(one[key][i] for one in rounds) for i in (0, 1)] for key in rounds[0]}
     for (whose, kind), rates in best.items():

@@ -54,6 +54,9 @@ def main():
         options.targets = 4
     from figures import Figures, print_load
 
+    from photometry.processes import keep_memory
+
+    keep_memory()  # as every worker does
     print_load()
     figures = Figures("python benchmarks/bench_target.py")
     settings = {"aperture": {"mask": options.mask}}
@@ -222,7 +225,7 @@ def measure_bounds(figures, kind, folder, rate):
     ]:
         bound = len(paths) / min(timed(work)[1] for _ in range(ROUNDS))
         figures.add(
-            f"share of the bound, {kind}: {name}", rate, "targets/s", limit=name, bound=bound
+            f"fraction of the bound, {kind}: {name}", rate, "targets/s", limit=name, bound=bound
         )
 
 

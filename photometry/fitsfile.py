@@ -36,7 +36,7 @@ def kind_of(headers):
 
     Parameters
     ----------
-    headers : sequence of `astropy.io.fits.Header`, those of the file in their order, or the first
+    headers : sequence of headers, astropy's or our own, those of the file in their order, or the first
         two or more of them
 
     Returns

@@ -16,6 +16,7 @@ from astropy.io import fits
 
 from .errors import BadInputError
 from .files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
+from .fitsheader import Header
 
 BLOCK = 2880  # bytes: FITS standard 4.0, section 3.1
 BUFFER = 2**20  # bytes; a megabyte was as fast as any other size between 0.5 and 10
@@ -45,7 +46,7 @@ class FitsStream:
         self._header, self._start, self._next = None, 0, 0
 
     def next_header(self):
-        """The header of the next HDU, an `astropy.io.fits.Header`; None after the last one.
+        """The header of the next HDU, a `fitsheader.Header`; None after the last one.
 
         Raises
         ------
@@ -66,7 +67,7 @@ class FitsStream:
             raise BadInputError(
                 f"{self.path}: damaged, a header holds bytes that are no text; get the file again"
             )
-        header = fits.Header.fromstring(content)
+        header = Header(content.decode("ascii"))
         self._header, self._start = header, self._next + len(content)
         self._next = self._start + -(-self._data_size(header) // BLOCK) * BLOCK
         return header

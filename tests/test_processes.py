@@ -1,6 +1,7 @@
 """Processes are told apart, followed to their ends, and replaced in the pool."""
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from photometry.errors import TryAgainError
-from photometry.processes import Pool, ProcessId, describe_exit, is_alive
+from photometry.processes import Pool, ProcessId, describe_exit, is_alive, keep_memory
 
 
 def test_a_process_is_alive_until_it_ends_and_a_zombie_is_not():
@@ -70,3 +71,40 @@ def test_a_pool_replaces_a_process_that_was_killed_and_loses_no_item(tmp_path):
 def test_an_item_that_kills_every_process_ends_with_an_error_not_a_hang():
     with Pool(2, die_always, None) as pool, pytest.raises(TryAgainError, match=r"item [4-9]"):
         list(pool.in_order(range(20)))
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from photometry.processes import keep_memory
+if sys.argv[1] == "keep":
+    assert keep_memory()
+def work():
+    for _ in range(3):
+        np.full(10_000_000 // 8, 1.0).sum()  # an array of 10 MB, as a target has many
+work()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    work()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_memory_of_one_target_serves_the_next_without_page_faults():
+    kept, plain = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", FAULTS, how], check=True, capture_output=True
+            ).stdout
+        )
+        for how in ("keep", "as it is")
+    )
+    pages = 20 * 10_000_000 / os.sysconf("SC_PAGESIZE")
+    assert kept < 0.1 * pages
+    assert kept <= plain
+
+
+def test_memory_is_left_alone_where_the_environment_says_how(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000000")
+    assert keep_memory() is False

@@ -72,7 +72,7 @@ class _Verbs(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError:
             verbs = self.list_commands(ctx)
-            near = difflib.get_close_matches(args[0], verbs, n=3, cutoff=0.5)
+            near = difflib.get_close_matches(args[0], verbs, n=3, cutoff=0.6)
             hint = f"did you mean {' or '.join(near)}?" if near else "see photometry --help"
             raise click.UsageError(f"{args[0]!r} is no command; {hint}") from None
 

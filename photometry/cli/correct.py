@@ -2,8 +2,6 @@
 
 import json
 import logging
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import click
 
@@ -83,29 +81,22 @@ def _paths(folder):
 
 def _results(paths, options, jobs):
     """One dict per light curve, as they get ready"""
-    if jobs == 1:
-        yield from (_correct(path, options) for path in paths)
-        return
-    spawn = multiprocessing.get_context("spawn")  # numba's threads do not survive a fork
-    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_one_thread) as pool:
-        futures = [pool.submit(_correct, path, options) for path in paths]
-        try:
-            yield from (future.result() for future in as_completed(futures))
-        finally:
-            for future in futures:
-                future.cancel()
+    from ..processes import Pool
+
+    # numba's threads, which remove trends, do not survive a fork
+    with Pool(jobs, _correct, options, start="spawn") as pool:
+        yield from pool.as_done(paths)
 
 
-def _one_thread():
-    """The processes share the cores already"""
-    import numba
+def _correct(options, path):
+    import multiprocessing
 
-    numba.set_num_threads(1)
-
-
-def _correct(path, options):
     from ..lightcurve.correct import correct_file
 
+    if multiprocessing.parent_process() is not None:
+        import numba
+
+        numba.set_num_threads(1)  # the processes share the cores already
     try:
         return correct_file(path, **options)
     except TargetError as error:

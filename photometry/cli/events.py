@@ -17,8 +17,7 @@ QUEUE_OPTIONS = (
         "-q",
         "--queue",
         "queue_file",
-        type=PATHS,
-        help="SQLite file of the queue [that of the config].",
+        help="SQLite file of the queue, or URL of a database [that of the config].",
     ),
     click.option("-H", "--host", help="Host of the queue's server [that of the config]."),
     click.option(

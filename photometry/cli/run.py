@@ -150,7 +150,7 @@ def _show_version(ctx, param, value):
 def command(where, **options):
     """Make the light curves of the tasks in a TODO-file.
 
-    Under mpiexec, rank 0 hands out the tasks and the other ranks work; without, local processes do. Run the same command
+    Under mpiexec, rank 0 assigns the tasks and the other ranks work; without, local processes do. Run the same command
     again to continue: what is done is not done again.
 
     Exit code: 0 all done, 1 some targets failed, 2 wrong usage, 3 unfinished: run again.

@@ -26,7 +26,8 @@ KINDS = ("transits", "star", "psls")
 @click.option("--gzip/--no-gzip", "gzipped", default=True, show_default=True, help="Of the text.")
 @click.option("--json", "as_json", is_flag=True, help="Print the metadata as JSON.")
 def command(output, kind, specs, specs_file, binary, gzipped, as_json):
-    """Make a light curve and write it to OUTPUT, with its metadata beside it in OUTPUT.metadata.cfg.
+    """Make a light curve and write it to OUTPUT, with its metadata beside it in
+    OUTPUT.metadata.cfg.
 
     Names of specs are those of the tasks synthesis_batman, synthesis_simple and synthesis_psls.
     """

@@ -2,7 +2,7 @@
 what became of it."""
 
 import enum
-import uuid
+import os
 from datetime import datetime, timezone
 
 from ..errors import WrongUseError
@@ -47,7 +47,7 @@ class Event:
     """
 
     def __init__(self, name, args=None, recurrent=False, key=None):
-        self.id = uuid.uuid1().hex
+        self.id = os.urandom(16).hex()
         self.name = self.id if name is None else name
         self.args = args
         self.key = key
@@ -109,7 +109,7 @@ class Action:
     Attributes
     ----------
     output : what the action returned; None before
-    outcome : OUTCOME, and ``error``, the sentence that says why where it is not DONE
+    outcome : OUTCOME, and ``error``, the message that says why where it is not DONE
     """
 
     def __init__(self, event, event_info, args):

@@ -7,6 +7,7 @@ database."""
 
 import logging
 import os
+import re
 
 from ..errors import TryAgainError, WrongUseError
 from ..files import is_network_disk
@@ -29,7 +30,9 @@ def queue_file_of(config):
 def queue_name(config):
     """Where the shared queue is, for people."""
     if config.queue_manager_auth_code is None:
-        return str(queue_file_of(config))
+        path = str(queue_file_of(config))
+        # without a password
+        return re.sub(r"//[^/@]*@", "//", path) if is_url(path) else path
     return f"{config.queue_manager_hostname}:{config.queue_manager_portnr}"
 
 
@@ -71,7 +74,7 @@ def queue_and_manager(config, linger=LINGER):
     """The shared queue, and the process of its server if that had to be started."""
     if config.queue_manager_auth_code is None:
         queue = SharedEventQueue(queue_file_of(config), **_options(config))
-        if not is_url(queue.path) and is_network_disk(queue.path.parent):
+        if not is_url(queue_file_of(config)) and is_network_disk(queue.path.parent):
             log.warning(
                 "%s: this queue is on a network disk, where its locks cannot be trusted; "
                 "use a local one",

@@ -5,6 +5,7 @@ its queue until the last of its steps is done, so a worker that dies in the midd
 them."""
 
 import contextlib
+import errno
 import time
 from dataclasses import dataclass, field
 
@@ -21,6 +22,9 @@ SHORT_WAIT = 0.1
 
 RECONNECT_INTERVAL = 0.5
 """s between attempts to reach a queue that is gone."""
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of the operating system that may pass: the item is tried again."""
 
 MAX_REASONS = 20
 """Reasons in the report at the end of a run; all of them are in the log, and in the queue if that
@@ -130,7 +134,12 @@ def execute(framework, action, context):
         framework.event_queue_hi.clear()
     except (Exception, SystemExit) as error:
         # SystemExit: what calls sys.exit in an action ends its item, not the run
-        action.outcome, action.error = OUTCOME.FAILED, f"{type(error).__name__}: {error}"
+        action.error = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            action.outcome = OUTCOME.RETRY
+            framework.event_queue_hi.clear()
+            return
+        action.outcome = OUTCOME.FAILED
         context.state = "stop"
         log_exception(framework, f"action {action.name}", error)
         if framework.testing:

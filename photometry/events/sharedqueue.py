@@ -47,15 +47,17 @@ class SharedEventQueue(PolledQueue):
 
     def __init__(self, path, *, lease=60, max_attempts=3, create=True, holder=None):
         super().__init__()
-        self.path = path if is_url(path) else Path(path)
+        database = path if is_url(path) else Path(path)
         self.leases = Leases(
-            self.path,
+            database,
             lease=lease,
             max_attempts=max_attempts,
             create=create,
             holder=holder,
             convert=self._take_over,
         )
+        # without the password, where there is one
+        self.path = self.leases.store.name
 
     # adding and taking
 
@@ -253,7 +255,7 @@ class SharedEventQueue(PolledQueue):
     def _take_over(self, raw):
         """Take over the events of a file of version 1, in which they had tables of their own."""
         if raw.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-            raise WrongUseError(f"{self.path}: an SQLite file, but not a queue of events")
+            raise WrongUseError("an SQLite file, but not a queue of events")
         for row in raw.execute("SELECT * FROM items ORDER BY position").fetchall():
             payload = {name: row[name] for name in ("name", "recurrent", "repeats")}
             payload["args"] = json.loads(row["args"])

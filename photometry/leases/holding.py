@@ -172,10 +172,14 @@ class Holding(LeaseView):
             )
         if not known:
             now = self._sql.now
+            # another thread of this holder may be about the same
+            sql = self._sql.insert(
+                "lease_holders",
+                "id, host, pid, started, boot, registered, seen, lease_until",
+                f":id, :host, :pid, :started, :boot, {now}, {now}, {now} + :lease",
+            )
             db.run(
-                "INSERT INTO lease_holders (id, host, pid, started, boot, registered, "
-                "seen, lease_until) "
-                f"VALUES (:id, :host, :pid, :started, :boot, {now}, {now}, {now} + :lease)",
+                sql,
                 id=holder.name,
                 host=holder.host,
                 pid=holder.process.pid,

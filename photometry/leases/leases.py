@@ -2,8 +2,8 @@
 be silent."""
 
 import json
+import os
 import time
-import uuid
 from pathlib import Path
 
 from ..errors import ArgumentError
@@ -62,7 +62,8 @@ class Leases(Holding):
     holder : Holder or None
         Who takes; None: this process, whose lease is renewed by a thread. Who names another one
         calls `renew`.
-    create, convert : for an SQLite file, see `stores.SqliteFile`
+    create : bool, make the file, or the tables, if they are missing
+    convert : for an SQLite file, see `stores.SqliteFile`
 
     Raises
     ------
@@ -75,7 +76,7 @@ class Leases(Holding):
     ):
         is_url = isinstance(database, str) and "://" in database
         if is_url or hasattr(database, "dialect"):
-            store = Engine(database)
+            store = Engine(database, create=create)
         else:
             store = SqliteFile(Path(database), create=create, convert=convert)
         super().__init__(store, lease=lease, max_attempts=max_attempts, holder=holder)
@@ -135,7 +136,7 @@ class Leases(Holding):
 
     def _row(self, kind, payload, id=None, key=None, priority=0, delay=0, max_attempts=None):
         return {
-            "id": uuid.uuid4().hex if id is None else str(id),
+            "id": os.urandom(16).hex() if id is None else str(id),
             "kind": kind,
             "key": stored_key(key),
             "payload": json.dumps(payload, allow_nan=False),

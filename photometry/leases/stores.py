@@ -11,133 +11,17 @@ import random
 import sqlite3
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TryAgainError, WrongUseError
+from .schema import DIALECTS, VERSION, statements
 
-VERSION = 1
 BUSY_TIMEOUT = 30
 """s to wait for another process's transaction on SQLite."""
 
 DEADLOCK_RETRIES = 8
 """How often a transaction is done again that the server broke off because two waited for each
 other."""
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """What differs between databases.
-
-    Attributes
-    ----------
-    now : SQL, the database's clock in s since 1970
-    skip_locked : SQL, ends a SELECT that locks rows and leaves out those that others have locked
-    insert_new : SQL with ``{}`` for table, columns and values: an INSERT that leaves out what is
-        there already
-    one_at_a_time, unlocked : SQL, let one process at a time past, until the other statement or the
-        end of the transaction
-    partial : whether an index can be of some rows only
-    single_host : whether all processes that see the database are on one host
-    """
-
-    now: str
-    skip_locked: str
-    insert_new: str
-    one_at_a_time: str
-    unlocked: str
-    partial: bool
-    single_host: bool
-    types: dict
-
-    def insert(self, table, columns, values):
-        """SQL: an INSERT that leaves out a row that is there already, by its id or by kind and
-        key."""
-        return self.insert_new.format(f"{table} ({columns}) VALUES ({values})")
-
-
-DIALECTS = {
-    "sqlite": Dialect(
-        now="((julianday('now') - 2440587.5) * 86400.0)",
-        skip_locked="",
-        insert_new="INSERT OR IGNORE INTO {}",
-        one_at_a_time="SELECT 1",
-        unlocked="SELECT 1",
-        partial=True,
-        single_host=True,
-        types={
-            "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
-            "name": "TEXT",
-            "text": "TEXT",
-            "number": "REAL",
-            "options": "",
-        },
-    ),
-    "postgresql": Dialect(
-        now="EXTRACT(EPOCH FROM clock_timestamp())::double precision",
-        skip_locked=" FOR UPDATE SKIP LOCKED",
-        insert_new="INSERT INTO {} ON CONFLICT DO NOTHING",
-        one_at_a_time="SELECT pg_advisory_xact_lock(1819045235)",
-        unlocked="SELECT 1",
-        partial=True,
-        single_host=False,
-        types={
-            "serial": "BIGSERIAL PRIMARY KEY",
-            "name": "VARCHAR(255)",
-            "text": "TEXT",
-            "number": "DOUBLE PRECISION",
-            "options": "",
-        },
-    ),
-    "mysql": Dialect(
-        now="UNIX_TIMESTAMP(NOW(6))",
-        skip_locked=" FOR UPDATE SKIP LOCKED",
-        insert_new="INSERT IGNORE INTO {}",
-        one_at_a_time="SELECT GET_LOCK('photometry.leases', 30)",
-        unlocked="SELECT RELEASE_LOCK('photometry.leases')",
-        partial=False,
-        single_host=False,
-        types={
-            "serial": "BIGINT AUTO_INCREMENT PRIMARY KEY",
-            "name": "VARCHAR(255)",
-            "text": "LONGTEXT",
-            "number": "DOUBLE",
-            "options": " ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
-        },
-    ),
-}
-DIALECTS["mariadb"] = DIALECTS["mysql"]
-
-# lease_control comes last: where it is, the others are too
-_TABLES = """
-CREATE TABLE IF NOT EXISTS lease_items (
-    position {serial}, id {name} NOT NULL UNIQUE, kind {name} NOT NULL, item_key {name},
-    payload {text} NOT NULL, priority INTEGER NOT NULL, state {name} NOT NULL,
-    attempt INTEGER NOT NULL, max_attempts INTEGER, not_before {number}, holder {name},
-    error {text}, created {number} NOT NULL, taken {number}, finished {number},
-    UNIQUE (kind, item_key)
-){options};
-CREATE INDEX lease_order ON lease_items (state, kind, priority, position){where_pending};
-CREATE INDEX lease_delayed ON lease_items (not_before){where_delayed};
-CREATE INDEX lease_held ON lease_items (holder){where_held};
-CREATE TABLE IF NOT EXISTS lease_holders (
-    id {name} PRIMARY KEY, host {name} NOT NULL, pid INTEGER NOT NULL, started {number} NOT NULL,
-    boot {name} NOT NULL, registered {number} NOT NULL, seen {number} NOT NULL, lease_until {number} NOT NULL
-){options};
-CREATE TABLE IF NOT EXISTS lease_control (name {name} PRIMARY KEY, value INTEGER NOT NULL){options};
-INSERT INTO lease_control VALUES ('version', {version}), ('stopping', 0)
-"""
-
-
-def _statements(dialect):
-    """The statements that make the tables of leases."""
-    return _TABLES.format(
-        version=VERSION,
-        where_pending=" WHERE state='pending'" * dialect.partial,
-        where_delayed=" WHERE not_before IS NOT NULL" * dialect.partial,
-        where_held=" WHERE holder IS NOT NULL" * dialect.partial,
-        **dialect.types,
-    ).split(";\n")
 
 
 def _check_version(connection, name):
@@ -253,7 +137,7 @@ class SqliteFile:
             if "lease_items" not in tables:
                 if tables and self._convert is None:
                     raise WrongUseError(f"{self.path}: an SQLite file, but not a queue")
-                for statement in _statements(self.dialect):
+                for statement in statements(self.dialect):
                     raw.execute(statement)
                 if tables:
                     self._convert(raw)
@@ -307,13 +191,15 @@ class Engine:
     Parameters
     ----------
     engine : str or sqlalchemy.Engine, a URL such as ``postgresql+psycopg://user@host/database``
+    create : bool, make the tables if they are missing
     """
 
-    def __init__(self, engine):
+    def __init__(self, engine, *, create=True):
         import sqlalchemy
 
-        self.engine = engine
-        if isinstance(engine, str):
+        self.engine, self._create_missing = engine, create
+        self._is_ours = isinstance(engine, str)
+        if self._is_ours:
             try:
                 self.engine = sqlalchemy.create_engine(engine, pool_pre_ping=True)
             except (sqlalchemy.exc.ArgumentError, ImportError) as error:
@@ -373,8 +259,8 @@ class Engine:
         return None
 
     def close(self):
-        """Give the connections back."""
-        if self._process == os.getpid():
+        """Close the connections, unless the engine is the caller's."""
+        if self._is_ours and self._process == os.getpid():
             self.engine.dispose()
 
     def _leave_parents_connections(self):
@@ -385,6 +271,8 @@ class Engine:
     def _make_tables(self):
         with self.reading() as connection:
             exist = self._exist(connection)
+        if not exist and not self._create_missing:
+            raise TryAgainError(f"{self.name}: there is no such queue")
         if not exist:
             # the lock is held until the others can see the tables
             with self.reading() as connection:
@@ -415,7 +303,7 @@ class Engine:
         # a process may have been killed in the midst of this
         if look.has_table("lease_items"):
             made = {index["name"] for index in look.get_indexes("lease_items")}
-        for statement in _statements(self.dialect):
+        for statement in statements(self.dialect):
             if not any(f"INDEX {name} " in statement for name in made):
                 connection.run(statement)
 

@@ -50,7 +50,8 @@ def biweight(lc, *, window=detrend.DEFAULT_WINDOW):
 
 
 def cotrend(lc, *, vectors=None):
-    """Take out what the star has in common with others: `photometry.lightcurve.cotrended.cotrend`."""
+    """Take out what the star has in common with others:
+    `photometry.lightcurve.cotrended.cotrend`."""
     from .cotrended import cotrend as cotrended
 
     return Correction(*cotrended(lc, vectors=vectors))

@@ -132,7 +132,8 @@ def ones_complement_sum(content):
 
 
 def encode_checksum(value):
-    """The 16 letters and digits that add ``value`` to the sum of a header (FITS standard 4.0, appendix J)."""
+    """The 16 letters and digits that add ``value`` to the sum of a header (FITS standard 4.0,
+    appendix J)."""
     columns = []
     for byte in value.to_bytes(4, "big"):
         quarter, rest = divmod(byte, 4)

@@ -179,7 +179,8 @@ def lcsg_samples(text, path):
 
 
 def sibling_metadata(path):
-    """Section ``[metadata]`` of ``<path>.metadata.cfg``; numbers as floats. Empty without a file."""
+    """Section ``[metadata]`` of ``<path>.metadata.cfg``; numbers as floats. Empty without a
+    file."""
     config = configparser.ConfigParser(interpolation=None)
     config.optionxform = str  # names keep their case
     try:

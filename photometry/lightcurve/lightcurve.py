@@ -100,11 +100,19 @@ class Lightcurve:
         return self.flags == 0
 
     def with_samples(self, times, fluxes, uncertainties=None, flags=None):
-        """Other samples with the metadata of this light curve; a `LightcurveArbitraryRaster`."""
+        """A `LightcurveArbitraryRaster` of other samples with the metadata of this light curve.
+
+        Parameters
+        ----------
+        times : (n,) array, days
+        fluxes, uncertainties : (n,) arrays, unit of the fluxes
+        flags : (n,) array, 0 for a good sample
+        """
         return LightcurveArbitraryRaster(times, fluxes, uncertainties, flags, self.metadata)
 
     def to_file(self, target_path, binary=False, gzipped=True):
-        """Write to our archive: text (times in seconds, flux, flag, uncertainty) or numpy's binary format.
+        """Write to our archive: text (times in seconds, flux, flag, uncertainty) or numpy's binary
+        format.
 
         Parameters
         ----------
@@ -201,7 +209,8 @@ class LightcurveArbitraryRaster(Lightcurve):
         return self.times
 
     def estimate_sampling_interval(self):
-        """Step of the raster [d], robust against missing samples, see `raster.estimate_interval`."""
+        """Step of the raster [d], robust against missing samples, see
+        `raster.estimate_interval`."""
         return raster.estimate_interval(self.times)
 
     def check_fixed_step(self, verbose=True, max_errors=6):
@@ -372,7 +381,8 @@ def _until(lc, cut_off_time):
 
 
 def plain_values(metadata):
-    """A copy of ``metadata`` with objects that have a ``.value`` (metadata items) replaced by it."""
+    """A copy of ``metadata`` with objects that have a ``.value`` (metadata items) replaced by
+    it."""
     if not isinstance(metadata, Mapping):
         raise TypeError(
             f"metadata is a {type(metadata).__name__}; expected a dict of values by name"

@@ -57,8 +57,8 @@ class LightcurveResampler:
     """Resamples one light curve onto other rasters.
 
     A sample stands for a pixel of constant flux whose edges are the midpoints to its neighbours. An
-    output pixel is the mean over the input pixels that it overlaps, weighted by the overlap, so flux
-    times width is conserved. Beyond the input the flux counts as 0, and as bad where flags are
+    output pixel is the mean over the input pixels that it overlaps, weighted by the overlap, so
+    flux times width is conserved. Beyond the input the flux counts as 0, and as bad where flags are
     resampled.
 
     Parameters
@@ -111,7 +111,8 @@ class LightcurveResampler:
 
 
 def pixel_edges(times):
-    """(n+1,) array: midpoints between the n sorted ``times``; the outermost pixels are symmetric."""
+    """(n+1,) array: midpoints between the n sorted ``times``; the outermost pixels are
+    symmetric."""
     if len(times) < 2 or not (np.diff(times) > 0).all():
         raise ValueError(
             "a raster for resampling needs at least 2 times, each later than the one before"
@@ -123,7 +124,8 @@ def pixel_edges(times):
 
 
 def _overlaps(input_edges, output_edges):
-    """Overlaps of input and output pixels: length, index of the input pixel, of the output pixel."""
+    """Overlaps of input and output pixels: length, index of the input pixel, of the output
+    pixel."""
     cuts = np.union1d(input_edges, output_edges)
     middle, length = 0.5 * (cuts[1:] + cuts[:-1]), np.diff(cuts)
     of_input = np.searchsorted(input_edges, middle) - 1
@@ -154,7 +156,8 @@ def subtract(a, b):
 def multiply(a, b):
     """a * b on the raster of a; metadata of both, those of b win.
 
-    On an arbitrary raster the first and the last sample are dropped: their pixels may stick out of b.
+    On an arbitrary raster the first and the last sample are dropped: their pixels may stick out of
+    b.
     """
     metadata = {**a.metadata, **b.metadata}
     b = LightcurveResampler(b).match_to_other_lightcurve(a)

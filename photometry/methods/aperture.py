@@ -16,6 +16,7 @@ from .extraction import Extraction
 from .pixelmask import in_mask, minimum_mask, pixel_masks, total_magnitude, with_peaks
 
 NOT_MEASURED, PARTLY_MISSING, ARGABRIGHTENING = (flag.bit for flag in PIXEL_QUALITY)
+BLOCK_TIMES = 1024  # times that are summed at once: their pixels fit into the cache of a processor
 # pixels; farther from the target, the light of a mask is not its own alone
 MAX_CENTROID_OFFSET = 0.8
 NO_FLUX = NOT_MEASURED | ARGABRIGHTENING  # times with one of these bits get NaN
@@ -58,21 +59,19 @@ def measure(stamp, mask, **values):
     -------
     Extraction
     """
-    flux, flux_err = mask_pixels(stamp.flux, mask), mask_pixels(stamp.flux_err, mask)
-    background_err = mask_pixels(stamp.background_err, mask)
-    quality = pixel_quality(flux, stamp.quality, stamp.mission)
-    rows, columns = np.nonzero(mask)
-    centroid, centroid_err = flux_centroid(flux, flux_err, stamp.row + rows, stamp.column + columns)
-    series = {
-        "flux": pixel_sum(flux),
-        "flux_err": flux_error(flux_err, background_err),
-        "background": pixel_sum(mask_pixels(stamp.background, mask)),
-        "background_err": pixel_sum(background_err),
-        "centroid": centroid,
-        "centroid_err": centroid_err,
-    }
-    for numbers in series.values():
-        numbers[(quality & NO_FLUX) != 0] = np.nan
+    blocks = [
+        _sums_of_block(stamp, mask, slice(start, start + BLOCK_TIMES))
+        for start in range(0, len(stamp.time), BLOCK_TIMES)
+    ]
+    series = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    # times at which a pixel is missing, in the mask or beside it, and those that may be empty
+    numbers = [series[name] for name in ("flux", "flux_err", "background", "background_err")]
+    (doubtful,) = np.nonzero(~np.isfinite(numbers).all(axis=0) | (series["flux"] == 0))
+    for name, sums in _sums_with_gaps(stamp, mask, doubtful).items():
+        series[name][doubtful] = sums
+    lost = (series["pixel_quality"] & NO_FLUX) != 0
+    for name in series.keys() - {"pixel_quality"}:
+        series[name][lost] = np.nan
     others = {
         "contamination": contamination(stamp, mask),
         "skip_targets": other_stars(stamp, mask),
@@ -82,9 +81,63 @@ def measure(stamp, mask, **values):
         **series,
         mask=mask,
         position_mask=mask,
-        pixel_quality=quality,
         **others | values,
     )
+
+
+def _sums_of_block(stamp, mask, times):
+    """The series of `measure` for a block of times at which nothing is missing: dict of arrays.
+
+    All pixels of the stamp are taken, those beside the mask with weight zero: matrix products of what lies in the processor's
+    cache are quicker than picking pixels. Errors stay in the precision of the file.
+    """
+    flux, background, flux_err, background_err = (
+        images[times].reshape(-1, mask.size)
+        for images in (stamp.flux, stamp.background, stamp.flux_err, stamp.background_err)
+    )
+    flux = flux.astype(float)
+    inside = mask.ravel().astype(float)
+    rows, columns = (numbers.ravel() for numbers in np.indices(mask.shape))
+    middle = np.array([columns @ inside, rows @ inside]) / max(inside.sum(), 1)
+    x = (np.array([columns, rows]) - middle[:, None]) * inside
+    # a product with each vector alone: BLAS is four times slower with a few together
+    moments = np.array([inside, *x, *x**2])
+    single = moments.astype(flux_err.dtype)
+    variance = flux_err * flux_err
+    background_err = (background_err @ single[0]).astype(float)
+    series = {
+        "flux": flux @ inside,
+        "flux_err": np.sqrt(variance @ single[0] + background_err**2),
+        "background": background.astype(float) @ inside,
+        "background_err": background_err,
+        "pixel_quality": argabrightening(stamp.quality[times], stamp.mission),
+    }
+    variance *= flux > 0
+    np.maximum(flux, 0, out=flux)
+    weights = np.column_stack([flux @ moment for moment in moments[:3]])
+    variances = np.column_stack([variance @ moment for moment in single]).astype(float)
+    centroid, series["centroid_err"] = _centroid(weights, variances)
+    series["centroid"] = centroid + middle + (stamp.column, stamp.row)
+    return series
+
+
+def _sums_with_gaps(stamp, mask, times):
+    """The same for times at which pixels may be missing: those that are not count."""
+    flux, flux_err, background, background_err = (
+        mask_pixels(images[times], mask)
+        for images in (stamp.flux, stamp.flux_err, stamp.background, stamp.background_err)
+    )
+    rows, columns = np.nonzero(mask)
+    centroid, centroid_err = flux_centroid(flux, flux_err, stamp.row + rows, stamp.column + columns)
+    return {
+        "flux": pixel_sum(flux),
+        "flux_err": flux_error(flux_err, background_err),
+        "background": pixel_sum(background),
+        "background_err": pixel_sum(background_err),
+        "pixel_quality": pixel_quality(flux, stamp.quality[times], stamp.mission),
+        "centroid": centroid,
+        "centroid_err": centroid_err,
+    }
 
 
 def pipeline_mask(stamp):
@@ -204,13 +257,13 @@ def mask_pixels(images, mask):
     -------
     (n_times, n_pixels) float64 array: single precision would lose parts per million in the sums
     """
-    flat = images.reshape(len(images), -1)
+    flat = images.reshape(len(images), mask.size)
     return np.take(flat, np.flatnonzero(mask), axis=1).astype(float)
 
 
 def pixel_sum(pixels):
     """Sum over the pixels, e.g. the flux of an aperture: (n_times,) array; NaN where no pixel has a value."""
-    total = pixels.sum(axis=1)
+    total = pixels @ np.ones(pixels.shape[1])
     holes = np.flatnonzero(
         np.isnan(total)
     )  # few times: the sum that knows NaN is five times slower
@@ -243,20 +296,38 @@ def flux_centroid(flux, flux_err, rows, columns):
     -------
     centroid, error : (n_times, 2) float arrays: column and row; NaN where no pixel is positive, or has no error
     """
-    weights = np.where(flux > 0, flux, 0.0)  # no weight for NaN either
-    positions = np.column_stack([columns, rows]).astype(float)
-    variance = np.where(flux > 0, flux_err, 0.0) ** 2
+    positive = flux > 0
+    weights = np.where(positive, flux, 0.0)  # no weight for NaN either
+    variance = np.where(positive, flux_err, 0.0)
+    variance *= variance
+    # around the mean position, so that no digits are lost where squares are multiplied out
+    middle = np.array([np.mean(columns), np.mean(rows)])
+    x = np.column_stack([columns, rows]) - middle
+    moments = np.column_stack([np.ones(len(x)), x, x**2])
+    centroid, error = _centroid(weights @ moments[:, :3], variance @ moments)
+    return middle + centroid, error
+
+
+def _centroid(weights, variances):
+    """Weighted mean of column and row, and its error.
+
+    Parameters
+    ----------
+    weights : (n_times, 3) array, sums of the pixels' weights times 1, column, row
+    variances : (n_times, 5) array, sums of their variances times 1, column, row, column^2, row^2
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        total = weights.sum(axis=1, keepdims=True)
-        centroid = weights @ positions / total
-        # sum of (x - centroid)^2 variance, with the square multiplied out: no array of times x pixels x 2. Around the mean
-        # position, so that no digits are lost
-        middle = positions.mean(axis=0)
-        x, c = positions - middle, centroid - middle
+        centroid = weights[:, 1:] / weights[:, :1]
+        # sum of (x - centroid)^2 variance
         square = (
-            (variance @ x**2) - 2 * c * (variance @ x) + c**2 * variance.sum(axis=1, keepdims=True)
+            variances[:, 3:] - 2 * centroid * variances[:, 1:3] + centroid**2 * variances[:, :1]
         )
-        return centroid, np.sqrt(np.maximum(square, 0)) / total
+        return centroid, np.sqrt(np.maximum(square, 0)) / weights[:, :1]
+
+
+def argabrightening(quality, mission):
+    """Flags of times with diffuse light all over the detector: (n_times,) int32 array, a bit of `flags.PIXEL_QUALITY`."""
+    return ARGABRIGHTENING * ((quality & NO_FLUX_BITMASK[mission]) != 0).astype(np.int32)
 
 
 def pixel_quality(flux, quality, mission):
@@ -272,8 +343,8 @@ def pixel_quality(flux, quality, mission):
     -------
     (n_times,) int32 array, bits of `flags.PIXEL_QUALITY`
     """
-    flags = ARGABRIGHTENING * ((quality & NO_FLUX_BITMASK[mission]) != 0).astype(np.int32)
-    total = flux.sum(axis=1)
+    flags = argabrightening(quality, mission)
+    total = flux @ np.ones(flux.shape[1])
     doubtful = np.flatnonzero(np.isnan(total) | (total == 0))
     missing = np.isnan(flux[doubtful])
     flags[doubtful] |= NOT_MEASURED * np.all(missing | (flux[doubtful] == 0), axis=1)

@@ -19,6 +19,8 @@ JUMP = 8
 # background over its median
 HIGH = 1.25
 
+BLOCK_TIMES = 1024  # times that are summed at once
+
 
 def good_times(stamp, bitmask=None):
     """Times whose quality is good.
@@ -51,21 +53,30 @@ def mean_image(images, good):
     -------
     (n_rows, n_columns) float64 array; NaN for pixels that never have a value
     """
-    image = _mean(images[good])
-    return image if np.isfinite(image).any() else _mean(images)
+    image = _mean(images, good)
+    return image if np.isfinite(image).any() else _mean(images, np.ones(len(images), bool))
 
 
-def _mean(images):
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", RuntimeWarning
-        )  # no images, or pixels without any value: NaN
-        image = images.mean(axis=0, dtype=float)
-        holes = np.isnan(
-            image
-        )  # few: pixels not collected, or NaN at some times; the mean that knows NaN is much slower
-        image[holes] = np.nanmean(images[:, holes], axis=0, dtype=float)
-    return image
+def _mean(images, good):
+    # a matrix product, block by block: a third of the time of a mean along the first axis of chosen images
+    flat, weight = images.reshape(len(images), images[0].size), good.astype(float)
+    total = np.zeros(flat.shape[1])
+    for start in range(0, len(flat), BLOCK_TIMES):
+        times = slice(start, start + BLOCK_TIMES)
+        if good[times].all():
+            total += weight[times] @ flat[times].astype(float)
+        elif good[times].any():
+            chosen = flat[times][good[times]].astype(float)
+            total += np.ones(len(chosen)) @ chosen
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        # no images, or pixels without any value: NaN
+        warnings.simplefilter("ignore", RuntimeWarning)
+        image = total / good.sum()
+        # few: pixels not collected, or NaN at some times; the mean that knows NaN is much slower
+        holes = np.flatnonzero(np.isnan(image))
+        if len(holes):
+            image[holes] = np.nanmean(flat[good][:, holes], axis=0, dtype=float)
+    return image.reshape(images.shape[1:])
 
 
 def pixel_flags(flux, flux_cut, jumped):

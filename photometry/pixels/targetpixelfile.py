@@ -11,6 +11,7 @@ from astropy.wcs import WCS
 from ..constants import DAY
 from ..errors import BadInputError
 from ..fitsfile import Kind, column_names, kind_of
+from ..fitsheader import Header
 from ..fitsstream import open_stream
 from .stamp import Stamp, Target
 
@@ -240,7 +241,7 @@ def celestial_wcs(header):
     costs 20 times as much.
     """
     if str(header.get("CTYPE1", "")).endswith("-SIP"):
-        return WCS(header)
+        return WCS(header.astropy() if isinstance(header, Header) else header)
     wcs = WCS(naxis=2)
     if number(header, "CRVAL1") is None:
         return wcs

@@ -143,8 +143,12 @@ class ProcessEngine:
         self._failed_starts = 0
         self._closing = False
         self._number = 0
-        for _ in range(n):
-            self._start()
+        try:
+            for _ in range(n):
+                self._start()
+        except BaseException:
+            self.close()
+            raise
 
     def _start(self):
         self._number += 1

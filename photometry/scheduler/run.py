@@ -77,7 +77,10 @@ def run(plan):
     """
     ranks = launched_ranks()
     if ranks is None or ranks[1] == 1:
-        return _run_here(plan)
+        code = _serve(plan, lambda: _local_engine(plan))
+        if plan.report is not None:
+            plan.report()
+        return code
     from . import mpi
 
     comm = mpi.world()
@@ -87,24 +90,16 @@ def run(plan):
     return _run_mpi(plan, mpi.MpiEngine(comm))
 
 
-def _run_here(plan):
-    code = _serve(plan, lambda: _local_engine(plan))
-    _report(plan)
-    return code
-
-
-def _report(plan):
-    if plan.report is not None:
-        plan.report()
-
-
 def _local_engine(plan):
-    workers = (os.cpu_count() or 1) if plan.workers is None else plan.workers
-    if workers == 0 or plan.pdb:
-        return _serial_engine(plan)
-    from .engines import ProcessEngine
+    from .engines import ProcessEngine, SerialEngine
 
-    return ProcessEngine(workers, plan.handler, plan.settings.recycle)
+    workers = (os.cpu_count() or 1) if plan.workers is None else plan.workers
+    if workers > 0 and not plan.pdb:
+        return ProcessEngine(workers, plan.handler, plan.settings.recycle)
+    collect_from_here()
+    handler = load_handler(plan.handler)
+    handler = with_pdb(handler) if plan.pdb else handler
+    return SerialEngine(TaskRunner(handler, recycle=plan.settings.recycle))
 
 
 def _run_mpi(plan, engine):
@@ -114,28 +109,21 @@ def _run_mpi(plan, engine):
     gc.set_threshold(100_000)
     try:
         code = _serve(plan, lambda: engine)
-    except PhotometryError as error:
+    except (PhotometryError, KeyboardInterrupt) as error:
         engine.close()
         if engine.abandoned:  # no process could log it after the end of the job
-            log.error("%s", error)
+            stopped = isinstance(error, KeyboardInterrupt)
+            log.error("%s", f"stopped by {error}" if stopped else error)
             engine.end_job(EXIT_WRONG_USE if isinstance(error, WrongUseError) else EXIT_UNFINISHED)
         raise
-    except Exception:  # noqa: BLE001 - the edge of the rank: the others would wait for ever
+    except BaseException:  # noqa: BLE001 - the edge of the rank: the others would wait for ever
         traceback.print_exc()
         engine.abort(EXIT_DEFECT)
     engine.close()
-    _report(plan)
+    if plan.report is not None:
+        plan.report()
     engine.end_job(code)
     return code
-
-
-def _serial_engine(plan):
-    from .engines import SerialEngine
-
-    collect_from_here()
-    handler = load_handler(plan.handler)
-    handler = with_pdb(handler) if plan.pdb else handler
-    return SerialEngine(TaskRunner(handler, recycle=plan.settings.recycle))
 
 
 def with_pdb(handler):

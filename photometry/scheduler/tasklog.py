@@ -117,7 +117,7 @@ class TaskLog:
 
 
 def _torn(path):
-    """Whether a writer that died left half a line at the end."""
+    """Whether a writer that was killed wrote only half of the last line."""
     with open(path, "rb") as file:
         if file.seek(0, os.SEEK_END) == 0:
             return False

@@ -21,7 +21,7 @@ from operator import is_
 from typing import NamedTuple
 
 from ..errors import NothingToDoError, PhotometryError, TargetTimeoutError, TryAgainError
-from ..processes import StopNow, describe_exit, die_with_parent
+from ..processes import StopNow, describe_exit, die_with_parent, keep_memory
 from ..status import STATUS
 from .protocol import ODD_TEXT, Failure, Limits, failed_result
 from .tasklog import collected
@@ -220,7 +220,7 @@ def _failure(task, attempt, error):
     attempt.update(error_class=failure.error_class, error_text=failure.text, where=failure.where)
     if isinstance(error, NothingToDoError):
         return failed_result(task, STATUS.SKIPPED, failure.text)
-    # one sentence for what was raised on purpose, the whole traceback for what nobody expected
+    # one sentence for what was raised on purpose, the whole traceback for what was not expected
     if isinstance(error, (PhotometryError, MemoryError)):
         return failed_result(task, STATUS.ERROR, failure.sentence)
     trace = "".join(traceback.format_exception(error)).rstrip()
@@ -374,6 +374,7 @@ class TaskRunner:
     def __init__(self, handler, *, rank=0, recycle=None):
         self._handler, self._rank, self._recycle = handler, rank, recycle
         self._child = None
+        keep_memory()
 
     def run(self, task, *, limits=_NO_LIMITS, per_child=None, waited=0.0):
         """The result of ``task`` and its log, as `run_task`.

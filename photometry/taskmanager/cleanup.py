@@ -12,6 +12,7 @@ from collections import Counter
 from ..errors import ArgumentError
 from ..status import STATUS
 from .constraints import build_constraints
+from .opening import damage_reported
 from .schema import ONCE, Attempt, Diagnostics
 
 _UNFINISHED = f"({STATUS.STARTED:d}, {STATUS.ABORT:d}, {STATUS.ERROR:d})"
@@ -201,6 +202,7 @@ def set_aside_record(priority, n_crashes, why, seconds=None):
     return "diagnostics", [Diagnostics(**row | {"elaptime": seconds or 0.0, "errors": message})]
 
 
+@damage_reported
 def select_tasks(
     conn, *, statuses=(), error_class=None, message=None, set_aside_after=None, changed=False,
     **constraints,

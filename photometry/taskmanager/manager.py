@@ -11,6 +11,7 @@ from ..scheduler.protocol import Limits
 from ..status import STATUS
 from .cleanup import crash_record, discarded, set_aside_record
 from .constraints import build_constraints
+from .opening import damage_reported
 from .packing import Packed, Packer
 from .result import NULL, Result
 from .schema import BLOCK, star_label
@@ -80,6 +81,7 @@ class TaskManager(Session):
 
     # --- what is to do -----------------------------------------------------------------------------------------------
 
+    @damage_reported
     def get_number_tasks(self, **constraints):
         """How many tasks are to do; keyword arguments as for `build_constraints`."""
         self._sync_external_changes()
@@ -88,11 +90,13 @@ class TaskManager(Session):
             return self._cache.counts[None]
         return self._cache.pending.count(conditions)
 
+    @damage_reported
     def get_number_rows(self, **constraints):
         """How many tasks there are, whatever their status; keyword arguments as for `build_constraints`."""
         sql = f"SELECT COUNT(*) FROM todolist WHERE 1{build_constraints(**constraints)}"
         return self._store.cursor.execute(sql).fetchone()[0]
 
+    @damage_reported
     def get_number_failed(self, **constraints):
         """How many tasks have status ERROR; keyword arguments as for `build_constraints`."""
         self._sync_external_changes()
@@ -108,6 +112,7 @@ class TaskManager(Session):
         tasks = self.get_tasks(1, **constraints)
         return tasks[0] if tasks else None
 
+    @damage_reported
     def get_tasks(self, n, *, crashed_last=False, **constraints):
         """The tasks to do with the lowest priorities.
 
@@ -133,6 +138,7 @@ class TaskManager(Session):
         tasks = self.get_random_tasks(1, **constraints)
         return tasks[0] if tasks else None
 
+    @damage_reported
     def get_random_tasks(self, n, **constraints):
         """Any ``n`` different tasks that are to do, or as many as there are."""
         self._sync_external_changes()
@@ -142,6 +148,7 @@ class TaskManager(Session):
     def next_eligible(self):
         """None: only results make tasks eligible (part of the contract of a task source)."""
 
+    @damage_reported
     def overrides(self, taskid):
         """Settings that differ for this task from those of the run, as a dict."""
         if not self._has_overrides:
@@ -192,6 +199,7 @@ class TaskManager(Session):
         """Mark a task, by its priority, as STARTED."""
         self.start_tasks((taskid,))
 
+    @damage_reported
     def start_tasks(self, taskids):
         """Mark tasks as STARTED, all at once."""
         self._sync_external_changes()
@@ -210,6 +218,7 @@ class TaskManager(Session):
         """What checks and packs results in the workers, for `save_results`."""
         return Packer(self._run and self._run.number)
 
+    @damage_reported
     def save_results(self, results):
         """Save several results, all at once; when this returns they survive a crash.
 
@@ -237,6 +246,7 @@ class TaskManager(Session):
             self._results_since_backup = 0
             self._store.backup_soon()
 
+    @damage_reported
     def release_tasks(self, taskids, why):
         """Take tasks back that were STARTED but not done, through no fault of theirs. No attempt is used up.
 
@@ -251,6 +261,7 @@ class TaskManager(Session):
             self.logger.info("%d tasks are to do again: %s", len(released), why)
             self._cache.write([(None, released)])
 
+    @damage_reported
     def fail_attempt(self, taskid, why, **info):
         """A task took its process down: it has used up an attempt.
 
@@ -280,6 +291,7 @@ class TaskManager(Session):
         self._crashes.add(taskid)
         return again
 
+    @damage_reported
     def reset_tasks(self, taskids):
         """Put tasks back to "to do" as if they had never been tried; only the record of their attempts stays."""
         self._sync_external_changes()
@@ -287,6 +299,7 @@ class TaskManager(Session):
         self._cache.write([(None, taskids)], discarded(taskids))
         self._invalidate()
 
+    @damage_reported
     def retry_tasks(self, taskids, method=None, settings=None):
         """Put tasks back to "to do", perhaps in another way. What failed keeps its diagnostics until the new result.
 

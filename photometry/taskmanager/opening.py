@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import sqlite3
@@ -181,33 +182,21 @@ def _check_tables(conn, path):
 # --- the owner opens it
 
 
-class _OwnCursor(sqlite3.Cursor):
-    """A cursor for our own questions, rows as tuples: that a page of the file turns out to be damaged is a TodoFileError."""
+def damage_reported(method):
+    """A method of a TaskManager, or of a view; where a page of the file turns out to be damaged, it raises a TodoFileError."""
 
-    def execute(self, *args):
-        return _or_damaged(super().execute, *args)
+    @functools.wraps(method)
+    def reporting(self, *args, **options):
+        try:
+            return method(self, *args, **options)
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # its subclasses are about what was asked
+                raise
+            raise TodoFileError(
+                f"the TODO-file is damaged ({error}); take an earlier copy, or make it anew with `photometry todo`"
+            ) from error
 
-    def executemany(self, *args):
-        return _or_damaged(super().executemany, *args)
-
-    def fetchall(self):
-        return _or_damaged(super().fetchall)
-
-    def fetchone(self):
-        return _or_damaged(super().fetchone)
-
-
-def _or_damaged(call, *args):
-    try:
-        return call(*args)
-    except sqlite3.DatabaseError as error:
-        if (
-            type(error) is not sqlite3.DatabaseError
-        ):  # one of its subclasses is about what was asked
-            raise
-        raise TodoFileError(
-            f"the TODO-file is damaged ({error}); take an earlier copy, or make it anew with `photometry todo`"
-        ) from error
+    return reporting
 
 
 class Connection(sqlite3.Connection):
@@ -227,9 +216,9 @@ class Connection(sqlite3.Connection):
         return cursor
 
     def own_cursor(self):
-        """See `_OwnCursor`."""
-        cursor = self.cursor(_OwnCursor)
-        cursor.row_factory = None  # the connection gives each new cursor its own
+        """A cursor for our own questions, rows as tuples."""
+        cursor = self.cursor()
+        cursor.row_factory = None
         return cursor
 
     # the methods of sqlite3.Connection do not pass through `cursor`

@@ -333,7 +333,10 @@ class TaskCache:
         statuses : list of (status, priorities), in the order in which they are made
         changes : list, as in `schema.apply`
         """
-        moves = [(status, ids, self._old_statuses(ids)) for status, ids in statuses if ids]
+        if len(statuses) == 1 and len(statuses[0][1]) == 1:
+            moves = [(*statuses[0], [self.status(statuses[0][1][0])])]
+        else:
+            moves = [(status, ids, self._old_statuses(ids)) for status, ids in statuses if ids]
         try:
             self.store.write([*_status_changes(statuses), *changes])
             self._follow(moves)
@@ -353,7 +356,8 @@ class TaskCache:
         return [self.status(priority) for priority in ids]
 
     def _follow(self, moves):
-        if sum(len(ids) for _, ids, _ in moves) > len({p for _, ids, _ in moves for p in ids}):
+        is_one = len(moves) == 1 and len(moves[0][1]) == 1
+        if not is_one and _has_doublets(moves):
             moves = _first_to_last(moves)
         returned = []
         for new, ids, old in moves:
@@ -379,10 +383,12 @@ class TaskCache:
         counts = self.counts.counts
         if counts is None:
             return
-        if isinstance(old, list):
-            counts.subtract(old)
-        else:
+        if not isinstance(old, list):
             counts[old] -= len(ids)
+        elif len(old) == 1:
+            counts[old[0]] -= 1
+        else:
+            counts.subtract(old)
         counts[new] += len(ids)
 
 
@@ -395,6 +401,10 @@ def _status_changes(statuses):
             yield "status of range", [(status, ids[0], ids[-1])]
         elif ids:
             yield "status of list", [(status, _encode(ids).decode())]
+
+
+def _has_doublets(moves):
+    return sum(len(ids) for _, ids, _ in moves) > len({p for _, ids, _ in moves for p in ids})
 
 
 def _first_to_last(moves):

@@ -258,7 +258,9 @@ def _path(value):
 def _text(value):
     if value is None:
         return NULL
-    text = str(value).replace("\0", "\\0")  # SQLite's own tools end a text at a NUL
+    text = str(value)
+    if "\0" in text:  # SQLite's own tools end a text there
+        text = text.replace("\0", "\\0")
     return (
         text if text.isascii() else text.encode("utf-8", "replace").decode()
     )  # half a surrogate cannot be stored

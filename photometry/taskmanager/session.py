@@ -13,7 +13,14 @@ from .cleanup import Crashes, cleanup_conditions, prepare
 from .constraints import LastConstraints
 from .journal import DURABILITIES
 from .lock import Lock
-from .opening import check_header, check_todo_file, check_writable, find_todo_file, recover
+from .opening import (
+    check_header,
+    check_todo_file,
+    check_writable,
+    damage_reported,
+    find_todo_file,
+    recover,
+)
 from .pending import TaskCache
 from .store import MemoryStore, Store
 from .summary import Run, Summary
@@ -26,6 +33,7 @@ _UNRESOLVED = "unresolved"  # key of todo_settings
 class Session:
     """The part of `manager.TaskManager` that opens and closes; parameters and attributes are documented there."""
 
+    @damage_reported
     def __init__(
         self,
         todo_file,
@@ -90,6 +98,7 @@ class Session:
         if overwrite:
             self.logger.info("results that are discarded and made anew: %d", self.n_discarded)
 
+    @damage_reported
     def begin_run(self, **info):
         """Record that a run begins: command, version, constraints, settings, …; returns its number."""
         self._sync_external_changes()
@@ -98,12 +107,14 @@ class Session:
         self._cache.write([], [self._run.change()])
         return self._run.number
 
+    @damage_reported
     def end_run(self, exit_code=None, reason=None):
         """Record how the run ended."""
         self._sync_external_changes()
         self._run.end(exit_code, reason)
         self._cache.write([], [self._run.change()])
 
+    @damage_reported
     def write_summary(self):
         """Write the progress to the summary file, as JSON, if there is to be one."""
         self._sync_external_changes()
@@ -120,6 +131,7 @@ class Session:
         self._sync_external_changes()
         self._store.backup()
 
+    @damage_reported
     def close(self):
         """Write the summary, bring the TODO-file up to date, and give it free. Calling it again does no harm."""
         if self.conn is None or os.getpid() != self._pid:  # a forked child does not own the file

@@ -73,10 +73,8 @@ class Summary:
         """
         self.tasks_run += 1
         self.last_error = errors or self.last_error
-        self.mean_elaptime = MeanOfMany.of([elaptime]).after(self.mean_elaptime)
-        self.mean_worker_waittime = MeanOfMany.of([worker_wait_time]).after(
-            self.mean_worker_waittime
-        )
+        self.mean_elaptime = _running_mean(self.mean_elaptime, elaptime)
+        self.mean_worker_waittime = _running_mean(self.mean_worker_waittime, worker_wait_time)
 
     def add_packed(self, packed):
         """Take the plain results of a `packing.Packed` into account."""
@@ -107,6 +105,12 @@ class Summary:
         """Replace the summary file, if there is to be one; parameters as for `content`."""
         if self.path is not None:
             write_json(self.path, self.content(counts, run_info))
+
+
+def _running_mean(mean, value):
+    if value != value:  # NaN: not known
+        return mean
+    return value if mean is None else mean + _WEIGHT * (value - mean)
 
 
 def _finite(value):

@@ -23,6 +23,7 @@ from .opening import (
     Connection,
     check_header,
     check_todo_file,
+    damage_reported,
     find_todo_file,
     has_unfinished_business,
     identity,
@@ -63,6 +64,7 @@ class View:
     def close(self):
         self.conn.close()
 
+    @damage_reported
     def query(self, sql, parameters=()):
         """All rows of a query, as tuples."""
         return self.conn.own_cursor().execute(sql, parameters).fetchall()

@@ -36,7 +36,8 @@ COARSE_OVERSAMPLE = 4
 # of the shortest duration: how far a transit at the end may shift between two periods
 COARSE_DRIFT = 1 / 3
 COARSE_TIME = 1 / 6  # of the shortest duration: bins of time
-# of the highest power of the first pass: such periods, and those between them, are looked at exactly
+# of the highest power of the first pass: such periods, and those between them, are looked at
+# exactly
 KEEP = 0.6
 # Periods of more bins, or with fewer neighbours alike, are folded one by one: it is no slower
 MAX_NEAR_BINS, MIN_NEAR = 4000, 4
@@ -87,7 +88,8 @@ def box_periodogram(
     times : (n,) array, d
     flux : (n,) array, finite
     errors : (n,) array, optional, 1 sigma
-    periods : (n_periods,) array, d; by default from twice the longest duration to the baseline, as astropy
+    periods : (n_periods,) array, d; by default from twice the longest duration to the baseline, as
+        astropy
     durations : (n_durations,) array, d, shorter than the shortest period
     oversample : int, bins of phase per shortest duration
     threads : int, optional; all cores by default
@@ -114,9 +116,9 @@ def search_boxes(
     """Best box of the same grid as `box_periodogram`, found from coarse to fine.
 
     A first pass steps over periods between which transits hardly move, with wider bins. Where its
-    power is at least 0.6 of its highest, all periods are then looked at exactly. Elsewhere the power
-    is that of the first pass, and ``exact`` is False. ``benchmarks/bench_transits.py`` counts how
-    often the best period differs from that of the full search.
+    power is at least 0.6 of its highest, all periods are then looked at exactly. Elsewhere the
+    power is that of the first pass, and ``exact`` is False. ``benchmarks/bench_transits.py``
+    counts how often the best period differs from that of the full search.
 
     Parameters
     ----------
@@ -182,7 +184,8 @@ def _checked(times, flux, periods, durations):
 
 
 def _coarse_steps(periods, drift):
-    """Indices of periods such that between two of them the cycle at the end of the baseline moves by ``drift`` days.
+    """Indices of periods such that between two of them the cycle at the end of the baseline moves
+    by ``drift`` days.
 
     The phase after time T moves by T |df| cycles of P days; drift is given per day of T.
     """
@@ -300,8 +303,8 @@ def _best_at_each_start(flux_sum, weight_sum, n, total, lengths, best):
 def _objective(in_flux, in_weight, total):
     """Log likelihood of a box, up to a constant; 0 for one that is brighter than the rest.
 
-    With the mean flux being zero: depth = -s W / (r (W - r)), and log L = r depth**2 / 2, s and r being the sums of flux
-    and weight within the box and W that of all weights.
+    With the mean flux being zero: depth = -s W / (r (W - r)), and log L = r depth**2 / 2, s and r
+    being the sums of flux and weight within the box and W that of all weights.
     """
     dip, out_weight = min(in_flux, 0.0), total - in_weight
     return dip * dip / (in_weight * out_weight * out_weight + _EPSILON)
@@ -314,12 +317,14 @@ def edge_effect_periodogram(times, flux, periods, *, q_min, q_max, n_bins=N_BINS
     ----------
     times, flux : (n,) arrays, finite
     periods : (n_periods,) array, d
-    q_min, q_max : float or (n_periods,) arrays, shortest and longest transit, as a fraction of the period
+    q_min, q_max : float or (n_periods,) arrays, shortest and longest transit, as a fraction of the
+        period
     n_bins : int or (n_periods,) int array, bins of phase
 
     Returns
     -------
-    power : (n_periods,) array, SR: sqrt(s^2 / (r (1 - r))), s and r being the means of flux and of being in transit
+    power : (n_periods,) array, SR: sqrt(s^2 / (r (1 - r))), s and r being the means of flux and of
+        being in transit
     depth : (n_periods,) array, unit of the flux; negative where the box is brighter than the rest
     fraction : (n_periods,) array, part of the samples in the box
     """

@@ -2,7 +2,8 @@
 
 
 class EASConstants:
-    """Numbers for the expressions of task chains; the same values as in the EAS pipeline (``plato_wp36``)."""
+    """Numbers for the expressions of task chains; the same values as in the EAS pipeline
+    (``plato_wp36``)."""
 
     def __init__(self):
         self.day = 1.0  # d

@@ -39,7 +39,8 @@ def sde_spectrum(chi2, kernel=KERNEL, regular=None):
 
 
 def sde_of_power(power):
-    """(maximum - mean) / standard deviation: Kovács et al. (2002, A&A 391, 369), equation 6; NaN for a flat periodogram"""
+    """(maximum - mean) / standard deviation: Kovács et al. (2002, A&A 391, 369), equation 6; NaN
+    for a flat periodogram"""
     return (
         float((power.max() - power.mean()) / power.std())
         if len(power) and power.std() > 0

@@ -44,7 +44,8 @@ class Event:
 
 @dataclass(frozen=True)
 class TransitSignal:
-    """What is known of one periodic transit. Times in the unit and zero point of the light curve."""
+    """What is known of one periodic transit. Times in the unit and zero point of the light
+    curve."""
 
     period: float  # d
     period_uncertainty: float  # d, half of the peak's width; NaN where it was not searched
@@ -120,7 +121,17 @@ def _template_table():
 
 
 def fold_phase(times, period, t0):
-    """(n,) d from the nearest mid-transit time"""
+    """Time from the nearest mid-transit time.
+
+    Parameters
+    ----------
+    times : (n,) array, d
+    period, t0 : float, d
+
+    Returns
+    -------
+    (n,) array, d, -period/2 to period/2
+    """
     return (times - t0 + 0.5 * period) % period - 0.5 * period
 
 
@@ -132,7 +143,8 @@ def fit_transit(
     Parameters
     ----------
     times, flux : (n,) arrays; flux about 1 outside transits
-    errors : (n,) array, or None: all equal to the standard deviation of the flux outside the transit
+    errors : (n,) array, or None: all equal to the standard deviation of the flux outside the
+        transit
     period, t0, duration : float, d; the guess
     period_uncertainty, sde : float, handed on
 
@@ -313,8 +325,8 @@ def settle_period(times, flux, errors, signal, *, period_min=0.0, period_max=np.
     """The signal at the period that its dips have, among P, P/2, P/3, 2P and 3P.
 
     A fraction of P is taken where there are dips between the transits as well, each kind with a S/N
-    of 3, and together they explain more; a multiple where some of the transits are missing. Then the
-    periods are listed that the gaps of the light curve leave open; the longest, which needs the
+    of 3, and together they explain more; a multiple where some of the transits are missing. Then
+    the periods are listed that the gaps of the light curve leave open; the longest, which needs the
     fewest transits that nobody saw, becomes the signal's.
 
     Parameters

@@ -23,7 +23,8 @@ FIXED_POINT = float(1 << 32)  # of sums of flux and of weight that are not packe
 
 
 class Samples(NamedTuple):
-    """What a search folds: times from 0 on, flux about zero (times weight) and weight, the mean weight being 1."""
+    """What a search folds: times from 0 on, flux about zero (times weight) and weight, the mean
+    weight being 1."""
 
     times: np.ndarray  # (n,) d
     flux: np.ndarray  # (n,) flux minus its weighted mean, times weight
@@ -69,7 +70,8 @@ def prepare(times, flux, errors=None, *, level=None):
 
 
 def bin_in_time(samples, width):
-    """The samples in bins of time of ``width`` [d]; themselves if that would not halve their number."""
+    """The samples in bins of time of ``width`` [d]; themselves if that would not halve their
+    number."""
     bins = np.floor(samples.times / width).astype(np.int64)
     _, first, bins = np.unique(bins, return_index=True, return_inverse=True)
     if len(first) > 0.5 * len(bins):
@@ -96,7 +98,8 @@ def _samples(times, flux, weight, start, weight_unit):
 
 
 def pack(flux, weight):
-    """Flux and weight of a sample in one integer; empty where weights are not whole, or too many."""
+    """Flux and weight of a sample in one integer; empty where weights are not whole, or too
+    many."""
     total = np.abs(flux).sum()
     if weight.sum() >= MAX_PACKED or total == 0 or (weight != np.rint(weight)).any():
         return np.empty(0, np.int64), 1.0
@@ -106,7 +109,8 @@ def pack(flux, weight):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def fold(times, flux, weight, packed, unit, period, width, index, sums, flux_sum, weight_sum):
-    """Sums of flux and of weight before each bin of phase, going around so that windows may cross the end.
+    """Sums of flux and of weight before each bin of phase, going around so that windows may cross
+    the end.
 
     Parameters
     ----------
@@ -114,7 +118,8 @@ def fold(times, flux, weight, packed, unit, period, width, index, sums, flux_sum
     packed, unit : from `pack`; with an empty ``packed`` flux and weight are used
     period, width : period and bin width, in the unit of times
     index, sums : work space
-    flux_sum, weight_sum : (>= n_bins + n_pad + 1,) arrays, filled: sums over the bins before each bin
+    flux_sum, weight_sum : (>= n_bins + n_pad + 1,) arrays, filled: sums over the bins before each
+        bin
 
     Returns
     -------
@@ -210,7 +215,8 @@ def over_periods(work, periods, outputs, threads=None, progress=None):
 
 
 class Segments(NamedTuple):
-    """Samples in stretches of time, within which neighbouring periods fold alike; see `fold_near`."""
+    """Samples in stretches of time, within which neighbouring periods fold alike; see
+    `fold_near`."""
 
     first: np.ndarray  # (n_segments + 1,) int64: index of the first sample of each; the last is n
     middle: np.ndarray  # (n_segments,) d, the time that phases within it count from
@@ -319,6 +325,13 @@ def near_count(periods, p, bins, length):
 
     The middle one of them is the period of `fold_segments`: from it to the first and the last, the
     phase at the ends of a segment moves by half a bin at most.
+
+    Parameters
+    ----------
+    periods : (n,) array, d
+    p : int, index of the first
+    bins : int, of phase
+    length : float, d, of a segment
     """
     allowed = 2.0 / (length * bins)  # of frequency, from the first to the last
     count = 1

@@ -90,7 +90,8 @@ def difference_offset(times, images, signal, target, first=(0, 0)):
 
 
 def _peak(image):
-    """(column, row) of the light around the brightest pixel, within one pixel of it; None without"""
+    """(column, row) of the light around the brightest pixel, within one pixel of it; None
+    without"""
     row, column = np.unravel_index(np.argmax(image), image.shape)
     if not image[row, column] > 0:
         return None

@@ -20,7 +20,8 @@ DRIFT = 1 / 3
 
 
 def uniform_frequencies(baseline, min_duration, period_min, period_max, *, frequency_factor=2.0):
-    """Periods of a grid uniform in frequency, with the step of astropy's ``BoxLeastSquares.autoperiod``.
+    """Periods of a grid uniform in frequency, with the step of astropy's
+    ``BoxLeastSquares.autoperiod``.
 
     Parameters
     ----------
@@ -112,7 +113,8 @@ def optimal_periods(
 ):
     """Periods uniform in the cube root of frequency, because transits of long periods last longer.
 
-    Ofir (2014, A&A 561, A138), equations 5-7, as Hippke & Heller (2019, A&A 623, A39) use it for TLS.
+    Ofir (2014, A&A 561, A138), equations 5-7, as Hippke & Heller (2019, A&A 623, A39) use it for
+    TLS.
 
     Parameters
     ----------

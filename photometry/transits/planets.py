@@ -1,9 +1,9 @@
 """Find the transits of one planet, or of several, one after the other.
 
 The first search looks at every period of the grid. Before the next one the transits that were found
-are taken out. That lowers what other periods explain, if it changes it at all, so the last result is
-a bound for the next: every sixteenth period is searched again, for the statistics, then the highest
-of the others, until no bound is left above what was found.
+are taken out. That lowers what other periods explain, if it changes it at all, so the last result
+is a bound for the next: every sixteenth period is searched again, for the statistics, then the
+highest of the others, until no bound is left above what was found.
 """
 
 from typing import NamedTuple
@@ -177,8 +177,8 @@ def search_lightcurve(
             dips.append(dip)
             outside = np.abs(times - dip.time) > 0.5 * MASKED * dip.duration
         else:
-            known = any(_same_train(signal, planet) for planet, _ in planets)
-            if signal.kind == PERIODIC and not known:
+            is_new = not any(_same_train(signal, planet) for planet, _ in planets)
+            if signal.kind == PERIODIC and is_new:
                 planets.append((signal, periodogram))
             outside = np.abs(signal.phase(times)) > 0.5 * MASKED * signal.duration
         if outside.all() or outside.sum() < MIN_SAMPLES or len(planets) == max_planets:
@@ -354,16 +354,22 @@ class _Trials:
         self.fresh[:] = False
 
     def search_again(self, times, flux, errors):
-        """After samples were taken out: the periods that matter."""
+        """Search the periods that matter, after samples were taken out.
+
+        Parameters
+        ----------
+        times, flux : (n,) arrays of the samples that remain; flux about 1
+        errors : (n,) array or None
+        """
         self._take(times, flux, errors)
         self._everything = False
         self._search(np.flatnonzero(self.regular))
         while True:
             top = self.gain[self.fresh].max()
-            rest = np.flatnonzero(~self.fresh & (self.gain >= BOUND * top))
-            if len(rest) == 0:
+            stale = np.flatnonzero(~self.fresh & (self.gain >= BOUND * top))
+            if len(stale) == 0:
                 return
-            self._search(np.sort(rest[np.argsort(-self.gain[rest])[:AGAIN]]))
+            self._search(np.sort(stale[np.argsort(-self.gain[stale])[:AGAIN]]))
 
     def _search(self, chosen, progress=None):
         """Search the periods of these indices, sorted"""

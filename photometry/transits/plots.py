@@ -129,6 +129,12 @@ def plot_folded(lc, signal, axes=None):
 def plot_search(lc, signal, periodogram):
     """One picture of a search: light curve, periodogram, folded transit.
 
+    Parameters
+    ----------
+    lc : Lightcurve, as it was searched
+    signal : TransitSignal
+    periodogram : TransitPeriodogram or BoxPeriodogram
+
     Returns
     -------
     matplotlib Figure
@@ -139,10 +145,12 @@ def plot_search(lc, signal, periodogram):
         [["lc", "lc"], ["power", "folded"]], width_ratios=[1.6, 1]
     ).values()
     times = lc.get_times()
-    found = np.isfinite(signal.period)
-    plot_lightcurve(lc, above, transits=signal.times(times.min(), times.max()) if found else None)
-    plot_periodogram(periodogram, left, signal=signal if found else None)
-    if found:
+    has_signal = np.isfinite(signal.period)
+    plot_lightcurve(
+        lc, above, transits=signal.times(times.min(), times.max()) if has_signal else None
+    )
+    plot_periodogram(periodogram, left, signal=signal if has_signal else None)
+    if has_signal:
         plot_folded(lc, signal, right)
     else:
         right.text(
@@ -250,7 +258,8 @@ def _plot_events(vetting, axes):
 
 
 def _bins(x, y, shown):
-    """Centres, means and errors of the mean in equal bins of -shown..shown; bins with fewer than 2 samples are left out"""
+    """Centres, means and errors of the mean in equal bins of -shown..shown; bins with fewer than 2
+    samples are left out"""
     number = np.clip(((x + shown) / (2 * shown) * BINS).astype(int), 0, BINS - 1)
     count = np.bincount(number, minlength=BINS)
     with np.errstate(divide="ignore", invalid="ignore"):

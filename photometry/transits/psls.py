@@ -1,12 +1,15 @@
-"""Light curves of PSLS, the PLATO Solar-like Light-curve Simulator (Samadi et al. 2019, A&A 624, A117).
+"""Light curves of PSLS, the PLATO Solar-like Light-curve Simulator (Samadi et al. 2019, A&A 624,
+A117).
 
-PSLS is GPL software and stays a program of its own: it is called, not imported, and only where the user installed it
-(``pip install psls``). It makes star and noise; the transits are ours, multiplied in, so that ``t0``, ``impact_parameter``,
-``star_radius`` and ``eccentricity`` take effect, which they do not in PSLS. ``nsr`` takes effect because the noise model is
-PSLS's ``User`` unless systematics are asked for.
+PSLS is GPL software and stays a program of its own: it is called, not imported, and only where the
+user installed it (``pip install psls``). It makes star and noise; the transits are ours,
+multiplied in, so that ``t0``, ``impact_parameter``, ``star_radius`` and ``eccentricity`` take
+effect, which they do not in PSLS. ``nsr`` takes effect because the noise model is PSLS's ``User``
+unless systematics are asked for.
 
-PSLS comes without stellar models. Main-sequence stars oscillate with the modes of `stars.Oscillations`, given to it as a table,
-unless ``stellar_model`` names a file of its own; red giants with its universal pattern.
+PSLS comes without stellar models. Main-sequence stars oscillate with the modes of
+`stars.Oscillations`, given to it as a table, unless ``stellar_model`` names a file of its own; red
+giants with its universal pattern.
 """
 
 import json
@@ -38,7 +41,8 @@ TIMEOUT = 3600.0  # s
 
 @dataclass(frozen=True)
 class PslsSpecs:
-    """What `synthesize_psls` takes; names and defaults of the EAS pipeline's task ``synthesis_psls``."""
+    """What `synthesize_psls` takes; names and defaults of the EAS pipeline's task
+    ``synthesis_psls``."""
 
     mode: str = "main_sequence"  # or 'red_giant'
     enable_transits: bool = True

@@ -1,7 +1,8 @@
 """QATS: transits that need not be strictly periodic.
 
-Carter & Agol (2013, ApJ 765, 132): of all sequences of transits whose spacings lie between two limits, find by dynamic
-programming the one that takes most light away. The limits step through all periods.
+Carter & Agol (2013, ApJ 765, 132): of all sequences of transits whose spacings lie between two
+limits, find by dynamic programming the one that takes most light away. The limits step through all
+periods.
 """
 
 import io
@@ -128,7 +129,19 @@ def regular_flux(lc):
 
 
 def spacing_limits(n, step, period_min, min_transit_count, max_ttv_mag):
-    """(n_trials, 2) int array: smallest and largest spacing of each trial, in samples"""
+    """Smallest and largest spacing of each trial.
+
+    Parameters
+    ----------
+    n : int, samples of the raster
+    step, period_min : float, d
+    min_transit_count : int
+    max_ttv_mag : float, as in `quasi_periodic_search`
+
+    Returns
+    -------
+    (n_trials, 2) int array, samples
+    """
     if not (max_ttv_mag > 0 and period_min >= step and min_transit_count >= 1):
         raise ArgumentError(
             f"period_min={period_min!r}, max_ttv_mag={max_ttv_mag!r}, min_transit_count={min_transit_count!r}: expected at least "
@@ -185,7 +198,8 @@ def _extend(box, before, now, low, high, new_low, new_high, dmin, dmax):
 
 @njit(nogil=True, cache=True)
 def _sequence(box, count, dmin, dmax):
-    """First samples of the ``count`` transits that the best sequence has; as `_scores`, but remembering all of it."""
+    """First samples of the ``count`` transits that the best sequence has; as `_scores`, but
+    remembering all of it."""
     n = len(box)
     total = np.full((count, n), -np.inf)
     for i in range(min(dmax, n)):

@@ -7,7 +7,8 @@ MAX_HARMONIC = 10
 
 
 def transit_detection_quality_control(lc, metadata):
-    """Compare the period that a search found with the true one. The criterion of the EAS pipeline: within 3 %.
+    """Compare the period that a search found with the true one. The criterion of the EAS pipeline:
+    within 3 %.
 
     Parameters
     ----------
@@ -16,8 +17,8 @@ def transit_detection_quality_control(lc, metadata):
 
     Returns
     -------
-    dict with exactly ``outcome``: PASS, FAIL, or UNDEFINED where one of the periods is missing; and ``target_period``: the
-    true period [d], NaN where UNDEFINED
+    dict with exactly ``outcome``: PASS, FAIL, or UNDEFINED where one of the periods is missing;
+    and ``target_period``: the true period [d], NaN where UNDEFINED
     """
     target, observed = (
         _number(values.get(key))
@@ -34,8 +35,9 @@ def detection_details(lc, metadata):
 
     Returns
     -------
-    dict; ``harmonic``: observed over true period as n or 1/n, if within 3 % of one, else NaN; ``t0_offset`` [d]: observed
-    minus true time of transit, to the nearest transit, if both have a ``t0``, else NaN
+    dict; ``harmonic``: observed over true period as n or 1/n, if within 3 % of one, else NaN;
+    ``t0_offset`` [d]: observed minus true time of transit, to the nearest transit, if both have a
+    ``t0``, else NaN
     """
     target, observed = _number(lc.metadata.get("orbital_period")), _number(metadata.get("period"))
     t0, observed_t0 = _number(lc.metadata.get("t0")), _number(metadata.get("t0"))

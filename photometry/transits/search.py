@@ -1,4 +1,5 @@
-"""The transit searches of task chains: a light curve and settings in, a dict of plain results out."""
+"""The transit searches of task chains: a light curve and settings in, a dict of plain results
+out."""
 
 import inspect
 from numbers import Real
@@ -32,9 +33,10 @@ def run_search(name, lc, lc_duration, search_settings=None, *, threads=None):
 
     Returns
     -------
-    dict : the results of the search; ``outcome`` and ``target_period`` (`transit_detection_quality_control`), ``harmonic``
-        and ``t0_offset`` (`detection_details`); ``integrated_transit_power``, ``pixels_in_transit``, ``mes`` of the light
-        curve, if it has them
+    dict : the results of the search; ``outcome`` and ``target_period``
+        (`transit_detection_quality_control`), ``harmonic`` and ``t0_offset``
+        (`detection_details`); ``integrated_transit_power``, ``pixels_in_transit``, ``mes`` of the
+        light curve, if it has them
 
     Raises
     ------
@@ -50,7 +52,8 @@ def run_search(name, lc, lc_duration, search_settings=None, *, threads=None):
 
 
 def _checked_settings(name, search, settings):
-    """Those settings that are given (None is not), refused if unknown or not what a search can take"""
+    """Those settings that are given (None is not), refused if unknown or not what a search can
+    take"""
     accepted = [
         key
         for key, value in inspect.signature(search).parameters.items()
@@ -75,8 +78,9 @@ def search_tls(lc, lc_duration, *, period_min=None, period_max=None, threads=Non
 
     Returns
     -------
-    dict of ``period`` [d] (NaN where nothing was fitted), ``transit_count``, ``depth`` (the flux in the middle of the transit:
-    0.999 for one of 1000 ppm), ``depth_ppm``, ``duration`` [d], ``sde``, and, beyond the original's, ``t0`` [d] and ``snr``
+    dict of ``period`` [d] (NaN where nothing was fitted), ``transit_count``, ``depth`` (the flux
+    in the middle of the transit: 0.999 for one of 1000 ppm), ``depth_ppm``, ``duration`` [d],
+    ``sde``, and, beyond the original's, ``t0`` [d] and ``snr``
     """
     times, flux, _ = _samples(lc, lc_duration)
     limits = {"period_min": period_min or 0.0, "period_max": period_max or np.inf}
@@ -97,14 +101,16 @@ def search_tls(lc, lc_duration, *, period_min=None, period_max=None, threads=Non
 def search_bls_reference(
     lc, lc_duration, *, period_min=0.5, period_max=None, exact=True, threads=None
 ):
-    """Box least squares on astropy's grid: 10 durations from 0.05 to 0.2 d, frequency step 2 * 0.05 / length^2.
+    """Box least squares on astropy's grid: 10 durations from 0.05 to 0.2 d, frequency step 2 *
+    0.05 / length^2.
 
-    ``exact=False`` searches the same grid from coarse to fine, which is many times faster (`bls.search_boxes`).
+    ``exact=False`` searches the same grid from coarse to fine, which is many times faster
+    (`bls.search_boxes`).
 
     Returns
     -------
-    dict of ``period`` [d] (NaN where nothing was fitted), ``power`` (log likelihood), and, beyond the original's,
-    ``depth_ppm``, ``duration`` [d], ``t0`` [d], ``snr``
+    dict of ``period`` [d] (NaN where nothing was fitted), ``power`` (log likelihood), and, beyond
+    the original's, ``depth_ppm``, ``duration`` [d], ``t0`` [d], ``snr``
     """
     times, flux, _ = _samples(lc, lc_duration)
     periods = box_periods(times, period_min, period_max)
@@ -126,7 +132,8 @@ def search_bls_reference(
 def search_bls_kovacs(lc, lc_duration, *, period_min=0.5, period_max=None, threads=None):
     """Box least squares as Kovács wrote it (`eebls`).
 
-    Transits last from 0.05 to 0.2 d. There are 10 bins of phase, or as many as it takes for the shortest transit to fill one.
+    Transits last from 0.05 to 0.2 d. There are 10 bins of phase, or as many as it takes for the
+    shortest transit to fill one.
 
     Returns
     -------
@@ -164,8 +171,8 @@ def search_qats(
 
     Returns
     -------
-    dict of ``period`` [d] (0 if there is none), ``transit_count``, ``period_span`` (transit_count - 1), ``first_transit``,
-    ``last_transit`` [d, middles; NaN if there are none]
+    dict of ``period`` [d] (0 if there is none), ``transit_count``, ``period_span`` (transit_count
+    - 1), ``first_transit``, ``last_transit`` [d, middles; NaN if there are none]
     """
     settings = {
         "duration_min": duration_min,

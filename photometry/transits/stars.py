@@ -1,11 +1,14 @@
-"""A small stand-in for a simulator of stars: oscillations, granulation and white noise, from scaling relations.
+"""A small stand-in for a simulator of stars: oscillations, granulation and white noise, from
+scaling relations.
 
-Its task has a name of its own, ``synthesis_simple``; it is never used silently in the place of PSLS.
+Its task has a name of its own, ``synthesis_simple``; it is never used silently in the place of
+PSLS.
 
 Power spectrum of the star, by frequency nu, in ppm^2/muHz:
 
 * granulation: two components of Kallinger et al. (2014, A&A 570, A41, model F and table 2);
-* oscillations: a comb of modes of degree 0 to 2 under a Gaussian envelope; frequencies by the asymptotic relation,
+* oscillations: a comb of modes of degree 0 to 2 under a Gaussian envelope; frequencies by the
+asymptotic relation,
   ``numax`` and ``delta_nu`` by the scaling relations of Kjeldsen & Bedding (1995, A&A 293, 87).
 """
 
@@ -111,7 +114,8 @@ class Oscillations:
 
 @dataclass(frozen=True)
 class StarSpecs:
-    """What a light curve with a star's own variation is made from; names and defaults as `PslsSpecs`."""
+    """What a light curve with a star's own variation is made from; names and defaults as
+    `PslsSpecs`."""
 
     mode: str = "main_sequence"  # or 'red_giant'
     duration: float = 730.0  # d
@@ -146,7 +150,8 @@ class StarSpecs:
 
 
 def check_star_specs(specs):
-    """Refuse a mode that does not exist and noise that is none; the rest is checked with the transits."""
+    """Refuse a mode that does not exist and noise that is none; the rest is checked with the
+    transits."""
     if specs.mode not in tuple(MODES):
         raise WrongUseError(f"mode={specs.mode!r}: expected {' or '.join(MODES)}")
     require(specs, "nsr", lambda value: value >= 0, "0 or more (ppm in one hour)")
@@ -160,7 +165,8 @@ def check_star_specs(specs):
 
 
 def transit_specs_of(specs):
-    """`TransitSpecs` with the values that ``specs`` shares with them; MES for the noise that ``specs`` means"""
+    """`TransitSpecs` with the values that ``specs`` shares with them; MES for the noise that
+    ``specs`` means"""
     shared = ("duration", "sampling_cadence", "t0", "star_radius", "planet_radius", "orbital_period", "semi_major_axis",
               "orbital_angle", "impact_parameter", "eccentricity")  # fmt: skip
     values = {name: getattr(specs, name) for name in shared if hasattr(specs, name)}
@@ -193,13 +199,15 @@ def synthesize_star(specs=None):
 
 
 def white_noise(specs):
-    """Relative noise of one sample: the NSR of one camera in an hour, over all cameras and the time of a sample"""
+    """Relative noise of one sample: the NSR of one camera in an hour, over all cameras and the
+    time of a sample"""
     cameras = specs.number_camera_groups * specs.number_cameras_per_group
     return 1e-6 * specs.nsr * np.sqrt(HOUR / specs.sampling_cadence / cameras)
 
 
 def with_transits(lc, specs):
-    """The light curve times the transits of ``specs`` (if it has any), with all settings and their strength as metadata."""
+    """The light curve times the transits of ``specs`` (if it has any), with all settings and their
+    strength as metadata."""
     transits = specs.transits()
     signal = transit_light_curve(lc.times, transits) if specs.enable_transits else np.ones(len(lc))
     settings = {name: getattr(specs, name) for name in specs.__dataclass_fields__}

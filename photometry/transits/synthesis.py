@@ -120,8 +120,8 @@ def synthesize_transits(specs=None, *, engine="own"):
     Returns
     -------
     LightcurveArbitraryRaster
-        metadata: all settings, and of the light curve before noise ``integrated_transit_power`` (sum of 1 - flux),
-        ``pixels_in_transit``, ``pixels_out_of_transit`` and ``mes``
+        metadata: all settings, and of the light curve before noise ``integrated_transit_power``
+        (sum of 1 - flux), ``pixels_in_transit``, ``pixels_out_of_transit`` and ``mes``
     """
     specs = specs if isinstance(specs, TransitSpecs) else TransitSpecs.from_dict(specs or {})
     times = sample_times(specs.duration, specs.sampling_cadence)
@@ -142,7 +142,18 @@ def sample_times(duration, cadence):
 
 
 def transit_light_curve(times, specs, *, engine="own"):
-    """(n,) relative flux of the transits of `TransitSpecs` at ``times`` [d], without noise"""
+    """Transits without noise.
+
+    Parameters
+    ----------
+    times : (n,) array, d
+    specs : TransitSpecs
+    engine : str, 'own' or 'batman'
+
+    Returns
+    -------
+    (n,) array, relative flux
+    """
     if engine == "batman":
         return _batman_light_curve(times, specs)
     if engine != "own":
@@ -191,8 +202,9 @@ def transit_strength(flux, noise, cadence):
 
     Returns
     -------
-    dict of ``integrated_transit_power``, ``pixels_in_transit``, ``pixels_out_of_transit`` and ``mes``, the multiple-event
-    statistic: power / (sigma sqrt(pixels in transit)), at most 1e8; 0 without transit
+    dict of ``integrated_transit_power``, ``pixels_in_transit``, ``pixels_out_of_transit`` and
+    ``mes``, the multiple-event statistic: power / (sigma sqrt(pixels in transit)), at most 1e8; 0
+    without transit
     """
     power, inside = float(np.sum(1.0 - flux)), int(np.count_nonzero(flux < 1))
     sigma = noise * np.sqrt(NOISE_CADENCE / cadence)
@@ -222,11 +234,19 @@ def checked_keys(specs, cls):
     return dict(specs)
 
 
-def require(specs, name, rule, sentence):
-    """Refuse a spec that is not a finite number for which ``rule`` holds; None where that is the default"""
+def require(specs, name, rule, accepted):
+    """Refuse a spec that is not a finite number for which a rule holds; None where it is the default.
+
+    Parameters
+    ----------
+    specs : dataclass of specs
+    name : str, of the spec
+    rule : function of the value that gives a bool
+    accepted : str, the rule in words
+    """
     value = getattr(specs, name)
     if not (value is None and specs.__dataclass_fields__[name].default is None):
-        require_number(name, value, rule, sentence)
+        require_number(name, value, rule, accepted)
 
 
 def require_seed(specs, name):
@@ -239,12 +259,20 @@ def whole(seed):
     return None if seed is None else int(seed)
 
 
-def require_number(name, value, rule, sentence):
-    """Refuse what is not a finite number for which ``rule`` holds"""
+def require_number(name, value, rule, accepted):
+    """Refuse what is not a finite number for which a rule holds.
+
+    Parameters
+    ----------
+    name : str, of the spec
+    value : anything
+    rule : function of the value that gives a bool
+    accepted : str, the rule in words
+    """
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float | np.number)
         or not np.isfinite(value)
         or not rule(value)
     ):
-        raise WrongUseError(f"{name}={value!r}: expected a number, {sentence}")
+        raise WrongUseError(f"{name}={value!r}: expected a number, {accepted}")

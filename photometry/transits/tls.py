@@ -1,4 +1,5 @@
-"""Transit least squares: at each period, the limb-darkened transit that fits the folded light curve best.
+"""Transit least squares: at each period, the limb-darkened transit that fits the folded light
+curve best.
 
 The search is that of Hippke & Heller (2019, A&A 623, A39): their grids of periods and durations,
 their template and their detection statistic (SDE). It is computed otherwise. The folded light curve
@@ -52,11 +53,13 @@ EXACT_ABOVE = 0.9  # of the highest gain: such periods are folded exactly
 # Periods of more bins, or with fewer neighbours alike, are folded one by one: it is no slower
 MAX_NEAR_BINS, MIN_NEAR = 2500, 4
 
-# Stars between these decide how short and how long transits may be (Hippke & Heller 2019, section 2.2)
+# Stars between these decide how short and how long transits may be (Hippke & Heller 2019, section
+# 2.2)
 SMALL_STAR = {"radius": 0.13, "mass": 0.1}
 LARGE_STAR = {"radius": 3.5, "mass": 1.0, "planet_radius": 2.0}
 
-# The template: a transit of a Sun in Kepler's band (Claret & Bloemen 2011), the median of Kepler's planets
+# The template: a transit of a Sun in Kepler's band (Claret & Bloemen 2011), the median of Kepler's
+# planets
 TEMPLATE = {"radius_ratio": 0.03, "u1": 0.4804, "u2": 0.1867}
 TEMPLATE_IMPACT = 0.32
 
@@ -228,7 +231,8 @@ def duration_limits(periods):
 
 
 def template(phase):
-    """Depth of the template, 1 at its deepest, at ``phase``: -1 at first contact, 0 in the middle, 1 at last contact."""
+    """Depth of the template, 1 at its deepest, at ``phase``: -1 at first contact, 0 in the middle,
+    1 at last contact."""
     half = np.sqrt((1 + TEMPLATE["radius_ratio"]) ** 2 - TEMPLATE_IMPACT**2)
     blocked = 1 - transit_flux(np.hypot(TEMPLATE_IMPACT, np.asarray(phase) * half), **TEMPLATE)
     deepest = 1 - transit_flux(np.array([TEMPLATE_IMPACT]), **TEMPLATE)[0]
@@ -241,7 +245,8 @@ def staircases():
 
     Returns
     -------
-    insets : (n, n_boxes) int array, by how many bins each box is shorter than the transit, at either side
+    insets : (n, n_boxes) int array, by how many bins each box is shorter than the transit, at
+        either side
     heights, squares : (n, n_boxes) arrays, what each box adds to the template, and to its square
     """
     rows = [_staircase(length) for length in LENGTHS]

@@ -1,8 +1,9 @@
 """The light curve of a planet in front of a star with quadratic limb darkening.
 
-The light that the planet blocks is the integral of the star's intensity over circles around its centre, each weighted
-by the part of it that the planet covers. With a substitution that takes out the square roots at both ends, Gauss-Legendre
-quadrature is accurate to 1e-9. The intensity law is that of Mandel & Agol (2002, ApJ 580, L171).
+The light that the planet blocks is the integral of the star's intensity over circles around its
+centre, each weighted by the part of it that the planet covers. With a substitution that takes out
+the square roots at both ends, Gauss-Legendre quadrature is accurate to 1e-9. The intensity law is
+that of Mandel & Agol (2002, ApJ 580, L171).
 """
 
 from functools import lru_cache
@@ -14,13 +15,33 @@ _MAX_ITERATIONS = 50  # of Newton's method
 
 
 def intensity(radius, u1, u2):
-    """Intensity of the stellar disc, 1 at its centre, at ``radius`` (stellar radii)."""
+    """Intensity of the stellar disc.
+
+    Parameters
+    ----------
+    radius : array, from the centre, stellar radii
+    u1, u2 : float, quadratic limb darkening
+
+    Returns
+    -------
+    array, 1 at the centre
+    """
     mu = np.sqrt(np.clip(1 - radius**2, 0, None))
     return 1 - u1 * (1 - mu) - u2 * (1 - mu) ** 2
 
 
 def disc_flux(radius, u1, u2):
-    """Flux within ``radius`` of the centre: the integral of `intensity` over that disc; pi (1 - u1/3 - u2/6) for radius 1."""
+    """Flux within a circle about the centre: the integral of `intensity` over that disc.
+
+    Parameters
+    ----------
+    radius : array, stellar radii
+    u1, u2 : float, quadratic limb darkening
+
+    Returns
+    -------
+    array; pi (1 - u1/3 - u2/6) for radius 1
+    """
     mu2 = np.clip(1 - np.asarray(radius, dtype=float) ** 2, 0, None)
     mu = np.sqrt(mu2)
     constant, linear, square = (
@@ -40,7 +61,8 @@ def transit_flux(separation, radius_ratio, u1=0.1, u2=0.3):
 
     Parameters
     ----------
-    separation : array, distance of the centres on the sky in stellar radii; inf where the planet is behind the star
+    separation : array, distance of the centres on the sky in stellar radii; inf where the planet
+        is behind the star
     radius_ratio : float, planet's radius over star's
     u1, u2 : float, quadratic limb darkening
 
@@ -89,7 +111,8 @@ def separation(times, *, period, t0, semi_major_axis, inclination, eccentricity=
     ----------
     times : (n,) array, d
     period : float, d
-    t0 : float, d, a time of inferior conjunction: the middle of a transit (Winn 2010, arXiv:1001.2010, section 2)
+    t0 : float, d, a time of inferior conjunction: the middle of a transit (Winn 2010,
+        arXiv:1001.2010, section 2)
     semi_major_axis : float, stellar radii
     inclination : float, deg, 90 is edge-on
     eccentricity : float, 0 to below 1
@@ -113,7 +136,18 @@ def separation(times, *, period, t0, semi_major_axis, inclination, eccentricity=
 
 
 def inclination_of_impact(impact_parameter, semi_major_axis, eccentricity=0.0, omega=90.0):
-    """Inclination [deg] at which the planet passes at ``impact_parameter`` (stellar radii): Winn (2010), equation 7."""
+    """Inclination at which the planet passes at an impact parameter: Winn (2010), equation 7.
+
+    Parameters
+    ----------
+    impact_parameter, semi_major_axis : float, stellar radii
+    eccentricity : float, 0 to below 1
+    omega : float, deg, argument of periastron
+
+    Returns
+    -------
+    float, deg, 90 is edge-on
+    """
     distance = (
         semi_major_axis * (1 - eccentricity**2) / (1 + eccentricity * np.sin(np.radians(omega)))
     )

@@ -1,4 +1,5 @@
-"""Is it a planet's transit? Tests of a signal that a search found, each with the number that decides.
+"""Is it a planet's transit? Tests of a signal that a search found, each with the number that
+decides.
 
 The tests and their limits are those of Kepler's robovetter (Thompson et al. 2018, ApJS 235, 38;
 Coughlin et al. 2016, ApJS 224, 12) and of its search (Jenkins et al. 2002; Seader et al. 2013), as
@@ -114,7 +115,8 @@ def vet(lc, signal, *, snr_min=SNR_THRESHOLD, star=None, offset=None):
     signal : TransitSignal, from a search or from `signal_at`
     snr_min : float, of the signal
     star : dict, optional
-        ``radius`` (solar radii) and ``logg`` (cm/s2); by default what the light curve's metadata say
+        ``radius`` (solar radii) and ``logg`` (cm/s2); by default what the light curve's metadata
+        say
     offset : tuple (column, row, error), pixels, optional
         Position of the source of the dips minus the target's, from `photometry.transits.offsets`
 
@@ -194,14 +196,14 @@ def _verdict(signal, right, events, checks):
     """(Verdict, the sentence with the number that decided)"""
     failed = {name for name, check in checks.items() if check.passed is False}
 
-    def told(name):
+    def message(name):
         check = checks[name]
         return f"{check.text}: {check.value:.3g} (limit {check.limit:.3g})"
 
     if signal.kind == NO_SIGNAL or not right.snr > 0:
         return Verdict.WEAK, "no dip at this period"
     if "snr" in failed:
-        return Verdict.WEAK, told("snr")
+        return Verdict.WEAK, message("snr")
     if signal.kind == SINGLE_DIP or "single_event" in failed:
         event = signal.strongest
         return Verdict.SINGLE, (
@@ -210,19 +212,19 @@ def _verdict(signal, right, events, checks):
         )
     for name in ("sine", "fraction"):
         if name in failed:
-            return Verdict.VARIABLE, told(name)
+            return Verdict.VARIABLE, message(name)
     if "snr_red" in failed:
-        return Verdict.WEAK, told("snr_red")
+        return Verdict.WEAK, message("snr_red")
     if "unique" in failed:
-        return Verdict.WEAK, told("unique")
+        return Verdict.WEAK, message("unique")
     for name in ("odd_even", "secondary", "size", "duration"):
         if name in failed:
             phase = f", at phase {events.secondary_phase:.3f}" if name == "secondary" else ""
-            return Verdict.BINARY, told(name) + phase
+            return Verdict.BINARY, message(name) + phase
     if "v_shape" in failed and right.depth > V_SHAPE_DEPTH:
-        return Verdict.BINARY, told("v_shape")
+        return Verdict.BINARY, message("v_shape")
     if "offset" in failed:
-        return Verdict.OFF_TARGET, told("offset")
+        return Verdict.OFF_TARGET, message("offset")
     if abs(right.period / signal.period - 1) > 0.01:
         return Verdict.ALIAS, (
             f"the period is {right.period:.6g} d, {right.period / signal.period:.3g} times the "
@@ -414,7 +416,8 @@ def stellar_density(star):
 
 
 def _duration_ratio(signal, star):
-    """Duration over that of a central transit on a circular orbit; NaN without the star's density"""
+    """Duration over that of a central transit on a circular orbit; NaN without the star's
+    density"""
     density = stellar_density(star)
     if not (np.isfinite(density) and signal.depth > 0):
         return float("nan")

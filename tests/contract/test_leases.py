@@ -1,6 +1,7 @@
 """One contract for items with a lease, over SQLite by itself, SQLite through SQLAlchemy, PostgreSQL
 and MariaDB."""
 
+import concurrent.futures
 import multiprocessing
 import os
 import signal
@@ -164,6 +165,20 @@ def hold(database, lease, taken, go_on=None):
 
 
 class TestManyProcesses:
+    def test_threads_of_one_holder_take_each_item_once(self, leases):
+        leases.put_many([{"kind": "a", "payload": i} for i in range(60)])
+        taken = []
+
+        def take():
+            while items := leases.take("a"):
+                taken.append(items[0].payload)
+                leases.finish(items[0].id)
+
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            for thread in [pool.submit(take) for _ in range(4)]:
+                thread.result()
+        assert sorted(taken) == list(range(60))
+
     def test_each_item_is_taken_exactly_once(self, database, leases, child):
         leases.put_many([{"kind": "ab"[i % 2], "payload": i} for i in range(300)])
         results = fork.Queue()

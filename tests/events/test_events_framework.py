@@ -1,6 +1,7 @@
 """The loop, pipelines and hooks: sections 1, 4, 5 and 10 of the specification, and the weaknesses
 of its section 11."""
 
+import errno
 import logging
 import signal
 import sys
@@ -660,6 +661,19 @@ class TestStarting:
         assert names(framework) == []
         assert [event.args.name for event in framework.event_queue.get_pending()] == ["a"]
         assert framework.event_queue.get_in_progress() == {}
+
+    def test_a_full_disk_is_no_fault_of_the_item(self, framework):
+        full = [OSError(errno.ENOSPC, "No space left on device")]
+
+        def first(action, context):
+            if full:
+                raise full.pop()
+            return action.args
+
+        framework.pipeline.first = first
+        framework.append_event("next_file", Arguments(name="a"))
+        assert framework.main_loop() == 0
+        assert outcomes(framework) == {"done": 1, "retry": 1}
 
     def test_a_pipeline_is_called_at_the_end_of_a_run(self, framework):
         ends = []

@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import math
+import re
 
 import numpy as np
 import pytest
@@ -363,6 +364,18 @@ def test_the_documentation_has_every_key_with_its_default():
     page = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
     for name, key in EventSettings.model_fields.items():
         assert f"| `{name}` | `{key.default!r}` | {key.description} |" in page
+
+
+def test_the_walk_of_an_event_has_seven_modules():
+    from pathlib import Path
+
+    import photometry
+
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    walk = page.partition("## The walk of an event")[2].partition("##")[0]
+    modules = re.findall(r"`(\w+/\w+\.py)`", walk)
+    assert len(modules) == 7
+    assert all((Path(photometry.__file__).parent / module).is_file() for module in modules)
 
 
 def test_the_written_configuration_says_the_defaults(tmp_path):

@@ -10,6 +10,7 @@ import threading
 import time
 
 import pytest
+from servers import temporary_database
 
 from photometry.errors import TryAgainError, WrongUseError
 from photometry.events import OUTCOME, Arguments, Event, SharedEventQueue, SimpleEventQueue
@@ -27,9 +28,23 @@ def path(tmp_path):
     return tmp_path / "events.sqlite"
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(scope="module")
+def server():
+    with temporary_database("postgresql") as url:
+        yield url
+
+
+@pytest.fixture(params=["memory", "file", "postgresql"])
 def events(request, path):
-    made = SimpleEventQueue() if request.param == "memory" else SharedEventQueue(path)
+    if request.param == "memory":
+        made = SimpleEventQueue()
+    elif request.param == "file":
+        made = SharedEventQueue(path)
+    else:
+        made = SharedEventQueue(request.getfixturevalue("server"))
+        for table in ("lease_items", "lease_holders"):
+            made.leases.store.do(lambda db, table=table: db.run(f"DELETE FROM {table}"))
+        made.leases.resume()
     yield made
     made.close()
 
@@ -160,6 +175,16 @@ class TestFile:
         ):
             events.put(Event("next_file", argparse.Namespace(name="x")))
         events.close()
+
+    def test_a_database_without_queue_is_left_as_it_is(self, tmp_path):
+        url = f"sqlite:///{tmp_path}/none.sqlite"
+        assert open_queue(url) is None
+        made = SharedEventQueue(url)
+        made.put(event("a"))
+        found = open_queue(url)
+        assert found.qsize() == 1
+        made.close()
+        found.close()
 
     def test_there_is_no_queue_where_there_is_no_file(self, path):
         assert open_queue(path) is None

@@ -37,7 +37,7 @@ class Job:
         self.out = self.err = ""
 
     def master(self):
-        """The master's process, as the lock names it, once it hands out tasks."""
+        """The master's process, as the lock names it, once it assigns tasks."""
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
             with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, psutil.Error):
@@ -121,6 +121,6 @@ def as_it_is(folder):
 
 
 def query(folder, sql):
-    """Rows of a TODO-file that nobody works on."""
+    """Rows of a TODO-file that no run has open."""
     with contextlib.closing(sqlite3.connect(folder / "todo.sqlite")) as conn:
         return conn.execute(sql).fetchall()

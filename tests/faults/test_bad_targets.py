@@ -26,9 +26,7 @@ def errors(folder):
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("fault", ["segfault", "killed"])
-def test_a_crash_ends_the_mpi_job_with_an_error_and_the_next_start_sets_the_culprit_aside(
-    todo, fault
-):
+def test_a_crash_ends_the_mpi_job_with_an_error_and_the_next_start_sets_the_task_aside(todo, fault):
     folder = todo(40, {7: fault})
     first = run("mpi", folder)
     assert first.returncode not in (0, 2), first.stderr
@@ -221,7 +219,7 @@ def test_a_damaged_journal_is_set_aside_with_a_message_and_replayed_up_to_the_da
     if damage == "bit flipped":
         content[len(content) // 2] ^= 0x10
     else:
-        content = bytearray(b"a diary of somebody else\n" * 20)
+        content = bytearray(b"a diary, not a journal  \n" * 20)
     journal.write_bytes(content)
     done = run_pipeline("serial", folder, "--handler", "noop")
     assert done.returncode == 0, done.stderr

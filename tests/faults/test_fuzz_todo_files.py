@@ -92,6 +92,7 @@ def look_and_work(folder):
             tm.write_summary()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["todo.sqlite", "todo.sqlite.journal-000001"])
 def test_damaged_files_end_in_a_sentence_or_can_be_worked_on(left, tmp_path, name, damage):

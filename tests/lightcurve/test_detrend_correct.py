@@ -243,8 +243,9 @@ def test_files_of_others_are_not_corrected(tmp_path):
     fits.HDUList(
         [fits.PrimaryHDU(), fits.BinTableHDU(np.ones(3, [("TIME", "f8")]), name="LIGHTCURVE")]
     ).writeto(tmp_path / "b_lc.fits")
-    with pytest.raises(BadInputError, match="not a FITS file"):
+    with pytest.raises(BadInputError, match="not a FITS file") as caught:
         correct_file(tmp_path / "a_lc.fits")
+    assert "ignore_missing_simple" not in str(caught.value)
     with pytest.raises(
         BadInputError, match=r"no column FLUX_RAW, .*only light curves that this package wrote"
     ):

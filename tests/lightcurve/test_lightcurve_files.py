@@ -297,3 +297,10 @@ def test_light_curve_becomes_the_class_of_its_mission(mission, kind, reference, 
     np.testing.assert_allclose(converted.time.value, lc.times)
     assert str(converted.flux.unit) == str(converted.flux_err.unit) == "electron / s"
     assert (converted.label, converted.targetid) == ("TIC 7", 7)
+
+
+@pytest.mark.real_data
+def test_a_file_of_another_kind_is_named_by_its_kind(shared_data):
+    with pytest.raises(BadInputError, match="target pixel file") as caught:
+        Lightcurve.read(shared_data / "tpf/kic8462852-q08-100cad_tpf.fits")
+    assert "ignore_missing_simple" not in str(caught.value)

@@ -23,6 +23,50 @@ mpi.run_worker(comm, Handler("noop"))
 """
 
 
+SLOW_TO_OPEN = """
+import pathlib, sys, time
+from photometry.scheduler import run
+from photometry.scheduler.handlers import Handler
+
+def open_source():
+    pathlib.Path("opening").touch()
+    time.sleep(600)
+
+plan = run.Plan(open_source, Handler("noop"), pathlib.Path("out"))
+try:
+    code = run.run(plan)
+except KeyboardInterrupt:
+    code = 3
+sys.exit(code)
+"""
+
+
+@pytest.mark.mpi
+@pytest.mark.slow
+def test_a_signal_while_the_source_is_opened_ends_the_job_as_unfinished(tmp_path):
+    psutil = pytest.importorskip("psutil")
+    job = subprocess.Popen(
+        [MPIEXEC, "-n", "3", sys.executable, "-c", SLOW_TO_OPEN],
+        env=environment(),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for((tmp_path / "opening").exists)
+        (master,) = [
+            process
+            for process in psutil.Process(job.pid).children(recursive=True)
+            if process.environ().get("PMI_RANK") == "0"
+        ]
+        master.send_signal(signal.SIGTERM)
+        _, err = job.communicate(timeout=120)
+        assert job.returncode == 3, err
+    finally:
+        job.kill()
+        job.wait()
+
+
 @pytest.mark.mpi
 @pytest.mark.slow
 def test_a_waiting_rank_uses_less_than_a_tenth_of_its_core(tmp_path):
@@ -38,7 +82,7 @@ def test_a_waiting_rank_uses_less_than_a_tenth_of_its_core(tmp_path):
     )
     mpiexec = psutil.Process(job.pid)
     try:
-        # once all have started, nobody works: one sleeps, the others wait; however loaded the
+        # once all have started, none works: one sleeps, the others wait; however loaded the
         # machine is, a second comes in which they are idle, unless they poll without a pause
         wait_for(lambda: len(seconds_used(mpiexec)) == 3)
         wait_for(lambda: all(used < 0.1 for used in used_within_a_second(mpiexec)))

@@ -72,7 +72,7 @@ def test_all_tasks_are_done_once_and_workers_end(list_source):
     assert not source.started
 
 
-def test_an_idle_worker_ends_only_when_nobody_can_give_tasks_back(list_source):
+def test_an_idle_worker_ends_only_when_no_other_can_give_tasks_back(list_source):
     source = list_source(1)
     dispatch = Dispatch(source)
     (send,) = dispatch.joined(1, now=0.0)
@@ -224,7 +224,7 @@ def test_stop_assigns_nothing_more_and_unbegun_tasks_come_back(list_source):
     assert sorted(source.todo) == [id_ for id_ in source.tasks if id_ not in source.results]
 
 
-def test_disk_full_in_one_task_stops_the_run_and_blames_no_task(list_source):
+def test_disk_full_in_one_task_stops_the_run_and_counts_against_no_task(list_source):
     source = list_source(5)
     dispatch = Dispatch(source)
     (send,) = dispatch.joined(1, now=0.0)
@@ -282,7 +282,7 @@ def test_at_the_deadline_the_run_stops(list_source):
     assert "time limit" in dispatch.stopping
 
 
-def test_giving_up_returns_what_is_out_without_blame(list_source):
+def test_giving_up_returns_what_is_out_and_counts_no_attempt(list_source):
     source = list_source(3)
     dispatch = Dispatch(source)
     dispatch.joined(1, now=0.0)

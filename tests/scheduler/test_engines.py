@@ -196,7 +196,7 @@ def test_a_task_that_kills_its_worker_costs_only_itself(list_source, fault):
     assert sorted(source.results) == [id_ for id_ in range(1, 13) if id_ != 4]
 
 
-def test_innocent_tasks_of_a_worker_that_died_are_not_blamed(list_source):
+def test_only_the_running_task_of_a_worker_that_crashed_is_counted(list_source):
     source = list_source(tasks=tasks_with({200: "killed"}, n=400))
     drain(source, "processes")
     assert set(source.crashes_by_task) == {200}
@@ -236,7 +236,7 @@ def test_a_task_that_eats_all_memory_is_an_error_of_that_task(list_source):
     assert len(source.results) == 4
 
 
-def test_a_full_disk_stops_the_run_and_no_task_is_blamed(list_source, engine_name):
+def test_a_full_disk_stops_the_run_and_counts_against_no_task(list_source, engine_name):
     source = list_source(tasks=tasks_with({2: "disk_full"}, n=50))
     dispatch = drain(source, engine_name)
     assert dispatch.stopping == "No space left on device: out/lc.fits.gz"

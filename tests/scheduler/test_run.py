@@ -83,7 +83,7 @@ def test_a_run_near_its_time_limit_begins_nothing_and_ends_with_3(list_source, t
     assert not source.results
 
 
-def test_tasks_that_nobody_can_do_now_are_unfinished_and_no_worker_is_blamed(list_source, tmp_path):
+def test_tasks_that_cannot_be_done_now_are_unfinished_and_no_worker_is_named(list_source, tmp_path):
     source = list_source(2)
     source.get_tasks, source.get_number_tasks = lambda n, **_: [], lambda **_: 2
     assert carry_out(source, tmp_path) == 3

@@ -6,8 +6,8 @@ from astropy.table import Table, join
 from astropy.timeseries import BoxLeastSquares
 from running import photometry, run_pipeline
 
-from photometry.report.ccd import noise_plot, photon_limit
-from photometry.report.demo import read_flux
+from photometry.demo.ccd import noise_plot, photon_limit
+from photometry.demo.planets import read_flux
 from photometry.taskmanager import read_results
 
 

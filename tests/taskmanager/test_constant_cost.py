@@ -54,6 +54,7 @@ def test_the_last_tasks_cost_what_the_first_ones_do(manager, constraints):
     assert last < 1.2 * first + 10
 
 
+@pytest.mark.slow
 def test_a_run_of_200_000_tasks_costs_the_same_from_begin_to_end(tmp_path):
     create_todo(tmp_path / "todo.sqlite", (make_row(i, tmag=i * 1e-4) for i in range(1, 200_001)))
     with TaskManager(tmp_path, load_into_memory=True, backup_interval=None) as tm:

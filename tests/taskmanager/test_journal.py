@@ -48,6 +48,7 @@ def work_and_be_killed(path, mode, seconds, durability="process", interval=100):
     return {int(line) for line in lines if line.endswith(b"\n")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["memory", "file"])
 def test_a_killed_process_loses_no_saved_result(tmp_path, mode):
     n, rng, acknowledged = 60000, random.Random(7), set()

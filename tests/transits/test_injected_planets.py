@@ -6,16 +6,41 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from photometry.transits import transit_periodogram
+from photometry.lightcurve import LightcurveArbitraryRaster
+from photometry.transits import search_lightcurve, transit_periodogram
+
+
+def load(name):
+    path = Path(__file__).resolve().parents[2] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def benchmark():
-    path = Path(__file__).resolve().parents[2] / "benchmarks" / "transit_completeness.py"
-    spec = importlib.util.spec_from_file_location("transit_completeness", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("transit_completeness")
+
+
+@pytest.mark.slow
+def test_grid_limited_by_drift_finds_as_many_planets_of_half_a_day_to_400_days_as_a_finer_one():
+    snr = load("bench_long").completeness(25, seed=5)
+    ours, fine = (snr >= 7.1).sum(axis=0)
+    assert ours >= fine - 1  # one may lie on the threshold
+    assert np.mean(snr[:, 0] / snr[:, 1]) > 0.97
+
+
+@pytest.mark.slow
+def test_three_planets_of_nine_quarters_are_found_and_no_fourth():
+    """The benchmark does it with six planets in seventeen quarters"""
+    bench = load("bench_long")
+    planets = ((3.7, 250), (19.3, 400), (97.3, 900))
+    times, flux = bench.quarters(seed=21, planets=planets)
+    own = times < 93 * 9
+    found = search_lightcurve(LightcurveArbitraryRaster(times[own], flux[own]), max_planets=5)
+    periods = sorted(signal.period for signal, _ in found.planets)
+    assert periods == pytest.approx([3.7, 19.3, 97.3], rel=1e-4)
 
 
 @pytest.mark.real_data

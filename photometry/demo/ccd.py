@@ -4,37 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
+from ..constants import TESS
 from ..files import atomic_write
 from ..methods.prf import GaussianPRF
 from ..simulate.detector import READ_NOISE, frames
 from ..status import STATUS
 from ..taskmanager import read_results
 
-ZERO_POINT = 20.54  # mag of 1 e-/s in TESS
 HOUR = 3600.0  # s
 INT_TIME = 1.98  # s, one exposure, after which the pixels are read
 HALF = 15  # pixels around a star that an aperture may use
 PUBLISHED = "#9a9a9a"
 INK, DOTS, LIMIT, STAR, SKY = "#1b1b1b", "#1f6f8b", "#c8553d", "#d9a441", "#588b3a"
-
-
-def demo_commands(folder, script):
-    """What the demo runs, in order: (what to say, words of a command) each.
-
-    Parameters
-    ----------
-    folder : path to work in
-    script : path of run_scripts/run_pipeline.py
-    """
-    return [
-        ("Simulate a crowded part of a CCD: full-frame images, a catalogue, the truth",
-         ["photometry", "simulate", "ffi", folder, "--size", 256, "--frames", 150, "--stars", 1000, "--seed", 3]),
-        ("The catalogue of the CCD, with proper motions to the epoch of the images", ["photometry", "catalog", folder]),
-        ("Images to an image cube: background, movement, bad images", ["photometry", "prepare", folder]),
-        ("Make the TODO-file: every star of the catalogue to magnitude 15", ["photometry", "todo", "ffi", folder]),
-        ("Run it with MPI", ["mpiexec", "-n", 3, "python", script, folder, "--quiet"]),
-        ("Ask how it went", ["photometry", "status", folder]),
-    ]  # fmt: skip
 
 
 def photon_limit(tmag, *, sky=100.0, cadence=1800, integration=HOUR, prf=None):
@@ -57,7 +38,7 @@ def photon_limit(tmag, *, sky=100.0, cadence=1800, integration=HOUR, prf=None):
     limit, of_star, of_sky : arrays of the shape of ``tmag``, relative to the flux of the star: the noise in all, that of the
         star's photons alone (all of them), that of sky and reads in the pixels used
     """
-    flux = 10 ** (-0.4 * (np.asarray(tmag, dtype=float) - ZERO_POINT))[..., None]
+    flux = 10 ** (-0.4 * (np.asarray(tmag, dtype=float) - TESS.zero_point))[..., None]
     _, light = frames(cadence)
     seconds = light / cadence * integration
     pixels = np.arange(-HALF, HALF + 1)

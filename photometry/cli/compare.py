@@ -1,0 +1,45 @@
+"""``photometry compare``: what differs between two runs."""
+
+import click
+
+from ._options import todo_path
+
+
+@click.command()
+@click.argument("before", metavar="A", type=click.Path())
+@click.argument("after", metavar="B", type=click.Path())
+@click.option("--flux-tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True, help="Largest relative difference of a target's flux.")  # fmt: skip
+@click.option("--noise-tolerance", type=click.FloatRange(min=0), default=0.01, show_default=True, help="Largest relative difference of the median noise of a magnitude.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
+def command(before, after, flux_tolerance, noise_tolerance, as_json):
+    """Compare two runs: targets gained and lost, status, flux and noise by magnitude, run time.
+
+    A and B are TODO-files or their folders; only read. Exit code 0: alike within the tolerances,
+    1: they differ.
+    """
+    import json
+
+    from ..report.compare import compare
+
+    found = compare(todo_path(before), todo_path(after))
+    alike = found.within(flux_tolerance, noise_tolerance)
+    if as_json:
+        changes = {f"{a} -> {b}": keys for (a, b), keys in found.changes.items()}
+        click.echo(json.dumps({**found.__dict__, "changes": changes, "alike": alike}, indent=1))
+        return 0 if alike else 1
+    for name, keys in (("gained", found.gained), ("lost", found.lost)):
+        click.echo(f"{name:<9}{len(keys):,} targets{_examples(keys)}")
+    for (old, new), keys in sorted(found.changes.items()):
+        click.echo(f"{'status':<9}{len(keys):,} {old} -> {new}{_examples(keys)}")
+    for name, groups in (("flux", found.flux), ("noise", found.noise)):
+        for magnitude, (n, ratio, worst) in groups.items():
+            place = "unknown" if magnitude is None else f"{magnitude}-{magnitude + 1}"
+            click.echo(f"{name:<9}magnitude {place:<8}{n:>7,} targets: median B/A {ratio:.6f}, farthest from 1 {worst:.2g}")  # fmt: skip
+    click.echo(f"{'time':<9}{found.seconds[0]:.4g} s -> {found.seconds[1]:.4g} s of work")
+    click.echo("alike" if alike else "they differ")
+    return 0 if alike else 1
+
+
+def _examples(keys):
+    stars = ", ".join(str(key[0]) for key in keys[:3])
+    return f": star {stars}{' …' if len(keys) > 3 else ''}" if keys else ""

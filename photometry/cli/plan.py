@@ -1,0 +1,67 @@
+"""``photometry plan``: what a run would do and cost."""
+
+import click
+
+from ._options import filters, todo_path
+
+
+@click.command()
+@click.argument("folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path())  # fmt: skip
+@filters
+@click.option("--settings", "settings_file", type=click.Path(), help="Settings file [DIR/photometry.toml where there is one].")  # fmt: skip
+@click.option("--no-measure", is_flag=True, help="Measure no targets: no costs without earlier results.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
+def command(folder, constraints, settings_file, no_measure, as_json):
+    """Say what 'photometry run DIR' would do, what it would leave out and why, and what it would cost.
+
+    Costs come from earlier results of the same kind, else from a dozen targets of each kind that are
+    measured now, into a folder that is removed again: core-hours as a range, and disk.
+    """
+    import json
+    import math
+
+    from ..report.doctor.check import size
+    from ..report.plan import plan
+    from ..settings import load_settings
+    from ..taskmanager import open_view
+
+    path = todo_path(folder)
+    default = path.parent / "photometry.toml"
+    settings = load_settings(settings_file or (default if default.is_file() else None))
+    with open_view(path) as view:
+        planned = plan(view, view.path.parent, settings, constraints, measure=not no_measure)
+    low, high = planned.core_hours
+    if as_json:
+        content = {
+            "targets": planned.targets, "left_out": planned.left_out,
+            "core_hours": None if math.isnan(low) else [low, high],
+            "bytes": None if math.isnan(planned.bytes) else round(planned.bytes),
+            "kinds": [
+                {key: None if isinstance(value, float) and math.isnan(value) else value
+                 for key, value in kind.__dict__.items()}
+                for kind in planned.kinds
+            ],
+        }  # fmt: skip
+        click.echo(json.dumps(content, indent=1))
+        return
+    for kind in planned.kinds:
+        cost = "unknown" if math.isnan(kind.seconds) else f"{kind.seconds:.3g} ± {kind.error:.2g} s each"  # fmt: skip
+        method = kind.method or "the program's choice"
+        click.echo(f"{kind.targets:>9,} {kind.datasource}, {kind.cadence} s, {method}: {cost} ({kind.source})")  # fmt: skip
+        for problem in kind.problems[:3]:
+            click.echo(f"{'':10}one of them failed: {problem.splitlines()[0]}")
+    for why, number in planned.left_out.items():
+        click.echo(f"{number:>9,} left out: {why}")
+    if not planned.targets:
+        click.echo("nothing to do")
+        return
+    cost = "unknown" if math.isnan(low) else f"{_hours(low)} to {_hours(high)} of one core"
+    click.echo(f"{'':10}time: {cost}")
+    disk = "unknown" if math.isnan(planned.bytes) else f"about {size(planned.bytes)}"
+    click.echo(f"{'':10}disk: {disk}")
+
+
+def _hours(hours):
+    if hours < 1 / 60:
+        return f"{3600 * hours:.2g} s"
+    return f"{60 * hours:.2g} min" if hours < 2 else f"{hours:.3g} h"
