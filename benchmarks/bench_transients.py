@@ -179,6 +179,8 @@ def main():
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", action="store_true", help="50 epochs of 2,000 sources")
     size.add_argument("--full", action="store_true", help="1,000 epochs of 10,000 sources")
+    parser.add_argument("--epochs", type=int, help="so many epochs")
+    parser.add_argument("--sources", type=int, help="of so many sources")
     parser.add_argument("--only", choices=["finder", "series", "association", "epochs"])
     parser.add_argument("--without-pyse", action="store_true")
     parser.add_argument("--json", type=Path)
@@ -186,6 +188,7 @@ def main():
     options = parser.parse_args()
     figures = Figures("python benchmarks/bench_transients.py")
     n_epochs, n_sources = (50, 2000) if options.quick else (1000, 10_000) if options.full else (200, 2000)  # fmt: skip
+    n_epochs, n_sources = options.epochs or n_epochs, options.sources or n_sources
     parts = {
         "finder": lambda: finder(figures, not options.without_pyse),
         "series": lambda: series(figures),
