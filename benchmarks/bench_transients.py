@@ -1,8 +1,10 @@
-"""Transients: the finder beside radio-pyse, a series from start to end, association, and what an epoch costs as they add up.
+"""Transients: the finder beside radio-pyse, a series from start to end, association, and what an
+epoch costs as they add up.
 
     python benchmarks/bench_transients.py [--quick | --full] [--json FILE] [--without-pyse]
 
-``--full`` associates 1,000 epochs of 10,000 sources, which takes some minutes and about 4 GB of disk.
+``--full`` associates 1,000 epochs of 10,000 sources, which takes some minutes and about 4 GB of
+disk.
 """
 
 import argparse
@@ -34,7 +36,8 @@ BEAM = (3.0, 2.5, np.radians(30))
 
 
 def field(crowded, seed=3):
-    """The image of the specification: 1024 x 1024, 200 beams of 8 mJy to 1 Jy; crowded: in a square of 300 pixels."""
+    """The image of the specification: 1024 x 1024, 200 beams of 8 mJy to 1 Jy; crowded: in a square
+    of 300 pixels."""
     rng = np.random.default_rng(seed)
     shape = (1024, 1024)
     width, least = (300, 6) if crowded else (944, 20)
@@ -77,7 +80,12 @@ def finder(figures, with_pyse):
         options = {"limit": "radio-pyse", "bound": pyse} if pyse else {}
         aim = "" if crowded else "0.25 of radio-pyse, or 0.2 s"
         figures.add(f"finder, {label} of 200 sources", seconds, "s", aim=aim, **options)
-        figures.add(f"finder, {label}: found", (distance.min(axis=0) < 3).sum(), "of 200", aim=f"at least {189 if crowded else 190}")  # fmt: skip
+        figures.add(
+            f"finder, {label}: found",
+            (distance.min(axis=0) < 3).sum(),
+            "of 200",
+            aim=f"at least {189 if crowded else 190}",
+        )
         figures.add(f"finder, {label}: false", (distance.min(axis=1) >= 3).sum(), "", aim="0")
         nearest = distance.argmin(axis=1)
         bright = flux[nearest] > 50 * NOISE
@@ -93,8 +101,8 @@ import sourcefinder.accessors as accessors
 from sourcefinder.config import Conf, ImgConf, ExportSettings
 from sourcefinder.accessors import open as open_image, sourcefinder_image_from_accessor
 path = sys.argv[1]
-conf = Conf(image=ImgConf(back_size_x=50, back_size_y=50, detection_thr=8, analysis_thr=3, margin=10, vectorized=False, force_beam=True), export=ExportSettings())
-def run():
+conf = Conf(image=ImgConf(back_size_x=50, back_size_y=50, detection_thr=8, analysis_thr=3,
+margin=10, vectorized=False, force_beam=True), export=ExportSettings()) def run():
     image = sourcefinder_image_from_accessor(open_image(path), conf=conf)
     return image.extract()
 n = len(run())
@@ -106,13 +114,16 @@ print(n, min(times))
 
 
 def pyse_seconds(header, pixels):
-    """Seconds that radio-pyse needs for the same image, beam fixed, after a warm-up; None where it is not installed."""
+    """Seconds that radio-pyse needs for the same image, beam fixed, after a warm-up; None where it
+    is not installed."""
     from astropy.io import fits
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "field.fits"
         fits.PrimaryHDU(pixels, header).writeto(path)
-        done = subprocess.run([sys.executable, "-c", PYSE, str(path)], capture_output=True, text=True)  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-c", PYSE, str(path)], capture_output=True, text=True
+        )
     if done.returncode:
         print(f"radio-pyse: {done.stderr.strip().splitlines()[-1] if done.stderr else 'failed'}")
         return None
@@ -120,7 +131,8 @@ def pyse_seconds(header, pixels):
 
 
 def series(figures):
-    """200 sources, 10 epochs of 1024 x 1024, from the command to its end, processes started and packages imported."""
+    """200 sources, 10 epochs of 1024 x 1024, from the command to its end, processes started and
+    packages imported."""
     header, _, x, y, flux = field(False)
     from photometry.simulate.imageseries import Source, _wcs
 
@@ -131,9 +143,17 @@ def series(figures):
         simulated.write(Path(folder) / "images")
         program = [sys.executable, "-m", "photometry", "transients"]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-        subprocess.run([*program, "init", "job", "--images", "images/*.fits"], cwd=folder, env=environment, check=True, capture_output=True)  # fmt: skip
+        subprocess.run(
+            [*program, "init", "job", "--images", "images/*.fits"],
+            cwd=folder,
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
         path = Path(folder) / "job" / "job_params.cfg"
-        path.write_text(path.read_text().replace("extraction_radius_pix = 250.0", "extraction_radius_pix = 600"))  # fmt: skip
+        path.write_text(
+            path.read_text().replace("extraction_radius_pix = 250.0", "extraction_radius_pix = 600")
+        )
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begin = time.perf_counter()
         subprocess.run([*program, "run", "job", "--quiet"], cwd=folder, env=environment, check=True)
@@ -141,15 +161,33 @@ def series(figures):
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
     figures.add("10 epochs of 1024 x 1024 with 200 sources, start to end", cpu, "s of CPU")
-    figures.add("10 epochs of 1024 x 1024 with 200 sources, start to end", seconds, "s", limit="the original", bound=22.7, aim="10 s")  # fmt: skip
+    figures.add(
+        "10 epochs of 1024 x 1024 with 200 sources, start to end",
+        seconds,
+        "s",
+        limit="the original",
+        bound=22.7,
+        aim="10 s",
+    )
 
 
 def association(figures, n=100_000):
     rng = np.random.default_rng(1)
-    sources = {"ra": 120 + rng.uniform(-5, 5, n), "decl": rng.uniform(-5, 5, n), "ew": np.full(n, 1 / 3600), "ns": np.full(n, 1 / 3600)}  # fmt: skip
-    moved = {**sources, "ra": sources["ra"] + rng.normal(0, 1 / 3600, n), "decl": sources["decl"] + rng.normal(0, 1 / 3600, n)}  # fmt: skip
+    sources = {
+        "ra": 120 + rng.uniform(-5, 5, n),
+        "decl": rng.uniform(-5, 5, n),
+        "ew": np.full(n, 1 / 3600),
+        "ns": np.full(n, 1 / 3600),
+    }
+    moved = {
+        **sources,
+        "ra": sources["ra"] + rng.normal(0, 1 / 3600, n),
+        "decl": sources["decl"] + rng.normal(0, 1 / 3600, n),
+    }
     flux = rng.random(n)
-    seconds, pairs = best_of(3, lambda: prune(candidate_pairs(sources, moved, 30 / 3600, 5.68), flux))  # fmt: skip
+    seconds, pairs = best_of(
+        3, lambda: prune(candidate_pairs(sources, moved, 30 / 3600, 5.68), flux)
+    )
     right = (pairs.source == pairs.extraction).sum()
     figures.add(f"association of {n:,} sources with {n:,}", seconds, "s", aim="2 s")
     figures.add("right pairs of these", 100 * right / n, "%")
@@ -158,10 +196,20 @@ def association(figures, n=100_000):
 def epochs(figures, n_epochs, n_sources):
     """What an epoch costs from the tenth to the last one."""
     times = [time.process_time()]
-    with tempfile.TemporaryDirectory() as folder, db.Database(Path(folder) / "epochs.sqlite") as database:  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        db.Database(Path(folder) / "epochs.sqlite") as database,
+    ):
         dataset = db.insert_dataset("epochs", database=database)
         catalogues = simulated_catalogues(n_sources, n_epochs)
-        truth = associate_catalogues(dataset, catalogues, database=database, deRuiter_r=5.68, beamwidths_limit=3.0, on_epoch=lambda *_: times.append(time.process_time()))  # fmt: skip
+        truth = associate_catalogues(
+            dataset,
+            catalogues,
+            database=database,
+            deRuiter_r=5.68,
+            beamwidths_limit=3.0,
+            on_epoch=lambda *_: times.append(time.process_time()),
+        )
         mistakes = count_mistakes(database, dataset, truth)
     # seconds of this process: a machine with other work to do takes longer, at first as at last
     times = np.diff(times)
@@ -169,7 +217,14 @@ def epochs(figures, n_epochs, n_sources):
     early, late = np.median(times[10 : 10 + tenth]), np.median(times[-tenth:])
     label = f"{n_epochs:,} epochs of {n_sources:,} sources"
     figures.add(f"{label}: an epoch at first", early, "s of CPU")
-    figures.add(f"{label}: an epoch at last", late, "s of CPU", limit="at first", bound=early, aim="1.0 of that at first")  # fmt: skip
+    figures.add(
+        f"{label}: an epoch at last",
+        late,
+        "s of CPU",
+        limit="at first",
+        bound=early,
+        aim="1.0 of that at first",
+    )
     for name, value in mistakes.items():
         figures.add(f"{label}: {name.replace('_', ' ')}", value, "")
 
@@ -187,7 +242,9 @@ def main():
     parser.add_argument("--plots", type=Path, help="not used: this one draws nothing")
     options = parser.parse_args()
     figures = Figures("python benchmarks/bench_transients.py")
-    n_epochs, n_sources = (50, 2000) if options.quick else (1000, 10_000) if options.full else (200, 2000)  # fmt: skip
+    n_epochs, n_sources = (
+        (50, 2000) if options.quick else (1000, 10_000) if options.full else (200, 2000)
+    )
     n_epochs, n_sources = options.epochs or n_epochs, options.sources or n_sources
     parts = {
         "finder": lambda: finder(figures, not options.without_pyse),

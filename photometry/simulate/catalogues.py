@@ -1,4 +1,5 @@
-"""Simulated catalogues of a field, epoch by epoch and without pixels, and how well they were associated."""
+"""Simulated catalogues of a field, epoch by epoch and without pixels, and how well they were
+associated."""
 
 import numpy as np
 import sqlalchemy as sa
@@ -7,7 +8,8 @@ import sqlalchemy as sa
 def simulated_catalogues(
     n_sources, n_epochs, *, seed=1, completeness=0.98, error=2.0, width=2.0, pairs=0.01
 ):
-    """Catalogues of a field without pixels: yield (index of the true source, records as of `database.RECORD`) per epoch.
+    """Catalogues of a field without pixels: yield (index of the true source, records as of
+    `database.RECORD`) per epoch.
 
     Parameters
     ----------
@@ -16,7 +18,8 @@ def simulated_catalogues(
     completeness : float, fraction of the sources that an epoch has
     error : float, arcsec, of positions
     width : float, deg, of the field
-    pairs : float, fraction of the sources that have another one within a few errors, which is where mistakes are made
+    pairs : float, fraction of the sources that have another one within a few errors, which is where
+        mistakes are made
     """
     rng = np.random.default_rng([seed, 11])
     decl = 30 + rng.uniform(-width / 2, width / 2, n_sources)
@@ -34,15 +37,18 @@ def simulated_catalogues(
         value = np.full(n, 1e-3)
         one, zero = np.ones(n), np.zeros(n)
         yield seen, np.column_stack([
-            ra[seen] + east / np.cos(np.radians(decl[seen])), decl[seen] + north, error / 3600 * one, error / 3600 * one,
-            measured, value, measured, value, measured / 1e-3, one, one, zero, zero, zero, error * one, one, one, one,
+            ra[seen] + east / np.cos(np.radians(decl[seen])), decl[seen] + north,
+            error / 3600 * one, error / 3600 * one,
+            measured, value, measured, value, measured / 1e-3, one, one, zero, zero, zero,
+            error * one, one, one, one,
         ])  # fmt: skip
 
 
 def associate_catalogues(
     dataset_id, catalogues, *, database=None, expiration=10, on_epoch=None, **association
 ):
-    """Take catalogues through the database as the pipeline does, a transaction per epoch; sources that are missing are forced.
+    """Take catalogues through the database as the pipeline does, a transaction per epoch; sources
+    that are missing are forced.
 
     Parameters
     ----------
@@ -54,7 +60,8 @@ def associate_catalogues(
 
     Returns
     -------
-    truth : (n_extractions + 1,) int array, index of the true source by id of the extraction; -1 for forced fits
+    truth : (n_extractions + 1,) int array, index of the true source by id of the extraction; -1 for
+        forced fits
     """
     import time
     from datetime import datetime, timedelta
@@ -67,8 +74,10 @@ def associate_catalogues(
         begin = time.perf_counter()
         with database.transaction():
             image = db.insert_image(
-                dataset_id, 150e6, 1e6, datetime(2024, 1, 1) + timedelta(hours=number), 60.0, 3.0, 3.0, 0.0, -1e-3, 1e-3,
-                f"epoch {number}", 120.0, 30.0, 5.0, 1e-3, rms_min=1e-3, rms_max=1e-3, detection_thresh=8, analysis_thresh=3,
+                dataset_id, 150e6, 1e6, datetime(2024, 1, 1) + timedelta(hours=number), 60.0, 3.0,
+                3.0, 0.0, -1e-3, 1e-3,
+                f"epoch {number}", 120.0, 30.0, 5.0, 1e-3, rms_min=1e-3, rms_max=1e-3,
+                detection_thresh=8, analysis_thresh=3,
                 database=database,
             )  # fmt: skip
             db.insert_extracted_sources(image, records, database=database)
@@ -109,10 +118,11 @@ def count_mistakes(database, dataset_id, truth):
     Returns
     -------
     dict of ints
-        ``sources``, of the catalogue; ``true_sources``, seen at least once; ``split``, true sources that are most of two or more
-        sources; ``merged``, sources with at least a fifth of their detections from each of two true ones; ``confused``,
-        detections that are with a source of which most are another true one's; ``detections``; ``missing``, detections that
-        are with no source
+        ``sources``, of the catalogue; ``true_sources``, seen at least once; ``split``, true sources
+        that are most of two or more sources; ``merged``, sources with at least a fifth of their
+        detections from each of two true ones; ``confused``, detections that are with a source of
+        which most are another true one's; ``detections``; ``missing``, detections that are with no
+        source
     """
     from ..transients.database import schema
 

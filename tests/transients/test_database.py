@@ -55,7 +55,9 @@ def test_running_statistics_are_those_of_two_passes_also_where_sums_of_squares_c
     rng = np.random.default_rng(5)
     flux = 1e6 + rng.normal(0, 1e-3, 200)
     error = rng.uniform(0.5e-3, 2e-3, 200)
-    state = dict.fromkeys(("mean", "m2", "weight_sum", "wmean", "wm2"), np.zeros(1)) | {"n": np.zeros(1, int)}  # fmt: skip
+    state = dict.fromkeys(("mean", "m2", "weight_sum", "wmean", "wm2"), np.zeros(1)) | {
+        "n": np.zeros(1, int)
+    }
     for f, e in zip(flux, error, strict=True):
         state = variability.update(state, np.array([f]), np.array([e**-2]))
     v, eta = variability.v_and_eta(state["n"], state["mean"], state["m2"], state["wm2"])
@@ -83,7 +85,12 @@ def test_simulated_catalogues_are_associated_rightly(tmp_path):
         # where pairs of sources touch, mistakes are made, and counted
         dataset = db.insert_dataset("close pairs", database=database)
         n = len(truth)
-        shifted = associate_catalogues(dataset, simulated_catalogues(500, 15, pairs=0.2), database=database, beamwidths_limit=3.0)  # fmt: skip
+        shifted = associate_catalogues(
+            dataset,
+            simulated_catalogues(500, 15, pairs=0.2),
+            database=database,
+            beamwidths_limit=3.0,
+        )
         found = count_mistakes(database, dataset, np.concatenate([np.full(n - 1, -1), shifted]))
         assert found["missing"] == 0
         assert found["confused"] < 0.06 * found["detections"]
@@ -139,7 +146,25 @@ def _image(dataset, database, day=0):
     from datetime import datetime, timedelta
 
     start = datetime(2024, 1, 1) + timedelta(days=day)
-    return db.insert_image(dataset, 140e6, 2e6, start, 1.0, 2.7, 2.3, 0.0, -0.01, 0.01, "x", 123.0, 10.0, 10.0, 1e-4, detection_thresh=6, database=database)  # fmt: skip
+    return db.insert_image(
+        dataset,
+        140e6,
+        2e6,
+        start,
+        1.0,
+        2.7,
+        2.3,
+        0.0,
+        -0.01,
+        0.01,
+        "x",
+        123.0,
+        10.0,
+        10.0,
+        1e-4,
+        detection_thresh=6,
+        database=database,
+    )
 
 
 def test_looking_does_not_make_or_change_a_database(tmp_path):
@@ -148,7 +173,10 @@ def test_looking_does_not_make_or_change_a_database(tmp_path):
     assert not list(tmp_path.iterdir())
     db.Database(tmp_path / "some.sqlite").close()
     before = (tmp_path / "some.sqlite").read_bytes()
-    with db.Database(tmp_path / "some.sqlite", read_only=True) as database, pytest.raises(sa.exc.OperationalError):  # fmt: skip
+    with (
+        db.Database(tmp_path / "some.sqlite", read_only=True) as database,
+        pytest.raises(sa.exc.OperationalError),
+    ):
         db.insert_dataset("x", database=database)
     assert (tmp_path / "some.sqlite").read_bytes() == before
 

@@ -1,4 +1,5 @@
-"""What users get: the command line, tables, light curves, and the page of candidates in a real browser."""
+"""What users get: the command line, tables, light curves, and the page of candidates in a real
+browser."""
 
 import json
 import re
@@ -95,7 +96,9 @@ def test_every_source_is_a_light_curve(project, tmp_path):
             assert isinstance(found, Lightcurve)
             assert len(found) == n
         # 2024-01-01 00:00 is MJD 60310; the middle of 600 s
-        assert read_lightcurve(catalog["source"][0], database=database).times[0] == pytest.approx(60310 + 300 / 86400, abs=1e-9)  # fmt: skip
+        assert read_lightcurve(catalog["source"][0], database=database).times[0] == pytest.approx(
+            60310 + 300 / 86400, abs=1e-9
+        )
         with pytest.raises(WrongUseError):
             read_lightcurve(999, database=database)
     invoke("export", "job", str(tmp_path), "--format", "ecsv", "--lightcurves")
@@ -111,7 +114,9 @@ def test_the_page_shows_each_candidate_before_during_and_after(project, browser,
     with open_database(folder) as database:
         candidates = candidate_table(database, 1)
     for width, scheme in ((1200, "light"), (390, "dark")):
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)  # fmt: skip
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+        )
         page = context.new_page()
         errors = []
         page.on("pageerror", lambda error, errors=errors: errors.append(error))
@@ -163,7 +168,9 @@ def test_settings_are_literals_and_nothing_is_executed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SettingsError, match="rms_est_max"):
         configuration.read_job(path)
-    (tmp_path / "images_to_process.py").write_text("import os\nos.system('touch executed')\nimages = sorted(glob.glob('*.cfg'))\n")  # fmt: skip
+    (tmp_path / "images_to_process.py").write_text(
+        "import os\nos.system('touch executed')\nimages = sorted(glob.glob('*.cfg'))\n"
+    )
     assert [p.rsplit("/", 1)[1] for p in configuration.list_images(tmp_path)] == ["job_params.cfg"]
     (tmp_path / "images_to_process.py").write_text("images = [p for p in os.listdir('.')]\n")
     with pytest.raises(WrongUseError, match="not executed"):

@@ -26,7 +26,8 @@ ONE_TO_MANY, ONE_TO_ONE, FIRST, COPIED, NULL_DETECTION, FIRST_MONITORED, MONITOR
 )
 
 LIKELY, POSSIBLE = 1, 0
-"""Kinds of new sources: brighter than the limit of the noisiest, or only of the best part of an earlier image."""
+"""Kinds of new sources: brighter than the limit of the noisiest, or only of the best part of an
+earlier image."""
 
 
 def associate_extracted_sources(
@@ -46,15 +47,17 @@ def associate_extracted_sources(
     image_id : int
     deRuiter_r : float, largest de Ruiter radius of a pair
     beamwidths_limit : float, largest distance of a pair, in semi-major axes of the beam
-    new_source_sigma_margin : float, sigma above the detection threshold of earlier images that a new source has
+    new_source_sigma_margin : float, sigma above the detection threshold of earlier images that a
+        new source has
     ties : 'pair' or 'lowest_id', see `matching.prune`
     fork_other_bands : bool
-        A source that splits passes the fluxes of its other bands to both sides (the original: to neither)
+        A source that splits passes the fluxes of its other bands to both sides (the original: to
+        neither)
 
     Returns
     -------
-    dict of the number of extractions by case: ``one_to_one, many_to_one, one_to_many, new`` and ``new_sources``, how many of
-    these should have been seen before
+    dict of the number of extractions by case: ``one_to_one, many_to_one, one_to_many, new`` and
+    ``new_sources``, how many of these should have been seen before
     """
     database = current(database)
     with database.transaction():
@@ -116,7 +119,8 @@ def _pairs(known, found, limit, deruiter_radius, ties):
 
 
 def _associate_once(known, image, found, pairs):
-    """One-to-one and many-to-one: each source takes its extraction. Returns the rows and columns of the associations."""
+    """One-to-one and many-to-one: each source takes its extraction. Returns the rows and columns of
+    the associations."""
     extractions = _take(found, pairs.extraction)
     known.update_positions(pairs.source, extractions)
     known.sources.set(pairs.source, {"forcedfits_count": 0})
@@ -133,7 +137,8 @@ def _associate_once(known, image, found, pairs):
 
 
 def _split(known, image, found, pairs, fork_other_bands):
-    """One-to-many: a copy of the source for each of its extractions; returns (source, copies, association columns)."""
+    """One-to-many: a copy of the source for each of its extractions; returns (source, copies,
+    association columns)."""
     forks, time = [], seconds(image.taustart_ts)
     keep = None if fork_other_bands else (image.band, image.stokes)
     for source in np.unique(pairs.source).tolist():
@@ -273,7 +278,8 @@ def _find_new_sources(known, image, rows, triggers, margin):
 
 
 def _best_limits(database, image, margin):
-    """For each sky region with earlier good images of this band: limits low, high, id, rms_min, rms_max of the deepest."""
+    """For each sky region with earlier good images of this band: limits low, high, id, rms_min,
+    rms_max of the deepest."""
     table = schema.image
     rejected = sa.select(schema.rejection.c.image).where(schema.rejection.c.image == table.c.id)
     query = sa.select(

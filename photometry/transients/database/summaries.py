@@ -1,4 +1,5 @@
-"""What is derived from the tables: variability of each source, light curves, checks; and the record of timesteps."""
+"""What is derived from the tables: variability of each source, light curves, checks; and the record
+of timesteps."""
 
 import numpy as np
 import sqlalchemy as sa
@@ -11,7 +12,8 @@ from .connection import current
 
 
 def varmetric(dataset_id, *, database=None):
-    """Bring ``varmetric`` up to date: one row per source, of the band whose last point is brightest.
+    """Bring ``varmetric`` up to date: one row per source, of the band whose last point is
+    brightest.
 
     Only sources that changed since the last call are looked at.
     """
@@ -24,7 +26,8 @@ def varmetric(dataset_id, *, database=None):
         candidates = np.flatnonzero(known.flux_alive & touched[fluxes["row"].astype(int)])
         if not len(candidates):
             return
-        # of each source, the band whose last point is brightest; of equal ones the latest, then the last band
+        # of each source, the band whose last point is brightest; of equal ones the latest, then the
+        # last band
         keys = (fluxes[name][candidates] for name in ("band", "last_time", "last_flux", "row"))
         order = np.lexsort(tuple(keys))
         row_of = fluxes["row"][candidates][order].astype(int)
@@ -70,8 +73,8 @@ def lightcurve(runcat_id, *, database=None):
 
     Returns
     -------
-    list of rows ``taustart_ts, tau_time, f_int, f_int_err, f_peak, f_peak_err, band, stokes, xtrsrc, extract_type, image,
-    type``, by time, then band
+    list of rows ``taustart_ts, tau_time, f_int, f_int_err, f_peak, f_peak_err, band, stokes,
+    xtrsrc, extract_type, image, type``, by time, then band
     """
     pair, x, image = schema.assocxtrsource, schema.extractedsource, schema.image
     query = (
