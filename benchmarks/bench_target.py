@@ -1,15 +1,19 @@
-"""How many targets one core does in a second, from pixels to a light-curve file, where the time goes, and what bounds it.
+"""How many targets one core does in a second, from pixels to a light-curve file, where the time
+goes, and what bounds it.
 
-    python benchmarks/bench_target.py [--quick] [--targets 6] [--times 20000] [--frames 1300] [--mask own] [--json FILE]
+    python benchmarks/bench_target.py [--quick] [--targets 6] [--times 20000] [--frames 1300]
+    [--mask own] [--json FILE]
 
-Simulated target pixel files of 11x11 pixels, plain and gzipped, and an image cube with stamps of 15x15. The files are read
-once before, so that they are in the page cache: this measures the program, not the disk (``--cold`` asks the kernel to forget
-the cube before each target). Rates are of processor time, as the machine is shared; wall-clock rates are beside them.
+Simulated target pixel files of 11x11 pixels, plain and gzipped, and an image cube with stamps of
+15x15. The files are read once before, so that they are in the page cache: this measures the
+program, not the disk (``--cold`` asks the kernel to forget the cube before each target). Rates are
+of processor time, as the machine is shared; wall-clock rates are beside them.
 
-Bounds: reading the bytes of the file from the page cache once (memory bandwidth), and decompressing them (with the library that
-we use). Beside it: the aperture light curve of lightkurve and the aperture photometry of photutils, from the same files;
-neither finds a mask, measures errors of all kinds, or writes a light-curve file of this form: photutils sums in a circle of 2.5
-pixels, frame by frame, lightkurve uses the mask in the file and writes a FITS file.
+Bounds: reading the bytes of the file from the page cache once (memory bandwidth), and decompressing
+them (with the library that we use). Beside it: the aperture light curve of lightkurve and the
+aperture photometry of photutils, from the same files; neither finds a mask, measures errors of all
+kinds, or writes a light-curve file of this form: photutils sums in a circle of 2.5 pixels, frame by
+frame, lightkurve uses the mask in the file and writes a FITS file.
 """
 
 import argparse
@@ -76,7 +80,8 @@ def main():
     figures.write(options.json)
 
 
-# --- what is measured on -------------------------------------------------------------------------------------------------
+# --- what is measured on
+# -------------------------------------------------------------------------------------------------
 
 
 def make_files(folder, n_targets, n_times):
@@ -107,7 +112,9 @@ def compress_files(plain, gzipped):
 
 
 def make_cube(folder, n_frames):
-    """Simulate full-frame images of 64 x 64 pixels and prepare them; returns the tasks of stars on 15x15 pixels."""
+    """Simulate full-frame images of 64 x 64 pixels and prepare them; returns the tasks of stars on
+    15x15 pixels.
+    """
     from photometry.prepare.driver import prepare
     from photometry.simulate.fullframe import simulate_full_frames
 
@@ -132,7 +139,8 @@ def make_cube(folder, n_frames):
     ]
 
 
-# --- ours ----------------------------------------------------------------------------------------------------------------
+# --- ours -----------------------------------------------------------------------------------------
+# -----------------------
 
 
 def measure_ours(figures, name, folder, tasks, settings, aim):
@@ -153,7 +161,9 @@ def measure_ours(figures, name, folder, tasks, settings, aim):
 
 
 def measure_cold(figures, folder, tasks, settings):
-    """The same from an image cube that is not in the page cache: the kernel is asked to forget it before each target."""
+    """The same from an image cube that is not in the page cache: the kernel is asked to forget it
+    before each target.
+    """
     from photometry.target import photometry
 
     (cube,) = folder.glob("*.hdf5")
@@ -186,7 +196,9 @@ def timed(run):
 
 
 def print_shares(run):
-    """Share of the time per step, from the profiler: it makes code with many small calls look slower than it is."""
+    """Share of the time per step, from the profiler: it makes code with many small calls look
+    slower than it is.
+    """
     profile = cProfile.Profile(time.process_time)
     profile.runcall(run)
     spent = {}
@@ -198,11 +210,14 @@ def print_shares(run):
         )
 
 
-# --- bounds and peers ----------------------------------------------------------------------------------------------------
+# --- bounds and peers -----------------------------------------------------------------------------
+# -----------------------
 
 
 def measure_bounds(figures, kind, folder, rate):
-    """How many files a second could be read from memory, and decompressed, if nothing else were done."""
+    """How many files a second could be read from memory, and decompressed, if nothing else were
+    done.
+    """
     from photometry.files import gzip_reader
 
     paths = sorted(folder.glob("*_tp.fits*"))
@@ -230,7 +245,9 @@ def measure_bounds(figures, kind, folder, rate):
 
 
 def measure_peers(figures, folder, output):
-    """lightkurve and photutils on the same plain files, from file to light-curve file and to fluxes."""
+    """lightkurve and photutils on the same plain files, from file to light-curve file and to
+    fluxes.
+    """
     output.mkdir()
     paths = sorted(folder.glob("*_tp.fits"))
     ours = next(figure.value for figure in figures.found if "plain, of processor" in figure.name)

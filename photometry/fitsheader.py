@@ -1,7 +1,8 @@
 """The header of a FITS file as a mapping that reads only the cards it is asked for.
 
-Target pixel files have 400 cards, of which photometry reads 60; astropy's header takes a third of a target's time for them. Cards
-in the plain forms of the standard are read here, all others are left to astropy.
+Target pixel files have 400 cards, of which photometry reads 60; astropy's header takes a third of a
+target's time for them. Cards in the plain forms of the standard are read here, all others are left
+to astropy.
 """
 
 import re
@@ -10,8 +11,8 @@ from collections.abc import Mapping
 from astropy.io import fits
 
 CARD = 80  # characters: FITS standard 4.0, section 4.1
-# The value of a card, between its value indicator and a comment: section 4.2. No quote within a string, no other
-# exponent than E
+# The value of a card, between its value indicator and a comment: section 4.2. No quote within a
+# string, no other exponent than E
 _VALUE = re.compile(
     r" *(?:'(?P<text>[^']*)'|(?P<logical>[TF])|(?P<integer>[+-]?\d+)"
     r"|(?P<real>[+-]?(?:\d+\.\d*|\.\d+)(?:E[+-]?\d+)?))? *(?:/|$)"

@@ -3,7 +3,7 @@
 Target pixel files are read by the million, and half of what is in them is not needed. Astropy would
 map or decompress the whole file first and convert column by column afterwards; here rows pass
 through a small buffer that stays in the processor's cache, and the wanted columns go from there
-into native arrays. Headers are left to astropy.
+into native arrays.
 """
 
 import contextlib

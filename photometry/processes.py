@@ -1,4 +1,6 @@
-"""Processes: is one alive, die with the parent, how did one end, signals that ask to stop, threads, a pool."""
+"""Processes: is one alive, die with the parent, how did one end, signals that ask to stop, threads,
+a pool.
+"""
 
 import contextlib
 import ctypes
@@ -37,7 +39,8 @@ class ProcessId:
     Attributes
     ----------
     pid : int
-    started : clock ticks from the boot to its start (Linux), else s since 1970; a step of the clock does not change ticks
+    started : clock ticks from the boot to its start (Linux), else s since 1970; a step of the clock
+        does not change ticks
     boot : str, changes whenever this machine is started anew
     """
 
@@ -53,12 +56,16 @@ class ProcessId:
         return None if started is None else cls(pid, started, boot_id())
 
     def is_alive(self):
-        """Whether it still runs. A process that has ended and waits for its parent (zombie) does not."""
+        """Whether it still runs. A process that has ended and waits for its parent (zombie) does
+        not.
+        """
         return self.boot == boot_id() and _start_of(self.pid) == self.started
 
 
 def is_alive(pid, started, boot):
-    """Whether the process runs that `ProcessId` describes by the same three values, as read from a file."""
+    """Whether the process runs that `ProcessId` describes by the same three values, as read from a
+    file.
+    """
     return ProcessId(pid, started, boot).is_alive()
 
 
@@ -74,7 +81,8 @@ def boot_id():
 def _start_of(pid):
     """When a process started; None where there is none that runs."""
     try:
-        # proc(5): after the name in brackets, the state is the first field and the start time the twentieth
+        # proc(5): after the name in brackets, the state is the first field and the start time the
+        # twentieth
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return None if fields[0] in (b"Z", b"X") else float(fields[19])
     except (FileNotFoundError, ProcessLookupError):
@@ -93,7 +101,9 @@ def _start_of(pid):
 
 
 def die_with_parent():
-    """Have the kernel end this process when its parent dies, even in the midst of compiled code; elsewhere a thread looks."""
+    """Have the kernel end this process when its parent dies, even in the midst of compiled code;
+    elsewhere a thread looks.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     else:
@@ -107,7 +117,9 @@ def _leave_with(parent):
 
 
 def describe_exit(code):
-    """``'killed by SIGSEGV'`` or ``'exited with code 7'``, for an exit code as `multiprocessing` and `subprocess` give it."""
+    """``'killed by SIGSEGV'`` or ``'exited with code 7'``, for an exit code as `multiprocessing`
+    and `subprocess` give it.
+    """
     if code is not None and code < 0:
         with contextlib.suppress(ValueError):
             name = signal.Signals(-code).name
@@ -139,7 +151,8 @@ class StopRequests:
 
     @contextlib.contextmanager
     def active(self):
-        """Handle the stop signals within this block, and give them back to their old handlers after it.
+        """Handle the stop signals within this block, and give them back to their old handlers after
+        it.
 
         Only the main thread can receive signals: in another one, this block changes nothing.
         """
@@ -161,7 +174,8 @@ class StopRequests:
 
 @contextlib.contextmanager
 def draining(on_first):
-    """Within this block call ``on_first(name)`` at the first signal to stop, and raise KeyboardInterrupt at the second.
+    """Within this block call ``on_first(name)`` at the first signal to stop, and raise
+    KeyboardInterrupt at the second.
 
     ``on_first`` runs within the signal handler and must take no lock.
     """
@@ -177,11 +191,14 @@ def draining(on_first):
         yield
 
 
-# One thread per worker unless the user sets it otherwise: libraries that start one per core slow each other down
+# One thread per worker unless the user sets it otherwise: libraries that start one per core slow
+# each other down
 
 
 def limit_threads(environ=None):
-    """Set the thread variables that are not set to 1. Has an effect on libraries that are loaded afterwards."""
+    """Set the thread variables that are not set to 1. Has an effect on libraries that are loaded
+    afterwards.
+    """
     environ = os.environ if environ is None else environ
     for name in THREAD_VARIABLES:
         environ.setdefault(name, "1")
@@ -199,7 +216,8 @@ def threads_limited():
             del os.environ[name]
 
 
-# mallopt(3): which arrays come from the kernel anew each time, and how much free memory goes back to it
+# mallopt(3): which arrays come from the kernel anew each time, and how much free memory goes back
+# to it
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 KEPT_ARRAY, KEPT_MEMORY = 32 * 2**20, 256 * 2**20  # bytes; glibc accepts no larger array
 
@@ -207,9 +225,9 @@ KEPT_ARRAY, KEPT_MEMORY = 32 * 2**20, 256 * 2**20  # bytes; glibc accepts no lar
 def keep_memory():
     """Keep the memory of freed arrays in this process, for the next target.
 
-    glibc gives arrays of 10 MB back to the kernel when they are freed, and gets them zeroed anew, page by page: a third of
-    the time of a target pixel file. Does nothing where the C library has no ``mallopt``, or where MALLOC_ variables of the
-    environment say what to do.
+    glibc gives arrays of 10 MB back to the kernel when they are freed, and gets them zeroed anew,
+    page by page: a third of the time of a target pixel file. Does nothing where the C library has
+    no ``mallopt``, or where MALLOC_ variables of the environment say what to do.
 
     Returns
     -------
@@ -231,10 +249,12 @@ MAX_CRASHES = 3
 
 
 class Pool:
-    """Run ``function(shared, item)`` for many items in processes; a context manager. One or none: in this process.
+    """Run ``function(shared, item)`` for many items in processes; a context manager. One or none:
+    in this process.
 
-    Items are assigned a few at a time, so that leaving the context, also by an exception, waits for little. Where a process
-    dies (killed for want of memory, say), the pool is made anew and the items that were under way are done again.
+    Items are assigned a few at a time, so that leaving the context, also by an exception, waits for
+    little. Where a process dies (killed for want of memory, say), the pool is made anew and the
+    items that were under way are done again.
 
     Parameters
     ----------
@@ -319,7 +339,8 @@ class Pool:
                     crashes[number] = crashes.get(number, 0) + 1
                 if worst := [number for number, _ in lost if crashes[number] >= MAX_CRASHES]:
                     raise TryAgainError(
-                        f"worker processes died {MAX_CRASHES} times at item {min(worst) + 1}, perhaps for "
+                        f"worker processes died {MAX_CRASHES} times at item {min(worst) + 1}, "
+                        "perhaps for "
                         "want of memory; try fewer workers"
                     )
                 again += reversed(lost)
@@ -336,7 +357,9 @@ _function = None
 
 
 def _start_process(function, shared):
-    """Set up a process of the pool: Ctrl-C is the business of the parent, and without it there is nothing to do."""
+    """Set up a process of the pool: Ctrl-C is the business of the parent, and without it there is
+    nothing to do.
+    """
     global _function, _shared
     _function, _shared = function, shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -9,7 +9,9 @@ PACKAGE = Path(__file__).parent
 
 @functools.lru_cache
 def commit():
-    """The git commit of the code that runs, with ``-dirty`` where it was changed since; None if it is no checkout of its own."""
+    """The git commit of the code that runs, with ``-dirty`` where it was changed since; None if it
+    is no checkout of its own.
+    """
     if not _git("ls-files", "--error-unmatch", "__init__.py"):
         return None  # no repository, or one that somebody keeps other things in
     return _git("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty") or None

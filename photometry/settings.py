@@ -1,8 +1,9 @@
 """Typed settings: one way for all rooms, for methods of other packages and for task types.
 
-A `Section` declares names, types, ranges and defaults. `PhotometrySettings` holds what changes a light curve, `RunSettings` how
-a run is carried out, `Settings` both, and the sections that others registered. Unknown names and values outside their range
-are refused with the name, where it was set, and the nearest name that exists.
+A `Section` declares names, types, ranges and defaults. `PhotometrySettings` holds what changes a
+light curve, `RunSettings` how a run is carried out, `Settings` both, and the sections that others
+registered. Unknown names and values outside their range are refused with the name, where it was
+set, and the nearest name that exists.
 """
 
 import difflib
@@ -52,7 +53,10 @@ class ApertureSettings(Section):
     min_pixels: int = Field(4, ge=1, description="smaller clusters of pixels are no mask")
     saturation_limit: float | None = Field(
         None,
-        description="mag; masks of brighter stars follow saturated columns; none: 7 for TESS, 11.5 for Kepler",
+        description=(
+            "mag; masks of brighter stars follow saturated columns; none: 7 for TESS, 11.5 for "
+            "Kepler"
+        ),
     )
 
 
@@ -61,7 +65,10 @@ class PsfSettings(Section):
 
     prf: str | None = Field(
         None,
-        description="folder with the mission's PRF files; none: an analytic PRF, fitted to the stars of the stamp",
+        description=(
+            "folder with the mission's PRF files; none: an analytic PRF, fitted to the stars of "
+            "the stamp"
+        ),
     )
 
 
@@ -79,7 +86,9 @@ class PhotometrySettings(Section):
     good_quality: int | None = Field(
         None,
         ge=0,
-        description="times with one of these quality bits are not good; none: flags.DEFAULT_BITMASK",
+        description=(
+            "times with one of these quality bits are not good; none: flags.DEFAULT_BITMASK"
+        ),
     )
     faint_limit: float = Field(
         18.0, description="mag; fainter stars of the catalogue are not looked at"
@@ -141,7 +150,8 @@ _registered = {}  # dotted name of a section -> its class
 
 
 def register_section(name, section):
-    """Make a section known that is not declared here: that of a method, of a task type, of another room.
+    """Make a section known that is not declared here: that of a method, of a task type, of another
+    room.
 
     Parameters
     ----------
@@ -154,7 +164,8 @@ def register_section(name, section):
     """
     if not (isinstance(section, type) and issubclass(section, Section)):
         raise SettingsError(
-            f"settings of {name!r}: {section!r} found, expected a subclass of photometry.settings.Section"
+            f"settings of {name!r}: {section!r} found, expected a subclass of "
+            "photometry.settings.Section"
         )
     parent, _, last = name.rpartition(".")
     base = {"": Settings, "photometry": PhotometrySettings}.get(parent) or _registered.get(parent)
@@ -180,7 +191,8 @@ def load_settings(path=None, overrides=None):
 
     Raises
     ------
-    SettingsError : the file is missing or no TOML, or one message per setting that is wrong, with where it was set
+    SettingsError : the file is missing or no TOML, or one message per setting that is wrong, with
+        where it was set
     """
     sources = [
         (str(path), read_toml(path) if path is not None else {}),
@@ -204,7 +216,8 @@ def photometry_settings(values=None, changes=None):
 
     Raises
     ------
-    SettingsError : one message per setting that is wrong: its name, what was found, what is accepted
+    SettingsError : one message per setting that is wrong: its name, what was found, what is
+        accepted
     """
     if isinstance(values, PhotometrySettings):
         if not changes and type(values) is _extended(PhotometrySettings, "photometry"):
@@ -219,7 +232,8 @@ def check(model, *sources, name=""):
     Parameters
     ----------
     model : subclass of `Section`
-    sources : (str, nested dict) tuples, the name of a source and its values, from the weakest to the strongest
+    sources : (str, nested dict) tuples, the name of a source and its values, from the weakest to
+        the strongest
     name : str, the section's own name, under which others may have registered sections in it
 
     Returns
@@ -228,7 +242,8 @@ def check(model, *sources, name=""):
 
     Raises
     ------
-    SettingsError : one message per value that is wrong: where it was set, its name, what was found, what is accepted
+    SettingsError : one message per value that is wrong: where it was set, its name, what was found,
+        what is accepted
     """
     values = functools.reduce(_merged, (values for _, values in sources), {})
     _register_installed(values, name)
@@ -273,7 +288,9 @@ def did_you_mean(name, names):
 
 
 def _environment(environ):
-    """Settings in the environment, as a nested dict. Other variables with the same beginning have no two underscores."""
+    """Settings in the environment, as a nested dict. Other variables with the same beginning have
+    no two underscores.
+    """
     values = {}
     for variable, text in environ.items():
         if not variable.upper().startswith(ENVIRONMENT) or "__" not in variable:
@@ -349,13 +366,17 @@ def _extended_by(model, name, registered):
 
 
 def _restore(model, name, registered, values):
-    """What `pickle` calls for a section with registered sections: its class is made anew in another process."""
+    """What `pickle` calls for a section with registered sections: its class is made anew in another
+    process.
+    """
     _registered.update(registered)
     return _extended(model, name)(**values)
 
 
 def _message(model, sources, problem):
-    """One of pydantic's problems: where the value was set, its name, what was found, what is accepted."""
+    """One of pydantic's problems: where the value was set, its name, what was found, what is
+    accepted.
+    """
     name = ".".join(map(str, problem["loc"]))
     source = next(
         (label for label, values in reversed(sources) if _has(values, problem["loc"])), ""
@@ -370,7 +391,10 @@ def _message(model, sources, problem):
             model = model.model_fields[section].annotation
         names = list(model.model_fields)
         hint = did_you_mean(str(last), names)
-        return f"{where}unknown setting {name!r} (value {problem['input']!r});{hint} known are {', '.join(names)}"
+        return (
+            f"{where}unknown setting {name!r} (value {problem['input']!r});{hint} known are "
+            f"{', '.join(names)}"
+        )
     return f"{where}{name}={problem['input']!r}: {problem['msg'][0].lower()}{problem['msg'][1:]}"
 
 

@@ -1,7 +1,8 @@
-"""The work of one target: from its task to its stamp, from the stamp to its flux, and to its light curve and its result.
+"""The work of one target: from its task to its stamp, from the stamp to its flux, and to its light
+curve and its result.
 
-Without a method named, it is aperture photometry; the brightest stars, whose light is not all on the stamp, get halo
-photometry instead.
+Without a method named, it is aperture photometry; the brightest stars, whose light is not all on
+the stamp, get halo photometry instead.
 """
 
 import dataclasses
@@ -44,7 +45,8 @@ def photometry(
     task : dict, see "Task" in docs/architecture
     input_folder : where the target pixel files or the image cubes are, and the star catalogue
     output_folder : where the light curve goes
-    settings : PhotometrySettings, or nested dict of the same. What the task itself has under ``settings`` goes first.
+    settings : PhotometrySettings, or nested dict of the same. What the task itself has under
+        ``settings`` goes first.
     method : name of the method to use instead of the task's, see `methods.registry`
     plot : bool; also draw what was done, beside the light curve
     catalog : star catalogue of the CCD, if the caller has opened it already
@@ -103,7 +105,8 @@ class StampSource:
 
         Parameters
         ----------
-        area : cubestamp.Area; default: that of the target's magnitude (target pixel files are always used whole)
+        area : cubestamp.Area; default: that of the target's magnitude (target pixel files are
+            always used whole)
 
         Returns
         -------
@@ -118,7 +121,9 @@ class StampSource:
         return dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good)), good
 
     def larger(self, stamp, mask):
-        """The area to make a larger stamp from, because a mask touches the edge; None where there are no more pixels."""
+        """The area to make a larger stamp from, because a mask touches the edge; None where there
+        are no more pixels.
+        """
         if not self._is_cube:
             return None
         cube = cube_of(self.task, self.folder)
@@ -173,7 +178,8 @@ def extract(source, method=None):
 
 
 def grow(source, method):
-    """Measure on a stamp that grows as long as the mask touches its edge, if the source has more pixels.
+    """Measure on a stamp that grows as long as the mask touches its edge, if the source has more
+    pixels.
 
     Methods that use a stamp of any size whole say so by an attribute ``fixed_stamp``.
 
@@ -198,7 +204,9 @@ def grow(source, method):
 
 
 def needs_halo(stamp, extraction, complete):
-    """Whether aperture photometry misses light of a bright star that halo photometry can do without."""
+    """Whether aperture photometry misses light of a bright star that halo photometry can do
+    without.
+    """
     if not stamp.target.tmag <= MAX_HALO_TMAG:
         return False
     return not complete or extraction.edge_flux > HALO_EDGE * expected_flux(stamp)
@@ -225,7 +233,9 @@ def _check_types(task):
 
 
 def _draw(output_folder, lightcurve, stamp, extraction, good):
-    """Draw the picture of a target beside its light curve; one that cannot be drawn never fails the target."""
+    """Draw the picture of a target beside its light curve; one that cannot be drawn never fails the
+    target.
+    """
     try:
         plot_target(Path(output_folder, plot_path(lightcurve)), stamp, extraction, good)
     except PhotometryError:  # the time limit of the target, not the picture
@@ -242,8 +252,9 @@ def plot_path(lightcurve):
 def judge(extraction, stamp, good):
     """The extraction with what only the whole target shows.
 
-    A secondary target whose mask holds the primary of the stamp is SKIPPED: it would be the primary's light curve. One
-    without flux at any time of good quality, with negative flux, without errors, or with doubtful pixels gets a WARNING.
+    A secondary target whose mask holds the primary of the stamp is SKIPPED: it would be the
+    primary's light curve. One without flux at any time of good quality, with negative flux, without
+    errors, or with doubtful pixels gets a WARNING.
     """
     primary = stamp.datasource.partition(":")[2]
     if primary and int(primary) in extraction.skip_targets:
@@ -255,7 +266,8 @@ def judge(extraction, stamp, good):
     measured = np.isfinite(flux)
     if not measured.any():
         doubts.append(
-            f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times in all"
+            f"no flux at any of the {good.sum()} times of good quality, among {len(good)} times "
+            "in all"
         )
     elif not (median := np.median(flux[measured])) > 0:
         doubts.append(f"the median flux is {median:.3g} e-/s: no star has a negative one")

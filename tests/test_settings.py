@@ -1,4 +1,6 @@
-"""`photometry.settings`: where a setting comes from, what is refused, and sections that others register."""
+"""`photometry.settings`: where a setting comes from, what is refused, and sections that others
+register.
+"""
 
 import os
 import pickle

@@ -54,7 +54,9 @@ def simulated(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["own", "pipeline"])
 def measured(request, simulated, tmp_path_factory):
-    """Results and light curves of the simulated stars: list of (truth, result, light curve, APERTURE image)."""
+    """Results and light curves of the simulated stars: list of (truth, result, light curve,
+    APERTURE image).
+    """
     folder, truth = simulated
     output = tmp_path_factory.mktemp("output")
     settings = {"aperture": {"mask": request.param}}
@@ -136,7 +138,9 @@ def paint(*stars, n_times=40):
 
 
 def write_catalog(folder, stars):
-    """The catalogue of the CCD, with stars (starid, row, column, tmag) at their pixels of the stamp of `make_tpf`."""
+    """The catalogue of the CCD, with stars (starid, row, column, tmag) at their pixels of the stamp
+    of `make_tpf`.
+    """
     starid, row, column, tmag = zip(*stars, strict=True)
     ra = 100 - (np.array(column) - 2) * PIXEL / np.cos(np.radians(30))
     decl = -30 + (np.array(row) - 2) * PIXEL

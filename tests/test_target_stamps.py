@@ -22,7 +22,9 @@ SKY = Sky(scattered=0.0, glow=0.0)
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory):
-    """A prepared CCD of 128 x 128 pixels with a star of magnitude 3.6 in the middle and one at the edge."""
+    """A prepared CCD of 128 x 128 pixels with a star of magnitude 3.6 in the middle and one at the
+    edge.
+    """
     folder = tmp_path_factory.mktemp("simulated")
     empty = FullFrameSimulation(size=128, n_frames=40, stars=1)
     stars = draw_stars(60, empty.wcs, empty.shape, np.random.default_rng(3), bright=8.5, faint=13.0)
@@ -54,7 +56,8 @@ def test_an_image_cube_gives_a_light_curve_with_the_flux_of_the_truth(simulated,
     with fits.open(tmp_path / result["details"]["filepath_lightcurve"]) as hdulist:
         assert hdulist[0].header["DATASRC"] == "ffi"
         curve = Table(hdulist["LIGHTCURVE"].data)
-        # the WCS of the images has distortions; the stars have to be on the same pixels of the light curve's images
+        # the WCS of the images has distortions; the stars have to be on the same pixels of the
+        # light curve's images
         from astropy.wcs import WCS
 
         ra, decl = hdulist[0].header["RA_OBJ"], hdulist[0].header["DEC_OBJ"]

@@ -102,6 +102,12 @@ class Catalog:
     def cone(self, ra, decl, radius_deg, tmag_max=None):
         """All stars within ``radius_deg`` degrees of a position.
 
+        Parameters
+        ----------
+        ra, decl : float, deg, at the epoch of the images
+        radius_deg : float, deg
+        tmag_max : float, mag; fainter stars are left out; default: all are kept
+
         Returns
         -------
         astropy Table, brightest first: starid, ra, decl (deg, at the epoch of the images), pm_ra,
@@ -242,7 +248,13 @@ def make_catalog(
 
 
 def catalog_path(folder, sector, camera, ccd):
-    """Where the SQLite catalogue of a CCD is, or would be."""
+    """Where the SQLite catalogue of a CCD is, or would be.
+
+    Parameters
+    ----------
+    folder : path
+    sector, camera, ccd : int
+    """
     return Path(folder) / f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
 
 

@@ -122,7 +122,7 @@ def mid_epoch(stamp):
 
 
 def _target_star(stamp):
-    """The target as its file's header gives it, moved from J2000 to the time of the observations."""
+    """The target as its file has it, moved from J2000 to the time of the observations."""
     target = stamp.target
     motion = np.nan_to_num([target.pm_ra, target.pm_decl])
     ra, decl = propagate(target.ra, target.decl, *motion, mid_epoch(stamp) - 2000)

@@ -147,6 +147,10 @@ def read_table(path, error=WrongUseError):
 def tmag_from_gaia(g, bp, rp):
     """TESS magnitude from Gaia's (Stassun et al. 2019, AJ 158, 138, section 2.2); T = G - 0.43
     where a colour is missing.
+
+    Parameters
+    ----------
+    g, bp, rp : (n,) arrays, mag; NaN where missing
     """
     colour = bp - rp
     fitted = g - 0.00522555 * colour**3 + 0.0891337 * colour**2 - 0.633923 * colour + 0.0324473

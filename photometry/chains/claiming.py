@@ -229,7 +229,7 @@ def claim_queued(db, attempt_ids, worker, now):
     query = (
         sa.select(A.schedulingAttemptId, *TASK_COLUMNS)
         .join(TASKS, T.taskId == A.taskId)
-        .where(A.state == states.QUEUED)
+        .where(states.ATTEMPT_STATE == states.QUEUED)
         .order_by(A.schedulingAttemptId)
     )
     rows = select_in(db, query, A.schedulingAttemptId, attempt_ids)
@@ -270,7 +270,7 @@ def release(db, attempt_ids):
     rows = select_in(
         db,
         sa.select(A.schedulingAttemptId, A.taskId).where(
-            A.state.in_((states.RUNNING, states.QUEUED))
+            states.ATTEMPT_STATE.in_((states.RUNNING, states.QUEUED))
         ),
         A.schedulingAttemptId,
         attempt_ids,
@@ -282,7 +282,7 @@ def release(db, attempt_ids):
         TASKS,
         T.taskId,
         [row.taskId for row in rows],
-        T.state.in_((states.RUNNING, states.QUEUED)),
+        states.STATE.in_((states.RUNNING, states.QUEUED)),
         state=states.READY,
     )
 
@@ -308,11 +308,11 @@ def lose(db, workers, now):
         endTime=now,
         errorText="its worker was lost",
     )
-    query = sa.select(A.taskId).where(A.state == states.LOST)
+    query = sa.select(A.taskId).where(states.ATTEMPT_STATE == states.LOST)
     losses = Counter(row.taskId for row in select_in(db, query, A.taskId, ids))
     hopeless = {id_: states.FAILED for id_ in ids if losses[id_] >= MAX_LOSSES}
     again = [id_ for id_ in ids if id_ not in hopeless]
-    update_in(db, TASKS, T.taskId, again, T.state == states.RUNNING, state=states.READY)
+    update_in(db, TASKS, T.taskId, again, states.STATE == states.RUNNING, state=states.READY)
     if hopeless:
         reason = f"it lost its worker {MAX_LOSSES} times"
         states.failed(db, hopeless, dict.fromkeys(hopeless, reason))

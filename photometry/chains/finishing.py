@@ -41,10 +41,10 @@ def finish(db, registries, settings, worker_id, results, now):
             *(T.crashes, T.maxAttempts),
         )
         .join(TASKS, T.taskId == A.taskId)
-        .where(A.state == states.RUNNING)
+        .where(states.ATTEMPT_STATE == states.RUNNING)
     )
     if worker_id is not None:
-        query = query.where(A.workerId == worker_id)
+        query = query.where(sa.func.coalesce(A.workerId, "") == worker_id)
     rows = select_in(db, query, A.schedulingAttemptId, by_attempt)
     outcomes = {
         row.schedulingAttemptId: _outcome(by_attempt[row.schedulingAttemptId]) for row in rows

@@ -73,9 +73,8 @@ def requested_metadata(db, task_ids):
 
 def newest_passed(db, task_ids):
     """dict task id -> id of its newest attempt that passed."""
-    query = (
-        sa.select(ATTEMPTS.c.taskId, ATTEMPTS.c.schedulingAttemptId)
-        .where(ATTEMPTS.c.state == states.PASSED)
-        .order_by(ATTEMPTS.c.schedulingAttemptId)
+    query = sa.select(ATTEMPTS.c.taskId, ATTEMPTS.c.schedulingAttemptId).where(
+        states.ATTEMPT_STATE == states.PASSED
     )
-    return dict(tuple(row) for row in select_in(db, query, ATTEMPTS.c.taskId, task_ids))
+    rows = select_in(db, query, ATTEMPTS.c.taskId, task_ids)
+    return dict(sorted((tuple(row) for row in rows), key=lambda pair: pair[1]))

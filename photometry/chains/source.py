@@ -240,7 +240,7 @@ class ChainSource:
         def look(db):
             ids = set(db.execute(crashed).scalars())
             candidates = set(db.execute(lost).scalars())
-            query = sa.select(T.taskId).where(T.state.in_((states.READY, states.DELAYED)))
+            query = sa.select(T.taskId).where(states.STATE.in_((states.READY, states.DELAYED)))
             return ids | {row.taskId for row in select_in(db, query, T.taskId, candidates)}
 
         return self.database.read(look)

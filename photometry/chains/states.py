@@ -33,6 +33,10 @@ WITHOUT_SUCCESS = (FAILED, QC_FAILED, BLOCKED, CANCELLED)
 REASON_LENGTH = 1000
 
 T = TASKS.c
+# Rows that are chosen by their ids are not to be looked for by their state, of which there may be a million; a function of the
+# column keeps every database from that.
+STATE = sa.func.coalesce(T.state, "")
+ATTEMPT_STATE = sa.func.coalesce(ATTEMPTS.c.state, "")
 
 
 def passed(db, task_ids, containers):
@@ -97,7 +101,7 @@ def _count_down(db, met, containers):
         .values(unmet=T.unmet - sa.bindparam("n")),
         [{"id": id_, "n": n} for id_, n in met.items()],
     )
-    is_free = sa.and_(T.state == WAITING, T.unmet <= 0)
+    is_free = sa.and_(STATE == WAITING, T.unmet <= 0)
     update_in(
         db, TASKS, T.taskId, met, sa.and_(is_free, T.taskTypeId.in_(containers)), state=EXPANDING
     )
@@ -109,9 +113,7 @@ def block(db, reasons):
     while reasons:
         waiting = [
             row.taskId
-            for row in select_in(
-                db, sa.select(T.taskId).where(T.state == WAITING), T.taskId, reasons
-            )
+            for row in select_in(db, sa.select(T.taskId).where(STATE == WAITING), T.taskId, reasons)
         ]
         many(
             db,
@@ -161,7 +163,7 @@ def settle(db, task_ids):
         rows = select_in(
             db,
             sa.select(T.taskId, T.parentTask, T.state, T.failedChildren, T.taskName).where(
-                T.openChildren == 0, T.state.in_(OVER)
+                T.openChildren == 0, STATE.in_(OVER)
             ),
             T.taskId,
             current,
@@ -260,7 +262,7 @@ def reopen(db, task_ids):
         rows = select_in(
             db,
             sa.select(T.taskId, T.parentTask, T.state, T.failedChildren).where(
-                T.openChildren == 0, T.state.in_(OVER)
+                T.openChildren == 0, STATE.in_(OVER)
             ),
             T.taskId,
             current,
@@ -273,7 +275,7 @@ def reopen(db, task_ids):
             row.taskId
             for row in select_in(
                 db,
-                sa.select(T.taskId).where(T.openChildren == 0, T.state.in_(OVER)),
+                sa.select(T.taskId).where(T.openChildren == 0, STATE.in_(OVER)),
                 T.taskId,
                 parents,
             )
@@ -304,7 +306,7 @@ def retry(db, task_ids):
         row.taskId
         for row in select_in(
             db,
-            sa.select(T.taskId).where(T.state.in_((FAILED, QC_FAILED, CANCELLED))),
+            sa.select(T.taskId).where(STATE.in_((FAILED, QC_FAILED, CANCELLED))),
             T.taskId,
             task_ids,
         )
@@ -319,7 +321,7 @@ def retry(db, task_ids):
     update_in(
         db, TASKS, T.taskId, chosen, sa.and_(is_free, T.taskTypeId.in_(containers)), state=EXPANDING
     )
-    update_in(db, TASKS, T.taskId, chosen, sa.and_(is_free, T.state == WAITING), state=READY)
+    update_in(db, TASKS, T.taskId, chosen, sa.and_(is_free, STATE == WAITING), state=READY)
     block_hopeless(db, [*chosen, *freed])
     return len(chosen)
 
@@ -339,7 +341,7 @@ def _blocked_below(db, task_ids):
                 {*current, *above},
             )
         }
-        blocked = select_in(db, sa.select(T.taskId).where(T.state == BLOCKED), T.taskId, below)
+        blocked = select_in(db, sa.select(T.taskId).where(STATE == BLOCKED), T.taskId, below)
         current = [row.taskId for row in blocked if row.taskId not in found]
         found.update(current)
     return sorted(found)
@@ -409,16 +411,14 @@ def cancel(db, task_ids, now, reason="cancelled by the user"):
     all_ids = [*task_ids, *descendants(db, task_ids)]
     open_ids = [
         row.taskId
-        for row in select_in(
-            db, sa.select(T.taskId).where(T.state.in_(NOT_OVER)), T.taskId, all_ids
-        )
+        for row in select_in(db, sa.select(T.taskId).where(STATE.in_(NOT_OVER)), T.taskId, all_ids)
     ]
     update_in(
         db,
         ATTEMPTS,
         ATTEMPTS.c.taskId,
         open_ids,
-        ATTEMPTS.c.state.in_((QUEUED, RUNNING)),
+        ATTEMPT_STATE.in_((QUEUED, RUNNING)),
         state=CANCELLED,
         endTime=now,
         errorText=reason,

@@ -84,7 +84,7 @@ def show(tasks, *, done, dry_run, as_json, looked_at):
 
     Parameters
     ----------
-    tasks : list of dict, see `cleanup.select_tasks`
+    tasks : list of dict, see `selection.select_tasks`
     done : str, what was done with them
     dry_run, as_json : bool
     looked_at : str, among which tasks, for when there are none
@@ -107,7 +107,7 @@ def show(tasks, *, done, dry_run, as_json, looked_at):
 
 
 def line(task):
-    """A task of `cleanup.select_tasks` in one line."""
+    """A task of `selection.select_tasks` in one line."""
     from ..taskmanager.schema import star_label
 
     label = star_label(task["starid"], task["datasource"], task["cadence"])

@@ -92,8 +92,8 @@ def _tasks(todo_file, starid):
 
 def _became(task):
     """A few lines on what became of a task."""
-    from ..taskmanager.cleanup import status_name
     from ..taskmanager.schema import star_label
+    from ..taskmanager.selection import status_name
 
     label = star_label(task["starid"], task["datasource"], task["cadence"])
     text = f"{label}, priority {task['priority']} ({task['datasource']}, {task['cadence']} s): "

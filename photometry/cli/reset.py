@@ -29,7 +29,7 @@ def command(
     photometry reset DIR --message "took its worker down"
     photometry reset DIR --starid 25155310
     """
-    from ..taskmanager.cleanup import select_tasks
+    from ..taskmanager.selection import select_tasks
 
     chosen = constraints_of(constraints)
     if not (everything or statuses or error_class or message or chosen):

@@ -37,7 +37,7 @@ def command(
     photometry retry DIR --status WARNING --set aperture.threshold=1.2
     photometry retry DIR --status WARNING --tmag-max 8 --method halo --dry-run
     """
-    from ..taskmanager.cleanup import select_tasks
+    from ..taskmanager.selection import select_tasks
 
     settings, constraints = _nested(settings), constraints_of(constraints)
     _check_method(method)

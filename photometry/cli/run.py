@@ -63,7 +63,10 @@ def _show_version(ctx, param, value):
     "--handler",
     default="photometry",
     show_default=True,
-    help="What does the work: 'photometry', or your own function(task) -> result as 'package.module:function'.",
+    help=(
+        "What does the work: 'photometry', or your own function(task) -> result as "
+        "'package.module:function'."
+    ),
 )
 @click.option(
     "--mask",
@@ -101,7 +104,10 @@ def _show_version(ctx, param, value):
 @click.option(
     "--durability",
     type=click.Choice(["process", "second", "record"]),
-    help="What a saved result survives: the death of this process [process], or of the machine, up to a second or up to the last record.",
+    help=(
+        "What a saved result survives: the death of this process [process], or of the machine, up "
+        "to a second or up to the last record."
+    ),
 )
 @click.option(
     "--time-limit",
@@ -112,7 +118,10 @@ def _show_version(ctx, param, value):
     "--task-timeout",
     type=float,
     metavar="S",
-    help="Seconds that one task may take [3600]. With --workers 0, compiled code is not ended by it without --isolate.",
+    help=(
+        "Seconds that one task may take [3600]. With --workers 0, compiled code is not ended by "
+        "it without --isolate."
+    ),
 )
 @click.option(
     "--grace",
@@ -150,14 +159,15 @@ def _show_version(ctx, param, value):
 def command(where, **options):
     """Make the light curves of the tasks in a TODO-file.
 
-    Under mpiexec, rank 0 assigns the tasks and the other ranks work; without, local processes do. Run the same command
-    again to continue: what is done is not done again.
+    Under mpiexec, rank 0 assigns the tasks and the other ranks work; without, local processes do.
+    Run the same command again to continue: what is done is not done again.
 
     Exit code: 0 all done, 1 some targets failed, 2 wrong usage, 3 unfinished: run again.
     """
     if options["overwrite"] and options["randomly"] and options["limit"] is not None:
         raise click.UsageError(
-            "--overwrite with --limit and --random: which results to discard is not known; choose tasks with filters"
+            "--overwrite with --limit and --random: which results to discard is not known; choose "
+            "tasks with filters"
         )
     if where is None:
         raise click.UsageError("say which folder or TODO-file to run on, or set TESSPHOT_INPUT")
@@ -211,7 +221,9 @@ def _settings(todo_file, options):
 
 
 def _register_methods(todo_file):
-    """Import the methods ``'module:function'`` of a TODO-file, whose sections may be in the settings; False without any."""
+    """Import the methods ``'module:function'`` of a TODO-file, whose sections may be in the
+    settings; False without any.
+    """
     from ..methods.registry import get_method
     from ..taskmanager import open_view
 
@@ -274,7 +286,8 @@ def _shortcomings(folder, options):
         yield f"{HINT}; the run goes on without"
     if not has_catalog(folder):
         yield (
-            f"{folder}: no star catalogue: contamination is unknown, and masks are split only at peaks that the image shows; "
+            f"{folder}: no star catalogue: contamination is unknown, and masks are split only at "
+            "peaks that the image shows; "
             "'photometry catalog' makes one"
         )
 
@@ -322,7 +335,9 @@ def open_todo(todo_file, output, summary, settings, options):
 
 
 def _selected(todo_file, options):
-    """The constraints of the run; where --overwrite comes with --limit, the priorities of those few tasks instead."""
+    """The constraints of the run; where --overwrite comes with --limit, the priorities of those few
+    tasks instead.
+    """
     if not options["overwrite"] or options["limit"] is None:
         return options["constraints"]
     from ..taskmanager import open_view

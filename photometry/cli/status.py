@@ -82,8 +82,8 @@ def _list(where, statuses, as_json, as_csv, files):
     from pathlib import Path
 
     from ..taskmanager import open_view
-    from ..taskmanager.cleanup import select_tasks
     from ..taskmanager.schema import star_label
+    from ..taskmanager.selection import select_tasks
     from ._options import todo_path
     from ._todo_selection import line
 

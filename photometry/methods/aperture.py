@@ -1,7 +1,8 @@
 """Aperture photometry: sums of pixels in a mask, for all times at once.
 
-The mask comes from `pixelmask`, or from the target pixel file itself. The functions after `aperture_photometry` take the
-pixels of a mask as (n_times, n_pixels) arrays, see `mask_pixels`. A pixel that is NaN counts as zero.
+The mask comes from `pixelmask`, or from the target pixel file itself. The functions after
+`aperture_photometry` take the pixels of a mask as (n_times, n_pixels) arrays, see `mask_pixels`. A
+pixel that is NaN counts as zero.
 """
 
 import numpy as np
@@ -36,7 +37,8 @@ def aperture_photometry(stamp, settings):
 
     Raises
     ------
-    BadInputError : ``mask='pipeline'`` and the file has no aperture for this target, or the target lies off the pixels
+    BadInputError : ``mask='pipeline'`` and the file has no aperture for this target, or the target
+        lies off the pixels
     """
     if settings.aperture.mask == "pipeline":
         crowding = number(stamp.headers, "CROWDSAP", np.nan)
@@ -88,8 +90,9 @@ def measure(stamp, mask, **values):
 def _sums_of_block(stamp, mask, times):
     """The series of `measure` for a block of times at which nothing is missing: dict of arrays.
 
-    All pixels of the stamp are taken, those beside the mask with weight zero: matrix products of what lies in the processor's
-    cache are quicker than picking pixels. Errors stay in the precision of the file.
+    All pixels of the stamp are taken, those beside the mask with weight zero: matrix products of
+    what lies in the processor's cache are quicker than picking pixels. Errors stay in the precision
+    of the file.
     """
     flux, background, flux_err, background_err = (
         images[times].reshape(-1, mask.size)
@@ -144,12 +147,14 @@ def pipeline_mask(stamp):
     """The aperture that the mission's own pipeline chose: (n_rows, n_columns) bool array."""
     if stamp.datasource not in ("tpf", "ffi"):
         raise BadInputError(
-            f"{stamp.path}: its aperture is not for TIC {stamp.target.starid}, a secondary target; use mask='own'"
+            f"{stamp.path}: its aperture is not for TIC {stamp.target.starid}, a secondary "
+            "target; use mask='own'"
         )
     mask = (stamp.aperture & BIT_OPTIMAL) != 0
     if not mask.any():
         raise BadInputError(
-            f"{stamp.path}: APERTURE marks no pixel as the pipeline's aperture (bit 2); use mask='own'"
+            f"{stamp.path}: APERTURE marks no pixel as the pipeline's aperture (bit 2); use "
+            "mask='own'"
         )
     return mask
 
@@ -185,7 +190,8 @@ def own_mask(stamp, settings):
     mask = minimum_mask(stamp.shape, row, column) & np.isfinite(stamp.sumimage)
     if not mask.any():
         raise BadInputError(
-            f"{stamp.path}: the target lies at row {row:.1f}, column {column:.1f} of the stamp, where no pixel of the "
+            f"{stamp.path}: the target lies at row {row:.1f}, column {column:.1f} of the stamp, "
+            "where no pixel of the "
             f"{stamp.shape[0]} x {stamp.shape[1]} was collected"
         )
     return (
@@ -198,7 +204,8 @@ def own_mask(stamp, settings):
 def judge_mask(stamp, mask, saturation_limit):
     """Whether the light in a mask lies around the target: status and messages.
 
-    Where no catalogue names the neighbours, one that is too close for a peak of its own shows by that alone.
+    Where no catalogue names the neighbours, one that is too close for a peak of its own shows by
+    that alone.
     """
     if stamp.has_catalog or stamp.target.tmag < saturation_limit:
         return STATUS.OK, ()
@@ -211,16 +218,18 @@ def judge_mask(stamp, mask, saturation_limit):
     if distance <= MAX_CENTROID_OFFSET:
         return STATUS.OK, ()
     return STATUS.WARNING, (
-        f"the light in the mask is centred {distance:.1f} pixels from the target: another star may be in it, and there is no "
+        f"the light in the mask is centred {distance:.1f} pixels from the target: another star "
+        "may be in it, and there is no "
         "star catalogue",
     )
 
 
 def contamination(stamp, mask):
-    """Fraction of the flux in a mask that is from other stars, by their magnitudes (Lund & Handberg 2014, equation 6).
+    """Fraction of the flux in a mask that is from other stars, by their magnitudes (Lund & Handberg
+    2014, equation 6).
 
-    NaN where the magnitude of the target is not known, or where there is no catalogue. Light of stars outside the mask does not
-    count.
+    NaN where the magnitude of the target is not known, or where there is no catalogue. Light of
+    stars outside the mask does not count.
     """
     if not stamp.has_catalog:
         return np.nan
@@ -262,7 +271,9 @@ def mask_pixels(images, mask):
 
 
 def pixel_sum(pixels):
-    """Sum over the pixels, e.g. the flux of an aperture: (n_times,) array; NaN where no pixel has a value."""
+    """Sum over the pixels, e.g. the flux of an aperture: (n_times,) array; NaN where no pixel has a
+    value.
+    """
     total = pixels @ np.ones(pixels.shape[1])
     holes = np.flatnonzero(
         np.isnan(total)
@@ -276,10 +287,11 @@ def pixel_sum(pixels):
 def flux_error(flux_err, background_err):
     """Error of the flux of an aperture: (n_times,) array, e-/s; NaN where no pixel has an error.
 
-    The root sum square of the pixels' errors and, because the background of neighbouring pixels is estimated together
-    and errs together, of the sum of the background's errors. That reproduces the errors of the missions' own light
-    curves (Kepler to 0.03 %, TESS to 0.8 %), which the pixels' errors alone do not (TESS: 11 %). Where the background has no
-    error, that of the pixels is all there is.
+    The root sum square of the pixels' errors and, because the background of neighbouring pixels is
+    estimated together and errs together, of the sum of the background's errors. That reproduces the
+    errors of the missions' own light curves (Kepler to 0.03 %, TESS to 0.8 %), which the pixels'
+    errors alone do not (TESS: 11 %). Where the background has no error, that of the pixels is all
+    there is.
     """
     return np.sqrt(pixel_sum(flux_err**2) + np.nan_to_num(pixel_sum(background_err)) ** 2)
 
@@ -294,7 +306,8 @@ def flux_centroid(flux, flux_err, rows, columns):
 
     Returns
     -------
-    centroid, error : (n_times, 2) float arrays: column and row; NaN where no pixel is positive, or has no error
+    centroid, error : (n_times, 2) float arrays: column and row; NaN where no pixel is positive, or
+        has no error
     """
     positive = flux > 0
     weights = np.where(positive, flux, 0.0)  # no weight for NaN either
@@ -326,7 +339,9 @@ def _centroid(weights, variances):
 
 
 def argabrightening(quality, mission):
-    """Flags of times with diffuse light all over the detector: (n_times,) int32 array, a bit of `flags.PIXEL_QUALITY`."""
+    """Flags of times with diffuse light all over the detector: (n_times,) int32 array, a bit of
+    `flags.PIXEL_QUALITY`.
+    """
     return ARGABRIGHTENING * ((quality & NO_FLUX_BITMASK[mission]) != 0).astype(np.int32)
 
 

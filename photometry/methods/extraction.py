@@ -9,14 +9,17 @@ from ..status import STATUS
 
 @dataclass(frozen=True)
 class Extraction:
-    """The light curve of one target, with what has to be known to judge it. The same for every method."""
+    """The light curve of one target, with what has to be known to judge it. The same for every
+    method.
+    """
 
     method: str  # name of the method in the registry
     flux: np.ndarray  # (n_times,) e-/s, background removed; NaN where it could not be measured
     flux_err: np.ndarray  # (n_times,) e-/s, 1 sigma
     background: np.ndarray  # (n_times,) e-/s, the background that was removed
     background_err: np.ndarray  # (n_times,) e-/s
-    # (n_times, 2) detector column, row; pixels, integers at pixel centres, as the mission counts them
+    # (n_times, 2) detector column, row; pixels, integers at pixel centres, as the mission counts
+    # them
     centroid: np.ndarray
     mask: np.ndarray  # (n_rows, n_columns) bool, pixels that the flux is from
     position_mask: np.ndarray  # (n_rows, n_columns) bool, pixels that the centroid is from
@@ -40,7 +43,8 @@ class Extraction:
 
         Returns
         -------
-        photometry.lightcurve.LightcurveArbitraryRaster, flux in e-/s; see `photometry.lightcurve.extraction_to_lightcurve`
+        photometry.lightcurve.LightcurveArbitraryRaster, flux in e-/s; see
+        `photometry.lightcurve.extraction_to_lightcurve`
         """
         from ..lightcurve.tasoc import extraction_to_lightcurve
 

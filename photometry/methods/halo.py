@@ -1,10 +1,12 @@
-"""Halo photometry: the light around a saturated star, weighted so that its light curve is as quiet as can be.
+"""Halo photometry: the light around a saturated star, weighted so that its light curve is as quiet
+as can be.
 
-The flux is a weighted sum of all pixels of its mask, with weights that are not negative and sum to 1, chosen so that the total
-variation of the flux, the sum of its steps from one time to the next, is smallest relative to its mean. Pixels whose charge
-comes and goes with the pointing get no weight; what all pixels share, the star's own variation, cannot be weighted
-away. (White et al. 2017, MNRAS 471, 2882, equations 1 and 2.) That holds for signals not much larger than the noise: full
-pixels, and those of faint neighbours, do not follow deep eclipses, and are then the quietest.
+The flux is a weighted sum of all pixels of its mask, with weights that are not negative and sum to
+1, chosen so that the total variation of the flux, the sum of its steps from one time to the next,
+is smallest relative to its mean. Pixels whose charge comes and goes with the pointing get no
+weight; what all pixels share, the star's own variation, cannot be weighted away. (White et al.
+2017, MNRAS 471, 2882, equations 1 and 2.) That holds for signals not much larger than the noise:
+full pixels, and those of faint neighbours, do not follow deep eclipses, and are then the quietest.
 """
 
 import dataclasses
@@ -46,8 +48,8 @@ def halo_photometry(stamp, settings):
 
     Returns
     -------
-    Extraction, whose flux is scaled to the mean that the target's magnitude lets expect; with status WARNING where neighbours may
-    be in it, or where the star is too faint for this method
+    Extraction, whose flux is scaled to the mean that the target's magnitude lets expect; with
+    status WARNING where neighbours may be in it, or where the star is too faint for this method
 
     Raises
     ------
@@ -63,7 +65,8 @@ def halo_photometry(stamp, settings):
     usable[target] = present[good].all(axis=0)
     if good.sum() < MIN_TIMES or not usable.any():
         raise BadInputError(
-            f"{stamp.path}: halo photometry needs {MIN_TIMES} good times and pixels with values at all of them; "
+            f"{stamp.path}: halo photometry needs {MIN_TIMES} good times and pixels with values "
+            "at all of them; "
             f"there are {good.sum()} times and {usable.sum()} pixels"
         )
     weights = quietest_weights(mask_pixels(stamp.flux, usable)[good])
@@ -74,7 +77,8 @@ def halo_photometry(stamp, settings):
     limit = mask_limits(stamp, settings.aperture)["saturation_limit"]
     if stamp.target.tmag > limit:
         doubts.append(
-            f"halo photometry is for saturated stars, brighter than {limit:g}: the weights of others follow the noise, and take "
+            f"halo photometry is for saturated stars, brighter than {limit:g}: the weights of "
+            "others follow the noise, and take "
             "from signals that are not far above it"
         )
     status = STATUS.WARNING if doubts else STATUS.OK
@@ -165,7 +169,9 @@ def _to_extraction(stamp, usable, weights, good):
 
 
 def _centroid(stamp):
-    """The target's position by the catalogue and the pointing: charge that bleeds says nothing about it."""
+    """The target's position by the catalogue and the pointing: charge that bleeds says nothing
+    about it.
+    """
     (index,) = np.flatnonzero(stamp.catalog["starid"] == stamp.target.starid)
     position = np.array(
         [stamp.column + stamp.catalog["column"][index], stamp.row + stamp.catalog["row"][index]],

@@ -50,8 +50,8 @@ def flux_metrics(time, flux, flux_err):
 
     Returns
     -------
-    dict of mean_flux (median, e-/s), and of the flux relative to it: variance, rms_hour, ptp, variability; NaN where there
-    are too few values
+    dict of mean_flux (median, e-/s), and of the flux relative to it: variance, rms_hour, ptp,
+    variability; NaN where there are too few values
     """
     if len(flux) == 0:
         return {}

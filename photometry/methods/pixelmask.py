@@ -1,11 +1,12 @@
 """Pixel masks of all stars on a stamp, from its sum image (K2P2).
 
-The steps: pixels above a cut -> clusters of them -> each cluster split between its stars -> holes filled -> saturated
-columns followed. Method: Lund et al. 2015 (ApJ 806, 30), section 3; Handberg & Lund 2014 (MNRAS 445, 2698). Clusters are those
-of DBSCAN (Ester et al. 1996, KDD-96), which on a grid of pixels needs no more than counting neighbours.
+The steps: pixels above a cut -> clusters of them -> each cluster split between its stars -> holes
+filled -> saturated columns followed. Method: Lund et al. 2015 (ApJ 806, 30), section 3; Handberg &
+Lund 2014 (MNRAS 445, 2698). Clusters are those of DBSCAN (Ester et al. 1996, KDD-96), which on a
+grid of pixels needs no more than counting neighbours.
 
-Masks are bool arrays of the shape of the image; stars are given as arrays of row, column (0-based stamp positions, with
-integers at pixel centres) and tmag.
+Masks are bool arrays of the shape of the image; stars are given as arrays of row, column (0-based
+stamp positions, with integers at pixel centres) and tmag.
 """
 
 import numpy as np
@@ -19,7 +20,8 @@ MODE_PERCENTILE = 85  # fluxes above are stars: left out where the mode is looke
 MODE_FLUX_LIMIT = 7e4  # e-/s, likewise
 # length of the shortest interval with half of a normal distribution, in sigma
 HALF_OF_NORMAL = 1.349
-# a pixel with so many pixels above the cut in its 3x3 surroundings, itself included, is a core pixel
+# a pixel with so many pixels above the cut in its 3x3 surroundings, itself included, is a core
+# pixel
 CORE_NEIGHBOURS = 4
 SMOOTHING = 0.5  # pixels, sigma of the Gaussian before local maxima are looked for
 # pixels from a star to its maximum; saturated stars are far from symmetric
@@ -27,8 +29,8 @@ MARKER_DISTANCE_BRIGHT = 5 * np.sqrt(2)
 MARKER_DISTANCE_FAINT = 2 * np.sqrt(2)
 # a column is saturated if its median step is a smaller fraction of its maximum
 SATURATED_STEP = 0.01
-# where there is no catalogue: a peak is a star of its own if the saddle to any higher one is lower by this factor, and if
-# it is above the cut by so many times the noise
+# where there is no catalogue: a peak is a star of its own if the saddle to any higher one is lower
+# by this factor, and if it is above the cut by so many times the noise
 PEAK_TO_SADDLE = 1.3
 PEAK_TO_NOISE = 5.0
 UNKNOWN_TMAG = 20.0  # mag, stands for a magnitude that is not known
@@ -75,8 +77,9 @@ def flux_cut(image, threshold):
 def sky_level(image):
     """Mode of the faint pixels of an image and the noise below it (MAD as sigma), e-/s.
 
-    The mode is looked for among pixels with light. In a crowded field the background that was removed has the light of faint
-    stars in it and leaves many pixels below zero; with a mode among those, most of the stamp would be above the cut.
+    The mode is looked for among pixels with light. In a crowded field the background that was
+    removed has the light of faint stars in it and leaves many pixels below zero; with a mode among
+    those, most of the stamp would be above the cut.
     """
     fluxes = image[np.isfinite(image)]
     light = fluxes[fluxes > 0] if (fluxes > 0).any() else fluxes
@@ -89,8 +92,9 @@ def sky_level(image):
 def density_mode(values):
     """The most frequent value, from a kernel density with Gaussian kernels of Silverman's width.
 
-    The width follows the shortest_interval half of the values, which are mostly those of the sky. Standard deviation or quartiles of
-    all would be those of the star, where a bright one fills much of the stamp.
+    The width follows the shortest_interval half of the values, which are mostly those of the sky.
+    Standard deviation or quartiles of all would be those of the star, where a bright one fills much
+    of the stamp.
     """
     low, high = shortest_interval(values, 0.5)
     spread = (high - low) / HALF_OF_NORMAL
@@ -113,8 +117,9 @@ def shortest_interval(values, fraction):
 def clusters(above):
     """Groups of neighbouring pixels above the cut: list of bool arrays.
 
-    Core pixels within sqrt(2) of each other are one cluster; other pixels join the cluster of a core pixel beside them;
-    lonely ones belong to none. That is DBSCAN with a distance of sqrt(2) pixels.
+    Core pixels within sqrt(2) of each other are one cluster; other pixels join the cluster of a
+    core pixel beside them; lonely ones belong to none. That is DBSCAN with a distance of sqrt(2)
+    pixels.
     """
     n_neighbours = ndimage.convolve(above.astype(int), SURROUNDINGS.astype(int), mode="constant")
     labels, n_clusters = ndimage.label(
@@ -138,7 +143,9 @@ def split_cluster(image, cluster, stars, saturation_limit):
 
 
 def star_maxima(smoothed, cluster, stars, saturation_limit):
-    """Local maxima of a cluster that are the nearest one of some star and not too far from it: (n, 2) array of row, column."""
+    """Local maxima of a cluster that are the nearest one of some star and not too far from it: (n,
+    2) array of row, column.
+    """
     maxima = np.argwhere(
         (ndimage.maximum_filter(smoothed, footprint=SURROUNDINGS) == smoothed) & cluster
     )
@@ -167,7 +174,8 @@ def with_peaks(stars, image, *, threshold=0.8, saturation_limit=7.0):
 
     Returns
     -------
-    dict of arrays row, column, tmag; the target first, magnitudes of the others by their peaks against that of the target
+    dict of arrays row, column, tmag; the target first, magnitudes of the others by their peaks
+    against that of the target
     """
     mode, noise = sky_level(image)
     smoothed = ndimage.gaussian_filter(np.nan_to_num(image), SMOOTHING)
@@ -194,7 +202,9 @@ def with_peaks(stars, image, *, threshold=0.8, saturation_limit=7.0):
 
 
 def peak_position(image, row, column):
-    """Position of a star from the pixels around its brightest one, above the faintest of them: (row, column)."""
+    """Position of a star from the pixels around its brightest one, above the faintest of them:
+    (row, column).
+    """
     rows, columns = (
         slice(max(at - 1, 0), min(at + 2, size))
         for at, size in zip((row, column), image.shape, strict=True)
@@ -207,14 +217,17 @@ def peak_position(image, row, column):
 
 
 def fill_holes(mask):
-    """The mask with its holes of a single pixel filled: pixels whose four neighbours all belong to it."""
+    """The mask with its holes of a single pixel filled: pixels whose four neighbours all belong to
+    it.
+    """
     beside = BESIDE.copy()
     beside[1, 1] = False
     return mask | ndimage.binary_erosion(mask, structure=beside)
 
 
 def follow_columns(image, mask, above):
-    """Extend the saturated columns of a mask to all connected pixels above the cut in the same column.
+    """Extend the saturated columns of a mask to all connected pixels above the cut in the same
+    column.
 
     Charge that a saturated pixel cannot hold flows along its column.
     """
@@ -231,7 +244,8 @@ def follow_columns(image, mask, above):
 def minimum_mask(shape, row, column):
     """The pixels around a position that the light of any star falls on: 2x2 to 3x3 pixels.
 
-    Two rows where the star is near the border between them, three where it is near the middle of one; likewise columns.
+    Two rows where the star is near the border between them, three where it is near the middle of
+    one; likewise columns.
     """
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     return (np.abs(rows - row) <= 1.25) & (np.abs(columns - column) <= 1.25)

@@ -79,7 +79,8 @@ def title(stamp, extraction):
     where = f"{mission.period_name} {stamp.sector}, {stamp.cadence} s"
     pixels = int(extraction.mask.sum())
     return (
-        f"{mission.label(stamp.target.starid)}, {magnitude}, {where}  |  {extraction.method}: {extraction.status.name}, "
+        f"{mission.label(stamp.target.starid)}, {magnitude}, {where}  |  {extraction.method}: "
+        f"{extraction.status.name}, "
         f"{pixels} pixel{'s' * (pixels != 1)}, contamination {percentage(extraction.contamination)}"
     )
 
@@ -107,7 +108,9 @@ def median_of_good(values, good):
 
 
 def window(mask):
-    """The part of a stamp that is shown: all of it, or of a large one what is around the mask: two slices, rows and columns."""
+    """The part of a stamp that is shown: all of it, or of a large one what is around the mask: two
+    slices, rows and columns.
+    """
     slices = []
     for axis, size in enumerate(mask.shape):
         inside = np.flatnonzero(mask.any(axis=1 - axis))
@@ -192,7 +195,8 @@ def _draw_image(figure, axes, stamp, extraction):
 def outline(stamp, mask):
     """The border of a mask, pixel edge by pixel edge: list of ((column, row), (column, row))."""
     padded = np.pad(mask, 1).astype(int)
-    # corner (0, 0) of the padded mask lies one pixel and a half from the centre of the stamp's first
+    # corner (0, 0) of the padded mask lies one pixel and a half from the centre of the stamp's
+    # first
     right, up = stamp.column - 1.5, stamp.row - 1.5
     across = [
         ((right + column, up + row + 1), (right + column + 1, up + row + 1))

@@ -1,11 +1,13 @@
 """The pixel response function (PRF): which fraction of a star's flux each pixel gets.
 
-Two models with the same three verbs: :class:`GaussianPRF`, analytic and quick, and :class:`TessPRF`, made from the
-files that the TESS mission publishes. ``open_prf`` takes the files where they are and the analytic model otherwise.
+Two models with the same three verbs: :class:`GaussianPRF`, analytic and quick, and
+:class:`TessPRF`, made from the files that the TESS mission publishes. ``open_prf`` takes the files
+where they are and the analytic model otherwise.
 
-Rows and columns are detector pixel numbers with integers at pixel centres. Any origin will do for ``evaluate`` as long as
-stars and pixels share it; only a model that varies over the detector needs the mission's own numbers (TESS counts
-from 1; columns 45–2092 of the full-frame images see the sky).
+Rows and columns are detector pixel numbers with integers at pixel centres. Any origin will do for
+``evaluate`` as long as stars and pixels share it; only a model that varies over the detector needs
+the mission's own numbers (TESS counts from 1; columns 45–2092 of the full-frame images see the
+sky).
 """
 
 import re
@@ -18,11 +20,13 @@ from scipy.special import erf
 
 from ..errors import WrongUseError
 
-# Sum of three Gaussians close to the published TESS PRFs of camera 4, CCD 1: half of the flux in the brightest 1.6 pixels,
-# 90 % within 4x4 pixels, and faint wings. (fraction of the flux, sigma in pixels)
+# Sum of three Gaussians close to the published TESS PRFs of camera 4, CCD 1: half of the flux in
+# the brightest 1.6 pixels, 90 % within 4x4 pixels, and faint wings. (fraction of the flux, sigma in
+# pixels)
 TESS_LIKE = ((0.72, 0.56), (0.22, 1.28), (0.06, 3.0))
 
-# The PRF files dated 2018 were fitted to sectors 1-3, those dated 2019 serve all later ones (MAST, models/prf_fitsfiles).
+# The PRF files dated 2018 were fitted to sectors 1-3, those dated 2019 serve all later ones (MAST,
+# models/prf_fitsfiles).
 FIRST_SECTOR_OF_SECOND_SET = 4
 _TESS_FILE = re.compile(
     r"tess(?P<year>\d{4})\d+-prf-(?P<camera>\d)-(?P<ccd>\d)-row\d+-col\d+\.fits(\.gz)?$"
@@ -43,9 +47,10 @@ class PRF(ABC):
 
         Parameters
         ----------
-        row, column : arrays of one shape S, positions of the stars (S may be (), (n_stars,), (n_times, n_stars)…)
-        rows : (n_rows,) or S + (n_rows,) array, consecutive detector rows of the pixels; the second form gives each
-            star a rectangle of its own
+        row, column : arrays of one shape S, positions of the stars (S may be (), (n_stars,),
+            (n_times, n_stars)…)
+        rows : (n_rows,) or S + (n_rows,) array, consecutive detector rows of the pixels; the second
+            form gives each star a rectangle of its own
         columns : (n_columns,) or S + (n_columns,) array, likewise
 
         Returns
@@ -54,7 +59,8 @@ class PRF(ABC):
         """
 
     def render(self, flux, row, column, rows, columns):
-        """Image of several stars: the sum of ``flux * evaluate(…)`` over the last axis of the positions.
+        """Image of several stars: the sum of ``flux * evaluate(…)`` over the last axis of the
+        positions.
 
         Parameters
         ----------
@@ -71,14 +77,15 @@ class PRF(ABC):
 class GaussianPRF(PRF):
     """Sum of Gaussians integrated over each pixel, optionally widening away from the optical axis.
 
-    The integral of a Gaussian over a pixel is a difference of error functions in row times one in column.
+    The integral of a Gaussian over a pixel is a difference of error functions in row times one in
+    column.
 
     Parameters
     ----------
     components : sequence of (fraction, sigma), sigma in pixels; fractions are scaled to sum 1
     widening : float
-        Relative growth of sigma at 2048 pixels from ``axis``, separately in row and column and with the square of the
-        distance: stars become larger and elongated towards the far corner.
+        Relative growth of sigma at 2048 pixels from ``axis``, separately in row and column and with
+        the square of the distance: stars become larger and elongated towards the far corner.
     axis : (row, column) of the optical axis on the detector
     """
 
@@ -105,7 +112,9 @@ class GaussianPRF(PRF):
         return per_component.sum(axis=0)
 
     def _along(self, star, pixels, axis):
-        """Fraction of each component's flux in each pixel of one axis, shape (n_components,) + S + (n_pixels,)."""
+        """Fraction of each component's flux in each pixel of one axis, shape (n_components,) + S +
+        (n_pixels,).
+        """
         star, pixels = np.asarray(star, dtype=float)[..., None], np.asarray(pixels, dtype=float)
         edges = np.concatenate([pixels - 0.5, pixels[..., -1:] + 0.5], axis=-1)
         sigma = self.sigmas[(...,) + (None,) * star.ndim] * (
@@ -117,9 +126,10 @@ class GaussianPRF(PRF):
 class TessPRF(PRF):
     """The mission's PRF: samples on a grid of 1/9 pixel at several positions of a CCD.
 
-    Sample ``k`` of an axis of a file is the response of a pixel whose centre lies ``(k - 58) / 9`` pixels from the star.
-    Between samples it is interpolated by cubic splines, between the positions on the CCD bilinearly, and beyond the
-    outermost positions it stays as it is there. (TESS archive manual, and the tutorial on PRFs by MAST.)
+    Sample ``k`` of an axis of a file is the response of a pixel whose centre lies ``(k - 58) / 9``
+    pixels from the star. Between samples it is interpolated by cubic splines, between the positions
+    on the CCD bilinearly, and beyond the outermost positions it stays as it is there. (TESS archive
+    manual, and the tutorial on PRFs by MAST.)
 
     Parameters
     ----------
@@ -134,7 +144,8 @@ class TessPRF(PRF):
         samples = np.asarray(samples, dtype=float)
         if samples.shape[:2] != (self.rows.size, self.columns.size):
             raise ValueError(
-                f"samples of shape {samples.shape}: expected {(self.rows.size, self.columns.size)} + (size, size)"
+                f"samples of shape {samples.shape}: expected "
+                f"{(self.rows.size, self.columns.size)} + (size, size)"
             )
         self.centre = (samples.shape[-1] - 1) / 2
         self._splines = np.array(
@@ -161,7 +172,8 @@ class TessPRF(PRF):
         rows, columns = (np.unique([position[axis] for position in images]) for axis in (0, 1))
         if len(images) != rows.size * columns.size:
             raise WrongUseError(
-                f"{folder}: PRF files of camera {camera}, CCD {ccd} are for {len(images)} positions, expected one for each "
+                f"{folder}: PRF files of camera {camera}, CCD {ccd} are for {len(images)} "
+                "positions, expected one for each "
                 f"of {rows.size} rows x {columns.size} columns; some file is missing"
             )
         return cls(rows, columns, [[images[row, column] for column in columns] for row in rows])
@@ -189,7 +201,9 @@ class TessPRF(PRF):
         return fraction
 
     def _nodes(self, row, column):
-        """Yield (index of a position of a file, its weight in the bilinear interpolation for every star), for those that count."""
+        """Yield (index of a position of a file, its weight in the bilinear interpolation for every
+        star), for those that count.
+        """
         in_row, in_column = _hat_weights(self.rows, row), _hat_weights(self.columns, column)
         for j in range(self.rows.size):
             for i in range(self.columns.size):
@@ -218,7 +232,9 @@ class StretchedPRF(PRF):
         return np.einsum("k,k...i,k...j->...ij", self.fractions, in_row, in_column, optimize=True)
 
     def _along(self, star, pixels, stretch, smear):
-        """Fraction of each Gaussian in each pixel of one axis, shape (n_gaussians,) + S + (n_pixels,)."""
+        """Fraction of each Gaussian in each pixel of one axis, shape (n_gaussians,) + S +
+        (n_pixels,).
+        """
         star = np.asarray(star, dtype=float)[..., None]
         edges = np.concatenate([pixels - 0.5, pixels[..., -1:] + 0.5], axis=-1)
         sigma = np.hypot(stretch * self.sigmas, smear)[(...,) + (None,) * star.ndim]
@@ -228,15 +244,18 @@ class StretchedPRF(PRF):
 def fit_prf(
     image, weight, row, column, rows, columns, smear=(0.0, 0.0), flux_ratios=None, constant=True
 ):
-    """The stretched PRF with the smallest residual from an image; fluxes and a common offset of its stars are free.
+    """The stretched PRF with the smallest residual from an image; fluxes and a common offset of its
+    stars are free.
 
     Parameters
     ----------
     image, weight : (n_rows, n_columns) arrays; weight 0 where a pixel is not to be used
     row, column : (n_stars,) arrays, positions of the stars
     rows, columns : (n_rows,) and (n_columns,) arrays, numbers of the pixels
-    smear : (row, column), pixels, standard deviation of the motion during the times that the image is the mean of
-    flux_ratios : (n_stars, n_free) array, fluxes of the stars in each of the fluxes that are free; default: each on its own
+    smear : (row, column), pixels, standard deviation of the motion during the times that the image
+        is the mean of
+    flux_ratios : (n_stars, n_free) array, fluxes of the stars in each of the fluxes that are free;
+        default: each on its own
 
     constant : bool, whether the image may have a residual background
 
@@ -269,7 +288,9 @@ def fit_prf(
 
 
 def open_prf(folder=None, camera=0, ccd=0, sector=FIRST_SECTOR_OF_SECOND_SET):
-    """The mission's PRF from ``folder``, or the analytic one that resembles it where no folder is given."""
+    """The mission's PRF from ``folder``, or the analytic one that resembles it where no folder is
+    given.
+    """
     return GaussianPRF() if folder is None else TessPRF.read(folder, camera, ccd, sector)
 
 
@@ -279,7 +300,9 @@ def _hat_weights(nodes, positions):
 
 
 def _tess_files(folder, camera, ccd, sector):
-    """The PRF files of one CCD in ``folder``, of the set that was made for ``sector`` if both sets are there."""
+    """The PRF files of one CCD in ``folder``, of the set that was made for ``sector`` if both sets
+    are there.
+    """
     sets = {True: [], False: []}
     for path in sorted(Path(folder).rglob("*-prf-*.fits*")):
         match = _TESS_FILE.search(path.name)
@@ -290,6 +313,7 @@ def _tess_files(folder, camera, ccd, sector):
     if not files:
         raise WrongUseError(
             f"{folder}: no PRF files of camera {camera}, CCD {ccd}; expected names like "
-            f"tess2019107181900-prf-{camera}-{ccd}-row0001-col0045.fits, as in models/prf_fitsfiles at MAST"
+            f"tess2019107181900-prf-{camera}-{ccd}-row0001-col0045.fits, as in "
+            "models/prf_fitsfiles at MAST"
         )
     return files

@@ -1,13 +1,15 @@
-"""PSF photometry: fluxes of all stars of a stamp by least squares, at positions that are known or fitted.
+"""PSF photometry: fluxes of all stars of a stamp by least squares, at positions that are known or
+fitted.
 
-``linpsf``: the positions are those of the catalogue, moved by the pointing, whose mean is fitted to the sum image. The
-residual is linear in the fluxes and in a constant, the residual background: weighted least squares, whose normal
-equations are solved for every time. The errors follow from its covariance. The magnitudes of the target's neighbours count as
-measurements too (to 20 %), because the pixels alone cannot tell apart stars that lie within one of them.
+``linpsf``: the positions are those of the catalogue, moved by the pointing, whose mean is fitted to
+the sum image. The residual is linear in the fluxes and in a constant, the residual background:
+weighted least squares, whose normal equations are solved for every time. The errors follow from its
+covariance. The magnitudes of the target's neighbours count as measurements too (to 20 %), because
+the pixels alone cannot tell apart stars that lie within one of them.
 
-``psf``: the target's own position is fitted in the sum image, then, at every time, the fluxes of all stars and one shift of all
-of them together. The model is linear in the fluxes and nearly so in the shift: a few steps of Gauss-Newton, for all
-times at once.
+``psf``: the target's own position is fitted in the sum image, then, at every time, the fluxes of
+all stars and one shift of all of them together. The model is linear in the fluxes and nearly so in
+the shift: a few steps of Gauss-Newton, for all times at once.
 """
 
 import dataclasses
@@ -77,8 +79,9 @@ def psf_photometry(stamp, settings):
 
     Returns
     -------
-    Extraction; with status WARNING where positions could not be fitted: those of ``linpsf`` were used then, because a shift
-    that cannot be separated from the flux would take a part of every transit
+    Extraction; with status WARNING where positions could not be fitted: those of ``linpsf`` were
+    used then, because a shift that cannot be separated from the flux would take a part of every
+    transit
 
     Raises
     ------
@@ -126,7 +129,8 @@ def at_mean_pointing(stamp, settings):
 
 
 def with_stars_of_image(stamp, mean, settings):
-    """The stamp with the stars that its sum image shows beside the target, for input without a catalogue.
+    """The stamp with the stars that its sum image shows beside the target, for input without a
+    catalogue.
 
     Parameters
     ----------
@@ -183,7 +187,8 @@ def fit_shifts(scene, shift, pixels, errors, background_err):
     ----------
     scene : Scene
     shift : (n_times, 2) array, pixels: column, row; where the iteration begins
-    pixels, errors, background_err : (n_times, n_pixels) arrays, e-/s, of the pixels that the scene uses
+    pixels, errors, background_err : (n_times, n_pixels) arrays, e-/s, of the pixels that the scene
+        uses
 
     Returns
     -------
@@ -231,7 +236,10 @@ def why_unreliable(stamp, scene, shift, fit):
     free, fixed = (np.linalg.norm(gain * sigma, axis=1) for gain in (fit.gain, fixed_gain))
     ratio = np.median(free[fixed > 0] / fixed[fixed > 0])
     if not ratio < MAX_ERROR_RATIO:
-        return f"the shift cannot be separated from the flux, whose error it makes {ratio:.1f} times larger"
+        return (
+            f"the shift cannot be separated from the flux, whose error it makes {ratio:.1f} times "
+            "larger"
+        )
     pixels, errors, background_err = _data(mean_stamp(stamp), scene)
     faint = (1 - TEST_DEPTH) * (pixels + scene.fixed) - scene.fixed
     bright, dimmed = (
@@ -240,12 +248,17 @@ def why_unreliable(stamp, scene, shift, fit):
     )
     depth = (1 - dimmed / bright) / TEST_DEPTH
     if not abs(depth - 1) < MAX_DEPTH_ERROR:
-        return f"where the whole image dims by {TEST_DEPTH:.0%}, the fitted flux dims by {depth:.2f} of that"
+        return (
+            f"where the whole image dims by {TEST_DEPTH:.0%}, the fitted flux dims by {depth:.2f} "
+            "of that"
+        )
     return ""
 
 
 def _slopes(scene, by_row, by_column, flux):
-    """How the images change with a shift in row and column: (n_times, n_pixels, 2) array, e-/s per pixel."""
+    """How the images change with a shift in row and column: (n_times, n_pixels, 2) array, e-/s per
+    pixel.
+    """
     reference = np.broadcast_to(np.median(flux, axis=0), flux.shape)
     slopes = [
         np.einsum("tps,ts->tp", scene.response(weights), reference)
@@ -255,7 +268,9 @@ def _slopes(scene, by_row, by_column, flux):
 
 
 def _data(stamp, scene):
-    """The pixels that a scene uses, without the stars that are not fitted, and their errors: (n_times, n_pixels) arrays."""
+    """The pixels that a scene uses, without the stars that are not fitted, and their errors:
+    (n_times, n_pixels) arrays.
+    """
     pixels = mask_pixels(stamp.flux, scene.used) - scene.fixed
     return pixels, *(
         mask_pixels(errors, scene.used) for errors in (stamp.flux_err, stamp.background_err)
@@ -263,7 +278,9 @@ def _data(stamp, scene):
 
 
 def to_extraction(method, stamp, scene, shift, flux, flux_err, errors=(), status=STATUS.OK):
-    """The `Extraction` of a fit. Its mask is where the target gives more than 1 % of its flux to a pixel."""
+    """The `Extraction` of a fit. Its mask is where the target gives more than 1 % of its flux to a
+    pixel.
+    """
     fraction = np.zeros(stamp.shape)
     fraction[scene.used] = scene.mean_response[:, 0]
     mask = fraction > MIN_FRACTION

@@ -1,14 +1,14 @@
 """Methods by name. A method is a function ``method(stamp, settings) -> Extraction``.
 
-A method of one's own is named by where it is, ``'module:function'``; a package may give it a short name through the entry-point
-group ``photometry.methods``::
+A method of one's own is named by where it is, ``'module:function'``; a package may give it a short
+name through the entry-point group ``photometry.methods``::
 
     [options.entry_points]
     photometry.methods =
         mine = my_package.module:function
 
-If the function has an attribute ``settings``, a subclass of `photometry.settings.Section`, that is its section
-``[photometry.NAME]`` of the settings, with the short name or that of the function.
+If the function has an attribute ``settings``, a subclass of `photometry.settings.Section`, that is
+its section ``[photometry.NAME]`` of the settings, with the short name or that of the function.
 """
 
 import functools
@@ -51,7 +51,8 @@ def get_method(name=None):
         if name not in others:
             names = sorted(BUILT_IN | others)
             raise SettingsError(
-                f"method={name!r}:{did_you_mean(name, names)} expected {' or '.join(map(repr, names))}, "
+                f"method={name!r}:{did_you_mean(name, names)} expected "
+                f"{' or '.join(map(repr, names))}, "
                 "or a function of your own as 'module:function'"
             )
         function, section = _load(name, others[name]), name
@@ -66,7 +67,9 @@ def method_names():
 
 
 def _load(name, location):
-    """The function at ``module:function``; modules in the current folder are found, however the program was started."""
+    """The function at ``module:function``; modules in the current folder are found, however the
+    program was started.
+    """
     module, _, function = location.partition(":")
     here = str(Path.cwd())
     try:
@@ -78,6 +81,7 @@ def _load(name, location):
     if not callable(method := getattr(loaded, function, None)):
         names = [other for other in vars(loaded) if not other.startswith("_")]
         raise SettingsError(
-            f"method={name!r}: {module} has no function {function!r};{did_you_mean(function, names)}"
+            f"method={name!r}: {module} has no function "
+            f"{function!r};{did_you_mean(function, names)}"
         )
     return method

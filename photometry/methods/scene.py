@@ -1,8 +1,10 @@
-"""The stars of a stamp as a model that is linear in their fluxes, and its weighted least squares, at all times at once.
+"""The stars of a stamp as a model that is linear in their fluxes, and its weighted least squares,
+at all times at once.
 
-At one time, the image is ``A @ f``: column ``s`` of the design matrix ``A`` is the response of the pixels to one electron from
-star ``s``. The stars move together, by fractions of a pixel, so ``A`` at any time follows from a grid of 5x5 responses around
-the mean position: a polynomial of fourth degree in the movement, in row and column.
+At one time, the image is ``A @ f``: column ``s`` of the design matrix ``A`` is the response of the
+pixels to one electron from star ``s``. The stars move together, by fractions of a pixel, so ``A``
+at any time follows from a grid of 5x5 responses around the mean position: a polynomial of fourth
+degree in the movement, in row and column.
 """
 
 import functools
@@ -19,21 +21,24 @@ from .aperture import pixel_sum
 from .pixelmask import UNKNOWN_TMAG
 from .prf import fit_prf, open_prf
 
-# Stars fainter than the target by more are not fitted, but removed with the flux of their magnitude (mag)
+# Stars fainter than the target by more are not fitted, but removed with the flux of their magnitude
+# (mag)
 MAX_FAINTER, MAX_FAINTER_FAR = 5.0, 2.0  # within `NEAR` of the target, and farther away
 NEAR = 5.0  # pixels
 MIN_SEPARATION = 0.25  # pixels; stars closer to a brighter one than this cannot be told from it
 FULL_WELL = 1e5  # e-/s; pixels near it have lost or gained charge
 # of the largest eigenvalue of the scaled normal matrix; below, stars cannot be told apart
 DEGENERATE = 1e-9
-# pixels without much of the target's light, by their distance from it, and how many a residual background needs
+# pixels without much of the target's light, by their distance from it, and how many a residual
+# background needs
 SKY_DISTANCE, MIN_SKY = 4.0, 50
 NODES = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
 # of a star's flux, by its magnitude: less than the colours leave open, more than TIC 8 states
 CATALOGUE_ERROR = 0.2
 CLOSE = 1.0  # pixels
 STEADY = 1e-3  # of their flux, what stars so close to the target may vary
-# mag; while the PRF is fitted, the fluxes of stars fainter than the target by more are tied by their magnitudes
+# mag; while the PRF is fitted, the fluxes of stars fainter than the target by more are tied by
+# their magnitudes
 FREE = 2.0
 MIN_FRACTION = 0.01  # of the target's flux in a pixel that counts as the target's
 
@@ -78,21 +83,27 @@ class Scene:
         return np.tensordot(weights, self.responses, 1)
 
     def design(self, weights):
-        """The design matrix for rows of weights, (n_times, n_pixels, n_stars + 1 with the residual background) array."""
+        """The design matrix for rows of weights, (n_times, n_pixels, n_stars + 1 with the residual
+        background) array.
+        """
         return self.with_constant(self.response(weights))
 
     def with_constant(self, response):
-        """A design matrix with a constant, the same in all pixels, where a residual background is fitted."""
+        """A design matrix with a constant, the same in all pixels, where a residual background is
+        fitted.
+        """
         if not self.constant:
             return response
         return np.concatenate([response, np.ones((*response.shape[:2], 1))], axis=2)
 
     def priors(self, n_parameters):
-        """Prior means and inverse variances of the fluxes; none for the target's and for other parameters.
+        """Prior means and inverse variances of the fluxes; none for the target's and for other
+        parameters.
 
-        They follow from the magnitudes; without that, stars that lie within a pixel of each other could have any fluxes, as long
-        as the sum is right. Which of the stars within a pixel of the target varies cannot be known: once their fluxes in the
-        sum image are fitted, they stay at these.
+        They follow from the magnitudes; without that, stars that lie within a pixel of each other
+        could have any fluxes, as long as the sum is right. Which of the stars within a pixel of the
+        target varies cannot be known: once their fluxes in the sum image are fitted, they stay at
+        these.
 
         Parameters
         ----------
@@ -173,7 +184,8 @@ def make_scene(stamp, prf, shift, *, min_step=0.1):
 
 
 def has_sky(stamp, used):
-    """Whether so many pixels lie far from the target that a residual background can be separated from its wings.
+    """Whether so many pixels lie far from the target that a residual background can be separated
+    from its wings.
 
     Parameters
     ----------
@@ -200,7 +212,8 @@ def pointing(stamp, bitmask=None):
 
 
 def prf_for(stamp, folder, mean=(0.0, 0.0), scatter=(0.0, 0.0)):
-    """The PRF of a stamp: the mission's where there is a folder with its files, else one fitted to the sum image.
+    """The PRF of a stamp: the mission's where there is a folder with its files, else one fitted to
+    the sum image.
 
     Parameters
     ----------
@@ -232,7 +245,9 @@ def prf_for(stamp, folder, mean=(0.0, 0.0), scatter=(0.0, 0.0)):
 
 
 def _flux_ratios(tmag):
-    """Which stars are one in a fit: (n_stars, n_free) array. The target's magnitude is the first; fainter stars go together."""
+    """Which stars are one in a fit: (n_stars, n_free) array. The target's magnitude is the first;
+    fainter stars go together.
+    """
     free = tmag <= tmag[0] + FREE
     ratios = np.eye(len(tmag))[:, free]
     if free.all():
@@ -253,7 +268,7 @@ def usable_pixels(stamp):
 
 
 def _stars(stamp):
-    """Row, column, tmag of the stars, the target first; without those that a brighter star hides."""
+    """Row, column, tmag of the stars, the target first; without those hidden by a brighter one."""
     table = stamp.catalog
     is_target = np.asarray(table["starid"]) == stamp.target.starid
     order = np.lexsort([np.asarray(table["tmag"]), ~is_target])
@@ -282,14 +297,18 @@ def _response(prf, stamp, used, row, column):
 
 
 def _scale(light, image, mission):
-    """Flux of a star of magnitude 0 on this stamp, e-/s: how strong the stars' light together is in the sum image."""
+    """Flux of a star of magnitude 0 on this stamp, e-/s: how strong the stars' light together is in
+    the sum image.
+    """
     design = np.column_stack([light, np.ones_like(light)])
     (scale, _), *_ = np.linalg.lstsq(design, image, rcond=None)
     return scale if scale > 0 else 10 ** (0.4 * MISSIONS[mission].zero_point)
 
 
 def _lagrange(x):
-    """The polynomials that are 1 at one of `NODES` and 0 at the others, and their slopes: two (n, 5) arrays."""
+    """The polynomials that are 1 at one of `NODES` and 0 at the others, and their slopes: two (n,
+    5) arrays.
+    """
     value, slope = np.ones((2, len(x), len(NODES)))
     for i, node in enumerate(NODES):
         others = np.delete(NODES, i)
@@ -299,7 +318,8 @@ def _lagrange(x):
 
 
 def pixel_weights(pixels, errors):
-    """Weights of pixels, 1 / error^2 with the median error of each: errors at one time follow its noise and would bias.
+    """Weights of pixels, 1 / error^2 with the median error of each: errors at one time follow its
+    noise and would bias.
 
     Parameters
     ----------
@@ -345,14 +365,15 @@ def fit_parameters(design, weight, pixels, prior_mean=0.0, inverse_variance=None
 def solver(design, weight, inverse_variance=None):
     """The matrices that take pixels to parameters: (A^T W A + P)^-1 A^T W, for every time.
 
-    Parameters that no pixel can separate divide the flux between them (the pseudo-inverse), parameters without any pixel get 0.
+    Parameters that no pixel can separate divide the flux between them (the pseudo-inverse),
+    parameters without any pixel get 0.
 
     Parameters
     ----------
     design : (n_times, n_pixels, n_parameters) array, A
     weight : (n_times, n_pixels) array, the diagonal of W
-    inverse_variance : (n_parameters,) array, the diagonal of P: 1 / variance of each parameter's prior, whose mean the
-        pixels then are relative to; 0: no prior
+    inverse_variance : (n_parameters,) array, the diagonal of P: 1 / variance of each parameter's
+        prior, whose mean the pixels then are relative to; 0: no prior
 
     Returns
     -------

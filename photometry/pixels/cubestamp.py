@@ -68,6 +68,12 @@ def stamp_size(tmag):
 def default_area(shape, row, column, tmag):
     """The area for a star at a 0-based position of the cube.
 
+    Parameters
+    ----------
+    shape : (n_rows, n_columns) of the cube
+    row, column : float, pixels, 0-based position of the star
+    tmag : float, mag; NaN where it is not known
+
     Raises
     ------
     TargetNotFoundError : the star is not on the detector
@@ -112,6 +118,12 @@ def max_resizes(tmag):
 
 def target_of(task, catalog, folder):
     """The star of a task, from the catalogue.
+
+    Parameters
+    ----------
+    task : dict with ``starid``
+    catalog : Catalog or None
+    folder : path, for the message
 
     Raises
     ------

@@ -294,7 +294,13 @@ def small_image_warnings(shape):
 
 
 def cube_path(folder, sector, camera, ccd):
-    """Where the cube of a CCD is, or would be."""
+    """Where the cube of a CCD is, or would be.
+
+    Parameters
+    ----------
+    folder : path
+    sector, camera, ccd : int
+    """
     return Path(folder) / f"sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.hdf5"
 
 
@@ -325,6 +331,12 @@ def find_cubes(folder):
 def find_cube(folder, sector, camera, ccd, cadence=None):
     """The image cube of a CCD.
 
+    Parameters
+    ----------
+    folder : path
+    sector, camera, ccd : int
+    cadence : int, s; default: any
+
     Returns
     -------
     ImageCube, open
@@ -347,6 +359,12 @@ def find_cube(folder, sector, camera, ccd, cadence=None):
 def movement_at(movement, row, column, shape):
     """How far a position of the image moved.
 
+    Parameters
+    ----------
+    movement : (n_times, 2, 3) array, pixels, see `ImageCube.movement`
+    row, column : float, pixels, 0-based
+    shape : (n_rows, n_columns) of the image
+
     Returns
     -------
     moved : (n_times, 2) array, pixels: column, row (the order of `Stamp.pos_corr`)
@@ -357,6 +375,11 @@ def movement_at(movement, row, column, shape):
 def movement_basis(row, column, shape):
     """Coefficients of the linear functions of position that `movement` consists of: 1, y, x, from
     -1 to 1 over the image.
+
+    Parameters
+    ----------
+    row, column : floats or arrays of one shape, pixels, 0-based
+    shape : (n_rows, n_columns) of the image
     """
     y = 2 * np.asarray(row, dtype=float) / shape[0] - 1
     x = 2 * np.asarray(column, dtype=float) / shape[1] - 1

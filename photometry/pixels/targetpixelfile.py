@@ -87,6 +87,11 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
 def identity(path, primary, table=None):
     """What a file is of: dict of mission, sector, camera, ccd, and cadence (s; None without the
     table's header).
+
+    Parameters
+    ----------
+    path : for messages
+    primary, table : astropy.io.fits.Header of the first two HDUs
     """
     mission = _mission(primary)
     if mission == "TESS":
@@ -140,6 +145,11 @@ def _cadence(path, primary, table):
 def refuse_other_files(path, primary, table):
     """Raise BadInputError, with a message that says what it is, for a file that is no target pixel
     file by its headers.
+
+    Parameters
+    ----------
+    path : for messages
+    primary, table : astropy.io.fits.Header of the first two HDUs; None where there is no second
     """
     if _mission(primary) not in ("TESS", "Kepler", "K2"):
         raise BadInputError(
@@ -258,6 +268,12 @@ def celestial_wcs(header):
 def number(header, keyword, default=None):
     """The number under a keyword; ``default`` where it is missing, empty, or text (the missions
     leave many undefined).
+
+    Parameters
+    ----------
+    header : astropy.io.fits.Header
+    keyword : str
+    default : any
     """
     value = header.get(keyword)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else default

@@ -25,6 +25,11 @@ def optical_axis(ccd):
 def distance_from_axis(ccd, row, column):
     """Angle between the optical axis and a position on a CCD, deg; without the lens's distortion, good
     to some tenths of a degree.
+
+    Parameters
+    ----------
+    ccd : int, 1 to 4
+    row, column : floats or arrays, pixels, as TESS counts them
     """
     axis_row, axis_column = optical_axis(ccd)
     return np.degrees(

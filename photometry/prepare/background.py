@@ -226,6 +226,12 @@ def tile_modes(image, unusable, tile):
     The mode is 2.5 median - 1.5 mean, or the median where stars crowd so much that this would
     overshoot (Bertin & Arnouts 1996).
 
+    Parameters
+    ----------
+    image : (n_rows, n_columns) array, e-/s
+    unusable : (n_rows, n_columns) bool array
+    tile : (n_rows, n_columns) of a tile, pixels
+
     Returns
     -------
     mesh : (n_tile_rows, n_tile_columns) array, NaN throughout where no tile has enough usable
@@ -359,6 +365,12 @@ def camera_centre(mission, ccd, shape):
     The four CCDs of a TESS camera meet at its centre with their last rows: CCDs 1 and 3 with their
     last columns, CCDs 2 and 4 with their first ones. (TESS Instrument Handbook, figure 4.3.) The
     gap between them, about 1 mm, is neglected.
+
+    Parameters
+    ----------
+    mission : 'TESS', 'Kepler' or 'K2'
+    ccd : int
+    shape : (n_rows, n_columns) of the image
     """
     if mission != "TESS":
         return None

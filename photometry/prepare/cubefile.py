@@ -109,7 +109,9 @@ def write_skeleton(path, shape, datasets, attributes):
             file.attrs[name] = np.bytes_(value.encode()) if isinstance(value, str) else value
         for name, value in datasets.items():
             texts = isinstance(value, list) and isinstance(value[0], str)
-            file.create_dataset(name, data=[text.encode() for text in value] if texts else value)
+            # as an array: of a list, h5py makes texts of any length
+            data = np.array([text.encode() for text in value]) if texts else value
+            file.create_dataset(name, data=data)
         _set_aside(file, "sumimage", shape[1:], None, np.float32)
         for name, dtype in QUANTITIES.items():
             chunk = tuple(
@@ -162,7 +164,14 @@ def _set_aside(file, name, shape, chunk, dtype):
 
 
 def write_at(handle, offset, values):
-    """Write an array's bytes at an offset of a file, all of them."""
+    """Write an array's bytes at an offset of a file, all of them.
+
+    Parameters
+    ----------
+    handle : file descriptor open for writing
+    offset : int, bytes
+    values : contiguous array
+    """
     view = memoryview(values).cast("B")
     while view:
         written = os.pwrite(handle, view, offset)
@@ -180,7 +189,13 @@ class Sky:
     jumped: np.ndarray
 
     def jumped_pixels(self, times, start, stop):
-        """(n_times, n_rows, n_columns) bool array for some rows"""
+        """(n_times, n_rows, n_columns) bool array for some rows
+
+        Parameters
+        ----------
+        times : slice
+        start, stop : int, the rows
+        """
         rows = np.arange(start, stop) // self.model.tile[0]
         columns = np.arange(self.model.shape[1]) // self.model.tile[1]
         return self.jumped[times][:, rows][:, :, columns]

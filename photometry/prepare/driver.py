@@ -211,6 +211,12 @@ def _already_there(path, frames):
 def affordable(workers, needed, memory):
     """As many workers as fit into the memory beside this process, but at least one; ``needed`` is
     what each adds, bytes.
+
+    Parameters
+    ----------
+    workers : int, wanted
+    needed : float, bytes that each adds
+    memory : float, bytes of all processes together
     """
     return max(1, min(workers, int((memory - 2 * BASE_MEMORY) // (needed + BASE_MEMORY))))
 

@@ -158,6 +158,11 @@ def nominal_cadence(days):
 def group_frames(frames, *, sector=None, camera=None, ccd=None):
     """Sort frames into cubes.
 
+    Parameters
+    ----------
+    frames : list of Frame
+    sector, camera, ccd : int, to take only these; None: all
+
     Returns
     -------
     groups : dict (mission, sector, camera, ccd, cadence) -> list of Frame in order of time

@@ -7,11 +7,13 @@ much of their light passes for sky depends on where clipping stops, differs from
 would go into the light curves times the pixels of a mask.
 """
 
-from dataclasses import dataclass
+import zipfile
+import zlib
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from ..errors import BadInputError
+from ..errors import BadInputError, TryAgainError
 from ..flags import DEFAULT_BITMASK
 from .background import FLUX_CUT, BackgroundModel, camera_centre
 from .ffi import headers_of, wcs_of
@@ -60,8 +62,21 @@ class Measured:
         """Join batches, in order."""
         parts = []
         for path in paths:
-            with np.load(path, allow_pickle=False) as file:
-                parts.append({name: file[name] for name in file.files})
+            try:
+                with np.load(path, allow_pickle=False) as file:
+                    parts.append({field.name: file[field.name] for field in fields(cls)})
+            except (
+                ValueError,
+                KeyError,
+                OSError,
+                EOFError,
+                zipfile.BadZipFile,
+                zlib.error,
+            ) as error:
+                path.unlink(missing_ok=True)
+                raise TryAgainError(
+                    f"{path}: damaged, removed; it is made anew by the next call"
+                ) from error
         return cls(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
 
@@ -113,6 +128,12 @@ def choose_reference(frames, model):
 
 def measure(frames, model, reference):
     """Measure some frames.
+
+    Parameters
+    ----------
+    frames : list of Frame
+    model : BackgroundModel
+    reference : Reference
 
     Returns
     -------

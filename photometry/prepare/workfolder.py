@@ -56,7 +56,7 @@ class WorkFolder:
         """Keep what is finished if it is of the same images, otherwise start from nothing."""
         plan = {"version": PLAN_VERSION, "frames": [_identity(frame) for frame in frames]}
         plan = json.loads(json.dumps(plan))
-        if self._plan.exists() and json.loads(self._plan.read_text()) == plan:
+        if self._read_plan() == plan:
             log.info("%s: going on where an earlier call stopped", self.path)
             return
         for old in self.folder.iterdir():
@@ -64,12 +64,29 @@ class WorkFolder:
                 old.unlink()
         write_json(self._plan, plan, durable=True)
 
+    def _read_plan(self):
+        """What is kept here is of; None where that is not known, because nothing is kept or the file is damaged."""
+        try:
+            return json.loads(self._plan.read_text())
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError):
+            log.warning("%s: damaged; the cube is begun anew", self._plan)
+            return None
+
     def measured(self, i):
         """Path of a batch of measured frames."""
         return self.folder / f"measured_{i:05d}.npz"
 
     def make_skeleton(self, frames, datasets, attributes):
-        """Write the cube without its pixels, unless it is there."""
+        """Write the cube without its pixels, unless it is there.
+
+        Parameters
+        ----------
+        frames : list of Frame
+        datasets : dict of small arrays
+        attributes : dict of numbers and texts
+        """
         if self.cube.exists():
             return
         shape = (len(frames), *frames[0].shape)
@@ -88,7 +105,11 @@ class WorkFolder:
         """Set of the bands that are on the disk. A last line that was cut short is removed."""
         if not self._bands.exists():
             return set()
-        whole, newline, _ = self._bands.read_text().rpartition("\n")
+        whole, newline, _ = self._bands.read_text(errors="replace").rpartition("\n")
+        if not all(line.isascii() and line.isdigit() for line in whole.split()):
+            log.warning("%s: damaged; all pixels are written anew", self._bands)
+            self._bands.unlink()
+            return set()
         with atomic_write(self._bands) as part:
             part.write_text(whole + newline)
         return {int(line) for line in whole.split()}

@@ -176,6 +176,11 @@ def ccd_wcs(ccd, ra, decl, position_angle=25.0):
 def channel_wcs(ra, decl, position_angle=25.0):
     """WCS of a channel of Kepler in detector columns and rows (use origin 1), whose middle looks at
     a position (deg).
+
+    Parameters
+    ----------
+    ra, decl : deg
+    position_angle : deg
     """
     middle = [0.5 * sum(_KEPLER.columns), 0.5 * sum(_KEPLER.rows)]
     matrix = _mirrored(_KEPLER.pixel_scale, np.radians(position_angle))

@@ -39,6 +39,12 @@ def epoch_of(settings):
 def draw_targets(settings, wcs, rng):
     """Targets at positions so far from one another that their stamps rarely touch.
 
+    Parameters
+    ----------
+    settings : TargetPixelSettings
+    wcs : WCS of the CCD, origin 1
+    rng : numpy Generator
+
     Returns
     -------
     astropy Table: starid, row, column (detector), ra, decl (epoch of the images), ra_J2000,
@@ -60,6 +66,13 @@ def draw_targets(settings, wcs, rng):
 def draw_neighbours(targets, settings, wcs, rng):
     """Stars around the targets that are not isolated: one companion each, and a field that gets
     denser with magnitude.
+
+    Parameters
+    ----------
+    targets : Table of `draw_targets`
+    settings : TargetPixelSettings
+    wcs : WCS of the CCD, origin 1
+    rng : numpy Generator
     """
     crowded = targets[~targets["isolated"]]
     n = len(crowded)
@@ -181,5 +194,12 @@ def transit(time, period, epoch, duration, depth):
 
 
 def sinusoid(time, period, amplitude):
-    """Relative flux of a pulsating or spotted star: mean 1, ``amplitude`` up and down."""
+    """Relative flux of a pulsating or spotted star: mean 1, ``amplitude`` up and down.
+
+    Parameters
+    ----------
+    time : array, days
+    period : float, days
+    amplitude : float, relative flux
+    """
     return 1 + amplitude * np.sin(2 * np.pi * time / period)

@@ -94,6 +94,15 @@ def draw_stars(n, wcs, shape, rng, *, bright=6.0, faint=15.0, epoch=2018.6):
 def draw_faint_stars(n, wcs, shape, rng, *, bright, faint, epoch):
     """Constant stars below the targets: a Table with starid, ra, decl, pm_ra, pm_decl, tmag, teff,
     row, column, flux (e-/s).
+
+    Parameters
+    ----------
+    n : int
+    wcs : WCS of the image, 0-based pixels
+    shape : (n_rows, n_columns)
+    rng : numpy Generator
+    bright, faint : float, mag, limits
+    epoch : float, Julian year of the images
     """
     tmag = np.sort(draw_magnitudes(n, bright, faint, rng))
     row, column = (rng.uniform(-0.5, size - 0.5, n) for size in shape)
@@ -114,13 +123,26 @@ def draw_faint_stars(n, wcs, shape, rng, *, bright, faint, epoch):
 def draw_magnitudes(n, bright, faint, rng):
     """Magnitudes between two limits whose number grows by a constant factor per magnitude, (n,)
     array.
+
+    Parameters
+    ----------
+    n : int
+    bright, faint : float, mag, limits
+    rng : numpy Generator
     """
     lowest = 10 ** (BRIGHTER_PER_MAG * (bright - faint))
     return faint + np.log10(rng.uniform(lowest, 1, n)) / BRIGHTER_PER_MAG
 
 
 def place_on_sky(stars, wcs, epoch):
-    """Give stars at rows and columns the coordinates that proper motion moves there."""
+    """Give stars at rows and columns the coordinates that proper motion moves there.
+
+    Parameters
+    ----------
+    stars : Table with row, column, pm_ra, pm_decl (mas/yr); gets ra, decl (deg, J2000)
+    wcs : WCS of the image, 0-based pixels
+    epoch : float, Julian year of the images
+    """
     ra, decl = wcs.all_pix2world(stars["column"], stars["row"], 0)
     years = epoch - 2000.0
     stars["ra"] = ra - stars["pm_ra"] * years / 3.6e6 / np.cos(np.radians(decl))
@@ -130,6 +152,13 @@ def place_on_sky(stars, wcs, epoch):
 def place_on_image(stars, wcs, epoch, shape):
     """Give stars of a catalogue rows and columns, and constant flux; those outside the image by
     over 10 pixels are left out.
+
+    Parameters
+    ----------
+    stars : Table with ra, decl (deg, J2000), pm_ra, pm_decl (mas/yr)
+    wcs : WCS of the image, 0-based pixels
+    epoch : float, Julian year of the images
+    shape : (n_rows, n_columns)
     """
     years = epoch - 2000.0
     decl = stars["decl"] + np.nan_to_num(stars["pm_decl"]) * years / 3.6e6
@@ -195,6 +224,12 @@ def image_wcs(shape, ra, decl, position_angle=25.0):
     The coefficients of the distortion have the size of those of sector 1, camera 4, CCD 3, and are
     scaled so that the corners of a small image are moved as much as those of a whole CCD would be,
     relative to its size.
+
+    Parameters
+    ----------
+    shape : (n_rows, n_columns)
+    ra, decl : float, deg
+    position_angle : float, deg
     """
     from astropy.io import fits
     from astropy.wcs import WCS

@@ -193,9 +193,14 @@ def make_room(folder, settings, *, overwrite=False):
 
 
 def check_range(name, value, lowest, highest):
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not lowest <= value <= highest
-    ):
+    """Raise SettingsError where a setting is not a number from ``lowest`` to ``highest``.
+
+    Parameters
+    ----------
+    name : str, for the message
+    value : any
+    lowest, highest : numbers
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not lowest <= value <= highest:
         raise SettingsError(f"{name}={value!r}: expected {lowest} to {highest}")

@@ -15,12 +15,12 @@ from ..lazy import lazy_names
 _HOMES = {
     "TaskManager": "manager",
     "Result": "result",
-    "build_constraints": "constraints",
+    "build_constraints": "selection",
     "create_todo": "create",
     "merge_todos": "create",
     "open_view": "view",
     "read_results": "view",
-    "select_tasks": "cleanup",
+    "select_tasks": "selection",
     "split_todo": "create",
 }
 

@@ -9,14 +9,12 @@ import msgspec
 from ..errors import ArgumentError
 from ..scheduler.protocol import Limits
 from ..status import STATUS
-from .cleanup import crash_record, discarded, set_aside_record
-from .constraints import build_constraints
 from .opening import damage_reported
 from .packing import Packed, Packer
-from .result import NULL, Result
+from .result import NULL, Result, in_batches, saving
 from .schema import BLOCK, star_label
+from .selection import build_constraints, crash_record, discarded, set_aside_record
 from .session import Session
-from .skipping import in_batches, saving
 
 _STARTED, _ERROR = int(STATUS.STARTED), int(STATUS.ERROR)
 _OK, _ABORT = int(STATUS.OK), int(STATUS.ABORT)

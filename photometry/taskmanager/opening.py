@@ -183,14 +183,17 @@ def _check_tables(conn, path):
 
 
 def damage_reported(method):
-    """A method of a TaskManager, or of a view; where a page of the file turns out to be damaged, it raises a TodoFileError."""
+    """A method of a TaskManager, or what looks at a file; where a page of the file turns out to be damaged, it raises a TodoFileError."""
 
     @functools.wraps(method)
-    def reporting(self, *args, **options):
+    def reporting(*args, **options):
         try:
-            return method(self, *args, **options)
-        except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:  # its subclasses are about what was asked
+            return method(*args, **options)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            # most subclasses are about what was asked
+            if isinstance(error, sqlite3.DatabaseError) and not (
+                type(error) is sqlite3.DatabaseError or "decode" in str(error)
+            ):
                 raise
             raise TodoFileError(
                 f"the TODO-file is damaged ({error}); take an earlier copy, or make it anew with `photometry todo`"

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import TodoFileError, TryAgainError
-from .cleanup import cleanup_conditions, to_do_condition
 from .journal import Segments, read_segments
 from .lock import owner_of
 from .opening import (
@@ -30,6 +29,7 @@ from .opening import (
     load,
     replay,
 )
+from .selection import cleanup_conditions, to_do_condition
 from .store import Store
 
 _TRIES = 5  # a run may replace the file between our looks at it and at its journals
@@ -108,6 +108,7 @@ class View:
         return [dict(zip(keys, row, strict=True)) for row in self.query(sql, [limit])]
 
 
+@damage_reported
 def open_view(todo_file, *, is_ours=False):
     """Look at a TODO-file.
 

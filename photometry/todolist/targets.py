@@ -43,6 +43,11 @@ class Found:
 def cbv_area(camera, ccd, distance=None):
     """The number of an area; without a distance from the camera's centre (deg) the ring is 0. None
     without camera or CCD.
+
+    Parameters
+    ----------
+    camera, ccd : int or None
+    distance : float, deg, from the camera's centre; None where it is not known
     """
     if camera is None or ccd is None:
         return None

@@ -17,7 +17,11 @@ from sources import Toy, star_cases, toys
 
 from photometry import TaskManager
 from photometry.scheduler import protocol
+from photometry.scheduler.handlers import noop
 from photometry.scheduler.protocol import TaskSource
+from photometry.scheduler.work import run_task
+from photometry.taskmanager.packing import Packer
+from photometry.taskmanager.result import Result
 
 STARTERS = {
     "serial": [sys.executable],
@@ -133,3 +137,14 @@ def test_the_example_of_the_contract_runs(tmp_path):
     assert done.stdout.split() == ["0", "{0:", "0,", "1:", "1,", "2:", "4,", "3:", "9}"], (
         done.stderr
     )
+
+
+def test_results_that_say_nothing_but_ok_are_packed_without_a_second_look(monkeypatch):
+    """The scheduler's own results have the form that the task manager packs at a fifth of the cost."""
+    task = dict.fromkeys(("method", "sector", "camera", "ccd", "cadence", "tmag"))
+    tasks = [{**task, "priority": i, "starid": i, "datasource": "ffi"} for i in (1, 2, 3)]
+    results = [run_task(noop, task)[0] for task in tasks]
+    monkeypatch.setattr(Result, "of", None)
+    packed = Packer(1)(results)
+    assert packed.priorities == [1, 2, 3]
+    assert not packed.others

@@ -28,7 +28,7 @@ def make_all(folder):
     tpf = folder / "tpf"
     settings = TargetPixelSettings(targets=1, times=12, stamp="6x5")
     truth = simulate_target_pixel_files(tpf, settings)
-    made["tpf"] = tpf / truth["file"][0]
+    made["tpf"] = made["tpf in a folder"] = tpf / truth["file"][0]
     made["truth.ecsv"] = tpf / "truth.ecsv"
     made["catalog.ecsv"] = tpf / "catalog.ecsv"
     stars = read_stars(tpf / "catalog.ecsv")
@@ -42,7 +42,8 @@ def make_all(folder):
     simulate_full_frames(ffi, size=32, n_frames=6, stars=5, fainter=0.0, cosmic_rays=False)
     prepare(ffi)
     made["ffi"] = sorted((ffi / "ffi").glob("*.fits"))[0]
-    made["cube"] = ffi / "sector001_camera1_ccd1.hdf5"
+    made["cube"] = made["cube in a folder"] = ffi / "sector001_camera1_ccd1.hdf5"
+    made["ffi in a folder"] = _among_sound_ones(sorted((ffi / "ffi").glob("*.fits")), folder)
     made["template"] = folder / "mine.toml"
     made["template"].write_text(
         'source = "tpf"\ntmag_min = 3.5\nfaint_limit = 14.0\n[[method]]\nuse = "halo"\ntmag_max = 4.0\n[[exclude]]\nstarid = [7]\n'
@@ -64,6 +65,15 @@ def make_all(folder):
     header |= {"CDELT1": -0.01, "CDELT2": 0.01, "CRPIX1": 4.0, "CRPIX2": 4.0}
     fits.PrimaryHDU(np.ones((8, 9)), fits.Header(header)).writeto(made["image"])
     return made
+
+
+def _among_sound_ones(paths, folder):
+    """A folder with images, the first to be damaged, the others under names that are no images yet."""
+    together = folder / "images"
+    together.mkdir()
+    for path in paths[1:4]:
+        shutil.copy(path, together / f"{path.name}.sound")
+    return Path(shutil.copy(paths[0], together))
 
 
 def _spoc_light_curve(path, time):
@@ -243,7 +253,7 @@ def _wrong_word(path, content, rng):
 def copy_of(path, folder):
     """A copy of a file in a new folder, with the files beside it that belong to it (of a killed run)."""
     folder = Path(folder)
-    if path.parent.name in ("done", "left", "lock"):
+    if path.parent.name in ("done", "left", "lock", "images"):
         shutil.copytree(path.parent, folder)
     else:
         folder.mkdir(parents=True)

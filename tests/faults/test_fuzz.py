@@ -1,7 +1,6 @@
 """Damaged files of every kind that is read end in success or in one message, never in a traceback.
 
-The seed is fixed: a case that fails is named by kind, damage and number, and comes again. 20 kinds x 4 kinds of damage x
-`CASES` files.
+The seed is fixed: a case that fails is named by kind, damage and number, and comes again. 22 kinds x 4 kinds of damage x `CASES` files.
 """
 
 import contextlib
@@ -57,6 +56,18 @@ def read_ffi(path):
         wcs_of(headers_of(frame)[1], path)
         frame.read_flux()
         frame.read_error()
+
+
+def prepare_folder(path):
+    """A damaged image among sound ones; the sound ones become a cube."""
+    for other in sorted(path.parent.glob("*.fits.sound")):
+        other.rename(other.with_suffix(""))
+    command("prepare", path.parent, "--workers", 1, "--quiet")
+    assert list(path.parent.glob("*.hdf5"))
+
+
+def list_cube(path):
+    command("todo", "ffi", path.parent, "--quiet")
 
 
 def read_cube(path):
@@ -120,7 +131,9 @@ KINDS = {
     "tpf in a folder": make_target_list,
     "tpf_files.sqlite": find_tpf,
     "ffi": read_ffi,
+    "ffi in a folder": prepare_folder,
     "cube": read_cube,
+    "cube in a folder": list_cube,
     "catalog.ecsv": read_stars,
     "catalog.csv": read_stars,
     "catalog.fits": read_stars,
@@ -159,7 +172,7 @@ def outcome(read, path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_damage_costs_one_message(material, tmp_path, kind, damage):
     findings = {}
-    source = material[kind.partition(",")[0].removesuffix(" in a folder")]
+    source = material[kind.partition(",")[0]]
     for number in range(CASES):
         rng = np.random.default_rng([SEED, list(KINDS).index(kind), DAMAGE.index(damage), number])
         path = copy_of(source, tmp_path / f"{number}")
@@ -173,9 +186,7 @@ def test_damage_costs_one_message(material, tmp_path, kind, damage):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sound_files_pass(material, tmp_path, kind):
-    path = copy_of(
-        material[kind.partition(",")[0].removesuffix(" in a folder")], tmp_path / "sound"
-    )
+    path = copy_of(material[kind.partition(",")[0]], tmp_path / "sound")
     if kind in ("tpf_files.sqlite", "lock"):
         with pytest.raises(PhotometryError):
             KINDS[kind](path)

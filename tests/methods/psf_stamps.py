@@ -9,7 +9,8 @@ from photometry.pixels.quality import mean_image
 from photometry.pixels.stamp import Stamp, Target
 from photometry.simulate.detector import noise
 
-# mag of 1 e-/s: Handberg et al. 2021 (TESS); Kepler Instrument Handbook, 1.74e5 e-/s at magnitude 12
+# mag of 1 e-/s: Handberg et al. 2021 (TESS); Kepler Instrument Handbook, 1.74e5 e-/s at magnitude
+# 12
 ZERO_POINTS = {"TESS": 20.54, "Kepler": 25.1, "K2": 25.1}
 # (fraction, sigma in pixels): what methods assume for TESS, and others that they have to find out
 PRFS = {

@@ -31,7 +31,9 @@ def make_stamp(
     stars=None,
     **changes,
 ):
-    """A stamp with given images; the first star of ``stars`` (starid, row, column, tmag) is the target."""
+    """A stamp with given images; the first star of ``stars`` (starid, row, column, tmag) is the
+    target.
+    """
     n_times = len(flux)
     stars = stars or [(1, (flux.shape[1] - 1) / 2, (flux.shape[2] - 1) / 2, 10.0)]
     starid, row, column, tmag = zip(*stars, strict=True)

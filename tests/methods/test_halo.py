@@ -19,7 +19,7 @@ SETTINGS = photometry_settings(None)
 
 @pytest.fixture(scope="module")
 def saturated():
-    """A star of tmag 4 whose charge leaves the stamp with the pointing, and its signal of 500 ppm."""
+    """A star of tmag 4 whose charge moves with the pointing, and its signal of 500 ppm."""
     rng = np.random.default_rng(1)
     time = np.arange(400) / 48
     signal = 1 + 500e-6 * np.sin(2 * np.pi * time / 1.7)

@@ -1,4 +1,6 @@
-"""What every method promises: a transit comes out as deep as it went in, whatever the mission and however small the stamp."""
+"""What every method promises: a transit comes out as deep as it went in, whatever the mission and
+however small the stamp.
+"""
 
 import dataclasses
 
@@ -23,7 +25,9 @@ ALL = np.ones(200, bool)
 
 
 def depth_over_truth(method, stamp, dimmed, depth, in_transit):
-    """Measured over injected depth; 1 for a target that the method gives up. Both stamps have the same noise."""
+    """Measured over injected depth; 1 for a target that the method gives up. Both stamps have the
+    same noise.
+    """
     try:
         before, after = (get_method(method)(images, SETTINGS) for images in (stamp, dimmed))
     except TargetError:
@@ -66,8 +70,8 @@ def test_transit_of_the_target_is_as_deep_as_injected(mission, shape, method):
 
 @pytest.mark.parametrize("method", sorted(BUILT_IN))
 def test_transit_is_as_deep_where_an_unknown_brighter_star_lies_at_the_edge(method):
-    # the two stars and the offset of one catalogue position are those of a Kepler stamp where a free shift took a part of
-    # the flux
+    # the two stars and the offset of one catalogue position are those of a Kepler stamp where a
+    # free shift took a part of the flux
     rng = np.random.default_rng(7)
     row, column = 1.5 + rng.uniform(-0.6, 0.6), 2.5 + rng.uniform(-1, 1)
     tmag = [14.9, 14.9 - rng.uniform(-0.5, 1)]
@@ -88,7 +92,8 @@ def test_transit_injected_into_small_kepler_stamps_is_as_deep(shared_data, star,
     task = {"priority": 1, "datasource": "tpf", "method": None, **identify(path)}
     stamp, good = StampSource(task, path.parent, SETTINGS).make()
     in_transit = np.arange(len(stamp.time)) % 20 < 4
-    # the weights of halo follow the noise, here 150 to 750 ppm, where that is not far below the signal
+    # the weights of halo follow the noise, here 150 to 750 ppm, where that is not far below the
+    # signal
     depth = 5e-3 if method == "halo" else 5e-4
     dimmed = dimmed_as_a_whole(stamp, depth, in_transit, good)
     found = depth_over_truth(method, stamp, dimmed, depth, in_transit & good)

@@ -15,9 +15,11 @@ from photometry.settings import photometry_settings
 from photometry.target import expected_flux
 
 SETTINGS = photometry_settings(None)
-# flux of a star of magnitude 12: Handberg et al. 2021, AJ 162, 170; Kepler Instrument Handbook, KSCI-19033, section 5.1
+# flux of a star of magnitude 12: Handberg et al. 2021, AJ 162, 170; Kepler Instrument Handbook,
+# KSCI-19033, section 5.1
 FLUX_AT_12 = {"TESS": 10 ** (0.4 * 8.54), "Kepler": 1.74e5, "K2": 1.74e5}
-# magnitude of the stars that saturate: TESS Instrument Handbook; Kepler Instrument Handbook, section 6.10
+# magnitude of the stars that saturate: TESS Instrument Handbook; Kepler Instrument Handbook,
+# section 6.10
 SATURATION = {"TESS": 7.0, "Kepler": 11.5, "K2": 11.5}
 
 

@@ -41,7 +41,9 @@ def mask_over(masks, row, column):
 
 
 def slow_dbscan(above, min_pixels=4):
-    """DBSCAN as its authors write it, for pixels above the cut, with a distance of sqrt(2): a set of sets of core points."""
+    """DBSCAN as its authors write it, for pixels above the cut, with a distance of sqrt(2): a set
+    of sets of core points.
+    """
     points = [tuple(p) for p in np.argwhere(above)]
     near = {p: [q for q in points if max(abs(p[0] - q[0]), abs(p[1] - q[1])) <= 1] for p in points}
     core = {p for p in points if len(near[p]) >= min_pixels}

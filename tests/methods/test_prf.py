@@ -1,4 +1,6 @@
-"""The pixel response function against sums, a two-dimensional integral, and the numbers in the mission's own files."""
+"""The pixel response function against sums, a two-dimensional integral, and the numbers in the
+mission's own files.
+"""
 
 from pathlib import Path
 
@@ -133,7 +135,8 @@ class TestRealFiles:
         file = fits.getdata(PRF_FOLDER / "tess2018243163601-prf-4-1-row0513-col1580.fits")
         prf = TessPRF.read(PRF_FOLDER, 4, 1, sector=1)
         pixels = np.arange(-6, 7)
-        # Every ninth sample, 4 + 9 i, is a pixel 0 to 6 pixels off a star in the middle of its own pixel.
+        # Every ninth sample, 4 + 9 i, is a pixel 0 to 6 pixels off a star in the middle of its own
+        # pixel.
         assert prf.evaluate(513.0, 1580.0, 513 + pixels, 1580 + pixels) == pytest.approx(
             file[4::9, 4::9], abs=1e-9
         )
@@ -159,7 +162,9 @@ class TestRealFiles:
         assert stamps.sum(axis=(1, 2)) == pytest.approx(1, abs=0.01)
 
     def test_the_mission_prf_fits_a_real_star_better_than_the_analytic_one(self):
-        """TIC 25155310 lies between the four places of these files: the residuals tell whether row and column are right."""
+        """TIC 25155310 lies between the four places of these files: the residuals tell whether row
+        and column are right.
+        """
         from astropy.io import fits
         from scipy.optimize import least_squares
 

@@ -144,3 +144,18 @@ def test_light_curves_among_the_files_are_passed_over(tmp_path, make_tpf):
     assert find_target_pixel_file(tmp_path, task()) == wanted
     with pytest.raises(BadInputError, match="this is a light curve"):
         identify(tmp_path / "zz_later_by_name.fits")
+
+
+def test_hidden_files_and_folders_are_no_target_pixel_files(tmp_path, make_tpf):
+    """Half-written light curves of other processes begin with a dot."""
+    for name in (".tess2018-0001.part.fits.gz", ".hidden/pixels.fits"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        make_tpf(tmp_path / name, IMAGES)
+    with pytest.raises(TargetNotFoundError, match="the names of 0 and the headers of 0 FITS files"):
+        find_target_pixel_file(tmp_path, task())
+
+
+@pytest.mark.parametrize("datasource", ["tpf:x", "tpf:-5", "tpf:1.5", "tpf: 7"])
+def test_a_data_source_that_names_no_star_is_one_message(tmp_path, datasource):
+    with pytest.raises(BadInputError, match="expected 'tpf' or 'tpf:STARID', as in 'tpf:25155310'"):
+        find_target_pixel_file(tmp_path, task(datasource=datasource))

@@ -57,3 +57,14 @@ def test_what_is_no_cube_is_refused_with_its_name(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(BadInputError, match=r"sector001_camera2_ccd3\.hdf5"):
         ImageCube(path)
+
+
+def test_texts_of_a_cube_lie_under_its_checksums(tmp_path):
+    """HDF5 can read for ever in a damaged heap, where texts of any length would be."""
+    path = tmp_path / "cube.hdf5"
+    names = {"filename": ["one.fits", "another.fits"], "time": np.arange(2.0)}
+    cubefile.write_skeleton(path, (2, 8, 8), names, {"mission": "TESS", "sector": 7})
+    with h5py.File(path) as file:
+        assert {name for name in file if h5py.check_vlen_dtype(file[name].dtype)} == set()
+        assert isinstance(file.attrs["mission"], bytes)
+        assert file["filename"].asstr()[:].tolist() == names["filename"]

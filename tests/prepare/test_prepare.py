@@ -198,6 +198,23 @@ class TestInterruption:
                 cube.read("flux"), fits_images(folder, 1) - cube.read("background")
             )
 
+    @pytest.mark.parametrize("name", ["plan.json", "bands_on_disk.txt", "measured_00001.npz"])
+    def test_damage_of_what_is_kept_costs_time_not_the_result(self, images, cube, tmp_path, name):
+        def stop(now, done, total):
+            if now == "writing pixels" and done == 3:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            prepare(images, tmp_path, progress=stop)
+        kept = next(tmp_path.glob(f".*.part/{name}"))
+        kept.write_bytes(b"\xff\x00" + kept.read_bytes()[5:])
+        try:
+            prepare(images, tmp_path)
+        except TryAgainError as error:
+            assert name in str(error)  # noqa: PT017 - it may also go on at once
+            prepare(images, tmp_path)
+        assert (tmp_path / CUBE).read_bytes() == cube.path.read_bytes()
+
     def test_two_at_once_are_refused(self, images, tmp_path):
         with WorkFolder(cube_path(tmp_path, 3, 1, 2)):
             code = f"from photometry.prepare.driver import prepare; prepare({str(images)!r}, {str(tmp_path)!r})"

@@ -145,7 +145,7 @@ def test_a_packed_result_of_a_task_that_was_skipped_meanwhile_leaves_it_skipped(
 
 
 def test_a_mean_of_many_values_is_the_mean_of_each_in_turn(many):
-    from photometry.taskmanager.summary import MeanOfMany
+    from photometry.taskmanager.packing import MeanOfMany
 
     values = [3.0, float("nan"), 5.0, 1.0, 7.5]
     mean = None
@@ -195,8 +195,8 @@ def test_what_is_no_dict_is_no_result(tm, result):
 @pytest.fixture
 def permuted_schema():
     """All modules of the room, with the columns of its tables the other way round, and a column more."""
-    modules = ["schema", "result", "packing", "journal", "cleanup", "skipping", "migrations", "opening",
-               "pending", "store", "view", "summary", "session", "manager", "create"]  # fmt: skip
+    modules = ["schema", "result", "packing", "journal", "selection", "migrations", "opening", "pending",
+               "store", "view", "session", "manager", "create"]  # fmt: skip
     home = photometry.taskmanager.__name__
     source = importlib.util.find_spec(f"{home}.schema").origin
     with open(source, encoding="utf-8") as file:

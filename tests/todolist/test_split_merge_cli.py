@@ -99,6 +99,8 @@ def test_by_ccd_is_the_default_and_json_names_the_parts(folder):
 def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(folder):
     todo("split", folder, "--by", "count", "--parts", 2)
     first, second = (folder / f"todo-{number}.sqlite" for number in (1, 2))
+    with TaskManager(first) as tm:
+        tm.start_task(tm.get_task()["priority"])
     (folder / "text").write_text("no database")
     for args, sentence in {
         ("split", folder, "--by", "count"): "--by count needs --parts N",
