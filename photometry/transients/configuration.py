@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import SettingsError, WrongUseError
-from .database.matching import TIES
+from .database.matching import MANY_TO_ONE, TIES
 from .gaussians import NOISE_MODELS
 from .noisemaps import BACKGROUNDS
 
@@ -58,6 +58,7 @@ JOB_DEFAULTS = {
     },
     "association": {
         "deruiter_radius": 5.68, "beamwidths_limit": 3.0, "use_axis_errors": False, "ties": "pair",
+        "many_to_one": "both",
         "fork_other_bands": True,
     },
     "transient_search": {"new_source_sigma_margin": 1.0},
@@ -86,6 +87,7 @@ _CHOICES = {
     ("source_extraction", "flux_error_model"): ("", *NOISE_MODELS),
     ("source_extraction", "background"): BACKGROUNDS,
     ("association", "ties"): TIES,
+    ("association", "many_to_one"): MANY_TO_ONE,
     ("parallelise", "method"): ("serial", "multiproc", "mpi"),
     ("database", "engine"): ("sqlite", "postgresql"),
 }
@@ -406,6 +408,7 @@ MEANINGS = {
     "beamwidths_limit": "largest distance, in semi-major axes of the beam",
     "use_axis_errors": "errors of positions east and north in place of the error radius",
     "ties": "pair: two and two that tie become two pairs; lowest_id",
+    "many_to_one": "an extraction with several sources counts for both, or for the nearest one",
     "fork_other_bands": "a source that splits passes on the fluxes of its other bands",
     "new_source_sigma_margin": "noises above the detection threshold of earlier images",
     "mode": "batch: images_to_process.txt; stream: from hosts and ports",

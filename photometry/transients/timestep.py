@@ -281,7 +281,7 @@ def _associate(db_image, job_config):
         beamwidths_limit=found["beamwidths_limit"],
         new_source_sigma_margin=job_config["transient_search"]["new_source_sigma_margin"],
         ties=found["ties"],
-        fork_other_bands=found["fork_other_bands"],
+        fork_other_bands=found["fork_other_bands"], many_to_one=found["many_to_one"],
     )  # fmt: skip
 
 

@@ -6,10 +6,11 @@ import numpy as np
 import sqlalchemy as sa
 
 from ... import sky
+from ...errors import ArgumentError
 from . import schema
 from .catalogue import catalogue, seconds
 from .connection import current
-from .matching import candidate_pairs, prune
+from .matching import MANY_TO_ONE, candidate_pairs, keep_nearest, prune
 from .records import extractions_of, get_image
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def associate_extracted_sources(
     *,
     ties="pair",
     fork_other_bands=True,
+    many_to_one="both",
     database=None,
 ):
     """Find the source of each blind detection of an image, in one transaction.
@@ -54,17 +56,26 @@ def associate_extracted_sources(
         A source that splits passes the fluxes of its other bands to both sides (the original: to
         neither)
 
+    many_to_one : 'both' or 'nearest'
+        An extraction with several sources counts for all of them (as in the original), or for the nearest one
+
     Returns
     -------
     dict of the number of extractions by case: ``one_to_one, many_to_one, one_to_many, new`` and
     ``new_sources``, how many of these should have been seen before
     """
+    if many_to_one not in MANY_TO_ONE:
+        raise ArgumentError(
+            f"many_to_one={many_to_one!r}: expected one of {', '.join(MANY_TO_ONE)}"
+        )
     database = current(database)
     with database.transaction():
         image = get_image(image_id, database=database)
         found = extractions_of(database, image_id, "blind")
         known = catalogue(database, image.dataset)
         pairs = _pairs(known, found, beamwidths_limit * image.rb_smaj, deRuiter_r, ties)
+        if many_to_one == "nearest":
+            pairs = keep_nearest(pairs)
         per_source, per_extraction = pairs.counts()
         once = _associate_once(known, image, found, pairs.select(per_source == 1))
         forks = _split(known, image, found, pairs.select(per_source > 1), fork_other_bands)

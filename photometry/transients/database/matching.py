@@ -20,6 +20,7 @@ TIE = 1e-9
 """Radii of one extraction that differ relatively by less are equal: rounding must not decide."""
 
 TIES = ("pair", "lowest_id")
+MANY_TO_ONE = ("both", "nearest")
 
 
 def alpha(theta, decl):
@@ -157,6 +158,15 @@ def prune(pairs, flux, *, ties="pair"):
     tangled = np.flatnonzero((per_source > 1) & (per_extraction > 1))
     if not len(tangled):
         return pairs
+    # an extraction whose nearest source is its own alone leaves the groups of its other candidates
+    nearest = np.full(pairs.extraction.max() + 1, np.inf)
+    alone = np.setdiff1d(np.arange(len(pairs)), tangled)
+    np.minimum.at(nearest, pairs.extraction[alone], pairs.radius[alone])
+    keep = np.ones(len(pairs), bool)
+    keep[tangled] = False
+    tangled = tangled[pairs.radius[tangled] <= nearest[pairs.extraction[tangled]]]
+    if not len(tangled):
+        return pairs.select(keep)
     group = pairs.select(tangled)
     order = np.lexsort((group.source, group.distance, group.radius, group.extraction))
     starts = np.flatnonzero(np.diff(group.extraction[order], prepend=-1))
@@ -180,7 +190,12 @@ def prune(pairs, flux, *, ties="pair"):
     else:
         for number, members in tied:
             best[number] = members[np.argmin(group.source[members])]
-    keep = np.ones(len(pairs), bool)
-    keep[tangled] = False
     keep[tangled[best]] = True
     return pairs.select(keep)
+
+
+def keep_nearest(pairs):
+    """Of each extraction, only the pair of smallest radius, then distance, then index of the source."""
+    order = np.lexsort((pairs.source, pairs.distance, pairs.radius, pairs.extraction))
+    first = np.diff(pairs.extraction[order], prepend=-1) != 0
+    return pairs.select(np.sort(order[first]))
