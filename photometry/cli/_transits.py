@@ -18,7 +18,19 @@ COLUMNS = (
     ("sde", "{:.1f}"),
     ("transit_count", "{:d}"),
 )
-DAYS = click.FloatRange(min=0, min_open=True)
+
+
+class Finite(click.FloatRange):
+    """A number in a range; neither NaN, which no comparison refuses, nor infinite."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return number
+
+
+DAYS = Finite(min=0, min_open=True)
 
 
 def read_options(command):
@@ -26,7 +38,7 @@ def read_options(command):
     options = (
         click.option(
             "--detrend",
-            type=click.FloatRange(min=0),
+            type=Finite(min=0),
             default=1.5,
             show_default=True,
             metavar="DAYS",
@@ -39,7 +51,7 @@ def read_options(command):
         ),
         click.option(
             "--snr-min",
-            type=click.FloatRange(min=0),
+            type=Finite(min=0),
             default=7.1,
             show_default=True,
             help="Lowest S/N of the depth that counts.",

@@ -10,6 +10,7 @@ from ._transits import (
     DAYS,
     INPUT,
     Finding,
+    Finite,
     dip_line,
     finite,
     header_line,
@@ -41,7 +42,7 @@ from ._transits import (
 )
 @click.option(
     "--threshold",
-    type=float,
+    type=Finite(),
     default=7.0,
     show_default=True,
     help="Lowest detection efficiency (SDE) that counts.",

@@ -4,7 +4,7 @@ import click
 
 from ..errors import TargetError
 from ._progress import Bars
-from ._transits import INPUT, read_lightcurves
+from ._transits import INPUT, Finite, read_lightcurves
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -20,7 +20,7 @@ from ._transits import INPUT, read_lightcurves
 @click.option("--flux", metavar="COLUMN", help="Column; by default the corrected flux.")
 @click.option(
     "--detrend",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=0.0,
     show_default=True,
     metavar="DAYS",

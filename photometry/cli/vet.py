@@ -9,6 +9,7 @@ from ._progress import Bars
 from ._transits import (
     DAYS,
     INPUT,
+    Finite,
     finite,
     lines,
     offsets_of,
@@ -22,7 +23,7 @@ from ._transits import (
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("file", type=INPUT, metavar="FILE")
 @click.option("--period", type=DAYS, metavar="DAYS", help="Vet this ephemeris; else search first.")
-@click.option("--t0", type=float, metavar="DAYS", help="Its mid-transit time, as in FILE.")
+@click.option("--t0", type=Finite(), metavar="DAYS", help="Its mid-transit time, as in FILE.")
 @click.option(
     "--duration", type=DAYS, metavar="DAYS", help="Of its transits, first to last contact."
 )

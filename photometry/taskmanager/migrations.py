@@ -49,6 +49,11 @@ def migrate(conn):
         excuse_tasks_of_killed_masters,
     )
     applied += [migration for migration in later if migration(conn)]
+    for table, columns in schema.OUR_COLUMNS.items():
+        if missing := [name for name in columns if name not in _columns(conn, table)]:
+            raise TodoFileError(
+                f"the TODO-file is damaged: its table {table} has no column {missing[0]!r}; take an earlier copy"
+            )
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     for migration in applied:
         conn.execute("INSERT OR REPLACE INTO migrations VALUES (?, ?)", (migration.__name__, now))

@@ -231,6 +231,18 @@ OUR_TABLES = (
     "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL) WITHOUT ROWID",
 )
 
+OUR_COLUMNS = {
+    "attempt_records": Attempt._fields,
+    "attempt_blocks": AttemptBlock._fields,
+    "runs": tuple(RUNS_COLUMNS),
+    "overrides": ("priority", "settings"),
+    "original_methods": ("priority", "method"),
+    "todo_settings": ("key", "value"),
+    "migrations": ("name", "applied"),
+    "photometry_skipped": ("priority", "skipped_by"),
+}
+"""What each of these tables has in every file of this format."""
+
 # no two rows may share all of these
 IDENTITY = ("starid", "sector", "camera", "ccd", "cadence", "datasource")
 IDENTITY_INDEX = (

@@ -164,3 +164,12 @@ def transit_duration(period, *, mass=1.0, radius=1.0, planet_radius=0.0):
     chord = radius * R_SUN + planet_radius * R_JUPITER
     duration = chord * (4 * np.asarray(period) * DAY / (np.pi * GM_SUN * mass)) ** (1 / 3) / DAY
     return np.minimum(duration, MAX_FRACTION * np.asarray(period))
+
+
+def stellar_density(star):
+    """Mean density over the Sun's, from ``radius`` (solar radii) and ``logg``; NaN if unknown"""
+    radius, logg = star.get("radius"), star.get("logg")
+    if radius is None or logg is None or not (radius > 0 and np.isfinite(logg)):
+        return float("nan")
+    surface = 10.0**logg / 100 / (GM_SUN / R_SUN**2)  # gravity over the Sun's
+    return float(surface / radius)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import chi2 as chi2_distribution
 
-from ..errors import WrongUseError
+from ..errors import ArgumentError, WrongUseError
 from . import bls, tls
 from .detection import half_width, sde_of_power
 from .fit import (
@@ -32,6 +32,7 @@ DIP_SNR = 10.0  # of a dip that is reported whatever the SDE
 MASKED = 1.5  # durations around each transit that are taken out before the next search
 METHODS = ("tls", "bls")
 MIN_SAMPLES = 10
+PER_PERIOD = 4  # samples that the shortest period holds
 MAX_SEARCHES = 3  # per planet asked for
 REGULAR = 16  # one of so many periods is always searched again
 BOUND = 0.9  # of the highest gain: periods whose bound is above it are searched again
@@ -314,7 +315,18 @@ def _check_method(method):
         raise WrongUseError(f"method={method!r}: expected {' or '.join(METHODS)}")
 
 
+def shortest_period(times):
+    """The shortest period of which a light curve says something: a few samples each, d"""
+    return PER_PERIOD * float(np.median(np.diff(times)))
+
+
 def _grid(method, times, period_min, period_max):
+    lowest = shortest_period(times)
+    if period_min is not None and period_min < lowest:
+        raise ArgumentError(
+            f"period_min={period_min:g}: expected at least {lowest:.3g} d, {PER_PERIOD} samples of "
+            "this light curve"
+        )
     baseline = float(np.ptp(times))
     if method == "tls":
         periods = tls.default_periods(baseline, period_min, period_max)

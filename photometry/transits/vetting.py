@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import erfcinv
 
 from ..constants import MAD_TO_SIGMA
+from ..errors import ArgumentError
 from .fit import (
     NO_SIGNAL,
     SINGLE_DIP,
@@ -22,8 +23,8 @@ from .fit import (
     settle_period,
     transit_shape,
 )
-from .periods import GM_SUN, R_JUPITER, R_SUN
-from .planets import SNR_THRESHOLD, agreement, good_samples, part_depths
+from .periods import GM_SUN, R_JUPITER, R_SUN, stellar_density
+from .planets import SNR_THRESHOLD, agreement, good_samples, part_depths, shortest_period
 from .transit_model import transit_flux
 
 ODD_EVEN_SIGMA, ODD_EVEN_FRACTION = 4.0, 0.03  # standard deviations, and of the depth
@@ -189,6 +190,12 @@ def signal_at(lc, *, period, t0, duration):
     """
     times, flux, errors = good_samples(lc)
     errors = errors if lc.metadata.get("joined") else None
+    lowest = shortest_period(times)
+    if not (np.isfinite([period, t0]).all() and period >= lowest and 0 < duration < period):
+        raise ArgumentError(
+            f"period={period!r}, t0={t0!r}, duration={duration!r}: expected days, a period of "
+            f"{lowest:.3g} or more and transits shorter than it"
+        )
     return fit_transit(times, flux, errors, period=period, t0=t0, duration=duration)
 
 
@@ -279,14 +286,13 @@ class _Events:
             self.red_snr = signal.snr
             return
         snr = depth / error
-        spread = MAD_TO_SIGMA * np.median(np.abs(snr[far] - np.median(snr[far])))
-        red = max(spread, 1.0)
-        self.red_snr = float(signal.snr / red)
-        candidates = np.where(far, snr, -np.inf)
-        best = int(np.argmax(candidates))
+        best = int(np.argmax(np.where(far, snr, -np.inf)))
         self.secondary_phase = float(phases[best] / signal.period % 1)
-        around = np.abs(fold_phase(phases, signal.period, phases[best])) > signal.duration
-        others = far & around
+        # the noise is that of all phases but the best: an eclipse fills many of a short period
+        others = far & (np.abs(fold_phase(phases, signal.period, phases[best])) > signal.duration)
+        noise = snr[others] if others.sum() >= PHASES else np.zeros(1)
+        red = max(MAD_TO_SIGMA * np.median(np.abs(noise - np.median(noise))), 1.0)
+        self.red_snr = float(signal.snr / red)
         third = snr[others].max() if others.any() else 0.0
         positive = -snr[far].min()
         # Coughlin et al. 2016, equation A1: false alarms of so many independent phases
@@ -404,15 +410,6 @@ def _wave_gain(times, flux, outside, signal, period):
     gain_wave = np.sum((flux[outside] - flux[outside].mean()) ** 2) - np.sum(residual[outside] ** 2)
     gain_transit = depth**2 * norm
     return gain_wave / gain_transit if gain_transit > 0 else np.inf
-
-
-def stellar_density(star):
-    """Mean density over the Sun's, from ``radius`` (solar radii) and ``logg``; NaN if unknown"""
-    radius, logg = star.get("radius"), star.get("logg")
-    if radius is None or logg is None or not (radius > 0 and np.isfinite(logg)):
-        return float("nan")
-    surface = 10.0**logg / 100 / (GM_SUN / R_SUN**2)  # gravity over the Sun's
-    return float(surface / radius)
 
 
 def _duration_ratio(signal, star):

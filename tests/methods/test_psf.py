@@ -13,7 +13,7 @@ from photometry.status import STATUS
 SETTINGS = photometry_settings(None)
 
 
-def test_flux_and_place_are_found_where_the_catalogue_is_wrong():
+def test_flux_and_position_are_found_where_the_catalogue_is_wrong():
     stamp, flux = make_stamp(
         tmag=[10.0, 10.7], row=[7.2, 10.4], column=[6.8, 9.1], offset=(0.15, -0.1)
     )
@@ -24,7 +24,7 @@ def test_flux_and_place_are_found_where_the_catalogue_is_wrong():
     assert np.allclose(place, (6.7, 7.35), atol=0.005)
 
 
-def test_motion_that_nobody_told_is_measured_at_every_time():
+def test_unknown_motion_is_measured_at_every_time():
     rng = np.random.default_rng(2)
     motion = np.clip(0.08 * rng.standard_normal((200, 2)), -0.25, 0.25)
     stamp, flux = make_stamp(tmag=[9.0, 9.5], row=[7.2, 10.4], column=[6.8, 9.1], motion=motion)
@@ -34,7 +34,7 @@ def test_motion_that_nobody_told_is_measured_at_every_time():
     assert np.std(found.flux) / flux[0] < 1.5 * np.median(found.flux_err) / flux[0]
 
 
-def test_a_place_that_cannot_be_fitted_is_told():
+def test_a_position_that_cannot_be_fitted_is_a_warning():
     stamp, _ = make_stamp(tmag=[10.0], row=[7.0], column=[7.0], offset=(2.5, 2.5))
     found = psf_photometry(stamp, SETTINGS)
     assert found.status is STATUS.WARNING

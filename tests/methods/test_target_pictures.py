@@ -49,7 +49,7 @@ def panels(figure):
     ("fraction", "text"),
     [(np.nan, "unknown"), (0.0, "0 %"), (2.2e-16, "< 0.1 %"), (0.0123, "1.2 %"), (0.43, "43 %")],
 )
-def test_a_fraction_is_told_as_people_read_it(fraction, text):
+def test_a_fraction_is_written_as_people_read_it(fraction, text):
     assert plots.percentage(fraction) == text
 
 

@@ -146,3 +146,12 @@ def test_a_damaged_log_of_a_killed_run_beside_a_foreign_file_is_no_excuse(tmp_pa
     (tmp_path / "todo.sqlite-wal").write_bytes(b"x" * 100)
     with pytest.raises(TodoFileError, match="not a SQLite file"):
         TaskManager(path, load_into_memory=in_memory)
+
+
+def test_a_table_of_ours_that_lacks_a_column_is_damage(todo_file, in_memory):
+    """As after a flipped bit in the definition of a table."""
+    with TaskManager(todo_file):
+        pass
+    execute(todo_file, "ALTER TABLE runs RENAME COLUMN reason TO season")
+    with pytest.raises(TodoFileError, match="its table runs has no column 'reason'"):
+        TaskManager(todo_file, load_into_memory=in_memory)

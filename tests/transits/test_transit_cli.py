@@ -209,3 +209,30 @@ def test_specs_come_from_a_file_and_wrong_ones_are_told(tmp_path):
         result = run(synthesize, tmp_path / "b", *arguments)
         assert sentence in str(getattr(result.exception, "message", result.exception))
         assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "message"),
+    [
+        (search, ["--snr-min", "nan"], "not a finite number"),
+        (search, ["--threshold", "inf"], "not a finite number"),
+        (vet, ["--period", 6, "--t0", "nan", "--duration", 0.2], "not a finite number"),
+        (vet, ["--planets", 0], "not in the range"),
+    ],
+)
+def test_numbers_that_are_none_are_wrong_use(tmp_path, verb, options, message):
+    (tmp_path / "lc").touch()
+    result = CliRunner().invoke(verb, [str(tmp_path / "lc"), *map(str, options)])
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+def test_period_of_fewer_samples_than_show_a_transit_is_refused(tmp_path):
+    path = tmp_path / "lc"
+    run(synthesize, path, *SPECS)
+    result = run(search, path, "--detrend", 0, "--period-min", 0.01)
+    assert result.return_value == 1
+    assert "period_min=0.01: expected at least 0.0833 d" in result.output
+    result = run(vet, path, "--detrend", 0, "--period", 0.01, "--t0", 1, "--duration", 0.005)
+    assert result.return_value == 1
+    assert "expected days, a period of 0.0833 or more" in result.output
