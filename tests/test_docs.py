@@ -1,5 +1,6 @@
 """What README and docs promise: their Python runs, their commands exist, their modules are there."""
 
+import importlib.util
 import os
 import re
 import shlex
@@ -143,3 +144,23 @@ def test_links_between_pages_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if "://" not in target and not target.startswith("mailto:"):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def update_outputs():
+    """The script that keeps the outputs of pages up to date, as a module."""
+    spec = importlib.util.spec_from_file_location("update_outputs", ROOT / "docs/update_outputs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_help_that_a_page_shows_is_the_help_of_today(page):
+    """Where this fails: python docs/update_outputs.py"""
+    assert update_outputs().stale(page) == []
+
+
+def test_the_reference_of_commands_is_made_from_the_program():
+    """Where this fails: python docs/update_outputs.py"""
+    module = update_outputs()
+    assert (ROOT / "docs" / "commands.md").read_text() == module.commands()

@@ -21,12 +21,49 @@ EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNFINISHED = 0, 1, 2, 3
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h: an error in this program
 
 SECTIONS = {
-    "Begin": "simulate catalog prepare todo plan",
-    "Run": "run quick watch events chain transients",
-    "Look": "status explain log plot report export compare verify doctor",
-    "Again": "retry reset",
-    "Science": "correct cotrend stitch search vet synthesize",
-    "Help": "jobscript demo completion",
+    "Begin": {
+        "simulate": "Make data with known truth.",
+        "catalog": "Make the star catalogue of each CCD.",
+        "prepare": "Make image cubes from full-frame images.",
+        "todo": "Make the TODO-file of a folder of data, or split and merge one.",
+        "plan": "Say what a run would do, leave out, and cost.",
+    },
+    "Run": {
+        "run": "Make the light curves of the tasks in a TODO-file.",
+        "quick": "From a folder of target pixel files to pictures, in one go.",
+        "watch": "Turn files into light curves and pictures as they arrive.",
+        "events": "Run a pipeline of one's own on files as they arrive.",
+        "chain": "Run tasks that depend on one another, from one JSON file.",
+        "transients": "Find what changes in a series of images.",
+    },
+    "Look": {
+        "status": "Show how far a run is, and why targets failed.",
+        "explain": "Explain what became of a star, and why.",
+        "log": "Show what the work on a star logged.",
+        "plot": "Draw light curves from their files.",
+        "report": "Write a page on a run: one HTML file.",
+        "export": "Export results or light curves as a table.",
+        "compare": "Compare two runs.",
+        "verify": "Open every light curve that a TODO-file claims.",
+        "doctor": "Find in seconds what would fail in hours.",
+    },
+    "Again": {
+        "retry": "Put failed tasks back to do, perhaps with other settings.",
+        "reset": "Put tasks back to do as if they had never been tried.",
+    },
+    "Science": {
+        "cotrend": "Make the basis vectors of the stars of a run.",
+        "correct": "Take the instrument out of light curves.",
+        "stitch": "Join the parts of a star's light curve.",
+        "search": "Search light curves for transits.",
+        "vet": "Test whether what a search found is a planet.",
+        "synthesize": "Make a light curve of a star with a planet.",
+    },
+    "Help": {
+        "jobscript": "Print a batch script that makes the light curves of a folder.",
+        "demo": "Show the program at work on simulated stars.",
+        "completion": "Print what makes a shell complete verbs and options.",
+    },
 }
 """The verbs in the order in which a run goes, as ``photometry --help`` shows them."""
 
@@ -77,18 +114,12 @@ class _Verbs(click.Group):
             raise click.UsageError(f"{args[0]!r} is no command; {hint}") from None
 
     def format_commands(self, ctx, formatter):
-        verbs = self.list_commands(ctx)
-        listed = {verb: section for section, line in SECTIONS.items() for verb in line.split()}
-        others = [verb for verb in verbs if verb not in listed]
-        for section, line in [*SECTIONS.items(), ("More", " ".join(others))]:
-            rows = [
-                (verb, self.get_command(ctx, verb).get_short_help_str(limit=64))
-                for verb in line.split()
-                if verb in verbs
-            ]
-            if rows:
+        """The verbs by section, without importing a single one of them."""
+        verbs = set(self.list_commands(ctx))
+        for section, lines in SECTIONS.items():
+            if rows := [(verb, text) for verb, text in lines.items() if verb in verbs]:
                 with formatter.section(section):
-                    formatter.write_dl(rows, col_max=12)
+                    formatter.write_dl(rows)
 
 
 @click.group(
