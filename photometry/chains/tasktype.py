@@ -7,7 +7,6 @@ a class.
 
 import difflib
 import functools
-import logging
 import shutil
 import tempfile
 import time
@@ -21,8 +20,6 @@ from pathlib import Path
 from ..errors import WrongUseError
 from .expressions import is_expression
 from .filestore import check_filename, md5_of, repository_id
-
-log = logging.getLogger(__name__)
 
 ENTRY_POINTS = "photometry.chain_tasks"
 
