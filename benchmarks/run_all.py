@@ -24,6 +24,7 @@ QUICK = {  # benchmark -> (heading, arguments of its quick form)
     "prepare": ("Full-frame images", ["--quick"]),
     "startup": ("Start and memory", ["--quick"]),
     "events": ("Files as they arrive", ["--quick"]),
+    "transients": ("Transients", ["--quick", "--without-pyse"]),
     "transits": ("Transit searches", ["--smallest"]),
 }
 DRAWS = ("taskmanager", "scheduler")

@@ -12,8 +12,7 @@
     └── WrongUseError            the user has to change something first: one sentence, exit code 2
         ├── ArgumentError            an argument with a value that is not accepted; also a ValueError
         ├── TodoFileError            not a TODO-file, damaged, or in use by somebody else
-        ├── SettingsError            a setting with an unknown name or a value outside its range
-        └── PipelineError            an event pipeline that cannot be found, or whose table names code that cannot
+        └── SettingsError            a setting with an unknown name or a value outside its range
 """
 
 
@@ -59,7 +58,3 @@ class TodoFileError(WrongUseError):
 
 class SettingsError(WrongUseError):
     """A setting with an unknown name or a value outside its range."""
-
-
-class PipelineError(WrongUseError):
-    """An event pipeline that cannot be found, or whose event table names code or events that cannot."""

@@ -36,8 +36,8 @@ def kind_of(headers):
 
     Parameters
     ----------
-    headers : sequence of headers, astropy's or our own, those of the file in their order, or the first
-        two or more of them
+    headers : sequence of headers, astropy's or our own, those of the file in their order, or the
+        first two or more of them
 
     Returns
     -------
@@ -132,9 +132,11 @@ def open_fits(path, *, memmap=True):
     BadInputError : it is empty, not FITS or damaged; also while it is read within the context
     FileNotFoundError, PermissionError : as from ``open``
     """
-    # refuses what is no FITS file, or ends within its first header, in our words
+    # refuses in our words what is no FITS file, and (of a plain file, where that costs little) what
+    # ends early or announces more than there is, which astropy may read for ever
     with open_stream(path) as stream:
-        stream.next_header()
+        while stream.next_header() is not None and not stream.is_zipped:
+            pass
     try:
         with warnings.catch_warnings():
             # of damage; what makes the file unusable is reported as an error

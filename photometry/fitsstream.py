@@ -44,6 +44,12 @@ class FitsStream:
         self._size = size
         # the present HDU: its header, and where its data and the next HDU begin (bytes)
         self._header, self._start, self._next = None, 0, 0
+        self._number = -1
+
+    @property
+    def is_zipped(self):
+        """Whether the file is gzipped, so that passing over data means to decompress it."""
+        return self._size is None
 
     def next_header(self):
         """The header of the next HDU, a `fitsheader.Header`; None after the last one.
@@ -69,6 +75,7 @@ class FitsStream:
             )
         header = Header(content.decode("ascii"))
         self._header, self._start = header, self._next + len(content)
+        self._number += 1
         self._next = self._start + -(-self._data_size(header) // BLOCK) * BLOCK
         return header
 
@@ -159,7 +166,7 @@ class FitsStream:
     def _refuse_truncated(self, size):
         """Raise BadInputError for a file of so many bytes, which are too few for the present HDU."""
         header = self._header
-        name, n_bytes = header.get("EXTNAME", "of the primary HDU"), max(size - self._start, 0)
+        name, n_bytes = header.get("EXTNAME", f"of HDU {self._number}"), max(size - self._start, 0)
         if str(header.get("XTENSION", "")).strip() == "BINTABLE":
             whole, n_rows = n_bytes // max(header["NAXIS1"], 1), header["NAXIS2"]
             if whole < n_rows:
@@ -184,9 +191,11 @@ class FitsStream:
     def _data_size(self, header):
         """Bytes of the data unit without padding: FITS standard 4.0, equation 2."""
         bitpix, n_axes = header["BITPIX"], self._count(header, "NAXIS")
-        if bitpix not in _BITPIX or n_axes > MAX_FIELDS:
+        n_fields = self._count(header, "TFIELDS") if "TFIELDS" in header else 0
+        if bitpix not in _BITPIX or max(n_axes, n_fields) > MAX_FIELDS:
             raise BadInputError(
-                f"{self.path}: damaged, BITPIX is {bitpix!r} and NAXIS {n_axes}; get the file again"
+                f"{self.path}: damaged, BITPIX is {bitpix!r}, NAXIS {n_axes} and TFIELDS {n_fields}; "
+                "get the file again"
             )
         if n_axes == 0:
             return 0

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from astropy.table import Table
 
-from ..errors import WrongUseError
+from ..errors import BadInputError, WrongUseError
+from ..fitsfile import kind_of_file
 from ..sky import propagate
 
 # What each of our columns may be called, in the order of preference; compared in lower case.
@@ -126,20 +127,22 @@ def read_table(path, error=WrongUseError):
             f"{path}: not a table that is understood; accepted endings are {', '.join(READERS)}"
         )
     try:
-        return (
-            _read_parquet(path)
-            if ending == ".parquet"
-            else Table.read(path, format=READERS[ending])
-        )
+        if ending == ".parquet":
+            return _read_parquet(path)
+        if ending == ".fits":
+            # refuses what ends early or announces more than there is, which astropy reads for ever
+            kind_of_file(path)
+        return Table.read(path, format=READERS[ending])
     except FileNotFoundError:
         raise error(f"{path}: no such file") from None
     except ImportError:
         raise error(
             f"{path}: reading Parquet needs the package pyarrow; pip install pyarrow"
         ) from None
-    except (
-        Exception
-    ) as cause:  # the readers of five formats raise dozens of classes, all meaning "not readable"
+    except BadInputError as damage:
+        raise error(str(damage)) from damage
+    # the readers of five formats raise dozens of classes, all meaning "not readable"
+    except Exception as cause:
         reason = str(cause).strip().split("\n")[0] or type(cause).__name__
         raise error(f"{path}: cannot be read as a table ({reason})") from cause
 

@@ -131,7 +131,8 @@ def command():
 def run(pipeline, settings, files, named, listed, output, quiet, **options):
     """Run PIPELINE on FILES: a module, a class or a Python file.
 
-    Exit code: 0 all done, 1 some failed, 2 wrong usage, 3 something is left to do.
+    Exit code: 0 all done, 1 some failed, now or in an earlier run on the same queue, 2 wrong usage,
+    3 something is left to do.
     """
     import sys
 

@@ -14,15 +14,23 @@ EXPORT_FORMATS = ("parquet", "ecsv", "votable")
 def command():
     """Find what changes in a series of images.
 
-    A project is a folder with pipeline.cfg; a job is a folder in it with job_params.cfg and images_to_process.txt. All
-    results are in one database, by default transients.sqlite in the job's folder.
+    A project is a folder with pipeline.cfg; a job is a folder in it with job_params.cfg and
+    images_to_process.txt. All results are in one database, by default transients.sqlite in the
+    job's folder.
     """
 
 
 @command.command()
 @click.argument("job")
-@click.option("--images", multiple=True, metavar="PATH|PATTERN", help="Images of the job, as often as needed; @FILE: a list of paths.")  # fmt: skip
-@click.option("--optical", is_flag=True, help="Settings for optical frames, which need no coordinates.")  # fmt: skip
+@click.option(
+    "--images",
+    multiple=True,
+    metavar="PATH|PATTERN",
+    help="Images of the job, as often as needed; @FILE: a list of paths.",
+)
+@click.option(
+    "--optical", is_flag=True, help="Settings for optical frames, which need no coordinates."
+)
 def init(job, images, optical):
     """Make JOB in the current project, and the project's pipeline.cfg where there is none."""
     from ..errors import ArgumentError
@@ -31,7 +39,9 @@ def init(job, images, optical):
 
     name = Path(job)
     if name.name != job or not job.replace("-", "_").isidentifier():
-        raise ArgumentError(f"{job!r}: expected a name of letters, digits, - and _, not beginning with a digit")  # fmt: skip
+        raise ArgumentError(
+            f"{job!r}: expected a name of letters, digits, - and _, not beginning with a digit"
+        )
     name.mkdir(exist_ok=True)
     files = {
         Path(conf.PIPELINE_FILE): conf.template(conf.PIPELINE_DEFAULTS, conf.MEANINGS),
@@ -60,15 +70,30 @@ def _absolute(image):
 
 @command.command()
 @click.argument("job")
-@click.option("-m", "--monitor", metavar="JSON", help="Positions to measure in every image: [[ra, decl], ...] in degrees.")  # fmt: skip
-@click.option("-l", "--monitor-list", type=click.Path(dir_okay=False), metavar="FILE", help="The same from a JSON file.")  # fmt: skip
-@click.option("--strict", is_flag=True, help="Stop at the first image or timestep that cannot be done.")  # fmt: skip
+@click.option(
+    "-m",
+    "--monitor",
+    metavar="JSON",
+    help="Positions to measure in every image: [[ra, decl], ...] in degrees.",
+)
+@click.option(
+    "-l",
+    "--monitor-list",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="The same from a JSON file.",
+)
+@click.option(
+    "--strict", is_flag=True, help="Stop at the first image or timestep that cannot be done."
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
 @logging_options
 def run(job, monitor, monitor_list, strict, as_json, quiet):
-    """Do all timesteps of JOB that are not done yet; under mpiexec, the image work goes to the other ranks.
+    """Do all timesteps of JOB that are not done yet; under mpiexec, the image work goes to the
+    other ranks.
 
-    Exit code 0: all done; 1: images were skipped or timesteps failed; 3: stopped by a signal, run again.
+    Exit code 0: all done; 1: images were skipped or timesteps failed; 3: stopped by a signal, run
+    again.
     """
     from ..processes import limit_threads
 
@@ -93,7 +118,8 @@ def _run(job, positions, strict, executor):
 
 
 def _with_executor(work):
-    """Call ``work`` with an executor of the other ranks, on rank 0 of an MPI job; with None where there is only one."""
+    """Call ``work`` with an executor of the other ranks, on rank 0 of an MPI job; with None where
+    there is only one."""
     from ..scheduler.launch import launched_ranks
 
     if (launched_ranks() or (0, 1))[1] < 2:
@@ -128,7 +154,9 @@ def _positions(text, path):
         positions = json.loads(text or Path(path).read_text(encoding="utf-8"))
         return [(float(ra), float(decl)) for ra, decl in positions]
     except (ValueError, TypeError) as error:
-        raise ArgumentError(f"monitoring positions: {error}; expected [[ra, decl], ...] in degrees") from None  # fmt: skip
+        raise ArgumentError(
+            f"monitoring positions: {error}; expected [[ra, decl], ...] in degrees"
+        ) from None
 
 
 def _open(job):
@@ -142,7 +170,9 @@ def _open(job):
 
 
 def dataset_option(function):
-    return click.option("--dataset", type=int, help="Number of the dataset; the last one by default.")(function)  # fmt: skip
+    return click.option(
+        "--dataset", type=int, help="Number of the dataset; the last one by default."
+    )(function)
 
 
 @command.command()
@@ -150,7 +180,8 @@ def dataset_option(function):
 @dataset_option
 @click.option("--json", "as_json", is_flag=True)
 def status(job, dataset, as_json):
-    """Show how far JOB is: its datasets, images, sources, and what was skipped or failed. Changes nothing."""
+    """Show how far JOB is: its datasets, images, sources, and what was skipped or failed. Changes
+    nothing."""
     from ..transients.export import overview
 
     with _open(job) as database:
@@ -161,9 +192,20 @@ def status(job, dataset, as_json):
     for entry in found:
         state = "finished" if entry["finished"] else "not finished"
         click.echo(f"dataset {entry['dataset']} ({entry['description']}), {state}")
-        for name in ("timesteps_done", "timesteps_failed", "images", "rejected", "skipped", "measurements", "sources", "new_sources"):  # fmt: skip
+        for name in (
+            "timesteps_done",
+            "timesteps_failed",
+            "images",
+            "rejected",
+            "skipped",
+            "measurements",
+            "sources",
+            "new_sources",
+        ):
             value = entry[name]
-            click.echo(f"  {name.replace('_', ' '):<17} {len(value) if isinstance(value, dict) else value}")  # fmt: skip
+            click.echo(
+                f"  {name.replace('_', ' '):<17} {len(value) if isinstance(value, dict) else value}"
+            )
         for name in ("skipped", "failures", "rejections"):
             for url, reason in entry[name].items():
                 click.echo(f"  {name.rstrip('s')}: {url}: {reason}")
@@ -173,8 +215,14 @@ def status(job, dataset, as_json):
 @click.argument("job")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @dataset_option
-@click.option("--format", "kind", type=click.Choice(EXPORT_FORMATS), default="parquet", show_default=True)  # fmt: skip
-@click.option("--lightcurves", is_flag=True, help="Also one text file per source, as `photometry search` reads them.")  # fmt: skip
+@click.option(
+    "--format", "kind", type=click.Choice(EXPORT_FORMATS), default="parquet", show_default=True
+)
+@click.option(
+    "--lightcurves",
+    is_flag=True,
+    help="Also one text file per source, as `photometry search` reads them.",
+)
 def export(job, folder, dataset, kind, lightcurves):
     """Write catalogue, light curves and candidates of JOB as tables into FOLDER."""
     from ..transients.export import export_dataset, write_lightcurves
@@ -236,8 +284,12 @@ def delete(job, dataset, yes):
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--ports", default="6666,6667,6668,6669,6670,6671", show_default=True)
 @click.option("--pause", default=0.0, show_default=True, help="Seconds between timesteps.")
-@click.option("--pixel-order", type=click.Choice(["rows", "columns"]), default="rows", show_default=True)  # fmt: skip
-@click.option("--wait", default=60.0, show_default=True, help="Seconds to wait for somebody to connect.")  # fmt: skip
+@click.option(
+    "--pixel-order", type=click.Choice(["rows", "columns"]), default="rows", show_default=True
+)
+@click.option(
+    "--wait", default=60.0, show_default=True, help="Seconds to wait for somebody to connect."
+)
 def emulate(files, host, ports, pause, pixel_order, wait):
     """Send FILES as a stream, each band on a port of its own, to whoever connects."""
     import logging

@@ -41,9 +41,8 @@ class Holding(LeaseView):
         # holder: (its lease_until, time.monotonic() when that was first seen)
         self._watched = {}
         self._expired_at = -EXPIRY_INTERVAL
-        # (kinds, change number) when nothing could be taken, and until when that holds (s since
-        # 1970)
-        self._idle = None
+        # of what nothing could be taken: (kinds, change numbers), and until when (s since 1970)
+        self._idle = None, 0.0
         self._took = False
 
     @property
@@ -155,7 +154,6 @@ class Holding(LeaseView):
             BACK + ", error=:why WHERE holder=:id AND state='running'", why=why, id=row["id"]
         )
         log.warning("worker %s is lost: %d items pending again, %d failed", row["id"], back, failed)
-        self._idle = None
         return failed + back
 
     def _register(self, db, holder):
@@ -216,7 +214,6 @@ class Holding(LeaseView):
     def _control(self, value):
         sql = "UPDATE lease_control SET value=:value WHERE name='stopping'"
         self._do(lambda db: db.run(sql, value=value), None)
-        self._stopping = None, False
 
     def close(self):
         """Put back what this holder holds, and close the database. Harmless when called twice."""
@@ -264,4 +261,8 @@ class Holding(LeaseView):
         """Call a function with the caller's connection, or with one of ours in a transaction."""
         if connection is not None:
             return function(EngineConnection(connection))
-        return self.store.do(function)
+        try:
+            return self.store.do(function)
+        finally:
+            # afterwards, so that who has looked before the end of it looks again
+            self._writes += 1

@@ -120,7 +120,6 @@ class Leases(Holding):
         list of str : the ids of those that were added
         """
         rows = [self._row(**item) for item in items]
-        self._idle = None
         return self._do(lambda db: [row["id"] for row in rows if self._insert(db, row)], connection)
 
     def _insert(self, db, row):
@@ -222,16 +221,13 @@ class Leases(Holding):
     def _nothing_to_take(self, kinds):
         """Whether it is sure that nothing can be taken at this moment; costs microseconds while
         nobody writes to a file."""
-        change = self.store.change_number()
-        if (
-            change is not None
-            and self._idle is not None
-            and self._idle[:2] == (kinds, change)
-            and time.time() < self._idle[2]
-        ):
+        change = self.store.change_number(), self._writes
+        known, until = self._idle
+        if change[0] is not None and known == (kinds, change) and time.time() < until:
             return True
         ripe = self.next_ripe(kinds)
-        self._idle = kinds, change, time.time() + (float("inf") if ripe is None else ripe)
+        until = float("inf") if ripe is None else time.time() + ripe
+        self._idle = (kinds, change), until
         return ripe is None or ripe > 0
 
     # finishing
@@ -278,8 +274,6 @@ class Leases(Holding):
                 self._insert(db, row)
             return item
 
-        if row is not None:
-            self._idle = None
         return self._do(end, connection)
 
     def retry(
@@ -326,7 +320,6 @@ class Leases(Holding):
                 self._to_the_end(db, id, backoff(item.attempt) if delay is None else delay)
             return self._get(db, id)
 
-        self._idle = None
         return self._do(again, connection)
 
     def _to_the_end(self, db, id, delay):
@@ -345,7 +338,6 @@ class Leases(Holding):
     def release(self, id, *, holder=None, anyone=False, connection=None):
         """Put an item that is held back where it was, as if it had never been taken. Returns it, or
         None; see `finish`."""
-        self._idle = None
         sql = BACK + ", attempt=attempt-1, taken=NULL" + MINE
         return self._do(
             lambda db: self._change(db, sql, id, self._name(holder, anyone)), connection
@@ -406,7 +398,6 @@ class Leases(Holding):
                 db.run(sql, state=state, **one, **names) for state in states for one in chosen
             )
 
-        self._idle = None
         return self._do(again, connection)
 
     def forget(self, kind, key, *, connection=None):

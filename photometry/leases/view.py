@@ -28,7 +28,10 @@ class LeaseView:
     def __init__(self, store):
         self.store = store
         self._sql = store.dialect
-        self._stopping = None, False  # change number of the file, and what was asked then
+        # transactions of this object that have ended: its own change no change number of a file
+        self._writes = 0
+        # change numbers, and what was asked then
+        self._stopping = None, False
 
     def get(self, id, *, connection=None):
         """The item of an id, or None."""
@@ -162,8 +165,8 @@ class LeaseView:
     def stopping(self):
         """Whether those who take have been asked to end; of a file, looked up again only when
         somebody has written to it."""
-        change = self.store.change_number()
-        if change is None or change != self._stopping[0]:
+        change = self.store.change_number(), self._writes
+        if change[0] is None or change != self._stopping[0]:
             sql = "SELECT value FROM lease_control WHERE name='stopping'"
             self._stopping = change, bool(self._read(lambda db: db.rows(sql)[0]["value"], None))
         return self._stopping[1]

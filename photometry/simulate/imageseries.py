@@ -1,4 +1,5 @@
-"""Series of simulated radio images, with steady and changing sources and moving pointings, and what is true of them.
+"""Series of simulated radio images, with steady and changing sources and moving pointings, and what
+is true of them.
 
 The noise is correlated by the beam, as in a synthesised image. The same seed gives the same bytes.
 """
@@ -26,7 +27,8 @@ class Source:
     ra, decl : deg
     flux : Jy, of a steady source, at the maximum of the others
     kind : one of `KINDS`
-    start : int, first epoch of a transient, epoch of a flare's peak, epoch after which a fader fades
+    start : int, first epoch of a transient, epoch of a flare's peak, epoch after which a fader
+        fades
     length : float, epochs that a transient lasts, or in which flare and fader drop to 1/e
     amplitude : float, height of a flare over ``flux``, in units of it
     spectral_index : float, flux is proportional to frequency^index
@@ -95,12 +97,18 @@ class RadioSeries:
         end = start + timedelta(seconds=self.exposure)
         n_rows, n_columns = self.shape
         values = {
-            "SIMPLE": True, "BITPIX": -32, "NAXIS": 2, "NAXIS1": n_columns, "NAXIS2": n_rows, "BUNIT": "JY/BEAM",
-            "TELESCOP": "SIMULATED", "EQUINOX": 2000.0, "BMAJ": self.beam[0] / 3600, "BMIN": self.beam[1] / 3600,
-            "BPA": self.beam[2], "RESTFRQ": float(frequency), "RESTBW": self.bandwidth, "CTYPE1": "RA---SIN",
-            "CTYPE2": "DEC--SIN", "CRVAL1": ra, "CRVAL2": decl, "CRPIX1": n_columns / 2 + 1, "CRPIX2": n_rows / 2 + 1,
-            "CDELT1": -self.pixel / 3600, "CDELT2": self.pixel / 3600, "CUNIT1": "deg", "CUNIT2": "deg",
-            "DATE-OBS": start.isoformat(timespec="microseconds"), "END_UTC": end.isoformat(timespec="microseconds"),
+            "SIMPLE": True, "BITPIX": -32, "NAXIS": 2, "NAXIS1": n_columns, "NAXIS2": n_rows,
+            "BUNIT": "JY/BEAM",
+            "TELESCOP": "SIMULATED", "EQUINOX": 2000.0, "BMAJ": self.beam[0] / 3600,
+            "BMIN": self.beam[1] / 3600,
+            "BPA": self.beam[2], "RESTFRQ": float(frequency), "RESTBW": self.bandwidth,
+            "CTYPE1": "RA---SIN",
+            "CTYPE2": "DEC--SIN", "CRVAL1": ra, "CRVAL2": decl, "CRPIX1": n_columns / 2 + 1,
+            "CRPIX2": n_rows / 2 + 1,
+            "CDELT1": -self.pixel / 3600, "CDELT2": self.pixel / 3600, "CUNIT1": "deg",
+            "CUNIT2": "deg",
+            "DATE-OBS": start.isoformat(timespec="microseconds"),
+            "END_UTC": end.isoformat(timespec="microseconds"),
             "TIMESYS": "UTC", "FILENAME": f"{epoch:05d}-{frequency / 1e6:.3f}MHz.fits",
         }  # fmt: skip
         return fits.Header(values)
@@ -133,7 +141,8 @@ class RadioSeries:
                 yield epoch, band, *self.image(epoch, band)
 
     def write(self, folder):
-        """Write all images, and the truth beside them as ``truth.json``; returns the paths in the order of time."""
+        """Write all images, and the truth beside them as ``truth.json``; returns the paths in the
+        order of time."""
         from astropy.io import fits
 
         folder = Path(folder)
@@ -157,7 +166,12 @@ class RadioSeries:
             {**vars(source), "fluxes": fluxes[:, :, i].tolist()}
             for i, source in enumerate(self.sources)
         ]
-        return {"seed": self.seed, "noise": self.noise, "frequencies": list(self.frequencies), "sources": sources}  # fmt: skip
+        return {
+            "seed": self.seed,
+            "noise": self.noise,
+            "frequencies": list(self.frequencies),
+            "sources": sources,
+        }
 
 
 def steady_sources(series, n, snr=(20.0, 200.0), *, separation=12.0, margin=40, seed=None):
@@ -188,12 +202,16 @@ def steady_sources(series, n, snr=(20.0, 200.0), *, separation=12.0, margin=40, 
         if np.hypot(x, y) < radius and all(np.hypot(x - a, y - b) > least for a, b in chosen):
             chosen.append((x, y))
     else:
-        raise ValueError(f"{n} sources with {separation} half widths between do not fit into the field")  # fmt: skip
+        raise ValueError(
+            f"{n} sources with {separation} half widths between do not fit into the field"
+        )
     wcs = _wcs(series.header(0, series.frequencies[0]))
     x, y = np.transpose(chosen)
     ra, decl = wcs.pixel_to_world_values(x + n_columns / 2, y + n_rows / 2)
     fluxes = series.noise * np.exp(rng.uniform(*np.log(snr), n))
-    return tuple(Source(float(a) % 360, float(d), float(f)) for a, d, f in zip(ra, decl, fluxes, strict=True))  # fmt: skip
+    return tuple(
+        Source(float(a) % 360, float(d), float(f)) for a, d, f in zip(ra, decl, fluxes, strict=True)
+    )
 
 
 def simulated_series(n_epochs=20, n_steady=20, *, changing=True, seed=1, **options):
@@ -276,42 +294,9 @@ def add_sources(pixels, x, y, fluxes, beam):
         dy, dx = np.ogrid[rows, columns]
         dx, dy = dx - px, dy - py
         along, across = -s * dx + c * dy, c * dx + s * dy
-        pixels[rows, columns] += flux * np.exp(-LN2 * ((along / beam[0]) ** 2 + (across / beam[1]) ** 2))  # fmt: skip
-
-
-def simulated_catalogues(
-    n_sources, n_epochs, *, seed=1, completeness=0.98, error=2.0, width=2.0, pairs=0.01
-):
-    """Catalogues of a field without pixels: yield (index of the true source, records as of `database.RECORD`) per epoch.
-
-    Parameters
-    ----------
-    n_sources, n_epochs : int
-    seed : int
-    completeness : float, fraction of the sources that an epoch has
-    error : float, arcsec, of positions
-    width : float, deg, of the field
-    pairs : float, fraction of the sources that have another one within a few errors, which is where mistakes are made
-    """
-    rng = np.random.default_rng([seed, 11])
-    decl = 30 + rng.uniform(-width / 2, width / 2, n_sources)
-    ra = 120 + rng.uniform(-width / 2, width / 2, n_sources) / np.cos(np.radians(decl))
-    close = np.arange(int(pairs * n_sources) // 2) * 2
-    decl[close + 1] = decl[close] + rng.uniform(2, 8, len(close)) * error / 3600
-    ra[close + 1] = ra[close]
-    flux = 1e-2 * np.exp(rng.uniform(0, 3, n_sources))
-    for _ in range(n_epochs):
-        seen = np.flatnonzero(rng.random(n_sources) < completeness)
-        seen = seen[rng.permutation(len(seen))]
-        n = len(seen)
-        east, north = error / 3600 * rng.standard_normal((2, n))
-        measured = flux[seen] + 1e-3 * rng.standard_normal(n)
-        value = np.full(n, 1e-3)
-        one, zero = np.ones(n), np.zeros(n)
-        yield seen, np.column_stack([
-            ra[seen] + east / np.cos(np.radians(decl[seen])), decl[seen] + north, error / 3600 * one, error / 3600 * one,
-            measured, value, measured, value, measured / 1e-3, one, one, zero, zero, zero, error * one, one, one, one,
-        ])  # fmt: skip
+        pixels[rows, columns] += flux * np.exp(
+            -LN2 * ((along / beam[0]) ** 2 + (across / beam[1]) ** 2)
+        )
 
 
 def true_positions(series):
@@ -328,5 +313,7 @@ def nearest_source(series, ra, decl):
     ra, decl : (n,) arrays, deg
     """
     truth = true_positions(series)
-    distance, index = sky.tree(*truth.T).query(sky.unit_vectors(np.atleast_1d(ra), np.atleast_1d(decl)).T)  # fmt: skip
+    distance, index = sky.tree(*truth.T).query(
+        sky.unit_vectors(np.atleast_1d(ra), np.atleast_1d(decl)).T
+    )
     return index, np.degrees(2 * np.arcsin(distance / 2)) * 3600

@@ -1,4 +1,5 @@
-"""Series of simulated frames of a small telescope: a field that drifts, a meridian flip, clouds, seeing that changes; with truth.
+"""Series of simulated frames of a small telescope: a field that drifts, a meridian flip, clouds,
+seeing that changes; with truth.
 
 The same seed gives the same bytes.
 """
@@ -29,7 +30,8 @@ class OpticalSeries:
     seeing : (lowest, highest) full width at half maximum, px
     sky : ADU per pixel; gain : e-/ADU; read_noise : e-
     scintillation : relative, of each star in each frame, independent
-    transit_depth : relative, of the brightest star that is not saturated, in the middle fifth of the series
+    transit_depth : relative, of the brightest star that is not saturated, in the middle fifth of
+        the series
     with_wcs : bool, headers have coordinates
     scale : arcsec per pixel; exposure, cadence : s
     seed : int
@@ -55,7 +57,8 @@ class OpticalSeries:
     seed: int = 1
 
     def stars(self):
-        """Positions relative to the middle of the field (px) and fluxes (ADU): (n_stars,) arrays ``x, y, flux``."""
+        """Positions relative to the middle of the field (px) and fluxes (ADU): (n_stars,) arrays
+        ``x, y, flux``."""
         rng = np.random.default_rng([self.seed, 1])
         reach = 0.75 * np.array(self.shape[::-1])
         x, y = np.zeros((2, self.n_stars))
@@ -82,18 +85,27 @@ class OpticalSeries:
         return middle < self.n_frames / 10
 
     def conditions(self):
-        """What changes from frame to frame: (n_frames,) arrays ``x, y`` (px), ``angle`` (rad), ``seeing`` (px), ``transparency``."""
+        """What changes from frame to frame: (n_frames,) arrays ``x, y`` (px), ``angle`` (rad),
+        ``seeing`` (px), ``transparency``."""
         rng = np.random.default_rng([self.seed, 2])
         phase = np.linspace(0, 1, self.n_frames)
         direction = rng.uniform(0, 2 * np.pi)
         x = self.drift * (phase - 0.5) * np.cos(direction) + rng.normal(0, 1.5, self.n_frames)
         y = self.drift * (phase - 0.5) * np.sin(direction) + rng.normal(0, 1.5, self.n_frames)
-        angle = np.where(self.flip & (phase > 0.5), np.pi, 0.0) + rng.normal(0, 0.002, self.n_frames)  # fmt: skip
+        angle = np.where(self.flip & (phase > 0.5), np.pi, 0.0) + rng.normal(
+            0, 0.002, self.n_frames
+        )
         wave = 0.5 + 0.5 * np.sin(2 * np.pi * (2 * phase + rng.random()))
         seeing = self.seeing[0] + (self.seeing[1] - self.seeing[0]) * wave
         thick = np.clip(np.sin(2 * np.pi * (1.5 * phase + rng.random())), 0, None)
         thick = thick * rng.uniform(0.6, 1.0, self.n_frames)
-        return {"x": x, "y": y, "angle": angle, "seeing": seeing, "transparency": 1 - self.clouds * thick}  # fmt: skip
+        return {
+            "x": x,
+            "y": y,
+            "angle": angle,
+            "seeing": seeing,
+            "transparency": 1 - self.clouds * thick,
+        }
 
     def positions(self, frame):
         """Pixel positions of all stars in a frame: (n_stars,) arrays x, y."""
@@ -118,7 +130,12 @@ class OpticalSeries:
         electrons = np.full(self.shape, self.sky * self.gain)
         row, column = np.indices(self.shape)
         electrons *= 1 + 0.05 * (column / self.shape[1] - 0.5) + 0.03 * (row / self.shape[0] - 0.5)
-        add_moffats(electrons, *self.positions(number), self.fluxes(number) * self.gain * c["transparency"], c["seeing"])  # fmt: skip
+        add_moffats(
+            electrons,
+            *self.positions(number),
+            self.fluxes(number) * self.gain * c["transparency"],
+            c["seeing"],
+        )
         counts = rng.poisson(electrons) + self.read_noise * rng.standard_normal(self.shape)
         pixels = np.clip(counts / self.gain, 0, 65535).astype(np.uint16)
         return self.header(number), pixels
@@ -130,8 +147,10 @@ class OpticalSeries:
         start = self.start + timedelta(seconds=number * self.cadence)
         n_rows, n_columns = self.shape
         header = fits.Header({
-            "SIMPLE": True, "BITPIX": 16, "NAXIS": 2, "NAXIS1": n_columns, "NAXIS2": n_rows, "TELESCOP": "SIMULATED",
-            "DATE-OBS": start.isoformat(timespec="microseconds"), "EXPTIME": self.exposure, "FILTER": "R", "EGAIN": self.gain,
+            "SIMPLE": True, "BITPIX": 16, "NAXIS": 2, "NAXIS1": n_columns, "NAXIS2": n_rows,
+            "TELESCOP": "SIMULATED",
+            "DATE-OBS": start.isoformat(timespec="microseconds"), "EXPTIME": self.exposure,
+            "FILTER": "R", "EGAIN": self.gain,
             "FILENAME": f"frame{number:04d}.fits",
         })  # fmt: skip
         if self.with_wcs:
@@ -144,18 +163,22 @@ class OpticalSeries:
         # pixel offset = R (x, y); east is towards negative x
         cd = np.array([[-1, 0], [0, 1]]) @ np.array([[k, s], [-s, k]]) * self.scale / 3600
         return {
-            "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 20.0, "CUNIT1": "deg", "CUNIT2": "deg",
-            "CRPIX1": (self.shape[1] - 1) / 2 + c["x"] + 1, "CRPIX2": (self.shape[0] - 1) / 2 + c["y"] + 1,
+            "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 150.0, "CRVAL2": 20.0,
+            "CUNIT1": "deg", "CUNIT2": "deg",
+            "CRPIX1": (self.shape[1] - 1) / 2 + c["x"] + 1,
+            "CRPIX2": (self.shape[0] - 1) / 2 + c["y"] + 1,
             "CD1_1": cd[0, 0], "CD1_2": cd[0, 1], "CD2_1": cd[1, 0], "CD2_2": cd[1, 1],
         }  # fmt: skip
 
     def noise_limit(self):
-        """Least relative scatter that the target can have: root mean square over the frames of its photon noise and scintillation."""
+        """Least relative scatter that the target can have: root mean square over the frames of its
+        photon noise and scintillation."""
         electrons = self.stars()[2][self.target] * self.gain * self.conditions()["transparency"]
         return float(np.sqrt(np.mean(1 / electrons) + self.scintillation**2))
 
     def write(self, folder):
-        """Write all frames, and the truth beside them as ``truth.json``; returns the paths in the order of time."""
+        """Write all frames, and the truth beside them as ``truth.json``; returns the paths in the
+        order of time."""
         from astropy.io import fits
 
         folder = Path(folder)
@@ -167,7 +190,8 @@ class OpticalSeries:
             fits.PrimaryHDU(pixels, header).writeto(paths[-1], overwrite=True)
         x, y, flux = self.stars()
         truth = {
-            "seed": self.seed, "target": self.target, "transit_depth": self.transit_depth, "in_transit": self.in_transit().tolist(),
+            "seed": self.seed, "target": self.target, "transit_depth": self.transit_depth,
+            "in_transit": self.in_transit().tolist(),
             "x": x.tolist(), "y": y.tolist(), "flux": flux.tolist(),
             **{name: values.tolist() for name, values in self.conditions().items() if name not in ("x", "y")},
         }  # fmt: skip

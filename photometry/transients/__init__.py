@@ -1,7 +1,8 @@
 """Transients: images in time order to a running catalogue, light curves and candidates.
 
-`photometry.transients.main` holds the steps in their order; `photometry.transients.database` the tables and what is
-done with them; the other modules are plain functions of arrays. Names are imported when they are first used.
+`photometry.transients.main` holds the steps in their order; `photometry.transients.database` the
+tables and what is done with them; the other modules are plain functions of arrays. Names are
+imported when they are first used.
 """
 
 from ..lazy import lazy_names

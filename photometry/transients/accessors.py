@@ -1,7 +1,9 @@
-"""Images as the pipeline wants them: pixels, beam, position, frequency and time from FITS files or from memory.
+"""Images as the pipeline wants them: pixels, beam, position, frequency and time from FITS files or
+from memory.
 
-Radio images (also cubes with axes of length 1, AMI and LOFAR) have their beam and frequency in the header. Optical ones have
-a filter and the width of their point spread function, given or measured, in place of these.
+Radio images (also cubes with axes of length 1, AMI and LOFAR) have their beam and frequency in the
+header. Optical ones have a filter and the width of their point spread function, given or measured,
+in place of these.
 """
 
 import logging
@@ -24,10 +26,12 @@ DEFAULT_BANDWIDTH = 1e6
 SQUARE = 1e-7
 """deg; the two sides of a pixel may differ by this."""
 
-# Effective wavelength and width of filters, nm: Bessell 2005, ARA&A 43, 293, table 1; SDSS: Fukugita et al. 1996, AJ 111, 1748.
+# Effective wavelength and width of filters, nm: Bessell 2005, ARA&A 43, 293, table 1; SDSS:
+# Fukugita et al. 1996, AJ 111, 1748.
 FILTERS = {
     "U": (366, 65), "B": (436, 89), "V": (545, 84), "R": (641, 158), "I": (798, 154),
-    "u": (355, 57), "g": (477, 138), "r": (623, 138), "i": (763, 153), "z": (905, 137), "clear": (600, 400),
+    "u": (355, 57), "g": (477, 138), "r": (623, 138), "i": (763, 153), "z": (905, 137),
+    "clear": (600, 400),
 }  # fmt: skip
 
 _CLEAN = re.compile(r"CLEAN\s+BMAJ=\s*([-+.\dEe]+)\s+BMIN=\s*([-+.\dEe]+)\s+BPA=\s*([-+.\dEe]+)")
@@ -48,7 +52,8 @@ class ImageAccessor:
 
     Attributes
     ----------
-    beam : (semi-major, semi-minor, angle) of the beam or PSF: half widths at half maximum, px; rad from y towards negative x
+    beam : (semi-major, semi-minor, angle) of the beam or PSF: half widths at half maximum, px; rad
+        from y towards negative x
     centre_ra, centre_decl : deg, of the middle of the image
     freq_eff, freq_bw : Hz
     taustart_ts : datetime, UTC; tau_time : s
@@ -72,7 +77,9 @@ class ImageAccessor:
         if min(self.shape) < 1:
             raise BadInputError(f"{self.url}: no image of two axes")
         self._read_wcs()
-        self.is_optical = "BMAJ" not in header and _clean_beam(header) is None and self._has_filter()  # fmt: skip
+        self.is_optical = (
+            "BMAJ" not in header and _clean_beam(header) is None and self._has_filter()
+        )
         self.freq_eff, self.freq_bw = self._filter() if self.is_optical else self._frequency()
         self.beam = self._psf() if self.is_optical else self._beam()
         self.taustart_ts, self.tau_time = self._times()
@@ -108,9 +115,12 @@ class ImageAccessor:
         """What the row of ``image`` needs."""
         major, minor, angle = self.beam
         return {
-            "beam_smaj_pix": major, "beam_smin_pix": minor, "beam_pa_rad": angle, "centre_ra": self.centre_ra,
-            "centre_decl": self.centre_decl, "deltax": self.deltax, "deltay": self.deltay, "freq_bw": self.freq_bw,
-            "freq_eff": self.freq_eff, "tau_time": self.tau_time, "taustart_ts": self.taustart_ts, "url": self.url,
+            "beam_smaj_pix": major, "beam_smin_pix": minor, "beam_pa_rad": angle,
+            "centre_ra": self.centre_ra,
+            "centre_decl": self.centre_decl, "deltax": self.deltax, "deltay": self.deltay,
+            "freq_bw": self.freq_bw,
+            "freq_eff": self.freq_eff, "tau_time": self.tau_time, "taustart_ts": self.taustart_ts,
+            "url": self.url,
             "half_size": min(self.shape) / 2,
         }  # fmt: skip
 
@@ -122,7 +132,9 @@ class ImageAccessor:
             raise BadInputError(f"{self.url}: coordinates in {self.wcs.wcs.cunit[0]}; expected deg")
         matrix = self.wcs.pixel_scale_matrix
         scale = np.sqrt((matrix**2).sum(axis=0))
-        if not np.isclose(*scale, rtol=0, atol=SQUARE if not self._has_filter() else 0.01 * scale[0]):  # fmt: skip
+        if not np.isclose(
+            *scale, rtol=0, atol=SQUARE if not self._has_filter() else 0.01 * scale[0]
+        ):
             raise BadInputError(f"{self.url}: pixels of {scale[0]} x {scale[1]} deg are not square")
         flipped = np.linalg.det(matrix) > 0
         self.deltax, self.deltay = float(scale[0] if flipped else -scale[0]), float(scale[1])
@@ -168,7 +180,8 @@ class ImageAccessor:
         return beam_in_pixels(major, minor, angle, self.deltax, self.deltay)
 
     def _psf(self):
-        """The point spread function of an optical image: of the header, in arcsec, or measured on its stars."""
+        """The point spread function of an optical image: of the header, in arcsec, or measured on
+        its stars."""
         for key in ("PSF_FWHM", "SEEING", "FWHM"):
             width = self.header.get(key)
             if isinstance(width, (int, float)) and width > 0:
@@ -200,12 +213,14 @@ class ImageAccessor:
 
     @cached_property
     def maps(self):
-        """Backgrounds and noises found for this image, by their parameters; see `finder.noise_maps`."""
+        """Backgrounds and noises found for this image, by their parameters; see
+        `noisemaps.noise_maps`."""
         return {}
 
 
 class LofarImage(ImageAccessor):
-    """An image of LOFAR, with what its theoretical noise follows from: the attribute ``lofar``, a dict."""
+    """An image of LOFAR, with what its theoretical noise follows from: the attribute ``lofar``, a
+    dict."""
 
     def __init__(self, header, pixels=None, url=""):
         super().__init__(header, pixels, url)
@@ -226,7 +241,8 @@ def open_image(source):
 
     Parameters
     ----------
-    source : path, astropy.io.fits HDU or HDUList, tuple of header and (n_rows, n_columns) array, or an accessor
+    source : path, astropy.io.fits HDU or HDUList, tuple of header and (n_rows, n_columns) array, or
+        an accessor
 
     Raises
     ------
@@ -343,7 +359,8 @@ def _recent_pixels(url):
 
 
 def _read_pixels(path):
-    """The pixels of a file; those of the last one or two are kept, as one image is asked for in several steps."""
+    """The pixels of a file; those of the last one or two are kept, as one image is asked for in
+    several steps."""
     from astropy.io import fits
 
     if path in _recent:

@@ -1,4 +1,5 @@
-"""One HTML page of the candidates of a dataset: what each looked like before, during and after, its light curve, V against eta, sky."""
+"""One HTML page of the candidates of a dataset: what each looked like before, during and after, its
+light curve, V against eta, sky."""
 
 import io
 import logging
@@ -40,9 +41,16 @@ def write_candidates(database, path, *, dataset_id=None, limit=50):
     dataset_id : int, the last one by default
     limit : int, show at most so many candidates, the most significant ones
     """
+    from ..report.html import ink
+
+    # also while figures are written: their ids are made then
+    with ink():
+        return _write_page(database, path, last_dataset(database, dataset_id), limit)
+
+
+def _write_page(database, path, dataset_id, limit):
     from ..report.html import Page, facts, figure, figures, link, table
 
-    dataset_id = last_dataset(database, dataset_id)
     catalog = catalog_table(database, dataset_id)
     candidates = candidate_table(database, dataset_id, catalog)
     (summary,) = overview(database, dataset_id)
@@ -51,9 +59,12 @@ def write_candidates(database, path, *, dataset_id=None, limit=50):
         "Fluxes in Jy, or in the unit of the pixels of optical images. Positions J2000 in degrees.",
     )  # fmt: skip
     page.section("Summary", facts({
-        "candidates": len(candidates), "sources": summary["sources"], "measurements": summary["measurements"],
-        "timesteps": summary["timesteps_done"], "timesteps that failed": summary["timesteps_failed"],
-        "images": summary["images"], "images rejected": summary["rejected"], "images skipped": len(summary["skipped"]),
+        "candidates": len(candidates), "sources": summary["sources"],
+        "measurements": summary["measurements"],
+        "timesteps": summary["timesteps_done"],
+        "timesteps that failed": summary["timesteps_failed"],
+        "images": summary["images"], "images rejected": summary["rejected"],
+        "images skipped": len(summary["skipped"]),
     }))  # fmt: skip
     page.section(
         "All sources",
@@ -66,13 +77,20 @@ def write_candidates(database, path, *, dataset_id=None, limit=50):
     if len(shown):
         rows = [
             {
-                "source": link(str(c["source"]), f"#source-{c['source']}"), "kind": str(c["kind"]), "ra": round(float(c["ra"]), 5),
-                "decl": round(float(c["decl"]), 5), "max flux": float(c["max_flux"]), "V": round(float(c["v"]), 4),
-                "eta": round(float(c["eta"]), 2), "points": int(c["n_fluxes"]), "S/N limit": float(c["sigma_rms_max"]),
+                "source": link(str(c["source"]), f"#source-{c['source']}"), "kind": str(c["kind"]),
+                "ra": round(float(c["ra"]), 5),
+                "decl": round(float(c["decl"]), 5), "max flux": float(c["max_flux"]),
+                "V": round(float(c["v"]), 4),
+                "eta": round(float(c["eta"]), 2), "points": int(c["n_fluxes"]),
+                "S/N limit": float(c["sigma_rms_max"]),
             }
             for c in shown
         ]  # fmt: skip
-        page.section("Candidates", table(rows, total=len(candidates)), note="S/N limit: peak flux over the highest noise of the deepest earlier image.")  # fmt: skip
+        page.section(
+            "Candidates",
+            table(rows, total=len(candidates)),
+            note="S/N limit: peak flux over the highest noise of the deepest earlier image.",
+        )
     else:
         page.section("Candidates", "There is no new and no variable source.")
     cutouts = _Cutouts(database, dataset_id)
@@ -96,8 +114,10 @@ def _add_candidate(page, database, candidate, cutouts):
     page.section(
         f"Source {number}: {candidate['kind']}",
         facts({
-            "position": f"{candidate['ra']:.5f} {candidate['decl']:+.5f}", "V": float(candidate["v"]),
-            "eta": float(candidate["eta"]), "points": int(candidate["n_fluxes"]), "max flux": float(candidate["max_flux"]),
+            "position": f"{candidate['ra']:.5f} {candidate['decl']:+.5f}",
+            "V": float(candidate["v"]),
+            "eta": float(candidate["eta"]), "points": int(candidate["n_fluxes"]),
+            "max flux": float(candidate["max_flux"]),
             "mean flux": float(candidate["mean_flux"]),
         }),
         figures(*pictures),
@@ -144,8 +164,23 @@ def plot_lightcurve(points):
             forced = np.array([p.extract_type != 0 for p in mine])
             color = f"C{i}" if len(bands) > 1 else BLIND
             for mask, face in ((forced, "none"), (~forced, color)):
-                label = f"{mine[0].freq_eff / 1e6:.4g} MHz" if face != "none" and len(bands) > 1 else None  # fmt: skip
-                ax.errorbar(times[mask], flux[mask], error[mask], fmt="o", ms=4, mfc=face, mec=color, ecolor=color, lw=0.8, label=label)  # fmt: skip
+                label = (
+                    f"{mine[0].freq_eff / 1e6:.4g} MHz"
+                    if face != "none" and len(bands) > 1
+                    else None
+                )
+                ax.errorbar(
+                    times[mask],
+                    flux[mask],
+                    error[mask],
+                    fmt="o",
+                    ms=4,
+                    mfc=face,
+                    mec=color,
+                    ecolor=color,
+                    lw=0.8,
+                    label=label,
+                )
         ax.axhline(0, lw=0.5, color=STEADY)
         ax.set_xlabel("MJD (UTC)")
         ax.set_ylabel("flux")
@@ -176,9 +211,22 @@ def plot_variability(catalog, candidates):
             (varies & ~is_new, BLIND, 20),
             (is_new, NEW, 20),
         ):
-            ax.scatter(eta[mask & drawn], v[mask & drawn], s=size, color=color, lw=0, rasterized=len(v) > 2000)  # fmt: skip
+            ax.scatter(
+                eta[mask & drawn],
+                v[mask & drawn],
+                s=size,
+                color=color,
+                lw=0,
+                rasterized=len(v) > 2000,
+            )
         for row in np.flatnonzero(drawn & (varies | is_new))[:40]:
-            ax.annotate(str(catalog["source"][row]), (eta[row], v[row]), fontsize=6, xytext=(3, 2), textcoords="offset points")  # fmt: skip
+            ax.annotate(
+                str(catalog["source"][row]),
+                (eta[row], v[row]),
+                fontsize=6,
+                xytext=(3, 2),
+                textcoords="offset points",
+            )
         v_limit, eta_limit = variability_limits(catalog)
         ax.axvline(eta_limit, lw=0.7, ls="--", color=STEADY)
         if v_limit > 0:
@@ -216,7 +264,13 @@ def plot_sky(catalog, candidates):
         ax.scatter(x[varies & ~is_new], decl[varies & ~is_new], s=24, color=BLIND, lw=0)
         ax.scatter(x[is_new], decl[is_new], s=24, color=NEW, lw=0)
         for row in np.flatnonzero(is_new | varies)[:40]:
-            ax.annotate(str(catalog["source"][row]), (x[row], decl[row]), fontsize=6, xytext=(3, 2), textcoords="offset points")  # fmt: skip
+            ax.annotate(
+                str(catalog["source"][row]),
+                (x[row], decl[row]),
+                fontsize=6,
+                xytext=(3, 2),
+                textcoords="offset points",
+            )
         ax.invert_xaxis()
         if len(ra):
             ax.set_aspect(1 / max(np.cos(np.radians(np.median(decl))), 0.1), adjustable="datalim")
@@ -291,7 +345,8 @@ class _Cutouts:
         return stamp
 
     def _open(self, row):
-        """An image from its file, or where that is gone from the database; None where neither has it."""
+        """An image from its file, or where that is gone from the database; None where neither has
+        it."""
         if row.id not in self._opened:
             while len(self._opened) > 6:
                 del self._opened[next(iter(self._opened))]
@@ -325,7 +380,11 @@ def cutout_png(stamp, low, high):
     draw, middle, gap, length = ImageDraw.Draw(image), CUTOUT_SIZE / 2, 16, 18
     for dx, dy in ((1, 0), (0, -1)):
         start, end = gap, gap + length
-        draw.line([middle + dx * start, middle + dy * start, middle + dx * end, middle + dy * end], fill=NEW, width=2)  # fmt: skip
+        draw.line(
+            [middle + dx * start, middle + dy * start, middle + dx * end, middle + dy * end],
+            fill=NEW,
+            width=2,
+        )
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

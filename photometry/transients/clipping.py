@@ -8,7 +8,8 @@ CELL_KAPPA = 2.0
 """sigma; limit of the clipping within a cell."""
 
 MODE_LIMIT = 0.3
-"""Up to this skewness, (mean - median) / sigma, Pearson's 2.5 median - 1.5 mean estimates the background of a cell."""
+"""Up to this skewness, (mean - median) / sigma, Pearson's 2.5 median - 1.5 mean estimates the
+background of a cell."""
 
 _MAX_ROUNDS = 100
 
@@ -35,7 +36,8 @@ def clip(values, sigma):
 
 
 def clipped_rms(values, sigma):
-    """Root of the mean square about the median of the values that `clip` keeps; NaN where there are none."""
+    """Root of the mean square about the median of the values that `clip` keeps; NaN where there are
+    none."""
     kept = clip(values, sigma)
     return float(np.sqrt(np.mean((kept - np.median(kept)) ** 2))) if kept.size else float("nan")
 
@@ -63,7 +65,8 @@ class CellStatistics(NamedTuple):
 
 
 def cell_statistics(values, kappa=CELL_KAPPA):
-    """Clip about the median, and correct the standard deviation for the wings that are clipped off a normal distribution.
+    """Clip about the median, and correct the standard deviation for the wings that are clipped off
+    a normal distribution.
 
     Parameters
     ----------
@@ -91,7 +94,8 @@ def cell_statistics(values, kappa=CELL_KAPPA):
 
 
 def _unclipped_sigma(clipped, limit):
-    """sigma of the normal distribution that has the standard deviation ``clipped`` within +- ``limit``."""
+    """sigma of the normal distribution that has the standard deviation ``clipped`` within +-
+    ``limit``."""
     from scipy.optimize import brentq
     from scipy.special import erf
 
@@ -122,15 +126,21 @@ def grid_statistics(pixels, bad, size_x, size_y):
 
     Returns
     -------
-    background, sigma : (n_cell_rows, n_cell_columns) arrays; cells without pixels have their neighbours' median
+    background, sigma : (n_cell_rows, n_cell_columns) arrays; cells without pixels have their
+        neighbours' median
     """
-    rows, columns = (max(1, round(n / size)) for n, size in zip(pixels.shape, (size_y, size_x), strict=True))  # fmt: skip
+    rows, columns = (
+        max(1, round(n / size)) for n, size in zip(pixels.shape, (size_y, size_x), strict=True)
+    )
     values = np.where(bad, np.nan, pixels)
     cells = [
         [cell_statistics(cell) for cell in np.array_split(band, columns, axis=1)]
         for band in np.array_split(values, rows, axis=0)
     ]
-    grids = [np.array([[getattr(cell, name) for cell in row] for row in cells]) for name in ("background", "sigma")]  # fmt: skip
+    grids = [
+        np.array([[getattr(cell, name) for cell in row] for row in cells])
+        for name in ("background", "sigma")
+    ]
     return tuple(np.where(np.isfinite(g), g, np.nanmedian(g)) for g in grids)
 
 

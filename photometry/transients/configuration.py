@@ -1,6 +1,8 @@
-"""Settings of a project (``pipeline.cfg``) and of a job (``job_params.cfg``), and the list of its images.
+"""Settings of a project (``pipeline.cfg``) and of a job (``job_params.cfg``), and the list of its
+images.
 
-INI files whose values are literals of Python (numbers, True, lists), times, or text. Nothing in them is executed.
+INI files whose values are literals of Python (numbers, True, lists), times, or text. Nothing in
+them is executed.
 """
 
 import ast
@@ -13,9 +15,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ..errors import SettingsError, WrongUseError
-from .database.matching import TIES
-from .finder import BACKGROUNDS
+from .database.matching import MANY_TO_ONE, TIES
 from .gaussians import NOISE_MODELS
+from .noisemaps import BACKGROUNDS
 
 PIPELINE_FILE = "pipeline.cfg"
 JOB_FILE = "job_params.cfg"
@@ -28,7 +30,8 @@ PIPELINE_DEFAULTS = {
         "colorlog": True,
     },
     "database": {
-        "engine": "sqlite", "database": "", "user": "", "password": "", "host": "", "port": 5432, "dump_backup_copy": False,
+        "engine": "sqlite", "database": "", "user": "", "password": "", "host": "", "port": 5432,
+        "dump_backup_copy": False,
     },
     "image_cache": {"copy_images": False},
     "parallelise": {"method": "multiproc", "cores": 0},
@@ -36,25 +39,33 @@ PIPELINE_DEFAULTS = {
 
 JOB_DEFAULTS = {
     "persistence": {
-        "description": "TRAP dataset", "dataset_id": -1, "rms_est_sigma": 4.0, "rms_est_fraction": 8, "bandwidth_max": 0.0,
+        "description": "TRAP dataset", "dataset_id": -1, "rms_est_sigma": 4.0,
+        "rms_est_fraction": 8, "bandwidth_max": 0.0,
     },
     "quality": {
-        "rms_est_history": 100, "rms_est_max": 100.0, "rms_est_min": 0.0, "rms_rej_sigma": 3.0, "oversampled_x": 30.0,
+        "rms_est_history": 100, "rms_est_max": 100.0, "rms_est_min": 0.0, "rms_rej_sigma": 3.0,
+        "oversampled_x": 30.0,
         "elliptical_x": 2.0,
     },
     "quality_lofar": {"low_bound": 1.0, "high_bound": 80.0, "min_separation": 10.0},
     "source_extraction": {
-        "detection_threshold": 8.0, "analysis_threshold": 3.0, "back_size_x": 50, "back_size_y": 50, "margin": 10,
-        "deblend_nthresh": 0, "extraction_radius_pix": 250.0, "force_beam": True, "box_in_beampix": 10.0,
-        "ew_sys_err": 10.0, "ns_sys_err": 10.0, "expiration": 10, "flux_error_model": "", "background": "sep",
+        "detection_threshold": 8.0, "analysis_threshold": 3.0, "back_size_x": 50, "back_size_y": 50,
+        "margin": 10,
+        "deblend_nthresh": 0, "extraction_radius_pix": 250.0, "force_beam": True,
+        "box_in_beampix": 10.0,
+        "ew_sys_err": 10.0, "ns_sys_err": 10.0, "expiration": 10, "flux_error_model": "",
+        "background": "sep",
     },
     "association": {
-        "deruiter_radius": 5.68, "beamwidths_limit": 3.0, "use_axis_errors": False, "ties": "pair", "fork_other_bands": True,
+        "deruiter_radius": 5.68, "beamwidths_limit": 3.0, "use_axis_errors": False, "ties": "pair",
+        "many_to_one": "both",
+        "fork_other_bands": True,
     },
     "transient_search": {"new_source_sigma_margin": 1.0},
     "optical": {"match_stars": False, "reference": "", "calibrate": True},
     "pipeline": {
-        "mode": "batch", "hosts": ",,,,,", "ports": "6666,6667,6668,6669,6670,6671", "pixel_order": "rows",
+        "mode": "batch", "hosts": ",,,,,", "ports": "6666,6667,6668,6669,6670,6671",
+        "pixel_order": "rows",
         "stream_timeout": 60.0,
     },
 }  # fmt: skip
@@ -62,7 +73,8 @@ JOB_DEFAULTS = {
 OPTICAL_DEFAULTS = {
     "quality": {"rms_est_max": 1e6, "elliptical_x": 3.0},
     "source_extraction": {
-        "detection_threshold": 6.0, "back_size_x": 64, "back_size_y": 64, "extraction_radius_pix": 1e5, "ew_sys_err": 0.3,
+        "detection_threshold": 6.0, "back_size_x": 64, "back_size_y": 64,
+        "extraction_radius_pix": 1e5, "ew_sys_err": 0.3,
         "ns_sys_err": 0.3,
     },
     "optical": {"match_stars": True},
@@ -75,16 +87,20 @@ _CHOICES = {
     ("source_extraction", "flux_error_model"): ("", *NOISE_MODELS),
     ("source_extraction", "background"): BACKGROUNDS,
     ("association", "ties"): TIES,
+    ("association", "many_to_one"): MANY_TO_ONE,
     ("parallelise", "method"): ("serial", "multiproc", "mpi"),
     ("database", "engine"): ("sqlite", "postgresql"),
 }
 _POSITIVE = {
-    "rms_est_sigma", "rms_est_history", "oversampled_x", "elliptical_x", "detection_threshold", "analysis_threshold",
-    "back_size_x", "back_size_y", "extraction_radius_pix", "box_in_beampix", "deruiter_radius", "beamwidths_limit",
+    "rms_est_sigma", "rms_est_history", "oversampled_x", "elliptical_x", "detection_threshold",
+    "analysis_threshold",
+    "back_size_x", "back_size_y", "extraction_radius_pix", "box_in_beampix", "deruiter_radius",
+    "beamwidths_limit",
     "stream_timeout",
 }  # fmt: skip
 _NOT_NEGATIVE = {
-    "margin", "deblend_nthresh", "ew_sys_err", "ns_sys_err", "expiration", "new_source_sigma_margin", "bandwidth_max", "cores",
+    "margin", "deblend_nthresh", "ew_sys_err", "ns_sys_err", "expiration",
+    "new_source_sigma_margin", "bandwidth_max", "cores",
 }  # fmt: skip
 
 _ENVIRONMENT = {
@@ -148,14 +164,20 @@ def read_pipeline(job_name, folder="."):
         "runtime_directory": "%(cwd)s",
         "job_directory": "%(runtime_directory)s/%(job_name)s",
     }
-    parser.read_dict({name: {k: str(v) for k, v in values.items()} for name, values in PIPELINE_DEFAULTS.items()})  # fmt: skip
+    parser.read_dict(
+        {name: {k: str(v) for k, v in values.items()} for name, values in PIPELINE_DEFAULTS.items()}
+    )
     path = folder / PIPELINE_FILE
     _read(parser, path)
     found = _sections(parser, PIPELINE_DEFAULTS, path)
     for variable, (section, key) in _ENVIRONMENT.items():
         if os.environ.get(variable):
-            found[section][key] = _checked(section, key, parse(os.environ[variable]), PIPELINE_DEFAULTS, variable)  # fmt: skip
-    found["DEFAULT"] = {key: value for key, value in parser.defaults().items() if key != "start_time"}  # fmt: skip
+            found[section][key] = _checked(
+                section, key, parse(os.environ[variable]), PIPELINE_DEFAULTS, variable
+            )
+    found["DEFAULT"] = {
+        key: value for key, value in parser.defaults().items() if key != "start_time"
+    }
     found["DEFAULT"]["job_directory"] = parser["logging"]["job_directory"]
     return nested(found)
 
@@ -164,7 +186,9 @@ def read_job(path):
     """The settings of a job; what the file does not say has its default."""
     parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str
-    parser.read_dict({name: {k: repr(v) for k, v in values.items()} for name, values in JOB_DEFAULTS.items()})  # fmt: skip
+    parser.read_dict(
+        {name: {k: repr(v) for k, v in values.items()} for name, values in JOB_DEFAULTS.items()}
+    )
     _read(parser, Path(path))
     return nested(_sections(parser, JOB_DEFAULTS, path))
 
@@ -197,7 +221,9 @@ def _sections(parser, defaults, path):
             values = {key: parse(parser[section][key]) for key in keys}
         except configparser.InterpolationError as error:
             raise SettingsError(f"{path}: {' '.join(str(error).split())}") from None
-        found[section] = {key: _checked(section, key, value, defaults, path) for key, value in values.items()}  # fmt: skip
+        found[section] = {
+            key: _checked(section, key, value, defaults, path) for key, value in values.items()
+        }
     return found
 
 
@@ -220,7 +246,9 @@ def _checked(section, key, value, defaults, path):
     elif kind is str and not isinstance(value, str):
         value = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     if type(value) is not kind:
-        raise SettingsError(f"{wrong}{'True or False' if kind is bool else f'a value of type {kind.__name__}'}")  # fmt: skip
+        raise SettingsError(
+            f"{wrong}{'True or False' if kind is bool else f'a value of type {kind.__name__}'}"
+        )
     if kind is float and value != value:
         raise SettingsError(f"{wrong}a number")
     if (key in _POSITIVE and not value > 0) or (key in _NOT_NEGATIVE and value < 0):
@@ -246,15 +274,17 @@ def url_of_database(pipe_config):
     import sqlalchemy as sa
 
     return sa.engine.URL.create(
-        "postgresql+psycopg", user, found.password or None, found.host or None, found.port, name or user,
+        "postgresql+psycopg", user, found.password or None, found.host or None, found.port,
+        name or user,
     ).render_as_string(hide_password=False)  # fmt: skip
 
 
 def list_images(job_dir):
-    """The images of a job: from ``images_to_process.txt``, one path or pattern a line, or from the original's ``.py``.
+    """The images of a job: from ``images_to_process.txt``, one path or pattern a line, or from the
+    original's ``.py``.
 
-    Of a Python file only a literal list ``images = [...]`` or ``images = glob.glob("...")`` (also sorted) is understood; it
-    is never executed.
+    Of a Python file only a literal list ``images = [...]`` or ``images = glob.glob("...")`` (also
+    sorted) is understood; it is never executed.
 
     Returns
     -------
@@ -268,12 +298,15 @@ def list_images(job_dir):
     elif (path := job_dir / "images_to_process.py").is_file():
         patterns = _images_of_python(path)
     else:
-        raise WrongUseError(f"{job_dir}: no {IMAGES_FILE}; make the job with `photometry transients init`")  # fmt: skip
+        raise WrongUseError(
+            f"{job_dir}: no {IMAGES_FILE}; make the job with `photometry transients init`"
+        )
     return expand(patterns, job_dir, path)
 
 
 def expand(patterns, folder, source):
-    """Paths and patterns as the paths that are there, relative ones from a folder; names of files of paths begin with ``@``.
+    """Paths and patterns as the paths that are there, relative ones from a folder; names of files
+    of paths begin with ``@``.
 
     Parameters
     ----------
@@ -289,10 +322,16 @@ def expand(patterns, folder, source):
             if not inner.is_file():
                 raise WrongUseError(f"{source}: {inner} is not there")
             lines = [line.strip() for line in inner.read_text(encoding="utf-8").splitlines()]
-            found.update(dict.fromkeys(expand([s for s in lines if s and s[0] != "#"], inner.parent, inner)))  # fmt: skip
+            found.update(
+                dict.fromkeys(expand([s for s in lines if s and s[0] != "#"], inner.parent, inner))
+            )
             continue
         full = os.path.join(folder, pattern)
-        matches = sorted(glob.glob(full, recursive=True)) if glob.has_magic(full) and not os.path.exists(full) else [full]  # fmt: skip
+        matches = (
+            sorted(glob.glob(full, recursive=True))
+            if glob.has_magic(full) and not os.path.exists(full)
+            else [full]
+        )
         found.update(dict.fromkeys(matches))
     return list(found)
 
@@ -303,7 +342,9 @@ def _images_of_python(path):
     except (SyntaxError, UnicodeDecodeError) as error:
         raise WrongUseError(f"{path}: {error}") from None
     for node in tree.body:
-        if isinstance(node, ast.Assign) and any(getattr(t, "id", "") == "images" for t in node.targets):  # fmt: skip
+        if isinstance(node, ast.Assign) and any(
+            getattr(t, "id", "") == "images" for t in node.targets
+        ):
             value = node.value
             while isinstance(value, ast.Call) and value.args:
                 # sorted(glob.glob("...")), list(...): what is inside counts
@@ -367,6 +408,7 @@ MEANINGS = {
     "beamwidths_limit": "largest distance, in semi-major axes of the beam",
     "use_axis_errors": "errors of positions east and north in place of the error radius",
     "ties": "pair: two and two that tie become two pairs; lowest_id",
+    "many_to_one": "an extraction with several sources counts for both, or for the nearest one",
     "fork_other_bands": "a source that splits passes on the fluxes of its other bands",
     "new_source_sigma_margin": "noises above the detection threshold of earlier images",
     "mode": "batch: images_to_process.txt; stream: from hosts and ports",

@@ -1,4 +1,5 @@
-"""Take islands of pixels apart: branches that stand alone at some level between the island's edge and its peak."""
+"""Take islands of pixels apart: branches that stand alone at some level between the island's edge
+and its peak."""
 
 import numpy as np
 from scipy import ndimage
@@ -23,7 +24,7 @@ def branches(maps, islands, numbers, start, n_thresholds, detection, analysis):
 
     Parameters
     ----------
-    maps : finder.NoiseMaps
+    maps : noisemaps.NoiseMaps
     islands : (n_rows, n_columns) int array
     numbers : (k,) int array, the islands to take apart
     start : dict of (k,) arrays, moments of the islands: ``x, y, a, b, theta, peak, flux``
@@ -79,6 +80,7 @@ def _moments(pixels, part, box):
     xy = ((column - x) * (row - y) * weight).sum() / total
     mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     return {
-        "x": x + box[1].start, "y": y + box[0].start, "a": np.sqrt(mean + spread), "b": np.sqrt(max(mean - spread, 1 / 12)),
+        "x": x + box[1].start, "y": y + box[0].start, "a": np.sqrt(mean + spread),
+        "b": np.sqrt(max(mean - spread, 1 / 12)),
         "theta": np.arctan2(2 * xy, xx - yy) / 2, "peak": weight.max(), "flux": total,
     }  # fmt: skip

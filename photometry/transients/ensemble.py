@@ -1,8 +1,9 @@
-"""Ensemble photometry: stars of a field measured against all others, so that clouds, extinction and seeing cancel.
+"""Ensemble photometry: stars of a field measured against all others, so that clouds, extinction and
+seeing cancel.
 
-Honeycutt 1992, PASP 104, 435: the logarithm of a flux is that of its star plus that of its frame. Weights hold the scatter
-of each star (Broeg, Fernandez & Neuhauser 2005, AN 326, 134), so that variable ones say little; no star is measured against
-itself.
+Honeycutt 1992, PASP 104, 435: the logarithm of a flux is that of its star plus that of its frame.
+Weights hold the scatter of each star (Broeg, Fernandez & Neuhauser 2005, AN 326, 134), so that
+variable ones say little; no star is measured against itself.
 """
 
 import logging
@@ -16,8 +17,8 @@ from ..errors import BadInputError
 log = logging.getLogger(__name__)
 
 WEIGHT_WIDTH = 2.0
-"""Width of the Gaussian weights in widths of the PSF: 1.04 times the variance of all photons counted alike, without an edge
-that would make a flux depend on where in its pixel a star lies."""
+"""Width of the Gaussian weights in widths of the PSF: 1.04 times the variance of all photons
+counted alike, without an edge that would make a flux depend on where in its pixel a star lies."""
 
 ANNULUS = (3.0, 7.0)
 """Inner and outer radius of the background, in full widths at half maximum."""
@@ -36,7 +37,8 @@ class Ensemble:
     Attributes
     ----------
     flux, flux_err : (n_stars, n_frames) arrays, about 1; NaN where not measured
-    zero_point : (n_frames,) array, how much of a star's light a frame has, relative to the median frame
+    zero_point : (n_frames,) array, how much of a star's light a frame has, relative to the median
+        frame
     scatter : (n_stars,) array, robust standard deviation of ``flux``
     used : (n_stars,) bool array, stars that the others are measured against
     """
@@ -49,10 +51,11 @@ class Ensemble:
 
 
 def weighted_fluxes(image, x, y, *, gain=1.0, saturation=np.inf):
-    """Sums of the pixels around stars with Gaussian weights, background from rings around them removed.
+    """Sums of the pixels around stars with Gaussian weights, background from rings around them
+    removed.
 
-    The weights are normalised to the flux of a star with a Gaussian PSF; what they miss of another PSF is the same part for all
-    stars of a frame.
+    The weights are normalised to the flux of a star with a Gaussian PSF; what they miss of another
+    PSF is the same part for all stars of a frame.
 
     Parameters
     ----------
@@ -63,7 +66,8 @@ def weighted_fluxes(image, x, y, *, gain=1.0, saturation=np.inf):
 
     Returns
     -------
-    flux, error : (n,) arrays, ADU; NaN for stars near the edge, saturated ones, and those on unusable pixels
+    flux, error : (n,) arrays, ADU; NaN for stars near the edge, saturated ones, and those on
+        unusable pixels
     """
     fwhm = 2 * image.beam[0]
     sigma = fwhm / np.sqrt(8 * np.log(2))
@@ -80,7 +84,13 @@ def weighted_fluxes(image, x, y, *, gain=1.0, saturation=np.inf):
         return flux, error
     everywhere = x, y
     x, y = x[inside], y[inside]
-    background, noise = _rings(clean, bad | _near_stars(pixels.shape, everywhere, fwhm), x, y, *(ratio * fwhm for ratio in ANNULUS))  # fmt: skip
+    background, noise = _rings(
+        clean,
+        bad | _near_stars(pixels.shape, everywhere, fwhm),
+        x,
+        y,
+        *(ratio * fwhm for ratio in ANNULUS),
+    )
     step = np.arange(-half, half + 1)
     dy, dx = (a.ravel() for a in np.meshgrid(step, step, indexing="ij"))
     column, row = np.rint(x).astype(int)[:, None] + dx, np.rint(y).astype(int)[:, None] + dy
@@ -103,14 +113,17 @@ def weighted_fluxes(image, x, y, *, gain=1.0, saturation=np.inf):
 
 
 def _near_stars(shape, positions, fwhm):
-    """(n_rows, n_columns) bool array: pixels with the light of a star of the list. Left to clipping, they would be part of the
-    background where clouds have made them faint, and not elsewhere."""
+    """(n_rows, n_columns) bool array: pixels with the light of a star of the list. Left to
+    clipping, they would be part of the background where clouds have made them faint, and not
+    elsewhere."""
     near = np.zeros(shape, bool)
     reach = int(np.ceil(STAR_RADIUS * fwhm))
     for x, y in zip(*positions, strict=True):
         column, row = round(float(x)), round(float(y))
         if -reach <= column < shape[1] + reach and -reach <= row < shape[0] + reach:
-            near[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1] = True  # fmt: skip
+            near[
+                max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1
+            ] = True
     return near
 
 
@@ -120,7 +133,10 @@ def _rings(clean, bad, x, y, inner, outer):
     step = np.arange(-reach, reach + 1)
     dy, dx = (a.ravel() for a in np.meshgrid(step, step, indexing="ij"))
     ring = (np.hypot(dx, dy) >= inner) & (np.hypot(dx, dy) <= outer)
-    column, row = np.rint(x).astype(int)[:, None] + dx[ring], np.rint(y).astype(int)[:, None] + dy[ring]  # fmt: skip
+    column, row = (
+        np.rint(x).astype(int)[:, None] + dx[ring],
+        np.rint(y).astype(int)[:, None] + dy[ring],
+    )
     inside = (column >= 0) & (column < clean.shape[1]) & (row >= 0) & (row < clean.shape[0])
     column, row = np.where(inside, column, 0), np.where(inside, row, 0)
     values = np.where(inside & ~bad[row, column], clean[row, column], np.nan).astype(float)
@@ -142,8 +158,8 @@ def combine(flux, error, *, contamination=None, rounds=12):
     Parameters
     ----------
     flux, error : (n_stars, n_frames) arrays; NaN where not measured
-    contamination : (n_stars,) array, light of neighbours in that of a star, relative to it; half of it counts as noise where
-        others are measured against the star, as it changes with the seeing
+    contamination : (n_stars,) array, light of neighbours in that of a star, relative to it; half of
+        it counts as noise where others are measured against the star, as it changes with the seeing
     rounds : int, at most
 
     Returns
@@ -157,7 +173,9 @@ def combine(flux, error, *, contamination=None, rounds=12):
     good = np.isfinite(flux) & (flux > 0) & np.isfinite(error) & (error > 0)
     common = good.mean(axis=1) >= 0.5
     if common.sum() <= MIN_ENSEMBLE:
-        raise BadInputError(f"{common.sum()} stars are in at least half of the frames; an ensemble needs {MIN_ENSEMBLE + 1}")  # fmt: skip
+        raise BadInputError(
+            f"{common.sum()} stars are in at least half of the frames; an ensemble needs {MIN_ENSEMBLE + 1}"
+        )
     value = np.where(good, np.log(np.where(good, flux, 1)), 0.0)
     variance = np.where(good, (error / np.where(good, flux, 1)) ** 2, 1.0)
     least = np.zeros(len(flux)) if contamination is None else contamination / 2
@@ -176,7 +194,9 @@ def combine(flux, error, *, contamination=None, rounds=12):
         star = _weighted_mean(value - np.nan_to_num(frame), weight * np.isfinite(frame), axis=1)
         residual = value - np.nan_to_num(star)[:, None] - np.nan_to_num(frame)
         spread = _spread(residual, good)
-        expected = np.array([np.median(v[g]) if g.any() else 0 for v, g in zip(variance, good, strict=True)])  # fmt: skip
+        expected = np.array(
+            [np.median(v[g]) if g.any() else 0 for v, g in zip(variance, good, strict=True)]
+        )
         intrinsic = np.sqrt(np.maximum(spread**2 - expected, 0))
         excess = np.maximum(intrinsic, least)
         typical = max(5 * np.median(intrinsic[common]), 3 * np.median(spread[common]))
@@ -195,14 +215,19 @@ def combine(flux, error, *, contamination=None, rounds=12):
         correction = np.where(enough, others / others_weight, np.nan)
         relative = np.where(good, np.exp(value - star[:, None] - correction), np.nan)
         err = relative * np.sqrt(variance + 1 / others_weight)
-    middle = np.array([np.nanmedian(r) if np.isfinite(r).any() else np.nan for r in relative])[:, None]  # fmt: skip
+    middle = np.array([np.nanmedian(r) if np.isfinite(r).any() else np.nan for r in relative])[
+        :, None
+    ]
     relative, err = relative / middle, err / middle
     finite = np.isfinite(relative)
-    return Ensemble(relative, err, np.exp(frame), _spread(np.where(finite, relative - 1, 0), finite), used)  # fmt: skip
+    return Ensemble(
+        relative, err, np.exp(frame), _spread(np.where(finite, relative - 1, 0), finite), used
+    )
 
 
 def _frame_values(value, weight):
-    """The frames' part of (n_stars, n_frames) values that are sums of a star's and a frame's: least squares, median 0.
+    """The frames' part of (n_stars, n_frames) values that are sums of a star's and a frame's: least
+    squares, median 0.
 
     The stars' parts are eliminated first; frames that share no star with the others are NaN.
     """
@@ -257,12 +282,13 @@ def ensemble_photometry(images, positions, *, gain=None, saturation=np.inf):
         x, y = (np.asarray(a, float) for a in image.wcs.world_to_pixel_values(*positions.T))
         x, y = recentre(image, x, y)
         own_gain = gain or float(image.header.get("EGAIN", image.header.get("GAIN", 1)) or 1)
-        flux[:, k], error[:, k] = weighted_fluxes(image, x, y, gain=own_gain, saturation=saturation)  # fmt: skip
+        flux[:, k], error[:, k] = weighted_fluxes(image, x, y, gain=own_gain, saturation=saturation)
     return combine(flux, error, contamination=_contamination(images, positions, flux))
 
 
 def _contamination(images, positions, flux):
-    """Light of the neighbours in each star's weights, relative to it, in the frame of the widest PSF: (n_stars,) array."""
+    """Light of the neighbours in each star's weights, relative to it, in the frame of the widest
+    PSF: (n_stars,) array."""
     from .. import sky
 
     width = max(image.beam[0] * image.pixelsize[0] for image in images) * 2 / np.sqrt(8 * np.log(2))
@@ -279,7 +305,8 @@ def _contamination(images, positions, flux):
 
 
 def recentre(image, x, y):
-    """Bring positions to where the stars of a frame are: each bright one by itself, the others by their median offset.
+    """Bring positions to where the stars of a frame are: each bright one by itself, the others by
+    their median offset.
 
     Parameters
     ----------
@@ -292,7 +319,9 @@ def recentre(image, x, y):
     pixels = pixels - np.median(pixels)
     noise = MAD_TO_SIGMA * np.median(np.abs(pixels))
     sigma = image.beam[0] / np.sqrt(2 * np.log(2))
-    inside = np.flatnonzero((x > 5) & (x < pixels.shape[1] - 6) & (y > 5) & (y < pixels.shape[0] - 6))  # fmt: skip
+    inside = np.flatnonzero(
+        (x > 5) & (x < pixels.shape[1] - 6) & (y > 5) & (y < pixels.shape[0] - 6)
+    )
     if len(inside) < MIN_ENSEMBLE:
         return x, y
     new_x, new_y, flag = sep.winpos(pixels, x[inside], y[inside], sigma)
@@ -359,7 +388,12 @@ def star_lightcurves(database, folder, *, dataset_id=None, min_significance=20.0
         good = np.isfinite(found.flux[k])
         if good.sum() < 2:
             continue
-        metadata = {"object": f"source {star.id}", "ra": star.wm_ra, "decl": star.wm_decl, "time_reference": MJD}  # fmt: skip
+        metadata = {
+            "object": f"source {star.id}",
+            "ra": star.wm_ra,
+            "decl": star.wm_decl,
+            "time_reference": MJD,
+        }
         curves[star.id] = LightcurveArbitraryRaster(
             np.array(times)[good], found.flux[k][good], found.flux_err[k][good], metadata=metadata
         )

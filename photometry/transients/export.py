@@ -1,4 +1,5 @@
-"""What comes out: catalogue, light curves and candidates as tables, a `Lightcurve` per source, and an overview."""
+"""What comes out: catalogue, light curves and candidates as tables, a `Lightcurve` per source, and
+an overview."""
 
 from pathlib import Path
 
@@ -14,9 +15,9 @@ MJD = 2400000.5
 """Light curves count days from here (JD): Modified Julian Dates."""
 
 OUTLIER = {"eta": 3.0, "v": 1.0}
-"""A source varies if both lie so many sigma above those of the others, in their logarithms (Rowlinson et al. 2019, Astronomy
-and Computing 27, 111). eta has the significance; V of steady sources differs by their brightness, and guards against
-significance without size."""
+"""A source varies if both lie so many sigma above those of the others, in their logarithms
+(Rowlinson et al. 2019, Astronomy and Computing 27, 111). eta has the significance; V of steady
+sources differs by their brightness, and guards against significance without size."""
 
 MIN_POINTS = 3
 """Points that a light curve needs for its V and eta to be judged."""
@@ -62,8 +63,8 @@ def read_lightcurve(runcat_id, *, band=None, database=None):
     Returns
     -------
     LightcurveArbitraryRaster
-        times in days, Modified Julian Dates (UTC); fluxes in Jy, or in the unit of the pixels of optical images; forced fits are
-        among the samples, and ``metadata["forced"]`` says which
+        times in days, Modified Julian Dates (UTC); fluxes in Jy, or in the unit of the pixels of
+        optical images; forced fits are among the samples, and ``metadata["forced"]`` says which
     """
     from ..lightcurve import LightcurveArbitraryRaster
 
@@ -102,10 +103,13 @@ def catalog_table(database, dataset_id):
     query = (
         sa.select(
             r.c.id.label("source"), r.c.wm_ra.label("ra"), r.c.wm_decl.label("decl"),
-            (r.c.wm_uncertainty_ew * 3600).label("ra_uncertainty"), (r.c.wm_uncertainty_ns * 3600).label("decl_uncertainty"),
-            r.c.datapoints, r.c.mon_src.label("monitored"), r.c.forcedfits_count, v.c.v_int.label("v"), v.c.eta_int.label("eta"),
+            (r.c.wm_uncertainty_ew * 3600).label("ra_uncertainty"),
+            (r.c.wm_uncertainty_ns * 3600).label("decl_uncertainty"),
+            r.c.datapoints, r.c.mon_src.label("monitored"), r.c.forcedfits_count,
+            v.c.v_int.label("v"), v.c.eta_int.label("eta"),
             v.c.band, b.c.freq_central.label("frequency"), flux.c.f_datapoints.label("n_fluxes"),
-            flux.c.avg_f_int.label("mean_flux"), v.c.lightcurve_max.label("max_flux"), v.c.lightcurve_median.label("median_flux"),
+            flux.c.avg_f_int.label("mean_flux"), v.c.lightcurve_max.label("max_flux"),
+            v.c.lightcurve_median.label("median_flux"),
         )
         .join_from(r, v, v.c.runcat == r.c.id)
         .join(b, b.c.id == v.c.band)
@@ -113,8 +117,17 @@ def catalog_table(database, dataset_id):
         .where(r.c.dataset == dataset_id)
         .order_by(r.c.id)
     )  # fmt: skip
-    units = {"ra": "deg", "decl": "deg", "ra_uncertainty": "arcsec", "decl_uncertainty": "arcsec", "frequency": "Hz"}  # fmt: skip
-    return _table(database.columns(query), units | dict.fromkeys(("mean_flux", "max_flux", "median_flux"), "Jy"))  # fmt: skip
+    units = {
+        "ra": "deg",
+        "decl": "deg",
+        "ra_uncertainty": "arcsec",
+        "decl_uncertainty": "arcsec",
+        "frequency": "Hz",
+    }
+    return _table(
+        database.columns(query),
+        units | dict.fromkeys(("mean_flux", "max_flux", "median_flux"), "Jy"),
+    )
 
 
 def lightcurve_table(database, dataset_id):
@@ -122,9 +135,12 @@ def lightcurve_table(database, dataset_id):
     pair, x, image = schema.assocxtrsource, schema.extractedsource, schema.image
     query = (
         sa.select(
-            pair.c.runcat.label("source"), image.c.taustart_ts.label("start"), image.c.tau_time.label("exposure"),
-            image.c.band, image.c.freq_eff.label("frequency"), x.c.f_int.label("flux"), x.c.f_int_err.label("flux_err"),
-            x.c.f_peak.label("peak"), x.c.f_peak_err.label("peak_err"), x.c.det_sigma.label("significance"),
+            pair.c.runcat.label("source"), image.c.taustart_ts.label("start"),
+            image.c.tau_time.label("exposure"),
+            image.c.band, image.c.freq_eff.label("frequency"), x.c.f_int.label("flux"),
+            x.c.f_int_err.label("flux_err"),
+            x.c.f_peak.label("peak"), x.c.f_peak_err.label("peak_err"),
+            x.c.det_sigma.label("significance"),
             x.c.extract_type, image.c.id.label("image"),
         )
         .join_from(pair, x, x.c.id == pair.c.xtrsrc)
@@ -135,7 +151,12 @@ def lightcurve_table(database, dataset_id):
     columns = database.columns(query)
     start, exposure = columns.pop("start"), columns.pop("exposure")
     times = [mjd(t, s) for t, s in zip(start.tolist(), exposure.tolist(), strict=True)]
-    columns = {"source": columns.pop("source"), "mjd": np.array(times, float), "exposure": exposure, **columns}  # fmt: skip
+    columns = {
+        "source": columns.pop("source"),
+        "mjd": np.array(times, float),
+        "exposure": exposure,
+        **columns,
+    }
     units = {"mjd": "d", "exposure": "s", "frequency": "Hz"}
     return _table(columns, units | dict.fromkeys(("flux", "flux_err", "peak", "peak_err"), "Jy"))
 
@@ -223,15 +244,35 @@ def candidate_table(database, dataset_id, catalog=None):
             "source": source, "ra": float(row["ra"]), "decl": float(row["decl"]),
             "kind": ", ".join(filter(None, [kind, "variable" * bool(variable)])),
             "v": float(row["v"]), "eta": float(row["eta"]), "n_fluxes": int(row["n_fluxes"]),
-            "mean_flux": float(row["mean_flux"]), "max_flux": float(row["max_flux"]), "band": int(row["band"]),
+            "mean_flux": float(row["mean_flux"]), "max_flux": float(row["max_flux"]),
+            "band": int(row["band"]),
             "sigma_rms_min": found.f_peak / found.rms_min if found else np.nan,
             "sigma_rms_max": found.f_peak / found.rms_max if found else np.nan,
             "image": found.image if found else -1,
         })  # fmt: skip
-    rows.sort(key=lambda row: (-(row["sigma_rms_max"] if row["kind"].startswith("new") else 0), -row["eta"]))  # fmt: skip
+    rows.sort(
+        key=lambda row: (
+            -(row["sigma_rms_max"] if row["kind"].startswith("new") else 0),
+            -row["eta"],
+        )
+    )
     from astropy.table import Table
 
-    names = ("source", "ra", "decl", "kind", "v", "eta", "n_fluxes", "mean_flux", "max_flux", "band", "sigma_rms_min", "sigma_rms_max", "image")  # fmt: skip
+    names = (
+        "source",
+        "ra",
+        "decl",
+        "kind",
+        "v",
+        "eta",
+        "n_fluxes",
+        "mean_flux",
+        "max_flux",
+        "band",
+        "sigma_rms_min",
+        "sigma_rms_max",
+        "image",
+    )
     if not rows:
         kinds = [int, float, float, "U40", float, float, int, float, float, int, float, float, int]
         table = Table(names=names, dtype=kinds)
@@ -277,7 +318,9 @@ def _write(table, path, kind):
         try:
             import pyarrow  # noqa: F401 - astropy says less clearly what is missing
         except ImportError:
-            raise WrongUseError("Parquet needs pyarrow: pip install 'photometry[parquet]'") from None  # fmt: skip
+            raise WrongUseError(
+                "Parquet needs pyarrow: pip install 'photometry[parquet]'"
+            ) from None
         table.write(path, format="parquet", overwrite=True)
     elif kind == "votable":
         table.write(path, format="votable", overwrite=True)
@@ -298,7 +341,9 @@ def write_lightcurves(database, folder, *, dataset_id=None):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     table = schema.runningcatalog
-    rows = database.rows(sa.select(table.c.id).where(table.c.dataset == dataset_id).order_by(table.c.id))  # fmt: skip
+    rows = database.rows(
+        sa.select(table.c.id).where(table.c.dataset == dataset_id).order_by(table.c.id)
+    )
     for row in rows:
         found = read_lightcurve(row.id, database=database)
         found.to_file(folder / f"source{row.id:06d}.txt.gz")
@@ -318,7 +363,9 @@ def _overview_of(database, dataset):
     step, image, skipped = schema.timestep, schema.image, schema.skippedimage
     why, text, x = schema.rejection, schema.rejectreason, schema.extractedsource
     r, n = schema.runningcatalog, schema.newsource
-    steps = database.rows(sa.select(step).where(step.c.dataset == dataset.id).order_by(step.c.taustart_ts))  # fmt: skip
+    steps = database.rows(
+        sa.select(step).where(step.c.dataset == dataset.id).order_by(step.c.taustart_ts)
+    )
     mine = image.c.dataset == dataset.id
     count = sa.func.count()
     rejections = database.rows(
@@ -328,7 +375,9 @@ def _overview_of(database, dataset):
         .where(mine)
         .order_by(why.c.id)
     )
-    left_out = database.rows(sa.select(skipped).where(skipped.c.dataset == dataset.id).order_by(skipped.c.id))  # fmt: skip
+    left_out = database.rows(
+        sa.select(skipped).where(skipped.c.dataset == dataset.id).order_by(skipped.c.id)
+    )
     return {
         "dataset": dataset.id,
         "description": dataset.description,

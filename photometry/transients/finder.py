@@ -1,37 +1,30 @@
 """Sources in an image: found blindly, or measured at given positions.
 
-Background, noise and islands are those of SExtractor's library (Bertin & Arnouts 1996, A&AS 117, 393; Barbary 2016, JOSS 1, 58);
-the fits are our own, see `gaussians`.
+Background, noise and islands are those of SExtractor's library (Bertin & Arnouts 1996, A&AS 117,
+393; Barbary 2016, JOSS 1, 58); the fits are our own, see `gaussians`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import ArgumentError, BadInputError
 from . import gaussians
-from .clipping import grid_statistics, interpolate
 from .database.matching import offsets
-
-DEAD = 1e-3
-"""Pixels whose noise is less than this part of the image's median noise are not usable (blank corners, say)."""
+from .noisemaps import noise_maps
 
 EDGE = 3
 """px; a forced fit needs so many by so many usable pixels around it."""
 
 REACH = (2.3, 5.0)
-"""Half widths of the beam that fits reach at least and at most: to where the brightest source has sunk into the noise."""
+"""Half widths of the beam that fits reach at least and at most: to where the brightest source has
+sunk into the noise."""
 
 HALO = 20.0
 """Half widths around a star within which its wings are looked at."""
 
 COMPANION = 0.05
-"""A peak of the residual is a source of its own if it is above this part of the model there: beams are not perfect."""
-
-MEDIAN_CELLS = 3
-"""The grids of background and noise are smoothed by a median of so many by so many cells."""
-
-BACKGROUNDS = ("sep", "clipped")
+"""A peak of the residual is a source of its own if it is above this part of the model there: beams
+are not perfect."""
 
 
 @dataclass(frozen=True)
@@ -54,78 +47,9 @@ class Extraction:
     is_optical: bool = False
 
 
-@dataclass(frozen=True)
-class NoiseMaps:
-    """An image without its background.
-
-    Attributes
-    ----------
-    residual, noise : (n_rows, n_columns) float arrays
-    usable : (n_rows, n_columns) bool array
-    """
-
-    residual: np.ndarray
-    noise: np.ndarray
-    usable: np.ndarray
-
-
-def noise_maps(image, *, back_size_x=50, back_size_y=50, margin=10, extraction_radius_pix=250, background="sep"):  # fmt: skip
-    """Background and noise of an image within the circle in which sources are looked for.
-
-    Parameters
-    ----------
-    image : ImageAccessor
-    back_size_x, back_size_y : int, px, cells of the grid
-    margin : int, px, left out at the edges
-    extraction_radius_pix : float, px, radius of the circle around the middle
-    background : 'sep' or 'clipped'
-        Cells as SExtractor has them, or clipped at 2 sigma and interpolated linearly as in the original
-
-    Returns
-    -------
-    NoiseMaps
-
-    Raises
-    ------
-    BadInputError : nothing is left to look at
-    """
-    if background not in BACKGROUNDS:
-        raise ArgumentError(f"background={background!r}: expected one of {', '.join(BACKGROUNDS)}")
-    key = (back_size_x, back_size_y, margin, extraction_radius_pix, background)
-    if key in image.maps:
-        return image.maps[key]
-    pixels = image.pixels
-    usable = np.isfinite(pixels)
-    n_rows, n_columns = pixels.shape
-    if margin:
-        usable[:margin] = usable[-margin:] = usable[:, :margin] = usable[:, -margin:] = False
-    row, column = np.ogrid[:n_rows, :n_columns]
-    circle = (row - n_rows / 2) ** 2 + (column - n_columns / 2) ** 2 <= extraction_radius_pix**2
-    usable &= circle
-    if not usable.any():
-        raise BadInputError(f"{image.url}: no pixel within {extraction_radius_pix} px of the middle and {margin} px of the edges")  # fmt: skip
-    residual, noise = _subtract(pixels, ~usable, back_size_x, back_size_y, background)
-    usable &= noise > DEAD * np.median(noise[usable])
-    if not usable.any():
-        raise BadInputError(f"{image.url}: the image has no noise")
-    image.maps[key] = NoiseMaps(residual, noise, usable)
-    return image.maps[key]
-
-
-def _subtract(pixels, bad, size_x, size_y, method):
-    clean = np.where(bad, 0, pixels).astype(np.float32 if pixels.dtype == np.float32 else float)
-    size_x, size_y = (max(8, min(size, n)) for size, n in zip((size_x, size_y), pixels.shape[::-1], strict=True))  # fmt: skip
-    if method == "clipped":
-        background, noise = (interpolate(grid, pixels.shape) for grid in grid_statistics(clean, bad, size_x, size_y))  # fmt: skip
-        return clean - background, noise
-    import sep
-
-    found = sep.Background(clean, mask=bad, bw=size_x, bh=size_y, fw=MEDIAN_CELLS, fh=MEDIAN_CELLS)
-    return clean - found.back(), found.rms()
-
-
 def find_sources(
-    image, *, detection_threshold=8.0, analysis_threshold=3.0, deblend_nthresh=0, force_beam=True, flux_error_model=None,
+    image, *, detection_threshold=8.0, analysis_threshold=3.0, deblend_nthresh=0, force_beam=True,
+    flux_error_model=None,
     ew_sys_err=0.0, ns_sys_err=0.0, **options,
 ):  # fmt: skip
     """Find and measure the sources of an image.
@@ -135,10 +59,12 @@ def find_sources(
     image : ImageAccessor
     detection_threshold : float, local noises that the peak of a source has at least
     analysis_threshold : float, local noises that each pixel of an island has
-    deblend_nthresh : int, levels at which islands are taken apart before free shapes are fitted; 0: not at all. With
-        ``force_beam``, every peak of an island is a source, and all are fitted together
+    deblend_nthresh : int, levels at which islands are taken apart before free shapes are fitted; 0:
+        not at all. With ``force_beam``, every peak of an island is a source, and all are fitted
+        together
     force_beam : bool, all sources have the shape of the beam
-    flux_error_model : str or None, see `gaussians.NOISE_MODELS`; by default 'beam', and 'white' for optical images
+    flux_error_model : str or None, see `gaussians.NOISE_MODELS`; by default 'beam', and 'white' for
+        optical images
     ew_sys_err, ns_sys_err : float, arcsec, systematic errors of positions, stored with each
     options : see `noise_maps`
 
@@ -154,20 +80,33 @@ def find_sources(
     if force_beam:
         found = _fit_beams(image, maps, islands, detection_threshold, model)
     else:
-        found = _fit_shapes(image, maps, islands, objects, detection_threshold, analysis_threshold, deblend_nthresh, model)  # fmt: skip
+        found = _fit_shapes(
+            image,
+            maps,
+            islands,
+            objects,
+            detection_threshold,
+            analysis_threshold,
+            deblend_nthresh,
+            model,
+        )
     found = _drop_at_mask(found, maps.usable)
     records = _records(image, found, ew_sys_err, ns_sys_err)
     keep = np.isfinite(records[:, [0, 1, 14]]).all(axis=1)
-    return Extraction(records[keep], rms_min, rms_max, found["x"][keep], found["y"][keep], image.is_optical)  # fmt: skip
+    return Extraction(
+        records[keep], rms_min, rms_max, found["x"][keep], found["y"][keep], image.is_optical
+    )
 
 
 def _islands(maps, analysis, detection):
-    """Numbered islands of pixels above the analysis level that reach the detection level, and their moments by number."""
+    """Numbered islands of pixels above the analysis level that reach the detection level, and their
+    moments by number."""
     import sep
 
     sep.set_extract_pixstack(max(300_000, maps.residual.size // 2))
     objects, islands = sep.extract(
-        maps.residual, analysis, err=maps.noise, mask=~maps.usable, minarea=1, filter_kernel=None, deblend_cont=1.0,
+        maps.residual, analysis, err=maps.noise, mask=~maps.usable, minarea=1, filter_kernel=None,
+        deblend_cont=1.0,
         clean=False, segmentation_map=True,
     )  # fmt: skip
     bright = islands > 0
@@ -178,7 +117,8 @@ def _islands(maps, analysis, detection):
 
 
 def _fit_beams(image, maps, islands, detection, model):
-    """Every peak of the islands as a beam, all fitted together; then what the residual still shows, three times."""
+    """Every peak of the islands as a beam, all fitted together; then what the residual still shows,
+    three times."""
     beam = image.beam
     x, y = _peaks(maps.residual, islands > 0, detection * maps.noise)
     if image.is_optical:
@@ -191,7 +131,16 @@ def _fit_beams(image, maps, islands, detection, model):
         form = np.repeat(gaussians.quadratic_form(*beam)[:, None], len(x), axis=1)
         column, row = np.rint(x).astype(int), np.rint(y).astype(int)
         noise = maps.noise[row, column]
-        fit = gaussians.fit(maps.residual, maps.usable, maps.residual[row, column], x, y, form, half=half, noise=noise)  # fmt: skip
+        fit = gaussians.fit(
+            maps.residual,
+            maps.usable,
+            maps.residual[row, column],
+            x,
+            y,
+            form,
+            half=half,
+            noise=noise,
+        )
         bright = fit.good & (fit.peak > 0.5 * detection * noise)
         if not bright.all():
             x, y = x[bright], y[bright]
@@ -205,37 +154,53 @@ def _fit_beams(image, maps, islands, detection, model):
             if len(x) == len(fit.x):
                 break
     fit = _select(fit, bright)
-    column, row = (np.clip(np.rint(a).astype(int), 0, n - 1) for a, n in ((fit.x, islands.shape[1]), (fit.y, islands.shape[0])))  # fmt: skip
+    column, row = (
+        np.clip(np.rint(a).astype(int), 0, n - 1)
+        for a, n in ((fit.x, islands.shape[1]), (fit.y, islands.shape[0]))
+    )
     noise = maps.noise[row, column]
-    # The largest value near a noisy peak is too large: by noise^2 / peak where the beam has correlated the noise, by the
-    # variance of the fit over the peak where pixels are independent.
+    # The largest value near a noisy peak is too large: by noise^2 / peak where the beam has
+    # correlated the noise, by the variance of the fit over the peak where pixels are independent.
     errors = gaussians.amplitude_errors(fit.x, fit.y, noise, beam, model)
     if image.is_optical:
         errors = np.hypot(errors, _photon_noise(image, fit.peak))
     bias = (errors if model == "white" else noise) ** 2 / np.where(fit.peak > 0, fit.peak, 1)
     shape = gaussians.shape_errors(fit.peak, beam[0], beam[1], beam[2], noise, beam)
     if model == "white":
-        # Condon 1997, equation 21, for a point source: sigma_x = sigma_peak / peak * width / sqrt(2 ln 2) / 2
+        # Condon 1997, equation 21, for a point source: sigma_x = sigma_peak / peak * width / sqrt(2
+        # ln 2) / 2
         for name in ("x_err", "y_err"):
             shape[name] = errors / fit.peak * 2 * beam[0] / np.sqrt(8 * gaussians.LN2)
     peak = fit.peak - bias
     return {
         "x": fit.x, "y": fit.y, "peak": peak, "peak_err": errors, "flux": peak, "flux_err": errors,
-        "significance": _near_maximum(significance, row, column), "major": np.full(len(peak), beam[0]),
-        "minor": np.full(len(peak), beam[1]), "angle": np.full(len(peak), beam[2]), "x_err": shape["x_err"],
-        "y_err": shape["y_err"], "fit_type": np.ones(len(peak)), "chisq": fit.chisq, "reduced": fit.reduced_chisq,
+        "significance": _near_maximum(significance, row, column),
+        "major": np.full(len(peak), beam[0]),
+        "minor": np.full(len(peak), beam[1]), "angle": np.full(len(peak), beam[2]),
+        "x_err": shape["x_err"],
+        "y_err": shape["y_err"], "fit_type": np.ones(len(peak)), "chisq": fit.chisq,
+        "reduced": fit.reduced_chisq,
     }  # fmt: skip
 
 
 def _photon_noise(image, peak):
-    """Error of fitted peaks by the photons of the stars themselves: sum(g^3) / sum(g^2)^2 of a Gaussian g is 4 / (3 area)."""
+    """Error of fitted peaks by the photons of the stars themselves: sum(g^3) / sum(g^2)^2 of a
+    Gaussian g is 4 / (3 area)."""
     gain = float(image.header.get("EGAIN", image.header.get("GAIN", 1)) or 1)
     area = np.pi * image.beam[0] * image.beam[1] / gaussians.LN2
     return np.sqrt(np.maximum(peak, 0) / gain * 4 / (3 * area))
 
 
 def _select(fit, mask):
-    return gaussians.Fit(fit.peak[mask], fit.x[mask], fit.y[mask], fit.form[:, mask], fit.chisq[mask], fit.reduced_chisq[mask], fit.good[mask])  # fmt: skip
+    return gaussians.Fit(
+        fit.peak[mask],
+        fit.x[mask],
+        fit.y[mask],
+        fit.form[:, mask],
+        fit.chisq[mask],
+        fit.reduced_chisq[mask],
+        fit.good[mask],
+    )
 
 
 def _peaks(pixels, where, level):
@@ -270,8 +235,8 @@ def _separate(x, y, pixels, beam):
 
 
 def _outside_halos(x, y, pixels, beam):
-    """Leave out positions that are no brighter than the wings of a brighter star there: (1 + c d^2)^-2, wider than those of
-    the air, with 1/2 at the half width.
+    """Leave out positions that are no brighter than the wings of a brighter star there: (1 + c
+    d^2)^-2, wider than those of the air, with 1/2 at the half width.
 
     Parameters
     ----------
@@ -317,15 +282,19 @@ def _companions(maps, islands, fit, beam, half, detection):
 
 
 def _fit_shapes(image, maps, islands, objects, detection, analysis, n_thresholds, model):
-    """Gaussians of free shape, one per island, or per branch of it; islands that are too thin keep their moments."""
+    """Gaussians of free shape, one per island, or per branch of it; islands that are too thin keep
+    their moments."""
     numbers = np.unique(islands[islands > 0])
-    start = {name: objects[name][numbers - 1] for name in ("x", "y", "a", "b", "theta", "peak", "flux")}  # fmt: skip
+    start = {
+        name: objects[name][numbers - 1] for name in ("x", "y", "a", "b", "theta", "peak", "flux")
+    }
     if n_thresholds:
         from .deblending import branches
 
         start = branches(maps, islands, numbers, start, n_thresholds, detection, analysis)
     beam = image.beam
-    # moments of a Gaussian cut off at the analysis level are too small; the beam is the least that there can be
+    # moments of a Gaussian cut off at the analysis level are too small; the beam is the least that
+    # there can be
     sigma = np.sqrt(2 * gaussians.LN2)
     major = np.maximum(start["a"] * sigma, beam[0])
     minor = np.clip(start["b"] * sigma, beam[1], major)
@@ -333,7 +302,17 @@ def _fit_shapes(image, maps, islands, objects, detection, analysis, n_thresholds
     column, row = np.rint(start["x"]).astype(int), np.rint(start["y"]).astype(int)
     noise = maps.noise[row, column]
     half = int(np.ceil(1.5 * max(beam[0], np.percentile(major, 90) if len(major) else 0)))
-    fit = gaussians.fit(maps.residual, maps.usable, start["peak"], start["x"], start["y"], form, half=half, free_shape=True, noise=noise)  # fmt: skip
+    fit = gaussians.fit(
+        maps.residual,
+        maps.usable,
+        start["peak"],
+        start["x"],
+        start["y"],
+        form,
+        half=half,
+        free_shape=True,
+        noise=noise,
+    )
     major, minor, angle = gaussians.axes(fit.form)
     good = fit.good & np.isfinite(major) & np.isfinite(minor) & (major < 8 * beam[0])
     x, y = np.where(good, fit.x, start["x"]), np.where(good, fit.y, start["y"])
@@ -343,8 +322,10 @@ def _fit_shapes(image, maps, islands, objects, detection, analysis, n_thresholds
     angle = np.where(good, angle, (start["theta"] - np.pi / 2) % np.pi)
     errors = gaussians.shape_errors(peak, major, minor, angle, noise, beam)
     return {
-        "x": x, "y": y, "significance": _near_maximum(maps.residual / maps.noise, row, column), "major": major,
-        "minor": minor, "angle": angle, "fit_type": good.astype(float), "chisq": fit.chisq, "reduced": fit.reduced_chisq,
+        "x": x, "y": y, "significance": _near_maximum(maps.residual / maps.noise, row, column),
+        "major": major,
+        "minor": minor, "angle": angle, "fit_type": good.astype(float), "chisq": fit.chisq,
+        "reduced": fit.reduced_chisq,
         **{name: errors[name] for name in ("peak", "peak_err", "flux", "flux_err", "x_err", "y_err")},
     }  # fmt: skip
 
@@ -390,7 +371,8 @@ def _records(image, found, ew_sys_err, ns_sys_err):
     return np.column_stack([
         ra, decl, east / 3600 / np.maximum(np.cos(np.radians(decl)), 1e-6), north / 3600,
         found["peak"], found["peak_err"], found["flux"], found["flux_err"], found["significance"],
-        found["major"] * scale, found["minor"] * scale, angle % 180, *systematic, radius, found["fit_type"],
+        found["major"] * scale, found["minor"] * scale, angle % 180, *systematic, radius,
+        found["fit_type"],
         found["chisq"], found["reduced"], east, north,
     ])  # fmt: skip
 
@@ -410,8 +392,8 @@ def position_errors(image, x, y, x_err, y_err):
 
     Returns
     -------
-    radius, east, north : (k,) arrays, arcsec: the distance to the farthest corner (x +- x_err, y +- y_err), which holds the errors
-        in both directions, and the errors in each
+    radius, east, north : (k,) arrays, arcsec: the distance to the farthest corner (x +- x_err, y +-
+        y_err), which holds the errors in both directions, and the errors in each
     """
     ra, decl = _sky(image, x, y)
     along = []
@@ -442,7 +424,8 @@ def measure_at(
     Returns
     -------
     records : (m, 20) array, see `Extraction`
-    index : (m,) int array, the positions that could be measured: inside the image, with usable pixels around
+    index : (m,) int array, the positions that could be measured: inside the image, with usable
+        pixels around
     """
     positions = np.asarray(positions, float).reshape(-1, 2)
     if not len(positions):
@@ -450,7 +433,14 @@ def measure_at(
     maps, beam = noise_maps(image, **options), image.beam
     x, y = (np.asarray(a, float) for a in image.wcs.world_to_pixel_values(*positions.T))
     n_rows, n_columns = maps.usable.shape
-    on_image = np.isfinite(x) & np.isfinite(y) & (x > -0.5) & (y > -0.5) & (x < n_columns - 0.5) & (y < n_rows - 0.5)  # fmt: skip
+    on_image = (
+        np.isfinite(x)
+        & np.isfinite(y)
+        & (x > -0.5)
+        & (y > -0.5)
+        & (x < n_columns - 0.5)
+        & (y < n_rows - 0.5)
+    )
     index = np.flatnonzero(on_image)
     column, row = np.rint(x[index]).astype(int), np.rint(y[index]).astype(int)
     around = range(-(EDGE // 2), EDGE // 2 + 1)
@@ -466,14 +456,24 @@ def measure_at(
     peak, chisq, reduced = gaussians.amplitude(maps.residual, maps.usable, x, y, beam, half)
     model = flux_error_model or ("white" if image.is_optical else "beam")
     # each is measured alone, so that its error does not know the others
-    errors = np.array([gaussians.amplitude_errors([0], [0], [n], beam, model)[0] if model != "reference" else np.sqrt(3) * n for n in noise])  # fmt: skip
+    errors = np.array(
+        [
+            gaussians.amplitude_errors([0], [0], [n], beam, model)[0]
+            if model != "reference"
+            else np.sqrt(3) * n
+            for n in noise
+        ]
+    )
     if image.is_optical:
         errors = np.hypot(errors, _photon_noise(image, peak))
     n = len(x)
     found = {
-        "x": x, "y": y, "peak": peak, "peak_err": errors, "flux": peak, "flux_err": errors, "significance": peak / noise,
-        "major": np.full(n, beam[0]), "minor": np.full(n, beam[1]), "angle": np.full(n, beam[2]), "x_err": np.zeros(n),
-        "y_err": np.zeros(n), "fit_type": np.ones(n), "chisq": chisq / noise**2, "reduced": reduced / noise**2,
+        "x": x, "y": y, "peak": peak, "peak_err": errors, "flux": peak, "flux_err": errors,
+        "significance": peak / noise,
+        "major": np.full(n, beam[0]), "minor": np.full(n, beam[1]), "angle": np.full(n, beam[2]),
+        "x_err": np.zeros(n),
+        "y_err": np.zeros(n), "fit_type": np.ones(n), "chisq": chisq / noise**2,
+        "reduced": reduced / noise**2,
     }  # fmt: skip
     records = _records(image, found, ew_sys_err, ns_sys_err)
     # where it was asked for, not where rounding puts it

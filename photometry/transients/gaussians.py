@@ -1,14 +1,16 @@
 """Elliptical Gaussians on pixels: many fitted at once, with their errors.
 
-Axes are half widths at half maximum in pixels; angles are measured from the y axis towards negative x, as position angles
-on the sky are in an image with east on the left.
+Axes are half widths at half maximum in pixels; angles are measured from the y axis towards negative
+x, as position angles on the sky are in an image with east on the left.
 
-The fit is Gauss-Newton on all components together: what overlaps is fitted jointly, whatever the size of the group; the normal
-equations are never built, but solved by conjugate gradients with one small matrix per component as preconditioner.
+The fit is Gauss-Newton on all components together: what overlaps is fitted jointly, whatever the
+size of the group; the normal equations are never built, but solved by conjugate gradients with one
+small matrix per component as preconditioner.
 
-Errors: Condon 1997, PASP 109, 166, for free shapes in correlated noise. Shape fixed: the amplitudes of least squares are
-linear in the pixels, so that their covariance is exact: A^-1 B A^-1 with A the overlaps of the shapes and B those with the
-correlation of the noise between; a single beam in noise that a beam has correlated has sqrt(2) times the noise of a pixel.
+Errors: Condon 1997, PASP 109, 166, for free shapes in correlated noise. Shape fixed: the amplitudes
+of least squares are linear in the pixels, so that their covariance is exact: A^-1 B A^-1 with A the
+overlaps of the shapes and B those with the correlation of the noise between; a single beam in noise
+that a beam has correlated has sqrt(2) times the noise of a pixel.
 """
 
 from dataclasses import dataclass
@@ -18,19 +20,23 @@ import numpy as np
 LN2 = np.log(2.0)
 
 NOISE_MODELS = ("beam", "white", "reference")
-"""Noise with the correlation of the beam; independent pixels; or the original's error for fixed shapes, sqrt(3) too."""
+"""Noise with the correlation of the beam; independent pixels; or the original's error for fixed
+shapes, sqrt(3) too."""
 
 CONVERGED = 1e-3
-"""px (and relative, of free shapes' peaks): when the last step was smaller, what is left is its square."""
+"""px (and relative, of free shapes' peaks): when the last step was smaller, what is left is its
+square."""
 
 CLOSE_DAMPING = 0.3
-"""Damping of components within three half widths of another: undamped, two that share their light drive one another away."""
+"""Damping of components within three half widths of another: undamped, two that share their light
+drive one another away."""
 
 _MAX_ROUNDS = 30
 
 
 def quadratic_form(major, minor, angle):
-    """Coefficients (xx, xy, yy) of the exponent: exp(-(xx dx^2 + 2 xy dx dy + yy dy^2)) is 1/2 on the ellipse.
+    """Coefficients (xx, xy, yy) of the exponent: exp(-(xx dx^2 + 2 xy dx dy + yy dy^2)) is 1/2 on
+    the ellipse.
 
     Parameters
     ----------
@@ -91,7 +97,8 @@ class _Stamps:
         self.column, self.row = column.astype(float), row.astype(float)
 
     def total(self, values):
-        """Values of each component's pixels, summed over all components that have the pixel, at each component's pixels."""
+        """Values of each component's pixels, summed over all components that have the pixel, at
+        each component's pixels."""
         summed = np.bincount(self._slot.ravel(), (values * self.weight).ravel(), self._n)
         return summed[self._slot] * self.weight
 
@@ -228,10 +235,12 @@ def shape_errors(peak, major, minor, angle, noise, beam):
 
     Returns
     -------
-    dict of (k,) arrays: ``peak`` corrected by -noise^2/peak, ``flux`` (times the area of the beam), and the errors
-    ``peak_err, flux_err, x_err, y_err, major_err, minor_err, angle_err``
+    dict of (k,) arrays: ``peak`` corrected by -noise^2/peak, ``flux`` (times the area of the beam),
+    and the errors ``peak_err, flux_err, x_err, y_err, major_err, minor_err, angle_err``
     """
-    peak, major, minor, angle, noise = np.broadcast_arrays(*(np.asarray(a, float) for a in (peak, major, minor, angle, noise)))  # fmt: skip
+    peak, major, minor, angle, noise = np.broadcast_arrays(
+        *(np.asarray(a, float) for a in (peak, major, minor, angle, noise))
+    )
     wide, narrow = 2 * beam[0], 2 * beam[1]
 
     def rho(at_major, at_minor):
@@ -298,7 +307,8 @@ def amplitude_errors(x, y, noise, beam, noise_model="beam"):
 
 
 def _overlapping(x, y, beam):
-    """Groups of at least two components that lie within four half widths of one another: arrays of indices."""
+    """Groups of at least two components that lie within four half widths of one another: arrays of
+    indices."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
@@ -316,7 +326,8 @@ def _overlapping(x, y, beam):
 
 
 def amplitude(pixels, usable, x, y, beam, half):
-    """The best amplitude of a beam at a position: sum(g d) / sum(g^2), at the true position within the pixel.
+    """The best amplitude of a beam at a position: sum(g d) / sum(g^2), at the true position within
+    the pixel.
 
     Parameters
     ----------
@@ -328,7 +339,8 @@ def amplitude(pixels, usable, x, y, beam, half):
 
     Returns
     -------
-    peak, chisq, reduced_chisq (times noise^2) : (k,) arrays; NaN where no pixel of the box is usable
+    peak, chisq, reduced_chisq (times noise^2) : (k,) arrays; NaN where no pixel of the box is
+    usable
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
     if not len(x):

@@ -1,6 +1,7 @@
 """LOFAR: the noise that an image should have, and the bright sources that spoil one.
 
-After R. Nijboer, M. Pandey-Pommier & A. G. de Bruyn, "LOFAR imaging capabilities and system sensitivity", 2009.
+After R. Nijboer, M. Pandey-Pommier & A. G. de Bruyn, "LOFAR imaging capabilities and system
+sensitivity", 2009.
 """
 
 import numpy as np
@@ -47,7 +48,8 @@ _INTERNATIONAL = np.array([
 ])
 # Where stations outside the core differ.
 _INNER_REMOTE = {
-    7: 3.51, 8: 3.51, 9: 3.18, 10: 3.48, 12: 3.25, 13: 3.43, 14: 3.48, 16: 3.58, 22: 3.5, 25: 3.39, 30: 3.12, 31: 3.12,
+    7: 3.51, 8: 3.51, 9: 3.18, 10: 3.48, 12: 3.25, 13: 3.43, 14: 3.48, 16: 3.58, 22: 3.5, 25: 3.39,
+    30: 3.12, 31: 3.12,
     41: 3.39, 43: 3.99, 44: 3.99, 46: 21.02, 47: 19.6,
 }
 _OUTER_REMOTE = {7: 7.18, 12: 6.19, 21: 7.18, 33: 5.28, 45: 5.28}
@@ -101,7 +103,9 @@ def system_temperature(frequency):
     """Temperature of sky and instrument, K, at a frequency in Hz."""
     wavelength, megahertz = SPEED_OF_LIGHT * 1e3 / frequency, frequency / 1e6
     t_sky = 60.0 * wavelength**2.55
-    return t_sky * (1 + np.interp(megahertz, *_INSTRUMENT.T)) + np.interp(megahertz, *_INSTRUMENT_KELVIN.T)  # fmt: skip
+    return t_sky * (1 + np.interp(megahertz, *_INSTRUMENT.T)) + np.interp(
+        megahertz, *_INSTRUMENT_KELVIN.T
+    )
 
 
 def theoretical_noise(
@@ -136,7 +140,8 @@ def theoretical_noise(
 
 
 def bright_sources(time):
-    """Positions, deg, of the brightest sources of the sky at a time (datetime, UTC): dict name -> (ra, decl)."""
+    """Positions, deg, of the brightest sources of the sky at a time (datetime, UTC): dict name ->
+    (ra, decl)."""
     from astropy.coordinates import get_body
     from astropy.time import Time
 

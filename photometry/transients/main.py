@@ -1,8 +1,8 @@
 """The pipeline: every step as a function, and the runs that call them in their order.
 
-The functions have the names and arguments of the LOFAR Transients Pipeline's ``tkp.main``. Image work goes to a `Runner`;
-association and the database stay in this process. A timestep (the images with one start time) is one transaction: done
-wholly, or not at all and done again by the next run.
+The functions have the names and arguments of the LOFAR Transients Pipeline's ``tkp.main``. Image
+work goes to a `Runner`; association and the database stay in this process. A timestep (the images
+with one start time) is one transaction: done wholly, or not at all and done again by the next run.
 """
 
 import fcntl
@@ -11,7 +11,6 @@ import logging
 import shutil
 from pathlib import Path
 
-import numpy as np
 import sqlalchemy as sa
 
 from ..errors import BadInputError, PhotometryError, TryAgainError, WrongUseError
@@ -20,7 +19,52 @@ from . import configuration, steps
 from . import database as db
 from .database import schema
 from .runner import Runner
-from .steps import ImageRecord, Summary, group_per_timestep
+from .steps import Summary, group_per_timestep
+from .timestep import (
+    assocate_and_get_force_fits,
+    associate_and_get_force_fits,
+    do_forced_fits,
+    extract_fits_from_files,
+    extract_metadata,
+    get_accessors,
+    insert_and_associate_forced_fits,
+    quality_check,
+    source_extraction,
+    store_extractions,
+    store_image_data,
+    store_image_metadata,
+    timestamp_step,
+    url_of,
+    varmetric,
+)
+
+__all__ = [
+    "assocate_and_get_force_fits",
+    "associate_and_get_force_fits",
+    "close_database",
+    "consistency_check",
+    "do_forced_fits",
+    "extract_fits_from_files",
+    "extract_metadata",
+    "get_accessors",
+    "get_metadata_for_sorting",
+    "get_pipe_config",
+    "get_runner",
+    "initialise_dataset",
+    "insert_and_associate_forced_fits",
+    "load_images",
+    "quality_check",
+    "run",
+    "run_batch",
+    "run_stream",
+    "setup",
+    "source_extraction",
+    "store_extractions",
+    "store_image_data",
+    "store_image_metadata",
+    "timestamp_step",
+    "varmetric",
+]
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +93,8 @@ def run(job_name, supplied_mon_coords=None, *, strict=False, executor=None):
     """
     pipe_config = get_pipe_config(job_name)
     handlers = steps.log_to_files(pipe_config.logging.log_dir, pipe_config.logging.debug)
+    if pipe_config.logging.colorlog:
+        steps.color_console()
     try:
         with get_runner(pipe_config, executor) as runner:
             job_dir, job_config, dataset_id = setup(pipe_config, supplied_mon_coords)
@@ -103,7 +149,8 @@ def setup(pipe_config, supplied_mon_coords=None):
 
 
 def _lock(url):
-    """Claim an SQLite file for this process; the kernel lets go of it when the process ends, however it does."""
+    """Claim an SQLite file for this process; the kernel lets go of it when the process ends,
+    however it does."""
     global _lock_file
     parsed = db.database_url(url)
     _unlock()
@@ -144,7 +191,8 @@ def _write_settings(pipe_config, job_config):
 
 
 def initialise_dataset(job_config, supplied_mon_coords):
-    """Begin a dataset, or continue one: with ``dataset_id`` -1 the job's unfinished one, if there is one.
+    """Begin a dataset, or continue one: with ``dataset_id`` -1 the job's unfinished one, if there
+    is one.
 
     Parameters
     ----------
@@ -170,7 +218,9 @@ def initialise_dataset(job_config, supplied_mon_coords):
     stored = configuration.nested(db.fetch_config(dataset_id))
     _warn_of_differences(stored, job_config)
     if supplied_mon_coords:
-        log.warning("dataset %d is continued: monitoring positions are those it began with", dataset_id)  # fmt: skip
+        log.warning(
+            "dataset %d is continued: monitoring positions are those it began with", dataset_id
+        )
     stored["persistence"]["dataset_id"] = dataset_id
     change = table.update().where(table.c.id == dataset_id)
     db.current().change(change.values(rerun=table.c.rerun + 1, finished=False, process_end_ts=None))
@@ -201,7 +251,13 @@ def _warn_of_differences(stored, given):
         for key, value in values.items():
             old = stored.get(section, {}).get(key, value)
             if key not in ("dataset_id", "job_name") and old != value:
-                log.warning("[%s] %s = %r is not used: the dataset was begun with %r", section, key, value, old)  # fmt: skip
+                log.warning(
+                    "[%s] %s = %r is not used: the dataset was begun with %r",
+                    section,
+                    key,
+                    value,
+                    old,
+                )
 
 
 def load_images(job_name, job_dir):
@@ -267,7 +323,8 @@ def run_batch(image_paths, job_config, runner, dataset_id, copy_images, *, stric
 
 
 def _match_stars(image_paths, job_config, runner, dataset_id):
-    """Optical frames with the coordinates that follow from their stars; the reference frame is kept with the dataset."""
+    """Optical frames with the coordinates that follow from their stars; the reference frame is kept
+    with the dataset."""
     from .optical import match_series
 
     reference = job_config["optical"]["reference"]
@@ -280,7 +337,8 @@ def _match_stars(image_paths, job_config, runner, dataset_id):
 
 
 def run_stream(runner, job_config, dataset_id, copy_images, *, strict=False):
-    """Take images from the hosts and ports of the settings, a timestep at a time, until a signal asks to stop.
+    """Take images from the hosts and ports of the settings, a timestep at a time, until a signal
+    asks to stop.
 
     Parameters and returned value as for `run_batch`.
     """
@@ -326,18 +384,21 @@ def _do_timestep(summary, time, images, job_config, runner, dataset_id, copy_ima
         raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
-        names = ", ".join(_url(image) for image in images)
+        names = ", ".join(url_of(image) for image in images)
         log.error("the timestep of %s failed (%s): %s", time, names, reason, exc_info=True)
         db.record_timestep(dataset_id, time, "failed", len(images), 0, f"{names}: {reason}")
         summary.failures[str(time)] = reason
         if strict:
-            raise error if isinstance(error, PhotometryError) else BadInputError(f"{names}: {reason}") from error  # fmt: skip
+            raise (
+                error if isinstance(error, PhotometryError) else BadInputError(f"{names}: {reason}")
+            ) from error
         return
     _skip(summary, skipped, strict)
     db.forget_skipped(dataset_id, [record.url for record in records])
     summary.count(records)
     log.info(
-        "%s: %d images, %d sources, %d new, %d forced", time, len(records), sum(r.n_blind for r in records),
+        "%s: %d images, %d sources, %d new, %d forced", time, len(records),
+        sum(r.n_blind for r in records),
         sum(r.n_new_sources for r in records), sum(r.n_forced for r in records),
     )  # fmt: skip
 
@@ -358,8 +419,12 @@ def _skip_late(summary, time, images, dataset_id, strict):
     table = schema.image
     query = sa.select(table.c.url).where(table.c.dataset == dataset_id, table.c.taustart_ts == time)
     stored = {row.url for row in db.current().rows(query)}
-    late = [_url(image) for image in images if _url(image)[:1024] not in stored]
-    _skip(summary, {url: f"{url}: the timestep of {time} was done without this image" for url in late}, strict)  # fmt: skip
+    late = [url_of(image) for image in images if url_of(image)[:1024] not in stored]
+    _skip(
+        summary,
+        {url: f"{url}: the timestep of {time} was done without this image" for url in late},
+        strict,
+    )
 
 
 def _finish(dataset_id):
@@ -367,15 +432,13 @@ def _finish(dataset_id):
     db.current().change(table.update().where(table.c.id == dataset_id).values(finished=True))
 
 
-def _url(image):
-    return str(getattr(image, "url", "") or (image if isinstance(image, (str, Path)) else "image"))
-
-
 def _sorted_images(runner, images):
     """Timesteps in time order, and what could not be opened: dict url -> reason."""
     found = runner.map_each("get_metadata_for_ordering", images)
     pairs = list(zip(images, found, strict=True))
-    skipped = {_url(image): str(entry) for image, entry in pairs if isinstance(entry, BadInputError)}  # fmt: skip
+    skipped = {
+        url_of(image): str(entry) for image, entry in pairs if isinstance(entry, BadInputError)
+    }
     good = [(image, *entry[1:]) for image, entry in pairs if not isinstance(entry, BadInputError)]
     return group_per_timestep(good), skipped
 
@@ -393,304 +456,3 @@ def get_metadata_for_sorting(runner, image_paths):
     if not groups:
         log.warning("there is no image that can be opened")
     return groups
-
-
-# One timestep
-
-
-def timestamp_step(runner, images, job_config, dataset_id, copy_images, *, skipped=None):
-    """All steps for the images of one timestep, in one transaction.
-
-    Parameters
-    ----------
-    runner : Runner
-    images : list of paths or images in memory
-    job_config : settings of the job
-    dataset_id : int
-    copy_images : bool, keep pixels in the database
-    skipped : dict, optional
-        Gets url -> reason for images that cannot be used; without it they are warnings
-
-    Returns
-    -------
-    list of ImageRecord, one per image: ``(rms_qc, band, ...)``
-    """
-    skipped = {} if skipped is None else skipped
-    accessors = _good(runner.map_each("get_accessors", images), images, skipped)
-    metadatas, accessors = _metadata(job_config, accessors, runner, skipped)
-    with db.current().transaction():
-        db_images = store_image_metadata(metadatas, job_config, dataset_id)
-        if copy_images:
-            fits_datas, fits_headers = extract_fits_from_files(runner, accessors)
-            store_image_data(db_images, fits_datas, fits_headers)
-        elif job_config["optical"]["match_stars"]:
-            for image, accessor in zip(db_images, accessors, strict=True):
-                db.insert_imagedata(image.id, accessor.header.tostring(sep="\n"), None)
-        good = quality_check(db_images, accessors, job_config, runner)
-        # an image whose pixels turn out to be of no use is rejected like one of bad quality
-        results = runner.map_each("extract_sources", [a for _, a in good], [job_config["source_extraction"]])  # fmt: skip
-        for (image, _), result in zip(good, results, strict=True):
-            if isinstance(result, BadInputError):
-                db.reject(image.id, 0, str(result))
-        kept = [(g, r) for g, r in zip(good, results, strict=True) if not isinstance(r, BadInputError)]  # fmt: skip
-        good = [pair for pair, _ in kept]
-        store_extractions([image for image, _ in good], [r for _, r in kept], job_config)
-        counts = {image.id: _associate(image, job_config) for image, _ in good}
-        requests = [(a, image.id, *_requests(image, job_config), job_config["source_extraction"]) for image, a in good]  # fmt: skip
-        insert_and_associate_forced_fits(do_forced_fits(runner, requests), job_config)
-        varmetric(dataset_id)
-        records = [_record(image, counts.get(image.id)) for image in db_images]
-    for reason in skipped.values():
-        log.debug("skipped: %s", reason)
-    return records
-
-
-def _record(image, counts):
-    rejected = "; ".join(db.isrejected(image.id))
-    table = schema.extractedsource
-    query = sa.select(table.c.extract_type, sa.func.count()).where(table.c.image == image.id)
-    n = {row[0]: row[1] for row in db.current().rows(query.group_by(table.c.extract_type))}
-    counts = counts or {"new": 0, "new_sources": 0}
-    return ImageRecord(
-        image.rms_qc, image.band, image.id, image.url, rejected, n.get(0, 0), counts["new"], counts["new_sources"],
-        n.get(1, 0), n.get(2, 0),
-    )  # fmt: skip
-
-
-def _good(results, images, skipped):
-    """Results without the bad ones, whose reasons go to ``skipped``."""
-    for image, result in zip(images, results, strict=True):
-        if isinstance(result, BadInputError):
-            skipped[_url(image)] = str(result)
-    return [result for result in results if not isinstance(result, BadInputError)]
-
-
-def get_accessors(runner, all_images):
-    """Images opened; those that cannot be are left out with a warning."""
-    skipped = {}
-    found = _good(runner.map_each("get_accessors", all_images), all_images, skipped)
-    for reason in skipped.values():
-        log.warning("skipped: %s", reason)
-    return found
-
-
-def extract_metadata(job_config, accessors, runner):
-    """What the rows of ``image`` need, a dict per image, with the noise ``rms_qc``."""
-    found = job_config["persistence"]
-    return runner.map("extract_metadatas", accessors, [found["rms_est_sigma"], found["rms_est_fraction"]])  # fmt: skip
-
-
-def _metadata(job_config, accessors, runner, skipped):
-    """As `extract_metadata`, with the accessors in the same order; bad images are left out."""
-    found = job_config["persistence"]
-    args = [found["rms_est_sigma"], found["rms_est_fraction"]]
-    results = runner.map_each("extract_metadatas", accessors, args)
-    pairs = [
-        (r, a) for r, a in zip(results, accessors, strict=True) if not isinstance(r, BadInputError)
-    ]
-    metadatas = _good(results, accessors, skipped)
-    return metadatas, [accessor for _, accessor in pairs]
-
-
-def store_image_metadata(metadatas, job_config, dataset_id):
-    """Insert images; returns their rows, sorted by start time as far as it differs.
-
-    Parameters
-    ----------
-    metadatas : list of dict, see `extract_metadata`
-    job_config : settings of the job
-    dataset_id : int
-    """
-    found, rows = job_config["source_extraction"], []
-    for metadata in metadatas:
-        values = dict(metadata)
-        # a circle that reaches beyond what can be measured would claim sources that the image cannot show
-        reach = values.pop("half_size", np.inf) - found["margin"] - values["beam_smaj_pix"]
-        radius = max(min(found["extraction_radius_pix"], reach), 1.0)
-        values["xtr_radius"] = radius * abs(values["deltax"])
-        values["freq_bw_max"] = job_config["persistence"]["bandwidth_max"]
-        rows.append(db.get_image(db.insert_image(dataset_id, **values)))
-    return sorted(rows, key=lambda row: row.taustart_ts)
-
-
-def extract_fits_from_files(runner, paths):
-    """Pixels and header texts of images: two lists."""
-    found = runner.map("open_as_fits", paths)
-    return [pixels for pixels, _ in found], [header for _, header in found]
-
-
-def store_image_data(db_images, fits_datas, fits_headers):
-    """Keep pixels and headers in ``imagedata``.
-
-    Parameters
-    ----------
-    db_images : list of rows of ``image``
-    fits_datas : list of (n_rows, n_columns) arrays
-    fits_headers : list of str
-    """
-    for image, pixels, header in zip(db_images, fits_datas, fits_headers, strict=True):
-        db.insert_imagedata(image.id, header, steps.pixels_to_bytes(pixels))
-
-
-def quality_check(db_images, accessors, job_config, runner):
-    """Judge images; the bad ones get a row in ``rejection``.
-
-    Parameters
-    ----------
-    db_images : list of rows of ``image``
-    accessors : list, in the same order
-    job_config : settings of the job
-    runner : Runner
-
-    Returns
-    -------
-    list of (row, accessor) of the good ones
-    """
-    from .quality import RMS, Rejection, check_history
-
-    limits = {name: dict(job_config[name]) for name in ("quality", "quality_lofar")}
-    rms = [np.nan if image.rms_qc is None else image.rms_qc for image in db_images]
-    found = runner.map_each("quality_reject_check", list(zip(accessors, rms, strict=True)), [limits])  # fmt: skip
-    good, n = [], limits["quality"]["rms_est_history"]
-    for image, accessor, noise, rejection in zip(db_images, accessors, rms, found, strict=True):
-        if isinstance(rejection, BadInputError):
-            rejection = Rejection(RMS, str(rejection))
-        if rejection is None:
-            history = _noise_history(image, n)
-            rejection = check_history(noise, history, n, limits["quality"]["rms_rej_sigma"])
-        if rejection is None:
-            good.append((image, accessor))
-        else:
-            log.warning("image %s rejected: %s", image.url, rejection.comment)
-            db.reject(image.id, rejection.reason, rejection.comment)
-    return good
-
-
-def _noise_history(image, n):
-    table = schema.image
-    query = sa.select(table.c.rms_qc).where(
-        table.c.dataset == image.dataset,
-        table.c.band == image.band,
-        table.c.taustart_ts < image.taustart_ts,
-        table.c.rms_qc.is_not(None),
-    )
-    rows = db.current().rows(query.order_by(table.c.taustart_ts.desc(), table.c.id.desc()).limit(n))
-    return np.array([row.rms_qc for row in rows])
-
-
-def source_extraction(accessors, job_config, runner):
-    """The sources of images: a list of `finder.Extraction`."""
-    return runner.map("extract_sources", accessors, [job_config["source_extraction"]])
-
-
-def store_extractions(images, extraction_results, job_config):
-    """Keep the blind detections of images, and the extremes of their noise.
-
-    Parameters
-    ----------
-    images : list of rows of ``image``
-    extraction_results : list of `finder.Extraction`
-    job_config : settings of the job
-    """
-    found = job_config["source_extraction"]
-    axes = job_config["association"]["use_axis_errors"]
-    for image, result in zip(images, extraction_results, strict=True):
-        sources, scale = result.sources, 1.0
-        if result.is_optical and job_config["optical"]["calibrate"]:
-            scale = db.flux_scale(image.id, sources)
-            sources = scaled(sources, scale)
-        db.update_image(
-            image.id, rms_min=result.rms_min * scale, rms_max=result.rms_max * scale, flux_scale=scale,
-            detection_thresh=found["detection_threshold"], analysis_thresh=found["analysis_threshold"],
-        )  # fmt: skip
-        db.insert_extracted_sources(image.id, sources, use_axis_errors=axes)
-
-
-def scaled(records, scale):
-    """Records of `database.RECORD` with fluxes, and their errors, times a factor."""
-    records = records.copy()
-    records[:, 4:8] *= scale
-    return records
-
-
-def assocate_and_get_force_fits(db_image, job_config):
-    """Associate the blind detections of an image, and say where it has to be measured besides.
-
-    Parameters
-    ----------
-    db_image : row of ``image``
-    job_config : settings of the job
-
-    Returns
-    -------
-    positions : list of (ra, decl), deg
-    ids : list of ('ff_nd', id of the source) or ('ff_ms', id in ``monitor``)
-    """
-    _associate(db_image, job_config)
-    return _requests(db_image, job_config)
-
-
-associate_and_get_force_fits = assocate_and_get_force_fits
-
-
-def _associate(db_image, job_config):
-    found = job_config["association"]
-    return db.associate_extracted_sources(
-        db_image.id, deRuiter_r=found["deruiter_radius"], beamwidths_limit=found["beamwidths_limit"],
-        new_source_sigma_margin=job_config["transient_search"]["new_source_sigma_margin"], ties=found["ties"],
-        fork_other_bands=found["fork_other_bands"],
-    )  # fmt: skip
-
-
-def _requests(db_image, job_config):
-    """What an image has to be measured at; asked when all bands of the timestep are associated, as a band may split a source."""
-    missing = db.get_nulldetections(db_image.id, job_config["source_extraction"]["expiration"])
-    watched = db.get_monitor_requests(db_image.id)
-    positions = [(ra, decl) for _, ra, decl in (*missing, *watched)]
-    ids = [("ff_nd", number) for number, _, _ in missing]
-    return positions, ids + [("ff_ms", number) for number, _, _ in watched]
-
-
-def do_forced_fits(runner, all_forced_fits):
-    """Measure at given positions.
-
-    Parameters
-    ----------
-    runner : Runner
-    all_forced_fits : list of (accessor, image id, positions, ids, settings of source extraction)
-
-    Returns
-    -------
-    list of ((n, 20) fits, n ids, image id); what cannot be measured is missing
-    """
-    wanted = [entry for entry in all_forced_fits if len(entry[2])]
-    if not wanted:
-        return []
-    settings = wanted[0][4]
-    found = runner.map("forced_fits", [(a, positions, ids) for a, _, positions, ids, _ in wanted], [settings])  # fmt: skip
-    return [(fits, ids, entry[1]) for (fits, ids), entry in zip(found, wanted, strict=True)]
-
-
-def insert_and_associate_forced_fits(all_fits, job_config):
-    """Keep forced fits and take them into their light curves.
-
-    Parameters
-    ----------
-    all_fits : list of (fits, ids, image id), see `do_forced_fits`
-    job_config : settings of the job
-    """
-    for fits, ids, image_id in all_fits:
-        fits = scaled(fits, db.get_image(image_id).flux_scale)
-        for kind, name, associate in (
-            ("ff_nd", "ff_runcat_ids", db.associate_nd),
-            ("ff_ms", "ff_monitor_ids", db.associate_ms),
-        ):
-            rows = [i for i, (of_kind, _) in enumerate(ids) if of_kind == kind]
-            if rows:
-                db.insert_extracted_sources(image_id, fits[rows], kind, **{name: [ids[i][1] for i in rows]})  # fmt: skip
-                associate(image_id)
-
-
-def varmetric(dataset_id):
-    """Bring the variability of all sources that have changed up to date."""
-    db.varmetric(dataset_id)

@@ -1,7 +1,9 @@
-"""Optical frames: their stars, their point spread function, and frames without coordinates matched by their patterns of stars.
+"""Optical frames: their stars, their point spread function, and frames without coordinates matched
+by their patterns of stars.
 
-Patterns are matched by astroalign (Beroiz, Cabral & Sanchez 2020, Astronomy and Computing 32, 100384): triangles of bright stars,
-so that shifts, turns (a meridian flip) and clouds do not matter. The match is then refined on all stars in common.
+Patterns are matched by astroalign (Beroiz, Cabral & Sanchez 2020, Astronomy and Computing 32,
+100384): triangles of bright stars, so that shifts, turns (a meridian flip) and clouds do not
+matter. The match is then refined on all stars in common.
 """
 
 import logging
@@ -34,7 +36,8 @@ def find_stars(pixels, *, threshold=5.0, limit=2000):
 
     Returns
     -------
-    dict of (n,) arrays ``x, y`` (px), ``flux`` and ``peak`` above the background, ``half_light`` (px), and ``elongation``
+    dict of (n,) arrays ``x, y`` (px), ``flux`` and ``peak`` above the background, ``half_light``
+    (px), and ``elongation``
     """
     import sep
 
@@ -49,7 +52,15 @@ def find_stars(pixels, *, threshold=5.0, limit=2000):
     # flags: truncated at the edge, or blended
     found = found[(found["flag"] & 8) == 0]
     found = found[np.argsort(-found["flux"], kind="stable")][:limit]
-    radius, _ = sep.flux_radius(clean, found["x"], found["y"], 6.0 * np.maximum(found["a"], 1), 0.5, normflux=None, mask=~usable)  # fmt: skip
+    radius, _ = sep.flux_radius(
+        clean,
+        found["x"],
+        found["y"],
+        6.0 * np.maximum(found["a"], 1),
+        0.5,
+        normflux=None,
+        mask=~usable,
+    )
     stars = {name: np.asarray(found[name], float) for name in ("x", "y", "flux", "peak")}
     elongation = found["a"] / np.maximum(found["b"], 1e-6)
     return {**stars, "half_light": np.asarray(radius, float), "elongation": elongation}
@@ -102,7 +113,9 @@ def match(stars, reference):
         except (astroalign.MaxIterError, ValueError, TypeError):
             continue
     if transform is None:
-        raise BadInputError(f"no pattern in common with the reference frame among {len(frame)} stars")  # fmt: skip
+        raise BadInputError(
+            f"no pattern in common with the reference frame among {len(frame)} stars"
+        )
     matrix = np.asarray(transform.params)[:2]
     tree = cKDTree(target)
     for radius in (4.0, 2.0, 1.0, 1.0):
@@ -112,7 +125,9 @@ def match(stars, reference):
         pairs = pairs[np.argsort(distance[pairs], kind="stable")]
         pairs = pairs[np.unique(index[pairs], return_index=True)[1]]
         if len(pairs) < MIN_STARS:
-            raise BadInputError(f"{len(pairs)} stars in common with the reference frame; at least {MIN_STARS} are needed")  # fmt: skip
+            raise BadInputError(
+                f"{len(pairs)} stars in common with the reference frame; at least {MIN_STARS} are needed"
+            )
         design = np.column_stack([frame[pairs], np.ones(len(pairs))])
         matrix = np.linalg.lstsq(design, target[index[pairs]], rcond=None)[0].T
     residual = _apply(matrix, frame[pairs]) - target[index[pairs]]
@@ -135,7 +150,8 @@ def has_coordinates(header):
 def reference_wcs(header):
     """Coordinates for a frame that has none, from where it says it points, and its optics.
 
-    Without these it is put at right ascension 180, declination 0, with 1 arcsec per pixel: positions are relative then.
+    Without these it is put at right ascension 180, declination 0, with 1 arcsec per pixel:
+    positions are relative then.
     """
     from astropy import units as u
     from astropy.coordinates import Angle
@@ -194,7 +210,8 @@ def match_series(paths, runner, reference=""):
     ----------
     paths : list of paths, or of (header, pixels)
     runner : runner.Runner
-    reference : str, path of the reference frame; by default the earliest one with at least 0.8 of the stars that the richest has
+    reference : str, path of the reference frame; by default the earliest one with at least 0.8 of
+        the stars that the richest has
 
     Returns
     -------
@@ -206,7 +223,9 @@ def match_series(paths, runner, reference=""):
 
     skipped, frames = {}, {}
     names = [_name(path, number) for number, path in enumerate(paths)]
-    for path, name, found in zip(paths, names, runner.map_each("stars_of_frame", paths), strict=True):  # fmt: skip
+    for path, name, found in zip(
+        paths, names, runner.map_each("stars_of_frame", paths), strict=True
+    ):
         if isinstance(found, BadInputError):
             skipped[name] = str(found)
         else:

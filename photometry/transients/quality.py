@@ -1,4 +1,5 @@
-"""Is an image good enough? Flat, NaN, noise, beam, noise history, and for LOFAR the theoretical noise and bright sources."""
+"""Is an image good enough? Flat, NaN, noise, beam, noise history, and for LOFAR the theoretical
+noise and bright sources."""
 
 from typing import NamedTuple
 
@@ -48,7 +49,9 @@ def check_image(image, rms, settings):
     if found := check_pixels(image.pixels):
         return found
     if image.lofar:
-        return check_lofar(image, rms, settings) or check_rms(rms, limits["rms_est_min"], limits["rms_est_max"])  # fmt: skip
+        return check_lofar(image, rms, settings) or check_rms(
+            rms, limits["rms_est_min"], limits["rms_est_max"]
+        )
     return check_rms(rms, limits["rms_est_min"], limits["rms_est_max"]) or check_beam(
         image.beam, limits["oversampled_x"], limits["elliptical_x"]
     )
@@ -105,7 +108,8 @@ def check_history(rms, history, n_history, sigma=3):
     Parameters
     ----------
     rms : float, Jy
-    history : (n,) array, Jy, of the last images of this band before this one, rejected ones too: noise may change for good
+    history : (n,) array, Jy, of the last images of this band before this one, rejected ones too:
+        noise may change for good
     n_history : int; with fewer there is no test
     sigma : float
     """
@@ -114,7 +118,9 @@ def check_history(rms, history, n_history, sigma=3):
     mean, spread = np.mean(history), np.std(history)
     if abs(rms - mean) <= sigma * spread or np.isclose(rms, mean, rtol=1e-9):
         return None
-    return Rejection(RMS, f"noise of {rms:.4g} Jy; the last {len(history)} images: {mean:.4g} +- {spread:.2g}")  # fmt: skip
+    return Rejection(
+        RMS, f"noise of {rms:.4g} Jy; the last {len(history)} images: {mean:.4g} +- {spread:.2g}"
+    )
 
 
 def check_lofar(image, rms, settings):
@@ -123,11 +129,14 @@ def check_lofar(image, rms, settings):
     if image.tau_time == 0:
         return Rejection(TAU_TIME, "the exposure has length 0")
     noise = lofar.theoretical_noise(
-        image.freq_eff, own["subbandwidth"], image.tau_time, own["antenna_set"], own["ncore"], own["nremote"],
+        image.freq_eff, own["subbandwidth"], image.tau_time, own["antenna_set"], own["ncore"],
+        own["nremote"],
         own["nintl"], n_subbands=own["subbands"],
     )  # fmt: skip
     if not limits["low_bound"] * noise <= rms <= limits["high_bound"] * noise:
-        return Rejection(RMS, f"noise of {rms:.4g} Jy is {rms / noise:.3g} times the theoretical one")  # fmt: skip
+        return Rejection(
+            RMS, f"noise of {rms:.4g} Jy is {rms / noise:.3g} times the theoretical one"
+        )
     quality = settings["quality"]
     if found := check_beam(image.beam, quality["oversampled_x"], quality["elliptical_x"]):
         return found

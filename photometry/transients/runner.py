@@ -95,7 +95,8 @@ class Runner:
 
 
 def call(job):
-    """Do one piece of image work; whatever goes wrong with an image is a fact about the image, and is returned."""
+    """Do one piece of image work; whatever goes wrong with an image is a fact about the image, and
+    is returned."""
     name, item, args = job
     try:
         return getattr(tasks, name)(item, *args)

@@ -1,4 +1,5 @@
-"""Small things that the steps of `main` are made of: grouping, records of images, counts, log files."""
+"""Small things that the steps of `main` are made of: grouping, records of images, counts, log
+files."""
 
 import logging
 from dataclasses import dataclass, field
@@ -92,7 +93,8 @@ def group_per_timestep(metadatas):
 
 
 def log_to_files(folder, debug=False):
-    """Log to ``trap.log`` and ``trap.debug.log`` of a folder, until `stop_logging`; returns the handlers."""
+    """Log to ``trap.log`` and ``trap.debug.log`` of a folder, until `stop_logging`; returns the
+    handlers."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     handlers = []
@@ -105,6 +107,23 @@ def log_to_files(folder, debug=False):
         handlers.append(handler)
     root.setLevel(logging.DEBUG if debug else min(root.level or logging.INFO, logging.INFO))
     return handlers
+
+
+class ColorFormatter(logging.Formatter):
+    """Warnings yellow, errors red."""
+
+    def format(self, record):
+        text = super().format(record)
+        color = 31 if record.levelno >= logging.ERROR else 33
+        return f"\033[{color}m{text}\033[0m" if record.levelno >= logging.WARNING else text
+
+
+def color_console():
+    """Colour what is logged to a terminal, where there is one."""
+    for handler in logging.getLogger().handlers:
+        stream = getattr(handler, "stream", None)
+        if stream is not None and stream.isatty():
+            handler.setFormatter(ColorFormatter("%(asctime)s %(levelname)-7s %(message)s"))
 
 
 def stop_logging(handlers):
@@ -120,7 +139,8 @@ def pixels_to_bytes(pixels):
 
 
 def pixels_from_bytes(data, header):
-    """The pixels of an image stored in ``imagedata``, (n_rows, n_columns); ``header``: its header text."""
+    """The pixels of an image stored in ``imagedata``, (n_rows, n_columns); ``header``: its header
+    text."""
     from astropy.io import fits
 
     header = fits.Header.fromstring(header, sep="\n")

@@ -1,10 +1,13 @@
-"""Images over the network, protocol version 1 of the AARTFAAC stream, and an emulator that sends them.
+"""Images over the network, protocol version 1 of the AARTFAAC stream, and an emulator that sends
+them.
 
-Per image: a header of 512 bytes (magic number, length of the FITS header's text, length of the pixels in bytes, zeros; native
-order of the sender), the text (cards of 80 characters, padded to 2880 bytes), then float32 pixels. The pixels are the array
-of the FITS file, row by row; the original's emulator sends column by column (``pixel_order='columns'``).
+Per image: a header of 512 bytes (magic number, length of the FITS header's text, length of the
+pixels in bytes, zeros; native order of the sender), the text (cards of 80 characters, padded to
+2880 bytes), then float32 pixels. The pixels are the array of the FITS file, row by row; the
+original's emulator sends column by column (``pixel_order='columns'``).
 
-A sender may be slow, and may go away and come back. Where this side is slow, the sender waits: nothing is dropped.
+A sender may be slow, and may go away and come back. Where this side is slow, the sender waits:
+nothing is dropped.
 """
 
 import logging
@@ -37,7 +40,8 @@ WAITING_IMAGES = 8
 
 
 def addresses(hosts, ports):
-    """Pairs of host and port from two comma-separated lists of equal length; an empty host is this machine.
+    """Pairs of host and port from two comma-separated lists of equal length; an empty host is this
+    machine.
 
     Parameters
     ----------
@@ -86,7 +90,9 @@ def unpack(text, payload, pixel_order="rows"):
     except (UnicodeDecodeError, KeyError, ValueError, OSError) as error:
         raise BadInputError(f"stream: the header of an image cannot be read: {error}") from None
     if shape[0] * shape[1] * 4 != len(payload):
-        raise BadInputError(f"stream: an image of {shape[1]} x {shape[0]} pixels has {len(payload)} bytes")  # fmt: skip
+        raise BadInputError(
+            f"stream: an image of {shape[1]} x {shape[0]} pixels has {len(payload)} bytes"
+        )
     pixels = np.frombuffer(payload, "=f4")
     pixels = pixels.reshape(shape) if pixel_order == "rows" else pixels.reshape(shape[::-1]).T
     return header, np.ascontiguousarray(pixels)
@@ -100,9 +106,11 @@ class ImageStream:
     senders : list of (host, port)
     pixel_order : 'rows' or 'columns'
     group_timeout : float, s
-        A group is complete when every sender has sent a later image, or when no image came for so long
+        A group is complete when every sender has sent a later image, or when no image came for so
+        long
     reconnect : bool
-        Connect again where a sender goes away, for ever; otherwise the stream ends when all have ended
+        Connect again where a sender goes away, for ever; otherwise the stream ends when all have
+        ended
     """
 
     def __init__(self, senders, *, pixel_order="rows", group_timeout=60.0, reconnect=True):
@@ -141,13 +149,18 @@ class ImageStream:
             self._news.clear()
             came = self._take(waiting, last_of)
             latest = time.monotonic() if came else latest
-            ended = [not thread.is_alive() and self._queues[n].empty() for n, thread in enumerate(self._threads)]  # fmt: skip
+            ended = [
+                not thread.is_alive() and self._queues[n].empty()
+                for n, thread in enumerate(self._threads)
+            ]
             over = all(ended) or self._stop.is_set()
             overdue = time.monotonic() - latest > self._group_timeout
             # every sender that is connected has gone on to later times
             heard = [last_of.get(n) for n in range(len(self._senders)) if not ended[n]]
             horizon = min(heard) if heard and all(t is not None for t in heard) else None
-            complete = sorted(t for t in waiting if over or overdue or (horizon is not None and t < horizon))  # fmt: skip
+            complete = sorted(
+                t for t in waiting if over or overdue or (horizon is not None and t < horizon)
+            )
             if complete:
                 first = complete[0]
                 yield first, sorted(waiting.pop(first), key=lambda image: image.freq_eff)
@@ -198,7 +211,9 @@ class ImageStream:
         while start := self._read(connection, HEADER.size):
             magic, header_length, pixel_length = HEADER.unpack(start)
             if magic != MAGIC or header_length > MAX_HEADER or pixel_length > MAX_PIXELS:
-                log.error("%s:%d does not send images of this protocol; connection dropped", host, port)  # fmt: skip
+                log.error(
+                    "%s:%d does not send images of this protocol; connection dropped", host, port
+                )
                 return
             text = self._read(connection, header_length)
             payload = self._read(connection, pixel_length)
@@ -223,7 +238,8 @@ class ImageStream:
             return
 
     def _read(self, connection, n):
-        """Exactly ``n`` bytes, however slowly they come; None where the sender has ended or this side stops."""
+        """Exactly ``n`` bytes, however slowly they come; None where the sender has ended or this
+        side stops."""
         parts, missing = [], n
         while missing:
             try:
@@ -234,7 +250,9 @@ class ImageStream:
                 continue
             if not part:
                 if parts:
-                    log.warning("a sender ended within an image; the part of it that came is not used")  # fmt: skip
+                    log.warning(
+                        "a sender ended within an image; the part of it that came is not used"
+                    )
                 return None
             parts.append(part)
             missing -= len(part)
@@ -251,7 +269,8 @@ def emulate(
     chunk=None,
     connect_timeout=60.0,
 ):
-    """Send images to whoever connects: each band on the port of its place in the list. Returns when all are sent.
+    """Send images to whoever connects: each band on the port of its place in the list. Returns when
+    all are sent.
 
     Parameters
     ----------
@@ -264,7 +283,13 @@ def emulate(
     connect_timeout : float, s to wait for somebody to connect
     """
     with Emulator(ports, host=host) as emulator:
-        emulator.send(images, pixel_order=pixel_order, pause=pause, chunk=chunk, connect_timeout=connect_timeout)  # fmt: skip
+        emulator.send(
+            images,
+            pixel_order=pixel_order,
+            pause=pause,
+            chunk=chunk,
+            connect_timeout=connect_timeout,
+        )
 
 
 class Emulator:
@@ -288,7 +313,8 @@ class Emulator:
             listener.close()
 
     def send(self, images, *, pixel_order="rows", pause=0.0, chunk=None, connect_timeout=60.0):
-        """See `emulate`; each band in a thread of its own, so that one slow reader does not keep the others waiting."""
+        """See `emulate`; each band in a thread of its own, so that one slow reader does not keep
+        the others waiting."""
         bands = list(zip(*images, strict=True))
         errors = []
         threads = [

@@ -18,7 +18,8 @@ def get_metadata_for_ordering(image):
 
 
 def stars_of_frame(frame):
-    """Header, stars, and width of the point spread function (px) of an optical frame: a path, or (header, pixels)."""
+    """Header, stars, and width of the point spread function (px) of an optical frame: a path, or
+    (header, pixels)."""
     if isinstance(frame, tuple):
         header, pixels = frame
     else:
@@ -50,7 +51,8 @@ def quality_reject_check(item, settings):
 
 
 def extract_sources(accessor, settings):
-    """The sources of an image, a `finder.Extraction`; ``settings``: the section ``source_extraction``."""
+    """The sources of an image, a `finder.Extraction`; ``settings``: the section
+    ``source_extraction``."""
     return finder.find_sources(accessor, **_finder_options(settings))
 
 
@@ -72,13 +74,16 @@ def forced_fits(item, settings):
     for name in ("detection_threshold", "analysis_threshold", "deblend_nthresh", "force_beam"):
         del options[name]
     box = settings["box_in_beampix"]
-    records, index = finder.measure_at(accessor, np.reshape(positions, (-1, 2)), box_in_beampix=box, **options)  # fmt: skip
+    records, index = finder.measure_at(
+        accessor, np.reshape(positions, (-1, 2)), box_in_beampix=box, **options
+    )
     return records, [ids[i] for i in index]
 
 
 def _finder_options(settings):
     names = (
-        "detection_threshold", "analysis_threshold", "deblend_nthresh", "force_beam", "ew_sys_err", "ns_sys_err", "back_size_x",
+        "detection_threshold", "analysis_threshold", "deblend_nthresh", "force_beam", "ew_sys_err",
+        "ns_sys_err", "back_size_x",
         "back_size_y", "margin", "extraction_radius_pix", "background",
     )  # fmt: skip
     options = {name: settings[name] for name in names}

@@ -1,7 +1,9 @@
-"""Variability of a light curve: V (scatter over mean) and eta (reduced chi-square of a constant source).
+"""Variability of a light curve: V (scatter over mean) and eta (reduced chi-square of a constant
+source).
 
-Running statistics are Welford's (1962, Technometrics 4, 419; weighted: West 1979, CACM 22, 532): means and sums of squared
-deviations. The textbook's differences of means of squares cancel for steady bright sources.
+Running statistics are Welford's (1962, Technometrics 4, 419; weighted: West 1979, CACM 22, 532):
+means and sums of squared deviations. The textbook's differences of means of squares cancel for
+steady bright sources.
 """
 
 import numpy as np
@@ -15,7 +17,8 @@ def update(state, flux, weight):
 
     Parameters
     ----------
-    state : dict of (k,) arrays ``n, mean, m2, weight_sum, wmean, wm2``; n of 0 for a light curve without points
+    state : dict of (k,) arrays ``n, mean, m2, weight_sum, wmean, wm2``; n of 0 for a light curve
+        without points
     flux : (k,) array
     weight : (k,) array, 1 / error^2
 
@@ -46,7 +49,8 @@ def v_and_eta(n, mean, m2, wm2):
     ----------
     n : (k,) int array, points
     mean : (k,) array, mean flux
-    m2, wm2 : (k,) arrays, sums of squared deviations from the mean, and, times their weights, from the weighted mean
+    m2, wm2 : (k,) arrays, sums of squared deviations from the mean, and, times their weights, from
+    the weighted mean
 
     Returns
     -------

@@ -294,6 +294,7 @@ def _kind(signal, times, flux, weight):
     whole = whole if len(whole) >= 2 else list(signal.events)
     if len(whole) < MANY:
         whole = [event for event in whole if not _is_one_sample(signal, event, times, flux, weight)]
+        whole = [event for event in whole if _has_both_sides(signal, event, times)]
         if len(whole) < 2:
             return SINGLE_DIP
         if any(_is_missing(event, signal) for event in signal.events):
@@ -302,6 +303,13 @@ def _kind(signal, times, flux, weight):
     rest, rest_err = mean_depth([event for event in whole if event is not strongest])
     carried = rest / rest_err < MIN_REST_SNR or rest < MIN_REST_DEPTH * signal.depth
     return SINGLE_DIP if carried else PERIODIC
+
+
+def _has_both_sides(signal, event, times):
+    """Whether there are samples shortly before and after an event: edges bend where trends end"""
+    distance = (times - event.time) / signal.duration
+    before, after = (distance > -1.5) & (distance < -0.5), (distance > 0.5) & (distance < 1.5)
+    return before.any() and after.any()
 
 
 def _is_missing(event, signal):

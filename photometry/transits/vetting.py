@@ -286,14 +286,13 @@ class _Events:
             self.red_snr = signal.snr
             return
         snr = depth / error
-        spread = MAD_TO_SIGMA * np.median(np.abs(snr[far] - np.median(snr[far])))
-        red = max(spread, 1.0)
-        self.red_snr = float(signal.snr / red)
-        candidates = np.where(far, snr, -np.inf)
-        best = int(np.argmax(candidates))
+        best = int(np.argmax(np.where(far, snr, -np.inf)))
         self.secondary_phase = float(phases[best] / signal.period % 1)
-        around = np.abs(fold_phase(phases, signal.period, phases[best])) > signal.duration
-        others = far & around
+        # the noise is that of all phases but the best: an eclipse fills many of a short period
+        others = far & (np.abs(fold_phase(phases, signal.period, phases[best])) > signal.duration)
+        noise = snr[others] if others.sum() >= PHASES else np.zeros(1)
+        red = max(MAD_TO_SIGMA * np.median(np.abs(noise - np.median(noise))), 1.0)
+        self.red_snr = float(signal.snr / red)
         third = snr[others].max() if others.any() else 0.0
         positive = -snr[far].min()
         # Coughlin et al. 2016, equation A1: false alarms of so many independent phases

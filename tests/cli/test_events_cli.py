@@ -46,6 +46,7 @@ def notes(folder):
     return (folder / "notes.txt").read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_a_queue_is_opened_filled_shown_worked_on_and_closed(photometry, tmp_path):
     assert photometry("events", "info", "-q", "q.sqlite").returncode == 2
     assert photometry("events", "start", "-q", "q.sqlite").returncode == 0
@@ -74,6 +75,7 @@ def test_a_queue_is_opened_filled_shown_worked_on_and_closed(photometry, tmp_pat
     assert photometry("events", "retry", "-q", "q.sqlite").stdout == "1 items are pending again\n"
 
 
+@pytest.mark.slow
 def test_only_start_makes_a_queue_and_lets_workers_work_again(photometry, tmp_path):
     refused = photometry("events", "add", "next_file", "a.fits", "-q", "q.sqlite")
     assert refused.returncode == 2
@@ -85,6 +87,7 @@ def test_only_start_makes_a_queue_and_lets_workers_work_again(photometry, tmp_pa
     assert json.loads(photometry("events", "info", "--json", "-q", "q.sqlite").stdout)["stopping"]
 
 
+@pytest.mark.slow
 def test_add_at_a_wrong_port_or_with_a_wrong_secret_says_so_and_starts_nothing(
     photometry, tmp_path, monkeypatch
 ):
@@ -118,6 +121,7 @@ def test_run_takes_files_lists_and_directories(photometry, tmp_path):
     assert len(notes(tmp_path)) == 6
 
 
+@pytest.mark.slow
 def test_ingest_only_leaves_the_work_to_several_workers(photometry, tmp_path):
     run = ("events", "run", "my_pipeline.py", "-c", "quick.cfg", "-q", "q.sqlite")
     assert photometry(*run, "-d", "data", "-i").returncode == 0
@@ -126,6 +130,7 @@ def test_ingest_only_leaves_the_work_to_several_workers(photometry, tmp_path):
     assert len(notes(tmp_path)) == 3
 
 
+@pytest.mark.slow
 def test_a_queue_can_be_reached_through_a_server(photometry, tmp_path, monkeypatch):
     with contextlib.closing(socket.create_server(("localhost", 0))) as free:
         port = free.getsockname()[1]
@@ -182,6 +187,7 @@ def test_the_table_of_a_pipeline_can_be_read(photometry):
     ]
 
 
+@pytest.mark.slow
 def test_the_template_runs_as_it_is_and_is_not_overwritten(photometry, tmp_path):
     assert photometry("events", "new", "mine.py").returncode == 0
     run = photometry("events", "run", "mine.py", "-c", "mine.cfg", "data/0.fits", "--quiet")
@@ -190,6 +196,7 @@ def test_the_template_runs_as_it_is_and_is_not_overwritten(photometry, tmp_path)
     assert photometry("events", "new", "mine.py").returncode == 2
 
 
+@pytest.mark.slow
 def test_watch_makes_pictures_of_what_arrives_until_it_is_asked_to_stop(photometry, tmp_path):
     command = [sys.executable, "-m", "photometry", "watch", "data", "--settle", "0.1", "--quiet"]
     watch = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -215,6 +222,7 @@ def test_watch_makes_pictures_of_what_arrives_until_it_is_asked_to_stop(photomet
     assert "4 files were taken in an earlier run already" in again.stderr
 
 
+@pytest.mark.slow
 def test_watch_tells_of_each_file_in_one_line_and_remembers_failures(photometry, tmp_path):
     (tmp_path / "data" / "bad.fits").write_text("no FITS at all")
     first = photometry("watch", "data", "--once", "--settle", "0")
@@ -226,6 +234,7 @@ def test_watch_tells_of_each_file_in_one_line_and_remembers_failures(photometry,
     ], "one line per file, and the failure again in the report at the end"
     assert "Traceback" not in first.stderr
     assert "Warning" not in first.stderr
+    assert "ignore_missing_simple" not in first.stderr
     again = photometry("watch", "data", "--once", "--settle", "0")
     assert again.returncode == 1
     assert "1 items failed in earlier runs; 'photometry watch --retry-failed'" in again.stderr

@@ -467,6 +467,38 @@ class TestTransactionOfTheCaller:
         assert leases.get("7").state == "running"
 
 
+class TestThreads:
+    """What another thread does through the same object while one looks is not overlooked."""
+
+    def test_item_put_during_a_look_is_taken_next(self, tmp_path, monkeypatch):
+        with Leases(tmp_path / "a.sqlite") as leases:
+            look = leases.next_ripe
+
+            def put_after_looking(kinds):
+                ripe = look(kinds)
+                leases.put("a", 1)
+                return ripe
+
+            monkeypatch.setattr(leases, "next_ripe", put_after_looking)
+            assert leases.take("a") == []
+            monkeypatch.undo()
+            assert payloads(leases.take("a")) == [1]
+
+    def test_stop_during_a_look_is_seen_next(self, tmp_path, monkeypatch):
+        with Leases(tmp_path / "a.sqlite") as leases:
+            read = leases._read
+
+            def stop_after_reading(look, connection):
+                value = read(look, connection)
+                leases.stop()
+                return value
+
+            monkeypatch.setattr(leases, "_read", stop_after_reading)
+            assert not leases.stopping
+            monkeypatch.undo()
+            assert leases.stopping
+
+
 class TestCost:
     def test_look_with_nothing_to_do_does_not_grow_with_the_rows(self, tmp_path):
         """Counted in steps of SQLite's machine, which depend on no load."""

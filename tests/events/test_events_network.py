@@ -87,6 +87,7 @@ def test_an_unauthenticated_client_gets_no_memory(start, port):
     assert len(answer) < 512, "the challenge, and nothing else"
 
 
+@pytest.mark.slow
 def test_clients_that_do_not_prove_to_know_the_secret_are_dropped(start, port):
     start()
     clients = [socket.create_connection(("localhost", port), timeout=60) for _ in range(20)]
@@ -222,6 +223,7 @@ def test_a_server_ends_at_a_signal(start):
     assert server.wait(timeout=20) == 0
 
 
+@pytest.mark.slow
 def test_a_pool_works_through_a_server(start, port, pipeline_file, config, notes):
     start()
     config.want_multiprocessing = True

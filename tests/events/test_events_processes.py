@@ -71,6 +71,7 @@ def wait_for(condition, timeout=30):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_400_items_on_4_workers_are_each_handled_exactly_once(pipeline_file, shared, notes):
     config, queue = shared
     fill(queue, "slow", 400, seconds=0.005)
@@ -83,6 +84,7 @@ def test_400_items_on_4_workers_are_each_handled_exactly_once(pipeline_file, sha
     assert queue.workers() == []
 
 
+@pytest.mark.slow
 def test_a_killed_worker_of_a_pool_loses_nothing_and_is_replaced(pipeline_file, shared, notes):
     config, queue = shared
     fill(queue, "kill_once", 4)
@@ -226,6 +228,7 @@ def test_workers_are_replaced_after_max_items(pipeline_file, shared, notes):
     ]
 
 
+@pytest.mark.slow
 def test_failures_of_an_earlier_run_do_not_spoil_the_status_of_this_one(pipeline_file, shared):
     config, queue = shared
     fill(queue, "boom", 2)
@@ -271,6 +274,7 @@ def test_a_worker_whose_pipeline_is_wrong_ends_the_pool_with_status_2(tmp_path, 
     assert WorkerPool(str(path), config, 2).run() == 2
 
 
+@pytest.mark.slow
 def test_workers_that_die_without_having_taken_anything_are_not_replaced_for_ever(
     tmp_path, shared, monkeypatch
 ):

@@ -144,6 +144,7 @@ def simulated(tmp_path_factory):
 
 
 class TestQuicklook:
+    @pytest.mark.slow
     def test_target_pixel_files_become_light_curves_and_images_pictures(
         self, config, simulated, make_fits, tmp_path
     ):

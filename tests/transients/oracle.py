@@ -1,4 +1,5 @@
-"""Images and measurements of the oracle tests: a default image, a default source, and the database they go into."""
+"""Images and measurements of the oracle tests: a default image, a default source, and the database
+they go into."""
 
 from datetime import datetime, timedelta
 

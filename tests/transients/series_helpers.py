@@ -12,19 +12,25 @@ from photometry.transients import database as db
 from photometry.transients.database import schema
 from photometry.transients.runner import Runner
 
-# What differs between runs over the same images: when they ran, how often they were taken up, where the images are.
+# What differs between runs over the same images: when they ran, how often they were taken up, where
+# the images are.
 VARYING = {"process_start_ts", "process_end_ts", "rerun", "url", "message", "job"}
 
 
 def settings(**sections):
     """Default settings without a systematic error of positions."""
     sections.setdefault("source_extraction", {})
-    sections["source_extraction"] = {"ew_sys_err": 0.0, "ns_sys_err": 0.0, **sections["source_extraction"]}  # fmt: skip
+    sections["source_extraction"] = {
+        "ew_sys_err": 0.0,
+        "ns_sys_err": 0.0,
+        **sections["source_extraction"],
+    }
     return configuration.job_settings(**sections)
 
 
 def run_series(images, folder, job=None, monitor=None, runner=None, name="run.sqlite", **options):
-    """Run images into a new database, which stays the current one; returns the dataset and the summary."""
+    """Run images into a new database, which stays the current one; returns the dataset and the
+    summary."""
     db.connect(Path(folder) / name)
     dataset = db.insert_dataset("series")
     if monitor:
@@ -59,8 +65,21 @@ def rows(name, *where):
 def small_series(**options):
     """A quick series: 128 x 128 pixels, five sources."""
     values = {"n_epochs": 4, "n_steady": 2, "shape": (160, 160), "seed": 3, **options}
-    series = simulated_series(**{k: v for k, v in values.items() if k not in RadioSeries.__dataclass_fields__ or k in ("n_epochs", "seed", "shape")})  # fmt: skip
-    return replace(series, **{k: v for k, v in options.items() if k in RadioSeries.__dataclass_fields__ and k not in ("n_epochs", "seed", "shape")})  # fmt: skip
+    series = simulated_series(
+        **{
+            k: v
+            for k, v in values.items()
+            if k not in RadioSeries.__dataclass_fields__ or k in ("n_epochs", "seed", "shape")
+        }
+    )
+    return replace(
+        series,
+        **{
+            k: v
+            for k, v in options.items()
+            if k in RadioSeries.__dataclass_fields__ and k not in ("n_epochs", "seed", "shape")
+        },
+    )
 
 
 @contextmanager

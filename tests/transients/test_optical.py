@@ -1,4 +1,5 @@
-"""Optical series: frames without coordinates are matched by their stars, and stars measured against one another."""
+"""Optical series: frames without coordinates are matched by their stars, and stars measured against
+one another."""
 
 from dataclasses import replace
 
@@ -57,7 +58,9 @@ def test_the_brightest_star_scatters_as_its_photons_and_its_transit_comes_back(s
     depth = 1 - flux[in_transit].mean() / flux[~in_transit].mean()
     assert depth == pytest.approx(series.transit_depth, abs=0.002)
     # what it says of itself is what it scatters
-    pull = (flux[~in_transit] - 1) / np.hypot(found.flux_err[series.target][~in_transit], series.scintillation)  # fmt: skip
+    pull = (flux[~in_transit] - 1) / np.hypot(
+        found.flux_err[series.target][~in_transit], series.scintillation
+    )
     assert np.std(pull) == pytest.approx(1, abs=0.35)
 
 
@@ -93,7 +96,9 @@ def test_the_width_of_stars_is_measured():
     for seeing in (2.6, 4.5):
         series = OpticalSeries(n_frames=1, seed=4, seeing=(seeing, seeing), clouds=0.0)
         # half of the light of a Moffat profile lies farther out than that of a Gaussian
-        assert measure_psf(series.frame(0)[1].astype(float)) == pytest.approx(1.2 * seeing, rel=0.08)  # fmt: skip
+        assert measure_psf(series.frame(0)[1].astype(float)) == pytest.approx(
+            1.2 * seeing, rel=0.08
+        )
 
 
 def test_clouds_cancel_and_a_variable_star_does_not_bend_the_others():
@@ -110,7 +115,9 @@ def test_clouds_cancel_and_a_variable_star_does_not_bend_the_others():
     steady = np.delete(found.flux, 4, axis=0)
     assert np.nanstd(steady) == pytest.approx(1e-3, rel=0.15)
     assert np.nanstd(found.flux[4] / truth[4]) < 2e-3
-    assert found.zero_point / np.median(found.zero_point) == pytest.approx(clouds / np.median(clouds), abs=2e-3)  # fmt: skip
+    assert found.zero_point / np.median(found.zero_point) == pytest.approx(
+        clouds / np.median(clouds), abs=2e-3
+    )
 
 
 @pytest.mark.slow

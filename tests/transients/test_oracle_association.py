@@ -1,4 +1,5 @@
-"""Association and running means: inputs and numbers of the original pipeline (spec, sections 15.1 and 15.2)."""
+"""Association and running means: inputs and numbers of the original pipeline (spec, sections 15.1
+and 15.2)."""
 
 import pytest
 from oracle import (
@@ -55,7 +56,9 @@ def test_a_source_that_splits_passes_its_past_to_both():
     associate(image(dataset, 1), [source(123.12349, 10.549), source(123.12351, 10.551)])
     rows = runcats(dataset)
     assert [row.datapoints for row in rows] == [2, 2]
-    assert close([(r.wm_ra, r.wm_decl) for r in rows], [(123.123495, 10.5495), (123.123505, 10.5505)], 1e-9)  # fmt: skip
+    assert close(
+        [(r.wm_ra, r.wm_decl) for r in rows], [(123.123495, 10.5495), (123.123505, 10.5505)], 1e-9
+    )
     for row in rows:
         assert types(row.id) == [6, 2]
         assert close(associations(row.id)[-1].r, 0.113847497, 1e-6)
@@ -66,8 +69,8 @@ def test_a_source_that_splits_passes_its_past_to_both():
 
 def test_many_to_many_with_one_nearest_source_becomes_one_to_many():
     dataset = db.insert_dataset("many-to-many")
-    associate(image(dataset, 0), [source(123 - O, systematic=0), source(123 + O, systematic=0)])  # fmt: skip
-    found = [source(123 + T, 10.5 + O, systematic=0), source(123 + T, 10.5 - O, systematic=0)]  # fmt: skip
+    associate(image(dataset, 0), [source(123 - O, systematic=0), source(123 + O, systematic=0)])
+    found = [source(123 + T, 10.5 + O, systematic=0), source(123 + T, 10.5 - O, systematic=0)]
     associate(image(dataset, 1), found)
     rows = runcats(dataset)
     assert [row.datapoints for row in rows] == [1, 2, 2]
@@ -83,7 +86,10 @@ def test_many_to_many_with_one_nearest_source_becomes_one_to_many():
 def test_many_to_many_that_ties_becomes_two_pairs():
     dataset = db.insert_dataset("tie")
     associate(image(dataset, 0), [source(123 - O, systematic=0), source(123 + O, systematic=0)])
-    associate(image(dataset, 1), [source(123, 10.5 + O, systematic=0), source(123, 10.5 - O, systematic=0)])  # fmt: skip
+    associate(
+        image(dataset, 1),
+        [source(123, 10.5 + O, systematic=0), source(123, 10.5 - O, systematic=0)],
+    )
     rows = runcats(dataset)
     assert [row.datapoints for row in rows] == [2, 2]
     assert [types(row.id) for row in rows] == [[4, 3], [4, 3]]
@@ -145,7 +151,10 @@ def test_fluxes_of_a_source_that_splits():
 ])  # fmt: skip
 def test_fluxes_of_many_to_many(side, expected):
     dataset = db.insert_dataset("many-to-many, fluxes")
-    associate(image(dataset, 0), [source(123 + O, flux=3.0, flux_err=0.1), source(123 - O, flux=3.2, flux_err=0.1)])  # fmt: skip
+    associate(
+        image(dataset, 0),
+        [source(123 + O, flux=3.0, flux_err=0.1), source(123 - O, flux=3.2, flux_err=0.1)],
+    )
     found = [source(123 + T, 10.5 + O, 3.3, 0.1), source(123 + side * T, 10.5 - O, 2.9, 0.1)]
     associate(image(dataset, 1), found)
     rows = {round(row.avg_f_int, 6): row for row in runcats(dataset)}

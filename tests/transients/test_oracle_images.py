@@ -1,4 +1,5 @@
-"""Quality, noise, errors of fits and geometry: numbers of the original pipeline (spec, section 15.4)."""
+"""Quality, noise, errors of fits and geometry: numbers of the original pipeline (spec, section
+15.4)."""
 
 from datetime import datetime
 
@@ -47,7 +48,9 @@ def test_clipping_a_normal_distribution_keeps_its_sigma():
 
 
 def test_levels_of_deblending():
-    assert close(sub_thresholds(1, 10, 5), [1.46779927, 2.15443469, 3.16227766, 4.64158883, 6.81292069])  # fmt: skip
+    assert close(
+        sub_thresholds(1, 10, 5), [1.46779927, 2.15443469, 3.16227766, 4.64158883, 6.81292069]
+    )
 
 
 def test_errors_of_free_fits():
@@ -59,13 +62,26 @@ def test_errors_of_free_fits():
         "flux_err": [1.732051, 1.732051, 4.265119], "x_err": [0.320652, 0.032065, 0.255741],
     }  # fmt: skip
     for name, values in expected.items():
-        assert np.allclose(found[name], values, rtol=0, atol=6e-7 + 5e-6 * (name == "peak_err")), name  # fmt: skip
+        assert np.allclose(found[name], values, rtol=0, atol=6e-7 + 5e-6 * (name == "peak_err")), (
+            name
+        )
     assert np.allclose(found["y_err"][[0, 2]], [0.342336, 0.385684], atol=6e-7)
-    assert np.allclose([found[f"{k}_err"][0] for k in ("major", "minor", "angle")], [0.3, 0.25, 0.385695], atol=6e-7)  # fmt: skip
+    assert np.allclose(
+        [found[f"{k}_err"][0] for k in ("major", "minor", "angle")],
+        [0.3, 0.25, 0.385695],
+        atol=6e-7,
+    )
 
 
 def test_geometry():
-    for decl, width in ((10, 1.0154282149), (45, 1.41428538), (60, 2.00030478), (80, 5.76821698), (88.9, 65.381356), (89.5, 180)):  # fmt: skip
+    for decl, width in (
+        (10, 1.0154282149),
+        (45, 1.41428538),
+        (60, 2.00030478),
+        (80, 5.76821698),
+        (88.9, 65.381356),
+        (89.5, 180),
+    ):
         assert close(alpha(1, decl), width, 1e-8)
     assert close(sky.separation(123, 10.5, 123.03, 10.5) * 3600, 106.19153)
     assert close(beam_in_pixels(54 / 3600, 54 / 3600, 0, -1 / 30, 1 / 30)[:2], 0.225)

@@ -1,4 +1,5 @@
-"""New sources, forced fits, varmetric and bands: inputs and numbers of the original pipeline (spec, section 15.3)."""
+"""New sources, forced fits, varmetric and bands: inputs and numbers of the original pipeline (spec,
+section 15.3)."""
 
 import pytest
 import sqlalchemy as sa
@@ -37,8 +38,12 @@ def test_limits_come_from_the_deepest_earlier_image():
             rms_max *= 1.2
         elif number == 8:
             rms_min, rms_max = rms_min / 2, rms_max / 2
-        numbers.append(image(dataset, number, rms_min=rms_min, rms_max=rms_max, detection_thresh=10))  # fmt: skip
-        detect(numbers[-1], [source(123, 10, 0.06565), source(124, 11, 0.06565)] if number == 8 else [])  # fmt: skip
+        numbers.append(
+            image(dataset, number, rms_min=rms_min, rms_max=rms_max, detection_thresh=10)
+        )
+        detect(
+            numbers[-1], [source(123, 10, 0.06565), source(124, 11, 0.06565)] if number == 8 else []
+        )
     rows = table("newsource")
     assert [row.newsource_type for row in rows] == [1, 1]
     assert {row.previous_limits_image for row in rows} == {numbers[4]}
@@ -47,7 +52,9 @@ def test_limits_come_from_the_deepest_earlier_image():
 def test_a_source_above_the_lower_limit_only_is_a_possible_one():
     dataset = db.insert_dataset("possible")
     detect(image(dataset, 0, rms_min=1e-3, rms_max=2e-3, detection_thresh=10), [])
-    detect(image(dataset, 1, detection_thresh=10), [source(flux=0.0131 * 1.5), source(122, 10, 0.0129)])  # fmt: skip
+    detect(
+        image(dataset, 1, detection_thresh=10), [source(flux=0.0131 * 1.5), source(122, 10, 0.0129)]
+    )
     (row,) = table("newsource")
     assert row.newsource_type == 0
 
@@ -111,7 +118,10 @@ def test_null_detections_across_bands():
     dataset = db.insert_dataset("bands")
     requests, bands = [], []
     for day in range(3):
-        numbers = [image(dataset, day, freq_eff=freq, url=f"{day}-{freq}") for freq in (124e6, 149e6, 156e6, 185e6)]  # fmt: skip
+        numbers = [
+            image(dataset, day, freq_eff=freq, url=f"{day}-{freq}")
+            for freq in (124e6, 149e6, 156e6, 185e6)
+        ]
         for band, number in enumerate(numbers):
             first, second = source(123, 10), source(124, 11)
             detect(number, [first] * ((day, band) == (0, 0)) + [second] * ((day, band) == (1, 3)))
@@ -150,7 +160,9 @@ def test_a_monitoring_position_has_a_light_curve_of_its_own():
         requests = db.get_monitor_requests(number)
         assert [(ra, decl) for _, ra, decl in requests] == [(123.123, 10.5)]
         fits = [source(ra, decl, 0.014, radius=0) for _, ra, decl in requests]
-        db.insert_extracted_sources(number, fits, "ff_ms", ff_monitor_ids=[m for m, _, _ in requests])  # fmt: skip
+        db.insert_extracted_sources(
+            number, fits, "ff_ms", ff_monitor_ids=[m for m, _, _ in requests]
+        )
         db.associate_ms(number)
         db.varmetric(dataset)
     blind, watched = runcats(dataset)
@@ -216,7 +228,11 @@ def test_what_was_in_memory_is_read_back_equal(tmp_path):
             detect(number, found + [source(122, 9, 0.3)] * (day > 0))
             force_all(number, 1e-4)
             db.varmetric(dataset)
-        content = {name: [tuple(row) for row in opened.rows(sa.select(t))] for name, t in schema.metadata.tables.items() if name != "dataset"}  # fmt: skip
+        content = {
+            name: [tuple(row) for row in opened.rows(sa.select(t))]
+            for name, t in schema.metadata.tables.items()
+            if name != "dataset"
+        }
         database.disconnect()
         return content
 

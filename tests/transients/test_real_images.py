@@ -9,7 +9,8 @@ from astropy.io import fits
 from photometry import sky
 from photometry.errors import BadInputError
 from photometry.transients.accessors import open_image
-from photometry.transients.finder import find_sources, noise_maps
+from photometry.transients.finder import find_sources
+from photometry.transients.noisemaps import noise_maps
 from photometry.transients.optical import find_stars, match_series
 from photometry.transients.runner import Runner
 
@@ -24,7 +25,9 @@ def test_the_afterglow_is_found_within_a_beam_of_its_position(shared_data, name,
     image = open_image(shared_data / "radio" / f"{name}.fits")
     found = find_sources(image, detection_threshold=5, analysis_threshold=3)
     header = image.header
-    distance = sky.separation(found.sources[:, 0], found.sources[:, 1], header["CRVAL1"], header["CRVAL2"])  # fmt: skip
+    distance = sky.separation(
+        found.sources[:, 0], found.sources[:, 1], header["CRVAL1"], header["CRVAL2"]
+    )
     nearest = np.argmin(distance)
     assert distance[nearest] < header["BMAJ"]
     # its highest pixel, over the noise of the whole image
@@ -47,16 +50,29 @@ def test_the_catalogue_of_another_finder_is_reproduced(shared_data):
     """51 components of Aegean in a real map near the south pole."""
     image = open_image(shared_data / "radio" / "1904-66_SIN.fits")
     catalog = fits.getdata(shared_data / "radio" / "1904_comp.fits")
-    found = find_sources(image, detection_threshold=5, analysis_threshold=4, margin=0, extraction_radius_pix=500, back_size_x=40, back_size_y=40)  # fmt: skip
+    found = find_sources(
+        image,
+        detection_threshold=5,
+        analysis_threshold=4,
+        margin=0,
+        extraction_radius_pix=500,
+        back_size_x=40,
+        back_size_y=40,
+    )
     ra, decl = np.asarray(catalog["ra"], float), np.asarray(catalog["dec"], float)
     first, second, _ = sky.match_all(ra, decl, found.sources[:, 0], found.sources[:, 1], 0.08)
     first, unique = np.unique(first, return_index=True)
     second = second[unique]
-    # what is wider than the beam is several sources for one finder and one for the other; what lies at the
-    # ragged edge of the map cannot be fitted
+    # what is wider than the beam is several sources for one finder and one for the other; what lies
+    # at the ragged edge of the map cannot be fitted
     x, y = image.wcs.world_to_pixel_values(ra, decl)
     maps = noise_maps(image, margin=0, extraction_radius_pix=500, back_size_x=40, back_size_y=40)
-    inner = np.array([maps.usable[round(b) - 3 : round(b) + 4, round(a) - 3 : round(a) + 4].all() for a, b in zip(x, y, strict=True)])  # fmt: skip
+    inner = np.array(
+        [
+            maps.usable[round(b) - 3 : round(b) + 4, round(a) - 3 : round(a) + 4].all()
+            for a, b in zip(x, y, strict=True)
+        ]
+    )
     compact = inner & (np.asarray(catalog["a"]) < 1.2 * np.asarray(catalog["psf_a"]))
     assert compact.sum() > 15
     assert np.isin(np.flatnonzero(compact), first).mean() >= 0.85
@@ -83,7 +99,9 @@ def test_stars_and_galaxies_of_sextractor_are_found(shared_data):
     catalog = np.loadtxt(shared_data / "optical" / "sep_image.cat")
     found = find_stars(pixels, threshold=1.5)
     # X_IMAGE, Y_IMAGE count from 1
-    distance = np.hypot(found["x"][:, None] - catalog[:, 1] + 1, found["y"][:, None] - catalog[:, 2] + 1)  # fmt: skip
+    distance = np.hypot(
+        found["x"][:, None] - catalog[:, 1] + 1, found["y"][:, None] - catalog[:, 2] + 1
+    )
     bright = catalog[:, -4] > np.median(catalog[:, -4])
     assert (distance.min(axis=0) < 1.0)[bright].mean() > 0.85
     assert 40 < len(found["x"]) < 120

@@ -107,13 +107,17 @@ def test_a_stream_gives_the_same_tables_and_the_last_group_too(series, expected,
     dataset = db.insert_dataset("stream")
     job = settings()
     with Emulator((0, 0)) as emulator:
-        sender = threading.Thread(target=emulator.send, args=(timesteps,), kwargs={"pixel_order": order, "chunk": 20_000})  # fmt: skip
+        sender = threading.Thread(
+            target=emulator.send, args=(timesteps,), kwargs={"pixel_order": order, "chunk": 20_000}
+        )
         sender.start()
         senders = [("127.0.0.1", port) for port in emulator.ports]
         with ImageStream(senders, pixel_order=order, group_timeout=60, reconnect=False) as stream:
             for when, images in stream.groups():
                 summary = main.Summary(dataset)
-                main._do_timestep(summary, when, images, job, Runner("serial"), dataset, False, True)  # fmt: skip
+                main._do_timestep(
+                    summary, when, images, job, Runner("serial"), dataset, False, True
+                )
         sender.join(timeout=30)
     main._finish(dataset)
     assert comparable(content()) == comparable(expected)
@@ -186,8 +190,12 @@ class Killed(BaseException):
     """What a kill does to a transaction, within this process."""
 
 
-@pytest.mark.parametrize("step", ["associate_extracted_sources", "associate_nd", "varmetric", "record_timestep"])  # fmt: skip
-def test_a_run_interrupted_within_any_step_continues_to_the_same_tables(series, expected, tmp_path, monkeypatch, step):  # fmt: skip
+@pytest.mark.parametrize(
+    "step", ["associate_extracted_sources", "associate_nd", "varmetric", "record_timestep"]
+)
+def test_a_run_interrupted_within_any_step_continues_to_the_same_tables(
+    series, expected, tmp_path, monkeypatch, step
+):
     images = [open_image(image) for image in in_memory(series)]
     path = tmp_path / "killed.sqlite"
     db.connect(path)

@@ -1,4 +1,5 @@
-"""The whole pipeline on simulated series whose truth is known: 512 x 512 pixels, steady sources of 20 to 200 sigma."""
+"""The whole pipeline on simulated series whose truth is known: 512 x 512 pixels, steady sources of
+20 to 200 sigma."""
 
 from dataclasses import replace
 
@@ -27,7 +28,9 @@ def steady(tmp_path_factory):
     sources = steady_sources(series, 21)
     burst = replace(sources[20], kind="transient", flux=30 * series.noise, start=25)
     series = replace(series, sources=(*sources[:20], burst))
-    run_series([open_image(image) for image in in_memory(series)], tmp_path_factory.mktemp("steady"))  # fmt: skip
+    run_series(
+        [open_image(image) for image in in_memory(series)], tmp_path_factory.mktemp("steady")
+    )
     yield series
     db.disconnect()
 
@@ -85,7 +88,9 @@ def test_forced_fits_in_noise_scatter_as_much_as_their_errors():
     step = np.arange(-220, 221, 20) * series.pixel / 3600
     ra, decl = (a.ravel() for a in np.meshgrid(step, step))
     pull = []
-    records, _ = measure_at(image, np.transpose([123 + ra / np.cos(np.radians(30 + decl)), 30 + decl]))  # fmt: skip
+    records, _ = measure_at(
+        image, np.transpose([123 + ra / np.cos(np.radians(30 + decl)), 30 + decl])
+    )
     pull = records[:, 6] / records[:, 7]
     assert len(pull) > 300
     assert abs(pull.mean()) < 4 / len(pull) ** 0.5
@@ -109,11 +114,15 @@ def test_two_bands_have_light_curves_of_their_own(tmp_path):
 
 
 def test_two_pointings_share_sources_where_they_overlap_and_a_first_look_is_no_news(tmp_path):
-    series = RadioSeries(n_epochs=4, shape=(256, 256), pointings=((123.0, 30.0), (123.35, 30.0)), seed=4)  # fmt: skip
+    series = RadioSeries(
+        n_epochs=4, shape=(256, 256), pointings=((123.0, 30.0), (123.35, 30.0)), seed=4
+    )
     both = Source(123.175, 30.0, 0.1)
     left, right = Source(122.85, 30.0, 0.1), Source(123.5, 30.0, 0.1)
     series = replace(series, sources=(both, left, right))
-    run_series(in_memory(series), tmp_path, settings(source_extraction={"extraction_radius_pix": 110.0}))  # fmt: skip
+    run_series(
+        in_memory(series), tmp_path, settings(source_extraction={"extraction_radius_pix": 110.0})
+    )
     found = {round(row.wm_ra, 2): row for row in rows("runningcatalog")}
     assert {ra: row.datapoints for ra, row in found.items()} == {123.18: 4, 122.85: 2, 123.5: 2}
     assert rows("newsource") == []
@@ -125,7 +134,11 @@ def test_expiration_and_return(tmp_path):
     series = RadioSeries(n_epochs=8, shape=(200, 200), seed=6)
     (source,) = steady_sources(series, 1, snr=(50, 51), margin=60)
     burst = replace(source, kind="flare", flux=0.0001, amplitude=500, start=0, length=0.1)
-    run_series(in_memory(replace(series, sources=(burst,))), tmp_path, settings(source_extraction={"expiration": 3}))  # fmt: skip
+    run_series(
+        in_memory(replace(series, sources=(burst,))),
+        tmp_path,
+        settings(source_extraction={"expiration": 3}),
+    )
     assert [row.type for row in rows("assocxtrsource")] == [4, 7, 7, 7]
     assert rows("runningcatalog")[0].forcedfits_count == 3
 
@@ -145,7 +158,8 @@ def test_a_monitored_position_has_a_flux_in_every_image(tmp_path):
 
 def test_a_source_that_becomes_two_splits_in_the_catalogue(tmp_path):
     series = RadioSeries(n_epochs=4, shape=(200, 200), seed=12)
-    # two beams side by side; the second one appears in the third epoch, and moves the first one's fit
+    # two beams side by side; the second one appears in the third epoch, and moves the first one's
+    # fit
     first = Source(123.0, 30.0, 0.1)
     second = Source(123.0, 30.0 + 75 / 3600, 0.09, kind="transient", start=2, length=9)
     series = replace(series, sources=(first, second))
@@ -155,5 +169,7 @@ def test_a_source_that_becomes_two_splits_in_the_catalogue(tmp_path):
     found = rows("runningcatalog")
     assert len(found) == 2
     assert [row.type for row in db.lightcurve(found[0].id)][:3] == [6, 6, 2]
-    separation = float(sky.separation(found[0].wm_ra, found[0].wm_decl, found[1].wm_ra, found[1].wm_decl))  # fmt: skip
+    separation = float(
+        sky.separation(found[0].wm_ra, found[0].wm_decl, found[1].wm_ra, found[1].wm_decl)
+    )
     assert separation * 3600 > 30

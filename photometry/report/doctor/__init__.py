@@ -85,12 +85,13 @@ def _load_methods(todo_file):
 
 def _differences(settings, path):
     """Sentence on what is not as by default."""
-    told = settings.model_dump(exclude_defaults=True)
+    differing = settings.model_dump(exclude_defaults=True)
     where = (
         f"{path} and the environment" if path else "no settings file; defaults and the environment"
     )
     changed = (
-        ", ".join(f"{name}={value!r}" for name, value in _flat(told)) or "everything as by default"
+        ", ".join(f"{name}={value!r}" for name, value in _flat(differing))
+        or "everything as by default"
     )
     return f"{where}: {changed}"
 

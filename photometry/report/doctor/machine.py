@@ -71,10 +71,10 @@ def check_threads(environ=None, cores=None):
     """One thread per worker is best; more than there are cores is slow."""
     environ = os.environ if environ is None else environ
     cores = cores or _cores()
-    told = {name: environ[name] for name in THREAD_VARIABLES if environ.get(name, "1") != "1"}
-    if not told:
+    given = {name: environ[name] for name in THREAD_VARIABLES if environ.get(name, "1") != "1"}
+    if not given:
         return Check("threads", OK, f"{cores} cores; one thread per worker")
-    said = ", ".join(f"{name}={value}" for name, value in told.items())
+    said = ", ".join(f"{name}={value}" for name, value in given.items())
     return Check(
         "threads",
         WARN,

@@ -1,7 +1,7 @@
 """The database of the transients: connect to one, and each step on it as a function of its own.
 
-Every function works on the database of the last `connect`, or on the one given as ``database``, in one transaction, or within
-that of its caller.
+Every function works on the database of the last `connect`, or on the one given as ``database``, in
+one transaction, or within that of its caller.
 """
 
 from . import schema

@@ -6,10 +6,11 @@ import numpy as np
 import sqlalchemy as sa
 
 from ... import sky
+from ...errors import ArgumentError
 from . import schema
 from .catalogue import catalogue, seconds
 from .connection import current
-from .matching import candidate_pairs, prune
+from .matching import MANY_TO_ONE, candidate_pairs, keep_nearest, prune
 from .records import extractions_of, get_image
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,8 @@ ONE_TO_MANY, ONE_TO_ONE, FIRST, COPIED, NULL_DETECTION, FIRST_MONITORED, MONITOR
 )
 
 LIKELY, POSSIBLE = 1, 0
-"""Kinds of new sources: brighter than the limit of the noisiest, or only of the best part of an earlier image."""
+"""Kinds of new sources: brighter than the limit of the noisiest, or only of the best part of an
+earlier image."""
 
 
 def associate_extracted_sources(
@@ -37,6 +39,7 @@ def associate_extracted_sources(
     *,
     ties="pair",
     fork_other_bands=True,
+    many_to_one="both",
     database=None,
 ):
     """Find the source of each blind detection of an image, in one transaction.
@@ -46,22 +49,33 @@ def associate_extracted_sources(
     image_id : int
     deRuiter_r : float, largest de Ruiter radius of a pair
     beamwidths_limit : float, largest distance of a pair, in semi-major axes of the beam
-    new_source_sigma_margin : float, sigma above the detection threshold of earlier images that a new source has
+    new_source_sigma_margin : float, sigma above the detection threshold of earlier images that a
+        new source has
     ties : 'pair' or 'lowest_id', see `matching.prune`
     fork_other_bands : bool
-        A source that splits passes the fluxes of its other bands to both sides (the original: to neither)
+        A source that splits passes the fluxes of its other bands to both sides (the original: to
+        neither)
+
+    many_to_one : 'both' or 'nearest'
+        An extraction with several sources counts for all of them (as in the original), or for the nearest one
 
     Returns
     -------
-    dict of the number of extractions by case: ``one_to_one, many_to_one, one_to_many, new`` and ``new_sources``, how many of
-    these should have been seen before
+    dict of the number of extractions by case: ``one_to_one, many_to_one, one_to_many, new`` and
+    ``new_sources``, how many of these should have been seen before
     """
+    if many_to_one not in MANY_TO_ONE:
+        raise ArgumentError(
+            f"many_to_one={many_to_one!r}: expected one of {', '.join(MANY_TO_ONE)}"
+        )
     database = current(database)
     with database.transaction():
         image = get_image(image_id, database=database)
         found = extractions_of(database, image_id, "blind")
         known = catalogue(database, image.dataset)
         pairs = _pairs(known, found, beamwidths_limit * image.rb_smaj, deRuiter_r, ties)
+        if many_to_one == "nearest":
+            pairs = keep_nearest(pairs)
         per_source, per_extraction = pairs.counts()
         once = _associate_once(known, image, found, pairs.select(per_source == 1))
         forks = _split(known, image, found, pairs.select(per_source > 1), fork_other_bands)
@@ -116,7 +130,8 @@ def _pairs(known, found, limit, deruiter_radius, ties):
 
 
 def _associate_once(known, image, found, pairs):
-    """One-to-one and many-to-one: each source takes its extraction. Returns the rows and columns of the associations."""
+    """One-to-one and many-to-one: each source takes its extraction. Returns the rows and columns of
+    the associations."""
     extractions = _take(found, pairs.extraction)
     known.update_positions(pairs.source, extractions)
     known.sources.set(pairs.source, {"forcedfits_count": 0})
@@ -133,7 +148,8 @@ def _associate_once(known, image, found, pairs):
 
 
 def _split(known, image, found, pairs, fork_other_bands):
-    """One-to-many: a copy of the source for each of its extractions; returns (source, copies, association columns)."""
+    """One-to-many: a copy of the source for each of its extractions; returns (source, copies,
+    association columns)."""
     forks, time = [], seconds(image.taustart_ts)
     keep = None if fork_other_bands else (image.band, image.stokes)
     for source in np.unique(pairs.source).tolist():
@@ -273,7 +289,8 @@ def _find_new_sources(known, image, rows, triggers, margin):
 
 
 def _best_limits(database, image, margin):
-    """For each sky region with earlier good images of this band: limits low, high, id, rms_min, rms_max of the deepest."""
+    """For each sky region with earlier good images of this band: limits low, high, id, rms_min,
+    rms_max of the deepest."""
     table = schema.image
     rejected = sa.select(schema.rejection.c.image).where(schema.rejection.c.image == table.c.id)
     query = sa.select(

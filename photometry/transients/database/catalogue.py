@@ -1,8 +1,10 @@
-"""The running catalogue of a dataset in memory: one row per source, one per source, band and Stokes parameter.
+"""The running catalogue of a dataset in memory: one row per source, one per source, band and Stokes
+parameter.
 
-It is read from the database when first needed, changed in memory by whole arrays, and written through before the
-transaction that changed it ends. What grows with the number of epochs (the fluxes of each light curve, sorted, for its
-median; the ids of each source's associations) is held in compact arrays, so that an epoch costs the same however many there were.
+It is read from the database when first needed, changed in memory by whole arrays, and written
+through before the transaction that changed it ends. What grows with the number of epochs (the
+fluxes of each light curve, sorted, for its median; the ids of each source's associations) is held
+in compact arrays, so that an epoch costs the same however many there were.
 """
 
 from array import array
@@ -34,8 +36,10 @@ class Catalogue:
 
     Attributes
     ----------
-    sources : Rows of ``runningcatalog``, with ``first_seen``: start of the image of its first extraction, s since 1970
-    fluxes : Rows of ``runningcatalog_flux``, with ``row`` of its source, and flux and time of its last point
+    sources : Rows of ``runningcatalog``, with ``first_seen``: start of the image of its first
+        extraction, s since 1970
+    fluxes : Rows of ``runningcatalog_flux``, with ``row`` of its source, and flux and time of its
+        last point
     alive, flux_alive : (n,) bool arrays; False for sources that have split, and their fluxes
     members : dict, id of a sky region -> dict with the rows of its sources as keys, oldest first
     new_sources : dict, row of a source -> dict of ``newsource`` id and the two ``sigma_rms``
@@ -152,7 +156,8 @@ class Catalogue:
         return rows
 
     def add_sources(self, extractions, first_seen, mon_src=False):
-        """New sources at the positions of extractions (dict of arrays), without points yet; returns their rows."""
+        """New sources at the positions of extractions (dict of arrays), without points yet; returns
+        their rows."""
         n = len(extractions["id"])
         ids = self.database.new_ids(_RUNCAT, n)
         rows = self._append_sources(
@@ -229,7 +234,8 @@ class Catalogue:
         return rows
 
     def _table_of(self, key):
-        """Row in ``fluxes`` by row in ``sources`` for a band and Stokes parameter; -1 where there is none."""
+        """Row in ``fluxes`` by row in ``sources`` for a band and Stokes parameter; -1 where there
+        is none."""
         table = self._flux_rows.get(key, np.zeros(0, int))
         if len(table) < len(self.sources):
             longer = np.full(max(len(self.sources), 2 * len(table)), -1)
@@ -311,7 +317,8 @@ class Catalogue:
     # Association rows, membership, splitting
 
     def write_associations(self, rows, columns):
-        """Insert into ``assocxtrsource``; ``columns``: dict of arrays or values, without ``id`` and ``runcat``."""
+        """Insert into ``assocxtrsource``; ``columns``: dict of arrays or values, without ``id`` and
+        ``runcat``."""
         if not len(rows):
             return
         ids = self.database.insert(_ASSOC, {"runcat": self.sources["id"][rows], **columns})
@@ -399,7 +406,8 @@ class Catalogue:
 
 
 def _mean_near_pole(new, old, extractions, weight):
-    """Replace means of right ascension and declination by those of directions, in place, for sources near a pole."""
+    """Replace means of right ascension and declination by those of directions, in place, for
+    sources near a pole."""
     polar = np.abs(extractions["decl"]) > POLAR
     if not polar.any():
         return

@@ -1,4 +1,5 @@
-"""One database: SQLite file by default, PostgreSQL by URL; transactions, ids and whole columns at a time."""
+"""One database: SQLite file by default, PostgreSQL by URL; transactions, ids and whole columns at a
+time."""
 
 import contextlib
 import logging
@@ -28,8 +29,8 @@ class Database:
     Parameters
     ----------
     url : str or path
-        A path of an SQLite file, or a URL of SQLAlchemy, ``sqlite:///file`` or ``postgresql+psycopg://user@host/name``.
-        Tables are made where there are none.
+        A path of an SQLite file, or a URL of SQLAlchemy, ``sqlite:///file`` or
+        ``postgresql+psycopg://user@host/name``. Tables are made where there are none.
     read_only : bool
         Look, and change nothing; there must be such a database.
     must_exist : bool
@@ -37,7 +38,8 @@ class Database:
 
     Raises
     ------
-    WrongUseError : no database, one of the two databases, or made by a newer version of this program
+    WrongUseError : no database, one of the two databases, or made by a newer version of this
+        program
     TryAgainError : the server cannot be reached
     """
 
@@ -103,7 +105,8 @@ class Database:
 
     @contextlib.contextmanager
     def transaction(self):
-        """All or nothing: what is changed within this block is kept at its end, or, on an exception, not at all.
+        """All or nothing: what is changed within this block is kept at its end, or, on an
+        exception, not at all.
 
         Blocks may be nested; the outermost one counts. Writers take turns, also across processes.
         """
@@ -238,7 +241,8 @@ class Database:
         )
 
     def try_lock(self, dataset_id):
-        """Claim a dataset for this process on a server; True if nobody else has it. For SQLite see `main.setup`."""
+        """Claim a dataset for this process on a server; True if nobody else has it. For SQLite see
+        `main.setup`."""
         if self.is_sqlite:
             return True
         found = self.scalar(sa.select(sa.func.pg_try_advisory_lock(_WRITER_LOCK, int(dataset_id))))

@@ -77,7 +77,8 @@ def associate_nd(image_id, *, database=None):
 
 
 def _living(known, fits):
-    """Rows of the sources that forced fits were made for, and the fits of those that are still there."""
+    """Rows of the sources that forced fits were made for, and the fits of those that are still
+    there."""
     ids = known.sources["id"]
     rows = np.searchsorted(ids, fits["ff_runcat"])
     there = (rows < len(ids)) & (ids[np.minimum(rows, len(ids) - 1)] == fits["ff_runcat"])
@@ -88,7 +89,8 @@ def _living(known, fits):
 
 
 def get_monitor_requests(image_id, *, database=None):
-    """Monitoring positions that lie within the circle of an image: list of (id in ``monitor``, ra, decl), deg."""
+    """Monitoring positions that lie within the circle of an image: list of (id in ``monitor``, ra,
+    decl), deg."""
     database = current(database)
     image = get_image(image_id, database=database)
     entries = get_monitor_entries(image.dataset, database=database)

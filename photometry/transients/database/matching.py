@@ -1,7 +1,8 @@
-"""Which extraction belongs to which source: de Ruiter radii, candidate pairs, and the pruning of many-to-many. Arrays only.
+"""Which extraction belongs to which source: de Ruiter radii, candidate pairs, and the pruning of
+many-to-many. Arrays only.
 
-de Ruiter, Willis & Arp 1977, A&AS 28, 211: the distance in units of its error. The cases are those of Scheers 2011,
-"Transient and variable radio sources in the LOFAR sky", chapter 3.
+de Ruiter, Willis & Arp 1977, A&AS 28, 211: the distance in units of its error. The cases are those
+of Scheers 2011, "Transient and variable radio sources in the LOFAR sky", chapter 3.
 """
 
 from dataclasses import dataclass
@@ -12,16 +13,19 @@ from ... import sky
 from ...errors import ArgumentError
 
 POLAR = 89.0
-"""deg; nearer to a pole, right ascensions say nothing: offsets and means are taken in a plane that touches the sky."""
+"""deg; nearer to a pole, right ascensions say nothing: offsets and means are taken in a plane that
+touches the sky."""
 
 TIE = 1e-9
 """Radii of one extraction that differ relatively by less are equal: rounding must not decide."""
 
 TIES = ("pair", "lowest_id")
+MANY_TO_ONE = ("both", "nearest")
 
 
 def alpha(theta, decl):
-    """Half the range in right ascension of a circle on the sky, deg; 180 where it comes near a pole.
+    """Half the range in right ascension of a circle on the sky, deg; 180 where it comes near a
+    pole.
 
     Parameters
     ----------
@@ -94,7 +98,8 @@ class Pairs:
         )
 
     def counts(self):
-        """How many candidates the source, and the extraction, of each pair has: two (n,) int arrays."""
+        """How many candidates the source, and the extraction, of each pair has: two (n,) int
+        arrays."""
         return (
             np.bincount(self.source, minlength=1)[self.source],
             np.bincount(self.extraction, minlength=1)[self.extraction],
@@ -106,7 +111,8 @@ def candidate_pairs(sources, extractions, limit, deruiter_radius):
 
     Parameters
     ----------
-    sources, extractions : dicts of (n,) arrays ``ra, decl, ew, ns``: position and its 1-sigma errors east and north, deg
+    sources, extractions : dicts of (n,) arrays ``ra, decl, ew, ns``: position and its 1-sigma
+        errors east and north, deg
     limit : float, deg
     deruiter_radius : float
 
@@ -129,7 +135,8 @@ def candidate_pairs(sources, extractions, limit, deruiter_radius):
 
 
 def prune(pairs, flux, *, ties="pair"):
-    """Take many-to-many groups apart: of an extraction's pairs within such a group, only that of smallest radius stays.
+    """Take many-to-many groups apart: of an extraction's pairs within such a group, only that of
+    smallest radius stays.
 
     Done once, for each extraction, so that one-to-many and many-to-one may be what is left over.
 
@@ -138,8 +145,8 @@ def prune(pairs, flux, *, ties="pair"):
     pairs : Pairs
     flux : (n_extractions,) array; of extractions that tie, the brighter chooses first
     ties : 'pair' or 'lowest_id'
-        Equal radii: a source that no other extraction has chosen, so that two and two become two pairs; or the source of
-        lowest index.
+        Equal radii: a source that no other extraction has chosen, so that two and two become two
+        pairs; or the source of lowest index.
 
     Returns
     -------
@@ -151,6 +158,15 @@ def prune(pairs, flux, *, ties="pair"):
     tangled = np.flatnonzero((per_source > 1) & (per_extraction > 1))
     if not len(tangled):
         return pairs
+    # an extraction whose nearest source is its own alone leaves the groups of its other candidates
+    nearest = np.full(pairs.extraction.max() + 1, np.inf)
+    alone = np.setdiff1d(np.arange(len(pairs)), tangled)
+    np.minimum.at(nearest, pairs.extraction[alone], pairs.radius[alone])
+    keep = np.ones(len(pairs), bool)
+    keep[tangled] = False
+    tangled = tangled[pairs.radius[tangled] <= nearest[pairs.extraction[tangled]]]
+    if not len(tangled):
+        return pairs.select(keep)
     group = pairs.select(tangled)
     order = np.lexsort((group.source, group.distance, group.radius, group.extraction))
     starts = np.flatnonzero(np.diff(group.extraction[order], prepend=-1))
@@ -174,7 +190,12 @@ def prune(pairs, flux, *, ties="pair"):
     else:
         for number, members in tied:
             best[number] = members[np.argmin(group.source[members])]
-    keep = np.ones(len(pairs), bool)
-    keep[tangled] = False
     keep[tangled[best]] = True
     return pairs.select(keep)
+
+
+def keep_nearest(pairs):
+    """Of each extraction, only the pair of smallest radius, then distance, then index of the source."""
+    order = np.lexsort((pairs.source, pairs.distance, pairs.radius, pairs.extraction))
+    first = np.diff(pairs.extraction[order], prepend=-1) != 0
+    return pairs.select(np.sort(order[first]))

@@ -1,4 +1,5 @@
-"""Rows that are stored once: datasets and their configuration, images, bands, sky regions, extractions, what was skipped."""
+"""Rows that are stored once: datasets and their configuration, images, bands, sky regions,
+extractions, what was skipped."""
 
 import ast
 import logging
@@ -21,7 +22,8 @@ RECORD = (
     *("det_sigma", "semimajor", "semiminor", "pa", "ew_sys_err", "ns_sys_err", "error_radius"),
     *("fit_type", "chisq", "reduced_chisq"),
 )
-"""The 18 numbers of one extraction, in their order: deg, Jy, and arcsec for axes, systematic errors and radius."""
+"""The 18 numbers of one extraction, in their order: deg, Jy, and arcsec for axes, systematic errors
+and radius."""
 
 EXTRACT_TYPES = {"blind": 0, "ff_nd": 1, "ff_ms": 2}
 """A blind detection, and forced fits at a null detection and at a monitoring position."""
@@ -148,7 +150,8 @@ def insert_image(
     freq_eff, freq_bw : float, Hz
     taustart_ts : datetime, UTC, start of the exposure
     tau_time : float, s
-    beam_smaj_pix, beam_smin_pix, beam_pa_rad : float, semi axes (half widths at half maximum) in pixels, angle in rad
+    beam_smaj_pix, beam_smin_pix, beam_pa_rad : float, semi axes (half widths at half maximum) in
+        pixels, angle in rad
     deltax, deltay : float, deg per pixel
     url : str
     centre_ra, centre_decl, xtr_radius : float, deg, the circle in which sources are looked for
@@ -198,7 +201,8 @@ def insert_image(
 
 
 def flux_scale(image_id, results, *, database=None):
-    """What brings the fluxes of an image to those of the running catalogue: their median ratio over the stars in common.
+    """What brings the fluxes of an image to those of the running catalogue: their median ratio over
+    the stars in common.
 
     Parameters
     ----------
@@ -282,7 +286,8 @@ def get_band(dataset_id, freq_eff, freq_bw, freq_bw_max=0.0, *, database=None):
 
 
 def get_skyregion(dataset_id, centre_ra, centre_decl, xtr_radius, tolerance=0.0, *, database=None):
-    """The id of the sky region of a pointing, or of a new one, which is then linked to the known sources inside it.
+    """The id of the sky region of a pointing, or of a new one, which is then linked to the known
+    sources inside it.
 
     Parameters
     ----------
@@ -351,11 +356,13 @@ def insert_extracted_sources(
     Parameters
     ----------
     image_id : int
-    results : (n, 18) array, `RECORD`; or (n, 20), with the position's errors east and north [arcsec] at the end
+    results : (n, 18) array, `RECORD`; or (n, 20), with the position's errors east and north
+        [arcsec] at the end
     extract_type : 'blind', 'ff_nd' or 'ff_ms'
     ff_runcat_ids, ff_monitor_ids : (n,) int arrays, for the two kinds of forced fits
     use_axis_errors : bool
-        Take the errors east and north, where given, in place of ``error_radius``, which contains both
+        Take the errors east and north, where given, in place of ``error_radius``, which contains
+        both
     """
     database = current(database)
     table = np.asarray(results, float)

@@ -40,7 +40,8 @@ class Rows:
         return self._arrays[name][: self._n]
 
     def append(self, columns):
-        """Add rows; returns their indices. ``columns``: dict of arrays or values; those not given are 0."""
+        """Add rows; returns their indices. ``columns``: dict of arrays or values; those not given
+        are 0."""
         n = max(len(v) for v in columns.values() if np.ndim(v))
         rows = np.arange(self._n, self._n + n)
         if self._n + n > len(self._arrays["id"]):
@@ -68,7 +69,8 @@ class Rows:
         self._written, self._changed = self._n, []
 
     def write(self, database, alive):
-        """Insert new rows and update changed ones; ``alive``: (n,) bool array, False for rows not to be written."""
+        """Insert new rows and update changed ones; ``alive``: (n,) bool array, False for rows not
+        to be written."""
         new = np.arange(self._written, self._n)
         new = new[alive[new]]
         if len(new):

@@ -1,7 +1,8 @@
-"""The tables: names and columns of the LOFAR Transients Pipeline's schema 40, and a few columns and tables of our own.
+"""The tables: names and columns of the LOFAR Transients Pipeline's schema 40, and a few columns and
+tables of our own.
 
-Ids are given by this program (the largest plus one, within a transaction), so that the same images give the same rows
-in SQLite and in PostgreSQL, whether or not a run was interrupted.
+Ids are given by this program (the largest plus one, within a transaction), so that the same images
+give the same rows in SQLite and in PostgreSQL, whether or not a run was interrupted.
 """
 
 from sqlalchemy import (
@@ -23,7 +24,8 @@ from sqlalchemy import (
 )
 
 SCHEMA_VERSION = 41
-"""40 is the original's; ours adds what `_own` marks and the tables ``timestep`` and ``skippedimage``."""
+"""40 is the original's; ours adds what `_own` marks and the tables ``timestep`` and
+``skippedimage``."""
 
 REJECT_REASONS = {
     0: "RMS invalid",
@@ -210,7 +212,8 @@ assocxtrsource = Table(
     Column("type", SmallInteger, nullable=False),
     *_doubles("distance_arcsec r loglr v_int eta_int"),
     Column("f_datapoints", Integer, nullable=False),
-    # The extraction first: this index only ever grows at its end, so that an epoch costs the same however many there are.
+    # The extraction first: this index only ever grows at its end, so that an epoch costs the same
+    # however many there are.
     UniqueConstraint("xtrsrc", "runcat"),
 )
 Index("assoc_by_runcat", assocxtrsource.c.runcat).ddl_if(dialect="postgresql")

@@ -1,5 +1,7 @@
-"""What is derived from the tables: variability of each source, light curves, checks; and the record of timesteps."""
+"""What is derived from the tables: variability of each source, light curves, checks; and the record
+of timesteps."""
 
+import numpy as np
 import sqlalchemy as sa
 
 from ...errors import WrongUseError
@@ -10,47 +12,52 @@ from .connection import current
 
 
 def varmetric(dataset_id, *, database=None):
-    """Bring ``varmetric`` up to date: one row per source, of the band whose last point is brightest.
+    """Bring ``varmetric`` up to date: one row per source, of the band whose last point is
+    brightest.
 
     Only sources that changed since the last call are looked at.
     """
     database = current(database)
     with database.transaction():
         known = catalogue(database, dataset_id)
-        fluxes, latest = known.fluxes, {}
-        last = list(
-            zip(
-                fluxes["last_flux"].tolist(),
-                fluxes["last_time"].tolist(),
-                fluxes["band"].tolist(),
-                strict=True,
-            )
-        )
-        alive = known.flux_alive.tolist()
-        for k, row in enumerate(fluxes["row"].astype(int).tolist()):
-            brighter = row not in latest or last[k] > last[latest[row]]
-            if alive[k] and row in known.touched and brighter:
-                latest[row] = k
-        rows = sorted(latest)
-        if not rows:
+        fluxes = known.fluxes
+        touched = np.zeros(len(known.sources), bool)
+        touched[list(known.touched)] = True
+        candidates = np.flatnonzero(known.flux_alive & touched[fluxes["row"].astype(int)])
+        if not len(candidates):
             return
-        k = [latest[row] for row in rows]
+        # of each source, the band whose last point is brightest; of equal ones the latest, then the
+        # last band
+        keys = (fluxes[name][candidates] for name in ("band", "last_time", "last_flux", "row"))
+        order = np.lexsort(tuple(keys))
+        row_of = fluxes["row"][candidates][order].astype(int)
+        last = np.append(np.diff(row_of) != 0, True)
+        k, rows = candidates[order][last], row_of[last]
         v, eta = variability.v_and_eta(
             *(fluxes[name][k] for name in ("f_datapoints", "avg_f_int", "f_int_m2", "f_int_wm2"))
         )
-        nothing = {"newsource": None, "sigma_rms_min": None, "sigma_rms_max": None}
-        new = [known.new_sources.get(row, nothing) for row in rows]
+        points = [known.points[number] for number in k.tolist()]
         columns = {
+            "id": known.sources["id"][rows],
             "runcat": known.sources["id"][rows],
             "v_int": v,
             "eta_int": eta,
             "band": fluxes["band"][k],
-            **{name: [entry[name] for entry in new] for name in nothing},
-            "lightcurve_max": [known.points[number][-1] for number in k],
+            "lightcurve_max": np.array([p[-1] for p in points]),
             "lightcurve_avg": fluxes["avg_f_int"][k],
-            "lightcurve_median": [_median(known.points[number]) for number in k],
+            "lightcurve_median": np.array([_median(p) for p in points]),
         }
-        _write_varmetric(database, columns, [row in known.has_varmetric for row in rows])
+        rows = rows.tolist()
+        nothing = {"newsource": None, "sigma_rms_min": None, "sigma_rms_max": None}
+        new = [known.new_sources.get(row, nothing) for row in rows]
+        columns |= {name: np.array([entry[name] for entry in new], object) for name in nothing}
+        exists = np.array([row in known.has_varmetric for row in rows])
+        database.update(
+            schema.varmetric, {name: values[exists] for name, values in columns.items()}
+        )
+        database.insert(
+            schema.varmetric, {name: values[~exists] for name, values in columns.items()}
+        )
         known.has_varmetric.update(rows)
         known.touched.clear()
 
@@ -61,31 +68,13 @@ def _median(points):
     return points[middle] if len(points) % 2 else (points[middle - 1] + points[middle]) / 2
 
 
-def _write_varmetric(database, columns, exists):
-    """The id of a row is that of its source."""
-    columns = {"id": columns["runcat"], **columns}
-    for old in (True, False):
-        chosen = [i for i, is_old in enumerate(exists) if is_old == old]
-        part = {name: [values[i] for i in chosen] for name, values in columns.items()}
-        part = {
-            name: [v.item() if hasattr(v, "item") else v for v in values]
-            for name, values in part.items()
-        }
-        if not chosen:
-            continue
-        if old:
-            database.update(schema.varmetric, part)
-        else:
-            database.insert(schema.varmetric, part)
-
-
 def lightcurve(runcat_id, *, database=None):
     """All measurements of a source.
 
     Returns
     -------
-    list of rows ``taustart_ts, tau_time, f_int, f_int_err, f_peak, f_peak_err, band, stokes, xtrsrc, extract_type, image,
-    type``, by time, then band
+    list of rows ``taustart_ts, tau_time, f_int, f_int_err, f_peak, f_peak_err, band, stokes,
+    xtrsrc, extract_type, image, type``, by time, then band
     """
     pair, x, image = schema.assocxtrsource, schema.extractedsource, schema.image
     query = (
