@@ -1,10 +1,12 @@
-"""What a task chain costs: per task, per idle pass, per submission; beside snakemake for the same three-level chain.
+"""What a task chain costs: per task, per idle pass, per submission; beside snakemake for the same
+three-level chain.
 
     python benchmarks/bench_chains.py [--tasks 2000] [--finished 100000] [--jobs 60]
 
-On SQLite. The time of a task is that of the run from the start of its first attempt to the end of the last one, over the number
-of tasks, on 2 workers; starting the workers is printed apart. Two runs, with few and with many finished tasks in the database,
-alternate, and the best of three rounds counts, since others may use the machine.
+On SQLite. The time of a task is that of the run from the start of its first attempt to the end of
+the last one, over the number of tasks, on 2 workers; starting the workers is printed apart. Two
+runs, with few and with many finished tasks in the database, alternate, and the best of three rounds
+counts, since others may use the machine.
 """
 
 import argparse

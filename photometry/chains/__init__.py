@@ -1,8 +1,8 @@
 """Task chains: jobs of tasks that depend on one another, from one JSON file.
 
-Definition, expressions and expansion know no database; `states` says what a change means for others; `expanding`, `claiming`,
-`preparing` and `finishing` carry it out in the database; `source` and `queues` bring tasks to the project's scheduler.
-Names are imported when they are first used.
+Definition, expressions and expansion know no database; `states` says what a change means for
+others; `expanding`, `claiming`, `preparing` and `finishing` carry it out in the database; `source`
+and `queues` bring tasks to the project's scheduler. Names are imported when they are first used.
 """
 
 from ..lazy import lazy_names

@@ -13,7 +13,8 @@ log = logging.getLogger(__name__)
 
 
 class TaskQueueAmqp(TaskQueue):
-    """Queues of RabbitMQ: durable, with persistent messages; acknowledged when the claim is in the database; reconnecting.
+    """Queues of RabbitMQ: durable, with persistent messages; acknowledged when the claim is in the
+    database; reconnecting.
 
     Parameters
     ----------
@@ -59,7 +60,8 @@ class TaskQueueAmqp(TaskQueue):
         self._declared.clear()
 
     def _do(self, function):
-        """``function(channel)``, with a new connection where the old one is gone, as long as the settings have patience."""
+        """``function(channel)``, with a new connection where the old one is gone, as long as the
+        settings have patience."""
         start, pause = time.monotonic(), 0.05
         while True:
             try:

@@ -1,4 +1,5 @@
-"""Operations on values of expressions whose results cannot be large: each looks at what it would make before it makes it."""
+"""Operations on values of expressions whose results cannot be large: each looks at what it would
+make before it makes it."""
 
 import functools
 import re

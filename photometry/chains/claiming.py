@@ -1,7 +1,9 @@
-"""Who works, and on what: workers and their leases, attempts claimed, given back, and taken from the dead.
+"""Who works, and on what: workers and their leases, attempts claimed, given back, and taken from
+the dead.
 
-A worker is a process that claims attempts. It is an item of `photometry.leases` that it holds as long as it lives, so that an
-attempt is LOST, and its task starts again, when its worker is dead on this host or silent for longer than its lease.
+A worker is a process that claims attempts. It is an item of `photometry.leases` that it holds as
+long as it lives, so that an attempt is LOST, and its task starts again, when its worker is dead on
+this host or silent for longer than its lease.
 """
 
 import logging
@@ -66,7 +68,8 @@ class Worker:
         self._heartbeat.start()
 
     def _beat(self, interval):
-        """Note the sign of life with each attempt that runs; the lease itself is renewed by `Leases`."""
+        """Note the sign of life with each attempt that runs; the lease itself is renewed by
+        `Leases`."""
         while not self._closed.wait(interval):
             try:
                 self.database.change(
@@ -97,7 +100,8 @@ class Worker:
         self.leases.close()
 
     def recover(self):
-        """Make attempts of lost workers LOST and their tasks READY, once in a while; returns how many there were."""
+        """Make attempts of lost workers LOST and their tasks READY, once in a while; returns how
+        many there were."""
         if time.monotonic() - self._recovered < RECOVERY_INTERVAL:
             return 0
         self._recovered = time.monotonic()
@@ -152,7 +156,8 @@ def ready_tasks(db, n, root=None, types=None, columns=TASK_COLUMNS):
 
 
 def claim_ready(db, n, worker, now, root=None, types=None):
-    """Start attempts of READY tasks at once, without a queue between; returns (task row, attempt id) of each.
+    """Start attempts of READY tasks at once, without a queue between; returns (task row, attempt
+    id) of each.
 
     Parameters
     ----------
@@ -188,7 +193,8 @@ def claim_ready(db, n, worker, now, root=None, types=None):
 
 
 def queue_tasks(db, rows, now):
-    """Put READY tasks on the queue: an attempt each, in state QUEUED; returns (attempt id, type id) of each.
+    """Put READY tasks on the queue: an attempt each, in state QUEUED; returns (attempt id, type id)
+    of each.
 
     Parameters
     ----------
@@ -288,7 +294,8 @@ def release(db, attempt_ids):
 
 
 def lose(db, workers, now):
-    """Attempts of these workers are LOST; their tasks start again, unless they have lost too many. Returns how many.
+    """Attempts of these workers are LOST; their tasks start again, unless they have lost too many.
+    Returns how many.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""Connections to the task database: SQLite, MySQL or MariaDB, PostgreSQL, by one URL and one code path.
+"""Connections to the task database: SQLite, MySQL or MariaDB, PostgreSQL, by one URL and one code
+path.
 
 `Database` makes changes that come one after the other and are tried again while a server is away.
 """
@@ -30,7 +31,8 @@ PASSING = ("1205", "1213", "40001", "40P01", "57P01", "57P02", "57P03")
 
 
 def database_url(text):
-    """A URL of SQLAlchemy for a path or URL; drivers of MySQL, MariaDB and PostgreSQL are filled in.
+    """A URL of SQLAlchemy for a path or URL; drivers of MySQL, MariaDB and PostgreSQL are filled
+    in.
 
     Raises
     ------
@@ -126,7 +128,8 @@ class Database:
         return self.url.render_as_string(hide_password=True)
 
     def migrate(self):
-        """Make the tables, or bring older ones to today's form; returns the names of the changes applied."""
+        """Make the tables, or bring older ones to today's form; returns the names of the changes
+        applied."""
         if self.is_sqlite and self.url.database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
 
@@ -167,9 +170,11 @@ class Database:
         return self.patiently(once)
 
     def change(self, function):
-        """``function(db)`` in a transaction that no other change overlaps; its result when that is committed.
+        """``function(db)`` in a transaction that no other change overlaps; its result when that is
+        committed.
 
-        Tried again while the database is away or busy, so the function may run more than once: it looks before it acts.
+        Tried again while the database is away or busy, so the function may run more than once: it
+        looks before it acts.
 
         Raises
         ------
@@ -219,7 +224,8 @@ def take_lock(db):
 
 
 def is_passing(error):
-    """Whether an error of the database may pass by itself: it is away, busy, or resolved a deadlock."""
+    """Whether an error of the database may pass by itself: it is away, busy, or resolved a
+    deadlock."""
     if error.connection_invalidated:
         return True
     text = str(error.orig)

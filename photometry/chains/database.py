@@ -1,4 +1,5 @@
-"""`TaskDatabaseConnection`: the public interface to tasks, attempts, products and metadata, with the EAS pipeline's names."""
+"""`TaskDatabaseConnection`: the public interface to tasks, attempts, products and metadata, with
+the EAS pipeline's names."""
 
 import time
 
@@ -76,7 +77,8 @@ class TaskDatabaseConnection(TaskMethods):
     ):  # fmt: skip
         """Change an attempt, in one statement, and commit. What is None stays as it is.
 
-        The flags change its state; one that passes or fails changes that of its task, and frees or blocks others.
+        The flags change its state; one that passes or fails changes that of its task, and frees or
+        blocks others.
 
         Parameters
         ----------

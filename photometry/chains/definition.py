@@ -1,7 +1,8 @@
 """The definition of a chain: JSON or TOML text, parsed and checked before anything is stored.
 
-`validate` looks at every key and expression with its line, then makes the tasks without storing them, as the engine would: it
-counts them and finds inputs that nobody makes and outputs that two tasks make.
+`validate` looks at every key and expression with its line, then makes the tasks without storing
+them, as the engine would: it counts them and finds inputs that nobody makes and outputs that two
+tasks make.
 """
 
 import contextlib
@@ -122,7 +123,8 @@ def validate(definition, *, is_planned=None, allow_unavailable=False):
     Parameters
     ----------
     definition : ChainDefinition
-    is_planned : callable(directory, filename) -> bool, whether an earlier chain makes a file; None: none does
+    is_planned : callable(directory, filename) -> bool, whether an earlier chain makes a file; None:
+        none does
     allow_unavailable : bool, let tasks pass that cannot run on this computer but may on others
 
     Returns
@@ -131,7 +133,8 @@ def validate(definition, *, is_planned=None, allow_unavailable=False):
 
     Raises
     ------
-    WrongUseError : all that is wrong, one line each, with the line of the file and the nearest known name
+    WrongUseError : all that is wrong, one line each, with the line of the file and the nearest
+        known name
     """
     checks = _Checks(definition, allow_unavailable)
     checks.chain()

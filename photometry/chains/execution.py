@@ -1,4 +1,5 @@
-"""The edge around the work of one task: time, messages, result; and the EAS pipeline's ways to run programs and scripts."""
+"""The edge around the work of one task: time, messages, result; and the EAS pipeline's ways to run
+programs and scripts."""
 
 import contextlib
 import functools
@@ -20,7 +21,8 @@ PERMANENT = (WrongUseError, TargetError)  # trying again would give the same
 
 
 def measure_time():
-    """``wall_clock`` (s of a clock that is never set), ``cpu`` of this process, ``cpu_inc_children`` with ended children."""
+    """``wall_clock`` (s of a clock that is never set), ``cpu`` of this process,
+    ``cpu_inc_children`` with ended children."""
     own, children = (
         resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
@@ -128,16 +130,19 @@ def call_subprocess_and_catch_stdout(arguments, shell=None):
 
 
 def call_subprocess_and_log_output(arguments, shell=None):
-    """As `call_subprocess_and_catch_stdout`, with its output printed; returns whether it ended with code 0."""
+    """As `call_subprocess_and_catch_stdout`, with its output printed; returns whether it ended with
+    code 0."""
     ok, stdout = call_subprocess_and_catch_stdout(arguments, shell)
     sys.stdout.write(stdout.decode(errors="replace"))
     return ok
 
 
 def eas_pipeline_task(task_handler):
-    """Make a script of the EAS pipeline of a handler: a function without arguments that reads ``--job-id`` and runs it.
+    """Make a script of the EAS pipeline of a handler: a function without arguments that reads
+    ``--job-id`` and runs it.
 
-    A script below a folder ``task_qc_implementations`` is quality control. A failure ends the process with code 1.
+    A script below a folder ``task_qc_implementations`` is quality control. A failure ends the
+    process with code 1.
     """
 
     @functools.wraps(task_handler)
@@ -164,13 +169,15 @@ def eas_pipeline_task(task_handler):
 
 
 def do_pipeline_task(job_id, is_qc_task, task_handler, eas_logger):
-    """Run a handler for an attempt; returns whether it succeeded, and records that. An attempt with an error never passes.
+    """Run a handler for an attempt; returns whether it succeeded, and records that. An attempt with
+    an error never passes.
 
     Parameters
     ----------
     job_id : int, id of the attempt
     is_qc_task : bool, this is the quality control of the attempt; the handler's False objects
-    task_handler : callable(TaskExecutionAttempt), with the evaluated description in ``task_object.task_description``
+    task_handler : callable(TaskExecutionAttempt), with the evaluated description in
+        ``task_object.task_description``
     eas_logger : logs.EasLoggingHandler
     """
     from .database import TaskDatabaseConnection

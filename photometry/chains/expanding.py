@@ -1,4 +1,5 @@
-"""Chains into the database: submit a root, and let containers make their children, all of one container or none."""
+"""Chains into the database: submit a root, and let containers make their children, all of one
+container or none."""
 
 import json
 import logging
@@ -197,7 +198,8 @@ class _Batch:
         self.outside = []  # tasks that wait for inputs
 
     def run(self):
-        """Make the children; containers that cannot are failed, the others are not touched by that."""
+        """Make the children; containers that cannot are failed, the others are not touched by
+        that."""
         made = self._children()
         planned = self._known_products(made)
         new_tasks, new_scopes = [], []
@@ -262,7 +264,8 @@ class _Batch:
         return made
 
     def _known_products(self, made):
-        """Products that the children name and that exist: (directory, filename) -> (id, whether a version has passed)."""
+        """Products that the children name and that exist: (directory, filename) -> (id, whether a
+        version has passed)."""
         names = {}
         for _, _, kids in made:
             for kid in kids:

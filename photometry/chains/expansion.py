@@ -1,6 +1,8 @@
-"""What a container task makes: the children of chains, loops and conditionals, as plain objects. Touches no database.
+"""What a container task makes: the children of chains, loops and conditionals, as plain objects.
+Touches no database.
 
-The engine stores what comes out of here, and `definition.validate` counts it, so both see the same tasks.
+The engine stores what comes out of here, and `definition.validate` counts it, so both see the same
+tasks.
 """
 
 import functools
@@ -236,7 +238,8 @@ def loop_values(description):
 
     Raises
     ------
-    WrongUseError : none or several of ``values``, ``linear_range``, ``log_range``, or one that is not accepted
+    WrongUseError : none or several of ``values``, ``linear_range``, ``log_range``, or one that is
+        not accepted
     """
     given = [key for key in ("values", "linear_range", "log_range") if key in description]
     if len(given) != 1:

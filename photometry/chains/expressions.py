@@ -1,11 +1,14 @@
-"""Expressions of task chains: text that is computed when a task is made or started, by a checked evaluator.
+"""Expressions of task chains: text that is computed when a task is made or started, by a checked
+evaluator.
 
-A string is an expression where its first character that is no blank is ``(``, ``'`` or ``"``. It is parsed by `ast` and walked node
-by node; what is not on the lists below is refused, so nothing of Python can be reached from it. Every operation is bounded:
-an expression has no loops, and its values are bounded (`bounded`).
+A string is an expression where its first character that is no blank is ``(``, ``'`` or ``"``. It is
+parsed by `ast` and walked node by node; what is not on the lists below is refused, so nothing of
+Python can be reached from it. Every operation is bounded: an expression has no loops, and its
+values are bounded (`bounded`).
 
-Random numbers come from a generator seeded by the task's seed and the position of the expression in the description:
-the same task gives the same numbers whenever, wherever and however often it is evaluated.
+Random numbers come from a generator seeded by the task's seed and the position of the expression in
+the description: the same task gives the same numbers whenever, wherever and however often it is
+evaluated.
 """
 
 import ast
@@ -65,7 +68,8 @@ class TaskExpressionEvaluation:
         Parameters
         ----------
         expression : anything
-        path : tuple of keys and indices, where in the description it stands: part of the random numbers' seed
+        path : tuple of keys and indices, where in the description it stands: part of the random
+            numbers' seed
         """
         if not is_expression(expression):
             return expression
@@ -78,7 +82,8 @@ class TaskExpressionEvaluation:
             raise WrongUseError(f"expression {shown(expression)}: {_sentence(error)}") from None
 
     def evaluate_in_structure(self, structure, path=()):
-        """A copy of nested dicts and lists with all expressions evaluated, in keys, values and items.
+        """A copy of nested dicts and lists with all expressions evaluated, in keys, values and
+        items.
 
         The values of `RAW_KEYS` stay as they are; tuples become lists.
         """

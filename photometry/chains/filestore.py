@@ -1,6 +1,7 @@
 """The file store: where versions of products lie, and which paths may name them.
 
-A version is ``<store>/<directory>/<repository id>``; the name that people see stands in the database only.
+A version is ``<store>/<directory>/<repository id>``; the name that people see stands in the
+database only.
 """
 
 import hashlib
@@ -74,7 +75,8 @@ def md5_of(path):
 
 
 def repository_id(timestamp, filename, *fields):
-    """Name of a file in the store: UTC time and a hash of ``fields``, 32 characters with the extension.
+    """Name of a file in the store: UTC time and a hash of ``fields``, 32 characters with the
+    extension.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
-"""What became of attempts, into the database: outcome, products, metadata, messages, and what that means for other tasks.
+"""What became of attempts, into the database: outcome, products, metadata, messages, and what that
+means for other tasks.
 
-Results count only while the attempt is still its worker's: what comes later is dropped, so a task has one result however
-often it was assigned.
+Results count only while the attempt is still its worker's: what comes later is dropped, so a task
+has one result however often it was assigned.
 """
 
 import logging

@@ -1,4 +1,5 @@
-"""The EAS pipeline's way to a connection: `DatabaseConnector` and `DatabaseInterface`; dumps of a whole database."""
+"""The EAS pipeline's way to a connection: `DatabaseConnector` and `DatabaseInterface`; dumps of a
+whole database."""
 
 import gzip
 import json
@@ -56,7 +57,8 @@ class DatabaseConnector:
 
 
 class DatabaseInterface:
-    """One connection. Leaving its ``with`` block commits and closes; leaving it by an exception rolls back."""
+    """One connection. Leaving its ``with`` block commits and closes; leaving it by an exception
+    rolls back."""
 
     def __init__(self, url, connect=True):
         self.database = Database(url)
@@ -133,7 +135,8 @@ class DatabaseInterface:
         self.database.close()
 
     def parameterised_query(self, sql, parameters=None, allow_errors=False):
-        """One statement with ``%s`` for each parameter; ``allow_errors`` passes over violated constraints.
+        """One statement with ``%s`` for each parameter; ``allow_errors`` passes over violated
+        constraints.
 
         Parameters
         ----------
@@ -250,7 +253,8 @@ def _create_empty(database):
 
 
 def dump(database, path):
-    """Write all rows to a gzipped text file: a line of JSON per table and per row, readable on every engine."""
+    """Write all rows to a gzipped text file: a line of JSON per table and per row, readable on
+    every engine."""
     with (
         atomic_write(path) as part,
         gzip.open(part, "wt", encoding="utf-8") as file,

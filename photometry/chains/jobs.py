@@ -58,7 +58,8 @@ def existing_database(settings):
 
 
 def check(definition, settings, *, allow_unavailable=False):
-    """Validate a definition against the files that earlier chains make; changes nothing. See `definition.validate`.
+    """Validate a definition against the files that earlier chains make; changes nothing. See
+    `definition.validate`.
 
     Parameters
     ----------
@@ -104,7 +105,8 @@ def submit(
     seed=None,
     allow_unavailable=False,
 ):
-    """Validate a definition and store its root task; an unfinished job with the same definition is continued.
+    """Validate a definition and store its root task; an unfinished job with the same definition is
+    continued.
 
     Parameters
     ----------
@@ -218,7 +220,8 @@ def job_tasks(database, root, extra=()):
 
 
 def retry(database, *, root=None, task_type=None, task_ids=None):
-    """Start tasks again that ended without success; what is queued, running or passed is left alone.
+    """Start tasks again that ended without success; what is queued, running or passed is left
+    alone.
 
     Parameters
     ----------

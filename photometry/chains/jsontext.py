@@ -1,4 +1,5 @@
-"""JSON read with the position of every value, so that a message can name the line that has to be mended."""
+"""JSON read with the position of every value, so that a message can name the line that has to be
+mended."""
 
 import json
 import re

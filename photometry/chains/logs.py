@@ -15,7 +15,8 @@ LONGEST_WAIT = 1.0  # s that one waits
 
 
 class EasLoggingHandler(logging.StreamHandler):
-    """Prints messages, and stores those of an attempt, several at once over one connection. Never raises.
+    """Prints messages, and stores those of an attempt, several at once over one connection. Never
+    raises.
 
     Parameters
     ----------

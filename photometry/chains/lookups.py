@@ -55,7 +55,8 @@ def find_products(db, names):
 
 
 def requested_metadata(db, task_ids):
-    """Results of the tasks that these require: dict id -> dict name -> dict of values of the newest passed attempt."""
+    """Results of the tasks that these require: dict id -> dict name -> dict of values of the newest
+    passed attempt."""
     query = sa.select(METADATA_INPUTS.c.taskId, METADATA_INPUTS.c.inputId, T.taskName).join(
         TASKS, T.taskId == METADATA_INPUTS.c.inputId
     )

@@ -1,4 +1,5 @@
-"""What the task database hands out: plain objects, each of which goes through JSON and back unchanged."""
+"""What the task database hands out: plain objects, each of which goes through JSON and back
+unchanged."""
 
 import dataclasses
 import time
@@ -85,7 +86,8 @@ def _items(metadata):
 
 @dataclass
 class MetadataItem:
-    """One value of the metadata of a task, attempt, product or version, and when it was set (s since 1970)."""
+    """One value of the metadata of a task, attempt, product or version, and when it was set (s
+    since 1970)."""
 
     keyword: str
     value: Any
@@ -107,7 +109,8 @@ class MetadataItem:
 
 @dataclass
 class FileProduct(_Record):
-    """A file that a task is planned to make: directory and name, whatever attempts have made of it."""
+    """A file that a task is planned to make: directory and name, whatever attempts have made of
+    it."""
 
     product_id: int | None = None
     generator_task: int | None = None
@@ -174,7 +177,8 @@ class TaskExecutionAttempt(_Record):
 
 @dataclass
 class Task(_Record):
-    """One unit of work. ``task_description``: the evaluated description, set while the task runs, not stored here."""
+    """One unit of work. ``task_description``: the evaluated description, set while the task runs,
+    not stored here."""
 
     task_id: int | None = None
     parent_id: int | None = None

@@ -1,4 +1,5 @@
-"""What a chain would make: its tasks made as the engine makes them, but not stored. Counts them and finds files that clash."""
+"""What a chain would make: its tasks made as the engine makes them, but not stored. Counts them and
+finds files that clash."""
 
 import difflib
 from collections import Counter
@@ -17,7 +18,8 @@ MAX_PROBLEMS = 20
 
 @dataclass
 class Node:
-    """A task of the tree that `validate` returns: ``label``, how many tasks with it, and what is below one of it."""
+    """A task of the tree that `validate` returns: ``label``, how many tasks with it, and what is
+    below one of it."""
 
     label: str
     count: int = 1
@@ -177,7 +179,8 @@ class Simulation:
         return node
 
     def _rounds(self, kind, description, rounds, scope, path, node):
-        """The chains that a loop or conditional makes; beyond `SIMULATED` tasks one of them stands for the others."""
+        """The chains that a loop or conditional makes; beyond `SIMULATED` tasks one of them stands
+        for the others."""
         key = "task_list"
         if kind == "execution_for_loop":
             node.note = f"{len(rounds)} values of {description['parameter']}"

@@ -1,4 +1,5 @@
-"""What a worker gets: tasks as dicts, with settings evaluated, inputs and results of others looked up."""
+"""What a worker gets: tasks as dicts, with settings evaluated, inputs and results of others looked
+up."""
 
 import json
 
@@ -207,7 +208,8 @@ class Preparer:
 
 
 def _has_expressions(text):
-    """Whether the text of a description holds an expression outside of raw lists; remembered by the text."""
+    """Whether the text of a description holds an expression outside of raw lists; remembered by the
+    text."""
     known = _has_expressions.known
     if text not in known:
         if len(known) > 5000:
@@ -228,7 +230,8 @@ def _find_expression(value):
 
 
 def collected_results(db, registries, task_id):
-    """Results of all that a task waited for: list of dict of type, name, passed and metadata, loop variables among it."""
+    """Results of all that a task waited for: list of dict of type, name, passed and metadata, loop
+    variables among it."""
     roots = db.execute(sa.select(BARRIERS.c.inputId).where(BARRIERS.c.taskId == task_id)).scalars()
     roots = list(roots)
     ids = [*roots, *states.descendants(db, roots)]

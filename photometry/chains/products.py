@@ -217,7 +217,8 @@ class ProductMethods(Session):
         self, product_id, generated_by_task_execution, file_path_input, preserve=False,
         created_time=None, modified_time=None, passed_qc=None, metadata=None,
     ):  # fmt: skip
-        """Put a file into the store as a version of a product. The file is in place before the row is.
+        """Put a file into the store as a version of a product. The file is in place before the row
+        is.
 
         Parameters
         ----------

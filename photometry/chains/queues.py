@@ -1,7 +1,9 @@
-"""Queues that bring attempts to workers on many hosts: in the task database, or RabbitMQ. `TaskScheduler` fills them.
+"""Queues that bring attempts to workers on many hosts: in the task database, or RabbitMQ.
+`TaskScheduler` fills them.
 
-A queue carries ids; what an attempt's state is, the database alone says. A worker claims the attempt there before the queue
-forgets the id, so an id that comes twice is claimed once, and one that is lost on the way is published again.
+A queue carries ids; what an attempt's state is, the database alone says. A worker claims the
+attempt there before the queue forgets the id, so an id that comes twice is claimed once, and one
+that is lost on the way is published again.
 """
 
 import logging
@@ -149,7 +151,8 @@ class TaskScheduler:
         return items
 
     def schedule_all_waiting_jobs(self):
-        """One pass: expand containers, end delays, start tasks of lost workers again, queue what is ready; returns how many."""
+        """One pass: expand containers, end delays, start tasks of lost workers again, queue what is
+        ready; returns how many."""
         self._worker.recover()
         count = 0
         while True:
@@ -182,7 +185,8 @@ class TaskScheduler:
         return items
 
     def _publish_again(self):
-        """Where the broker has fewer ids than the database, twice in a row, some were lost: all are sent again."""
+        """Where the broker has fewer ids than the database, twice in a row, some were lost: all are
+        sent again."""
         if isinstance(self.queue, TaskQueueSQL):
             return
         if time.monotonic() - self._checked < CHECK_INTERVAL:
@@ -206,7 +210,8 @@ class TaskScheduler:
         self._was_short = is_short
 
     def reschedule_all_unfinished_jobs(self):
-        """Queue again what ended without success; what is queued or running is left alone. Returns how many."""
+        """Queue again what ended without success; what is queued or running is left alone. Returns
+        how many."""
         query = sa.select(T.taskId).where(
             T.state.in_((states.FAILED, states.QC_FAILED, states.CANCELLED))
         )
@@ -214,7 +219,8 @@ class TaskScheduler:
         return self.schedule_all_waiting_jobs()
 
     def schedule_jobs_based_on_criterion(self, task_selection_criteria):
-        """Queue those of the ready tasks for which ``task_selection_criteria(Task)`` holds; returns how many."""
+        """Queue those of the ready tasks for which ``task_selection_criteria(Task)`` holds; returns
+        how many."""
         from .database import TaskDatabaseConnection
 
         rows = self.database.read(

@@ -1,4 +1,5 @@
-"""Small queries that all parts of the task database share: ids, registries, metadata with types, sets of ids."""
+"""Small queries that all parts of the task database share: ids, registries, metadata with types,
+sets of ids."""
 
 import json
 import math
@@ -69,7 +70,8 @@ def many(db, statement, rows):
 class Registry:
     """Ids of names in a table of names, made where they are new.
 
-    Only what was committed by an earlier change is remembered, so that a change which is undone leaves nothing wrong.
+    Only what was committed by an earlier change is remembered, so that a change which is undone
+    leaves nothing wrong.
     """
 
     def __init__(self, table, id_column, name_column):

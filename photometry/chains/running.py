@@ -15,7 +15,7 @@ from .tasktype import task_type, task_type_names
 
 log = logging.getLogger(__name__)
 
-HANDLER = "photometry.chains.tasktype:run_chain_task"
+HANDLER = "photometry.chains.work:run_chain_task"
 CHILD_TASKS = 500  # tasks that one child process does
 
 
@@ -86,7 +86,8 @@ def run_job(
 
 
 def available_types(names=None):
-    """Names of the task types that can run on this host, containers left out; of those that are named, if any are."""
+    """Names of the task types that can run on this host, containers left out; of those that are
+    named, if any are."""
     found = []
     for name in names or task_type_names():
         kind = task_type(name)
@@ -128,7 +129,8 @@ def run_worker(settings, *, types=None, workers=1, until_idle=False, command="",
 
 
 def run_scheduler(settings, *, interval=1.0, once=False, until_idle=False):
-    """Queue what can start, pass after pass, until a signal to stop; returns how many attempts were queued.
+    """Queue what can start, pass after pass, until a signal to stop; returns how many attempts were
+    queued.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """Tables of the task database, and the recorded changes that bring an older one to them.
 
-Names of tables and columns are those of the EAS pipeline. Ours are ``state`` of tasks and attempts, the counters
-that make a scheduling pass cost what changed, `SCOPES` and `DESCRIPTIONS`, which tasks of one list share. The
-flags ``isQueued``, ``isRunning`` and ``isFinished`` are computed from the state by the database, so they cannot contradict it.
+Names of tables and columns are those of the EAS pipeline. Ours are ``state`` of tasks and attempts,
+the counters that make a scheduling pass cost what changed, `SCOPES` and `DESCRIPTIONS`, which tasks
+of one list share. The flags ``isQueued``, ``isRunning`` and ``isFinished`` are computed from the
+state by the database, so they cannot contradict it.
 """
 
 from sqlalchemy import (
@@ -36,7 +37,8 @@ DIRECTORY_LENGTH, FILENAME_LENGTH = 512, 255
 
 
 def _id(name):
-    """A primary key whose values come from `LOCK`, so that they are known before rows are inserted, on every engine."""
+    """A primary key whose values come from `LOCK`, so that they are known before rows are inserted,
+    on every engine."""
     return Column(name, ID, primary_key=True, autoincrement=False)
 
 

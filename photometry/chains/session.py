@@ -1,4 +1,5 @@
-"""A connection of the public interface, and what it shares: transactions, registries, metadata of any owner."""
+"""A connection of the public interface, and what it shares: transactions, registries, metadata of
+any owner."""
 
 import contextlib
 import json
@@ -15,9 +16,11 @@ from .settings import Settings, load_chain_settings
 
 
 class Session:
-    """Reads see the newest state; the first change begins a transaction that no other change overlaps.
+    """Reads see the newest state; the first change begins a transaction that no other change
+    overlaps.
 
-    Leaving the ``with`` block commits and closes; leaving it by an exception undoes what was not committed.
+    Leaving the ``with`` block commits and closes; leaving it by an exception undoes what was not
+    committed.
 
     Parameters
     ----------
@@ -126,7 +129,8 @@ class Session:
     def metadata_fetch_all(
         self, task_id=None, scheduling_attempt_id=None, product_id=None, product_version_id=None
     ):
-        """Metadata of a task (with what it inherits), an attempt, a product or a version: dict of `MetadataItem`."""
+        """Metadata of a task (with what it inherits), an attempt, a product or a version: dict of
+        `MetadataItem`."""
         owner, id_ = self._owner(task_id, scheduling_attempt_id, product_id, product_version_id)
         inherited = self._inherited(id_) if owner == "taskId" else {}
         found = fetch_metadata(self._reading(), owner, [id_])[id_]
@@ -152,7 +156,8 @@ class Session:
         product_id=None,
         product_version_id=None,
     ):
-        """One item of metadata, or None. Parameters as of `metadata_fetch_all`, after the name of the item."""
+        """One item of metadata, or None. Parameters as of `metadata_fetch_all`, after the name of
+        the item."""
         found = self.metadata_fetch_all(
             task_id, scheduling_attempt_id, product_id, product_version_id
         )
@@ -166,7 +171,8 @@ class Session:
         product_id=None,
         product_version_id=None,
     ):
-        """Set metadata. Parameters as of `metadata_fetch_all`, after a dict of values or `MetadataItem`."""
+        """Set metadata. Parameters as of `metadata_fetch_all`, after a dict of values or
+        `MetadataItem`."""
         owner, id_ = self._owner(task_id, scheduling_attempt_id, product_id, product_version_id)
         db, t = self._changing(), METADATA_ITEMS.c
         if not metadata:
@@ -199,7 +205,8 @@ class Session:
             self._extend_scope(db, id_, metadata)
 
     def _extend_scope(self, db, task_id, metadata):
-        """What is set on a task row is there for its expressions, too: the task gets a scope of its own."""
+        """What is set on a task row is there for its expressions, too: the task gets a scope of its
+        own."""
         query = (
             sa.select(SCOPES.c.scope)
             .join(TASKS, TASKS.c.scopeId == SCOPES.c.scopeId)

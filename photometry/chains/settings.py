@@ -1,7 +1,9 @@
-"""Settings of task chains: one file, the environment, the command line. Secrets stand in files that only their owner reads.
+"""Settings of task chains: one file, the environment, the command line. Secrets stand in files that
+only their owner reads.
 
-From the weakest: defaults, ``local_settings*.conf`` of the EAS pipeline (lines ``key: value``), ``chains.toml``, all in the
-folder ``home``, environment variables ``PHOTOMETRY_CHAINS__<NAME>`` (one or two underscores), options of the command line.
+From the weakest: defaults, ``local_settings*.conf`` of the EAS pipeline (lines ``key: value``),
+``chains.toml``, all in the folder ``home``, environment variables ``PHOTOMETRY_CHAINS__<NAME>``
+(one or two underscores), options of the command line.
 """
 
 import contextlib
@@ -159,7 +161,8 @@ def _check_mode(path):
 
 
 def refuse_password(url):
-    """Refuse a URL of the command line that has a password: every user of the machine can read command lines."""
+    """Refuse a URL of the command line that has a password: every user of the machine can read
+    command lines."""
     if url and ":" in _login(url):
         raise WrongUseError(
             "--database: a password on the command line can be read by every user; put db_password "
@@ -181,7 +184,8 @@ def write_secret(path, text):
 
 
 def read_conf(path):
-    """Values of a file of lines ``key: value``; ``#`` starts a comment line; a value may hold colons."""
+    """Values of a file of lines ``key: value``; ``#`` starts a comment line; a value may hold
+    colons."""
     values = {}
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         key, colon, value = line.partition(":")
@@ -227,8 +231,10 @@ class Settings:
 
     Attributes
     ----------
-    installation_info : dict of ``db_engine``, ``db_user``, ..., ``queue_implementation``, ``mq_host``, ...
-    settings : dict of ``dataPath`` (file store), ``inDataPath``, ``lcPath``, ``localDataPath``, ``pythonPath``, ...
+    installation_info : dict of ``db_engine``, ``db_user``, ..., ``queue_implementation``,
+        ``mq_host``, ...
+    settings : dict of ``dataPath`` (file store), ``inDataPath``, ``lcPath``, ``localDataPath``,
+        ``pythonPath``, ...
     """
 
     def __init__(self, chain_settings=None):

@@ -1,7 +1,8 @@
 """The task database as a source of the project's scheduler: it grows while tasks are done.
 
-`ChainSource` takes READY tasks of one job, or of all, directly. `QueueSource`, for workers on many hosts, takes attempts that
-`queues.TaskScheduler` has put on a queue. Whoever takes, makes containers expand, delays end and lost workers' tasks start again.
+`ChainSource` takes READY tasks of one job, or of all, directly. `QueueSource`, for workers on many
+hosts, takes attempts that `queues.TaskScheduler` has put on a queue. Whoever takes, makes
+containers expand, delays end and lost workers' tasks start again.
 """
 
 import logging
@@ -14,7 +15,7 @@ from . import claiming, finishing, preparing, states
 from .expanding import BATCH, Expander
 from .rows import Registries, select_in
 from .schema import ATTEMPTS, TASK_TYPES, TASKS
-from .tasktype import pack_results
+from .work import pack_results
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,8 @@ class ChainSource:
                 return
 
     def _claim(self, n):
-        """Claim up to ``n`` tasks; returns how many attempts were started, those included that failed at once."""
+        """Claim up to ``n`` tasks; returns how many attempts were started, those included that
+        failed at once."""
         now = time.time()
         if not self.database.read(lambda db: self._is_anything_ready(db, now)):
             return 0
@@ -152,7 +154,8 @@ class ChainSource:
         return self.database.read(lambda db: db.execute(query).scalar_one())
 
     def next_eligible(self):
-        """Seconds until a delay ends, or until it is worth looking what other processes have done of the same job."""
+        """Seconds until a delay ends, or until it is worth looking what other processes have done
+        of the same job."""
         where = [T.rootTask == self.root] if self.root is not None else []
         delay = sa.select(sa.func.min(T.notBefore)).where(T.state == states.DELAYED, *where)
         active = (states.QUEUED, states.RUNNING, states.EXPANDING, states.READY)
@@ -295,7 +298,8 @@ class QueueSource(ChainSource):
         return count
 
     def _take(self, db, attempt_ids):
-        """Claim attempts in a transaction of the queue; returns the function to call when it is committed."""
+        """Claim attempts in a transaction of the queue; returns the function to call when it is
+        committed."""
         now = time.time()
         claimed = claiming.claim_queued(db, attempt_ids, self.worker, now)
         tasks, _ = self._prepared(db, claimed, now)

@@ -8,10 +8,11 @@
        ▼       DELAYED ◄── may be tried again
     BLOCKED                               ╰──► FAILED
 
-A container (chain, loop, conditional) is EXPANDING where others are READY, and PASSED when its children are made. Anything that
-is not over can be CANCELLED. A task is *over* when it has one of the states `OVER`; its tree is over when it and all below it are.
-Each task counts its unmet dependencies, its children whose trees are not over, and those in whose trees something failed:
-a change touches the tasks that depend on it and its ancestors, never the whole table.
+A container (chain, loop, conditional) is EXPANDING where others are READY, and PASSED when its
+children are made. Anything that is not over can be CANCELLED. A task is *over* when it has one of
+the states `OVER`; its tree is over when it and all below it are. Each task counts its unmet
+dependencies, its children whose trees are not over, and those in whose trees something failed: a
+change touches the tasks that depend on it and its ancestors, never the whole table.
 """
 
 from collections import Counter
@@ -40,7 +41,8 @@ ATTEMPT_STATE = sa.func.coalesce(ATTEMPTS.c.state, "")
 
 
 def passed(db, task_ids, containers):
-    """Tasks have passed: what needs them is met, what needs a file that they did not make is blocked.
+    """Tasks have passed: what needs them is met, what needs a file that they did not make is
+    blocked.
 
     Parameters
     ----------
@@ -156,7 +158,8 @@ def dependants(db, task_ids):
 
 
 def settle(db, task_ids):
-    """Tasks are over: tell their ancestors, whose trees may be over too, and what waits for those."""
+    """Tasks are over: tell their ancestors, whose trees may be over too, and what waits for
+    those."""
     current = list(task_ids)
     blocked = {}
     while current:
@@ -194,7 +197,8 @@ def is_success(row):
 
 
 def _barriers(db, rows):
-    """Tasks wait for the trees of ``rows``: count those down that passed; returns those that can never start."""
+    """Tasks wait for the trees of ``rows``: count those down that passed; returns those that can
+    never start."""
     good = [row.taskId for row in rows if is_success(row)]
     waiting = select_in(
         db,
@@ -256,7 +260,8 @@ def failed(db, states, reasons):
 
 
 def reopen(db, task_ids):
-    """Tasks that were over are not any more: their ancestors' trees are not over either. Call it before states change."""
+    """Tasks that were over are not any more: their ancestors' trees are not over either. Call it
+    before states change."""
     current = list(task_ids)
     while current:
         rows = select_in(
@@ -297,7 +302,8 @@ def reopen(db, task_ids):
 
 
 def retry(db, task_ids):
-    """Make tasks that ended without success start again, and what they blocked wait again. Returns how many there were.
+    """Make tasks that ended without success start again, and what they blocked wait again. Returns
+    how many there were.
 
     Tasks that are queued, running, waiting or passed are left as they are.
     """
@@ -327,7 +333,8 @@ def retry(db, task_ids):
 
 
 def _blocked_below(db, task_ids):
-    """Tasks that are BLOCKED and depend on these, directly or not, and on what waits for trees that hold these."""
+    """Tasks that are BLOCKED and depend on these, directly or not, and on what waits for trees that
+    hold these."""
     found, current = set(), list(task_ids)
     while current:
         above = ancestors(db, current)

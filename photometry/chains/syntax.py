@@ -1,4 +1,5 @@
-"""The grammar of expressions: what may stand in one, by name, and the checked syntax tree of a text."""
+"""The grammar of expressions: what may stand in one, by name, and the checked syntax tree of a
+text."""
 
 import ast
 import difflib

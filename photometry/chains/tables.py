@@ -1,4 +1,5 @@
-"""What people look at: the state of a job, its tree, progress, timings, pass and fail, errors. Looking changes nothing."""
+"""What people look at: the state of a job, its tree, progress, timings, pass and fail, errors.
+Looking changes nothing."""
 
 import json
 import time
@@ -55,8 +56,9 @@ def status(database, root, *, with_tasks=True):
 
     Returns
     -------
-    dict of ``job``, ``id``, ``state``, ``counts``, ``tasks``; each task has ``id, parent, type, name, state, reason, attempts,
-    passed, metadata, products``. ``metadata``: loop variables and the results of the newest attempt that passed
+    dict of ``job``, ``id``, ``state``, ``counts``, ``tasks``; each task has ``id, parent, type,
+    name, state, reason, attempts, passed, metadata, products``. ``metadata``: loop variables and
+    the results of the newest attempt that passed
     """
     name, state, counts = job_state(database, root)
     found = {"job": name, "id": root, "state": state, "counts": counts}
@@ -138,8 +140,8 @@ def fetch_job_tree(database, *, job_name=None, parent_id=None, max_depth=5, runn
 
     Returns
     -------
-    list of dict of ``level, job_name, task_type_name, name, task_id, state, w, r, s, d, tree_truncated``: attempts waiting,
-    running, stalled and done
+    list of dict of ``level, job_name, task_type_name, name, task_id, state, w, r, s, d,
+    tree_truncated``: attempts waiting, running, stalled and done
     """
     query = sa.select(
         T.taskId,
@@ -332,7 +334,8 @@ def _limited(query, root, task_type):
 
 
 def fetch_pass_fail_table(database, *, root=None, task_type=None):
-    """Outcomes of the searches: list of dict of job, type, loop variables and ``outcome`` (1 for PASS, else 0), sorted."""
+    """Outcomes of the searches: list of dict of job, type, loop variables and ``outcome`` (1 for
+    PASS, else 0), sorted."""
     query = (
         sa.select(T.taskId, T.jobName, TASK_TYPES.c.taskTypeName, T.scopeId)
         .join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
@@ -374,7 +377,8 @@ def fetch_pass_fail_table(database, *, root=None, task_type=None):
 
 
 def fetch_errors(database, *, root=None, task_type=None, level=ERROR_LEVEL, limit=1000):
-    """Messages of a severity and above, newest last: list of dict of ``time, job, type, task, attempt, severity, message``.
+    """Messages of a severity and above, newest last: list of dict of ``time, job, type, task,
+    attempt, severity, message``.
 
     Parameters
     ----------

@@ -53,7 +53,8 @@ class TaskQueue:
         raise NotImplementedError
 
     def add(self, db, items):
-        """Within the transaction that makes attempts: queue them, where the queue is in the database."""
+        """Within the transaction that makes attempts: queue them, where the queue is in the
+        database."""
 
     def publish(self, items):
         """After the transaction that made attempts: queue them; ``items``: list of (type, id)."""
@@ -65,7 +66,8 @@ class TaskQueue:
         ----------
         types : list of str
         n : int
-        take : callable(db, ids) -> callable(), which claims them in a transaction and is called when that is committed
+        take : callable(db, ids) -> callable(), which claims them in a transaction and is called
+            when that is committed
 
         Returns
         -------

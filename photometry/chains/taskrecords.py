@@ -66,7 +66,8 @@ class TaskMethods(ProductMethods):
         return registry
 
     def task_type_list_to_db(self, task_list):
-        """Enter a registry: containers and types are added or changed, the links of each type replaced."""
+        """Enter a registry: containers and types are added or changed, the links of each type
+        replaced."""
         db = self._changing()
         ids = self.registries.containers.ids(db, task_list.worker_containers)
         for name, resources in task_list.worker_containers.items():
@@ -124,7 +125,8 @@ class TaskMethods(ProductMethods):
         )
 
     def container_get_resource_assignment(self, container_name):
-        """dict of ``cpu``, ``gpu``, ``memory_gb`` that a container may use; AssertionError where there is none."""
+        """dict of ``cpu``, ``gpu``, ``memory_gb`` that a container may use; AssertionError where
+        there is none."""
         query = sa.select(CONTAINERS).where(CONTAINERS.c.containerName == container_name)
         row = self._reading().execute(query).first()
         if row is None:
@@ -307,7 +309,8 @@ class TaskMethods(ProductMethods):
         return {role: self.file_product_lookup(product) for role, product in self._rows(query)}
 
     def task_fetch_metadata_inputs(self, task_id):
-        """Results of the tasks that a task requires: dict task name -> metadata of the newest attempt that passed."""
+        """Results of the tasks that a task requires: dict task name -> metadata of the newest
+        attempt that passed."""
         query = (
             sa.select(METADATA_INPUTS.c.inputId, T.taskName)
             .join(TASKS, T.taskId == METADATA_INPUTS.c.inputId)
@@ -370,7 +373,8 @@ class TaskMethods(ProductMethods):
         return str(target), self.metadata_fetch_all(product_version_id=versions[-1])
 
     def evaluated_description(self, task_id):
-        """The description of a task with its expressions evaluated, once: kept for later attempts."""
+        """The description of a task with its expressions evaluated, once: kept for later
+        attempts."""
         query = (
             sa.select(
                 *(T.taskId, T.jobName, T.workingDirectory, T.seed, T.evaluatedDescription),

@@ -1,12 +1,12 @@
-"""What a type of task is: its settings, its work, its quality control. One subclass of `TaskType` per type.
+"""What a type of task is: its settings, its work, its quality control. One subclass of `TaskType`
+per type.
 
-Other packages add types through the entry-point group ``photometry.chain_tasks``; each entry names a class.
+Other packages add types through the entry-point group ``photometry.chain_tasks``; each entry names
+a class.
 """
 
 import difflib
-import errno
 import functools
-import logging
 import shutil
 import tempfile
 import time
@@ -17,11 +17,9 @@ from importlib.metadata import entry_points
 from numbers import Real
 from pathlib import Path
 
-from ..errors import NothingToDoError, TryAgainError, WrongUseError
+from ..errors import WrongUseError
 from .expressions import is_expression
-from .filestore import FileStore, check_filename, md5_of, repository_id
-
-log = logging.getLogger(__name__)
+from .filestore import check_filename, md5_of, repository_id
 
 ENTRY_POINTS = "photometry.chain_tasks"
 
@@ -64,7 +62,8 @@ class Setting:
     keys: Callable | None = None
 
     def problem(self, value):
-        """What is wrong with a value, or None. Expressions are not judged before they are evaluated."""
+        """What is wrong with a value, or None. Expressions are not judged before they are
+        evaluated."""
         if is_expression(value):
             return None
         if self.choices and value not in self.choices:
@@ -149,11 +148,13 @@ class TaskType:
         return None if others_may and self.runs_elsewhere else self.unavailable()
 
     def run(self, task):
-        """Do the work of a `RunningTask`; returns a dict of plain results, the attempt's metadata."""
+        """Do the work of a `RunningTask`; returns a dict of plain results, the attempt's
+        metadata."""
         raise NotImplementedError
 
     def qc(self, task, results):
-        """What is wrong with the results of a task that ran through: a list of sentences, empty where all is right."""
+        """What is wrong with the results of a task that ran through: a list of sentences, empty
+        where all is right."""
         return []
 
     def problems(self, description):
@@ -199,7 +200,8 @@ def _short(value):
 
 
 class RunningTask:
-    """A task as its type sees it, in a worker: settings, inputs, and where outputs go. Knows nothing of the database.
+    """A task as its type sees it, in a worker: settings, inputs, and where outputs go. Knows
+    nothing of the database.
 
     Parameters
     ----------
@@ -323,7 +325,8 @@ class RunningTask:
             self._folder = None
 
     def missing_outputs(self):
-        """What the default quality control finds: outputs that must be there and are not, or are not what was written."""
+        """What the default quality control finds: outputs that must be there and are not, or are
+        not what was written."""
         kind = task_type(self.task["type"])
         found = [
             f"the output {role!r} was not written"
@@ -400,61 +403,3 @@ def task_type(name):
         raise WrongUseError(f"there is no task type {name!r}; {_nearest(name, task_type_names())}")
     kind.name = name
     return kind
-
-
-# --- the work of one task, in a worker
-
-
-def run_chain_task(task, *, store, input_folder, options=None):
-    """Handler of the scheduler: run a task, then its quality control.
-
-    Parameters
-    ----------
-    task : dict, see `source.ChainSource`
-    store : path of the file store
-    input_folder : path
-    options : dict, see `RunningTask`
-
-    Returns
-    -------
-    dict with ``status``, ``qc`` (list of sentences), ``results``, ``products``, ``messages``, ``cpu``; after an error ``details``
-    """
-    from .execution import collect_messages, failed_task, finish_task, measure_time
-
-    running = RunningTask(task, FileStore(store), input_folder, options)
-    kind = task_type(task["type"])
-    before = measure_time()
-    with collect_messages() as messages:
-        try:
-            if reason := kind.unavailable():
-                raise WrongUseError(f"{kind.name} cannot run here: {reason}")
-            if problems := kind.problems(task["description"]):
-                raise WrongUseError(f"{kind.name}: {problems[0][1]}")
-            results = kind.run(running) or {}
-            qc = running.missing_outputs() + list(kind.qc(running, results))
-            for sentence in qc:
-                log.warning("quality control: %s", sentence)
-            return finish_task(running, results, qc, messages, before)
-        except BaseException as error:
-            running.discard_products()
-            is_outside = isinstance(error, TryAgainError | NothingToDoError) or (
-                isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-            )
-            if is_outside or not isinstance(error, Exception):
-                raise
-            # Here as well as at the scheduler's edge, so that messages and times of the failure are kept.
-            return failed_task(error, messages, before)
-        finally:
-            running.close()
-
-
-def pack_results(results):
-    """What the scheduler carries of results: all but what the database knows anyway."""
-    known = ("description", "metadata", "requested_metadata", "inputs", "collected", "existing")
-    return [
-        {
-            **{key: value for key, value in result.items() if key not in known},
-            "metadata": result.get("results"),
-        }
-        for result in results
-    ]

@@ -1,4 +1,5 @@
-"""Signs of life and run times of attempts that are carried out by scripts; the scheduler's workers do without these."""
+"""Signs of life and run times of attempts that are carried out by scripts; the scheduler's workers
+do without these."""
 
 import logging
 import threading
@@ -14,7 +15,8 @@ FIRST_BEAT = 1.0  # s; then at 3, 7, 15 s, ... until the cadence is reached
 class TaskHeartbeat:
     """Writes the time of the latest sign of life of an attempt, within a ``with`` block.
 
-    A thread with a connection of its own. It beats at about 0, 1, 3, 7, 15, ... s, then every ``heartbeat_cadence``.
+    A thread with a connection of its own. It beats at about 0, 1, 3, 7, 15, ... s, then every
+    ``heartbeat_cadence``.
 
     Parameters
     ----------
@@ -58,7 +60,8 @@ class TaskHeartbeat:
 
 
 class TaskTimer:
-    """Records start, end and run times of an attempt, within a ``with`` block; of quality control nothing.
+    """Records start, end and run times of an attempt, within a ``with`` block; of quality control
+    nothing.
 
     Parameters
     ----------
@@ -102,7 +105,8 @@ class TaskTimer:
 
 
 class TemporaryDirectory:
-    """A private folder, removed when the ``with`` block ends; ``tmp_dir`` is its path, None once it is gone."""
+    """A private folder, removed when the ``with`` block ends; ``tmp_dir`` is its path, None once it
+    is gone."""
 
     def __init__(self):
         import os

@@ -1,6 +1,8 @@
-"""Chains in a browser: jobs, tasks with their attempts, logs and files, progress, timeline. On this computer only, to look at.
+"""Chains in a browser: jobs, tasks with their attempts, logs and files, progress, timeline. On this
+computer only, to look at.
 
-Retry and cancel need the token of the settings (``web_token``); without one nobody may. Each page is JSON under ``/api``.
+Retry and cancel need the token of the settings (``web_token``); without one nobody may. Each page
+is JSON under ``/api``.
 """
 
 import hmac

@@ -77,7 +77,8 @@ def command_line(*words, timeout=180, env=None, prefix=()):
 
 @contextlib.contextmanager
 def own_queues():
-    """Environment for queues of RabbitMQ with names of their own, deleted at the end; skips where there is no server."""
+    """Environment for queues of RabbitMQ with names of their own, deleted at the end; skips where
+    there is no server."""
     pika = pytest.importorskip("pika")
     prefix = f"test_{uuid.uuid4().hex[:8]}_"
     parameters = pika.ConnectionParameters(host="127.0.0.1", port=5672)

@@ -40,7 +40,7 @@ def test_the_task_type_of_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(
         tasktype, "task_type", lambda name: kind if name == "scatter" else original(name)
     )
-    for module in ("outline", "definition", "expanding", "preparing", "finishing"):
+    for module in ("outline", "definition", "expanding", "preparing", "finishing", "work"):
         monkeypatch.setattr(f"photometry.chains.{module}.task_type", tasktype.task_type)
     chain = {
         "job_name": "own",

@@ -1,4 +1,5 @@
-"""What a pass costs depends on what changed, not on how much is in the database: seen in the plans of all queries."""
+"""What a pass costs depends on what changed, not on how much is in the database: seen in the plans
+of all queries."""
 
 import re
 
@@ -64,7 +65,8 @@ def test_an_idle_pass_changes_nothing_and_takes_no_lock(tmp_path):
 
 
 def test_counters_agree_with_a_slow_count(tmp_path):
-    """Unmet dependencies and open children, counted from the tables themselves after runs that passed, failed and were retried."""
+    """Unmet dependencies and open children, counted from the tables themselves after runs that
+    passed, failed and were retried."""
     settings = settings_for(tmp_path)
     for name in ("for_loops", "failures", "retries", "quality_control", "do_while_loop", "barrier"):
         run_here(settings, TEMPLATES / f"{name}.json")

@@ -1,4 +1,5 @@
-"""Definitions: what is wrong is found before anything is stored, with its line; what is counted is what is made."""
+"""Definitions: what is wrong is found before anything is stored, with its line; what is counted is
+what is made."""
 
 import json
 

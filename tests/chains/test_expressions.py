@@ -1,4 +1,5 @@
-"""Expressions: what they compute is what Python computes; what is not allowed is refused; no text does harm or takes long."""
+"""Expressions: what they compute is what Python computes; what is not allowed is refused; no text
+does harm or takes long."""
 
 import math
 import time

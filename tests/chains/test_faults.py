@@ -1,4 +1,5 @@
-"""Kills, cuts and races: every task runs once, or once again, and nothing hangs. The tasks themselves keep the record."""
+"""Kills, cuts and races: every task runs once, or once again, and nothing hangs. The tasks
+themselves keep the record."""
 
 import contextlib
 import json

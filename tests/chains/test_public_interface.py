@@ -1,4 +1,5 @@
-"""The EAS pipeline's classes and methods, by their names: what goes in comes out, and what must not happen does not."""
+"""The EAS pipeline's classes and methods, by their names: what goes in comes out, and what must not
+happen does not."""
 
 import hashlib
 import json
@@ -68,7 +69,8 @@ def home(tmp_path, monkeypatch):
 
 
 def _output(tasks, tmp_path, directory, content=b"flux", filename="a.lc"):
-    """A task with a product, an attempt and a file that it made: ids of these and of the version."""
+    """A task with a product, an attempt and a file that it made: ids of these and of the
+    version."""
     task = tasks.task_register(task_type="null", working_directory=directory, task_name="maker")
     product = tasks.file_product_register(task, directory, filename, "lightcurve")
     attempt = tasks.execution_attempt_register(task)

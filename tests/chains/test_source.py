@@ -1,4 +1,5 @@
-"""The task database as a source of the scheduler: what comes too late is dropped, what is given back is done again."""
+"""The task database as a source of the scheduler: what comes too late is dropped, what is given
+back is done again."""
 
 import json
 import time
@@ -9,7 +10,7 @@ from chain_runs import look, settings_for
 from photometry.chains import claiming, jobs, states
 from photometry.chains.definition import parse_definition
 from photometry.chains.source import ChainSource
-from photometry.chains.tasktype import pack_results, run_chain_task
+from photometry.chains.work import pack_results, run_chain_task
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""The types of tasks: golden values, injected planets that come back, and each quality control from both sides."""
+"""The types of tasks: golden values, injected planets that come back, and each quality control from
+both sides."""
 
 import json
 import os
@@ -14,7 +15,8 @@ from photometry.chains.tasks.completeness import (
     completeness_table,
     marginal,
 )
-from photometry.chains.tasktype import RunningTask, run_chain_task, task_type
+from photometry.chains.tasktype import RunningTask, task_type
+from photometry.chains.work import run_chain_task
 from photometry.constants import DAY
 from photometry.lightcurve import LightcurveArbitraryRaster
 from photometry.status import STATUS
@@ -301,7 +303,8 @@ np.savetxt("0000000001.dat", np.column_stack([times, noise, np.zeros(len(times))
 
 @pytest.mark.slow
 def test_the_second_example_of_the_documentation_runs(tmp_path, monkeypatch):
-    """With its comma mended; a program in place of PSLS makes the star, sampled every 30 min, so that it takes seconds."""
+    """With its comma mended; a program in place of PSLS makes the star, sampled every 30 min, so
+    that it takes seconds."""
     program = tmp_path / "bin" / "psls"
     program.parent.mkdir()
     program.write_text(PSLS)

@@ -1,4 +1,5 @@
-"""Every template comes to what it should: on each database, serial, in processes, under mpiexec, with each queue."""
+"""Every template comes to what it should: on each database, serial, in processes, under mpiexec,
+with each queue."""
 
 import json
 import os

@@ -8,7 +8,8 @@ from ..tasktype import Setting, TaskType
 
 
 class Binning(TaskType):
-    """Area-weighted means at a fixed step; pixels that the input covers only in part are left out."""
+    """Area-weighted means at a fixed step; pixels that the input covers only in part are left
+    out."""
 
     inputs = ("lightcurve",)
     outputs = ("lightcurve",)

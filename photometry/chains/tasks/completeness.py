@@ -1,7 +1,8 @@
-"""``completeness``: which fraction of injected planets the searches of a loop found, as a table and a picture.
+"""``completeness``: which fraction of injected planets the searches of a loop found, as a table and
+a picture.
 
-The fraction of each cell has a binomial error: the interval of Wilson (1927, J. Am. Stat. Assoc. 22, 209), which is sensible
-also where all or none were found.
+The fraction of each cell has a binomial error: the interval of Wilson (1927, J. Am. Stat. Assoc.
+22, 209), which is sensible also where all or none were found.
 """
 
 import csv
@@ -69,7 +70,8 @@ def completeness_table(rows, x, y):
 
     Parameters
     ----------
-    rows : list of dict of ``type``, ``scope`` (loop variables) and ``metadata`` (results with ``outcome``)
+    rows : list of dict of ``type``, ``scope`` (loop variables) and ``metadata`` (results with
+        ``outcome``)
     x, y : str, names of loop variables
 
     Returns

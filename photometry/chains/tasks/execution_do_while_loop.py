@@ -1,11 +1,13 @@
-"""``execution_do_while_loop``: repeat while a criterion on the results holds. Made by `photometry.chains.expansion`."""
+"""``execution_do_while_loop``: repeat while a criterion on the results holds. Made by
+`photometry.chains.expansion`."""
 
 from ..expansion import MAX_ITERATIONS
 from ..tasktype import Setting, TaskType
 
 
 class ExecutionDoWhileLoop(TaskType):
-    """Makes a chain of its list and a check, which makes the next one; ``<iteration_name>_index`` counts from 1."""
+    """Makes a chain of its list and a check, which makes the next one; ``<iteration_name>_index``
+    counts from 1."""
 
     is_container = True
     settings = {  # noqa: RUF012

@@ -1,4 +1,5 @@
-"""``execution_for_loop``: a chain for each value of a variable. Made by `photometry.chains.expansion`."""
+"""``execution_for_loop``: a chain for each value of a variable. Made by
+`photometry.chains.expansion`."""
 
 from ...errors import WrongUseError
 from ..expansion import loop_values

@@ -9,7 +9,8 @@ DEFAULT_PATTERN = "lightcurves_v2/csvs/bright/plato_bright*"
 
 
 class IngestExternalLcs(TaskType):
-    """Reads each file of a pattern below the folder for inputs; each becomes a product ``lightcurve_00000``, ..."""
+    """Reads each file of a pattern below the folder for inputs; each becomes a product
+    ``lightcurve_00000``, ..."""
 
     settings = {  # noqa: RUF012
         "lc_type": Setting("str", "kind of the files", default="lcsg", choices=("lcsg", "any")),

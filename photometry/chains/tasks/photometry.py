@@ -1,4 +1,5 @@
-"""``photometry``: the light curve of a target, from its target pixel file or from a row of a TODO-file."""
+"""``photometry``: the light curve of a target, from its target pixel file or from a row of a
+TODO-file."""
 
 import shutil
 import sqlite3
@@ -14,7 +15,8 @@ MADE = (STATUS.OK, STATUS.WARNING)
 
 
 class Photometry(TaskType):
-    """Runs `photometry.target.photometry`; the output is the light curve as FITS file, or ours where ``format`` asks for it."""
+    """Runs `photometry.target.photometry`; the output is the light curve as FITS file, or ours
+    where ``format`` asks for it."""
 
     outputs = ("lightcurve",)
     settings = {  # noqa: RUF012

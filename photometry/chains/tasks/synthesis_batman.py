@@ -8,7 +8,8 @@ from ..tasktype import Setting, TaskType
 
 
 def spec_names(name):
-    """A function that returns the fields of a class of `photometry.transits`, which is imported when it is called."""
+    """A function that returns the fields of a class of `photometry.transits`, which is imported
+    when it is called."""
 
     def names():
         from ... import transits
@@ -37,7 +38,8 @@ class Synthesis(TaskType):
         return dict(lc.metadata)
 
     def qc(self, task, results):
-        """The file holds what was asked for: samples from 0 to the duration at the cadence, finite, about 1."""
+        """The file holds what was asked for: samples from 0 to the duration at the cadence, finite,
+        about 1."""
         lc = task.read_back()
         cadence, duration = results["sampling_cadence"], results["duration"]
         expected = duration * 86400 / cadence

@@ -1,4 +1,5 @@
-"""``synthesis_simple``: a star of scaling relations (granulation, oscillations, white noise) with transits."""
+"""``synthesis_simple``: a star of scaling relations (granulation, oscillations, white noise) with
+transits."""
 
 from ..tasktype import Setting
 from .synthesis_batman import Synthesis, spec_names

@@ -1,4 +1,5 @@
-"""``transit_search_*``: search a light curve for transits; whether they are the injected ones is a result, not a failure."""
+"""``transit_search_*``: search a light curve for transits; whether they are the injected ones is a
+result, not a failure."""
 
 import inspect
 import math
@@ -89,7 +90,8 @@ class TransitSearchBlsKovacs(TransitSearch):
 
 
 class TransitSearchQats(TransitSearch):
-    """Quasi-periodic transits; the output ``debugging``, where it is named, holds the table of all trials."""
+    """Quasi-periodic transits; the output ``debugging``, where it is named, holds the table of all
+    trials."""
 
     settings = _settings("transit_search_qats")
     containers = ("eas_worker_qats",)

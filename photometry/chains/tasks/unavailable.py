@@ -1,4 +1,5 @@
-"""Types of the EAS pipeline whose codes are private: declared, so that a chain that names them gets the reason."""
+"""Types of the EAS pipeline whose codes are private: declared, so that a chain that names them gets
+the reason."""
 
 from ..tasktype import Setting, TaskType
 

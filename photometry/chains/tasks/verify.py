@@ -1,4 +1,5 @@
-"""``verify``: ranges of a light curve, and whether its raster is regular. A bad light curve is a result, not a failure."""
+"""``verify``: ranges of a light curve, and whether its raster is regular. A bad light curve is a
+result, not a failure."""
 
 from ..tasktype import TaskType
 
