@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 MIN_STARS = 6
 """Stars that two frames need in common."""
 
-PATTERN_STARS = (40, 100)
+PATTERN_STARS = (40, 60)
 """Brightest stars whose triangles are compared: at first, and where that fails."""
 
 ARCSEC_PER_RADIAN = 206264.806

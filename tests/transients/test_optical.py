@@ -64,6 +64,7 @@ def test_the_brightest_star_scatters_as_its_photons_and_its_transit_comes_back(s
     assert np.std(pull) == pytest.approx(1, abs=0.35)
 
 
+@pytest.mark.slow
 def test_a_frame_without_a_pattern_in_common_is_named_with_its_reason():
     series = OpticalSeries(n_frames=3, seed=5)
     other = OpticalSeries(n_frames=3, seed=6)

@@ -107,6 +107,7 @@ def test_every_source_is_a_light_curve(project, tmp_path):
     assert len(Lightcurve.read(files[0])) == 8
 
 
+@pytest.mark.slow
 def test_the_page_shows_each_candidate_before_during_and_after(project, browser, tmp_path):
     folder, _ = project
     page_path = tmp_path / "candidates.html"
@@ -137,6 +138,7 @@ def test_the_page_shows_each_candidate_before_during_and_after(project, browser,
     assert not re.search(r'(src|href)="https?://', page_path.read_text())
 
 
+@pytest.mark.slow
 def test_pixels_kept_in_the_database_give_the_same_page_without_the_files(project, tmp_path):
     folder, _ = project
     from photometry.transients import database as db
