@@ -48,7 +48,7 @@ class TaskExpressionEvaluation:
     ----------
     metadata : dict, name -> plain value: loop variables and what ancestors put on task rows
     requested_metadata : dict, task name -> dict of that task's results
-    constants : dict, name -> number; by default those of `photometry.transits.EASConstants`
+    constants : dict, name -> number; by default those of `photometry.constants.EASConstants`
     seed : int, of the random numbers
 
     Raises
@@ -105,7 +105,7 @@ class TaskExpressionEvaluation:
 @functools.cache
 def built_in_constants():
     """``constants`` of expressions: name -> number."""
-    from ..transits.constants import EASConstants
+    from ..constants import EASConstants
 
     return {
         name: value

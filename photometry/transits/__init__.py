@@ -6,7 +6,6 @@ Names are imported when they are first used; the searches need numba (extra ``se
 from ..lazy import lazy_names
 
 _HOMES = {
-    "EASConstants": "constants",
     "BoxPeriodogram": "bls",
     "box_periodogram": "bls",
     "search_boxes": "bls",
@@ -27,9 +26,6 @@ _HOMES = {
     "centroid_offset": "offsets",
     "difference_offset": "offsets",
     "plot_vetting": "plots",
-    "SEARCHES": "search",
-    "run_search": "search",
-    "transit_detection_quality_control": "quality_control",
     "separation": "transit_model",
     "transit_flux": "transit_model",
     "TransitSpecs": "synthesis",

@@ -16,9 +16,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from ..constants import EASConstants
 from ..errors import WrongUseError
 from ..lightcurve.lightcurve import LightcurveArbitraryRaster
-from .constants import EASConstants
 from .synthesis import (
     TransitSpecs,
     checked_keys,

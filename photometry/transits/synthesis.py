@@ -4,11 +4,10 @@ from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 
-from ..constants import DAY
+from ..constants import DAY, EASConstants
 from ..errors import WrongUseError
 from ..lightcurve.lightcurve import LightcurveArbitraryRaster
 from . import transit_model
-from .constants import EASConstants
 
 NOISE_CADENCE = 25.0  # s, to which `noise` refers
 MAX_MES = 1e8

@@ -7,16 +7,12 @@ import numpy as np
 import pytest
 from transit_examples import planet
 
+from photometry.chains.quality_control import detection_details, transit_detection_quality_control
+from photometry.chains.searches import SEARCHES, run_search
 from photometry.errors import ArgumentError, WrongUseError
 from photometry.lightcurve import LightcurveArbitraryRaster
-from photometry.transits import (
-    SEARCHES,
-    quasi_periodic_search,
-    run_search,
-    transit_detection_quality_control,
-)
+from photometry.transits import quasi_periodic_search
 from photometry.transits.qats import regular_flux, spacing_limits
-from photometry.transits.quality_control import detection_details
 
 KEYS = {
     "transit_search_tls": {"period", "transit_count", "depth", "duration", "sde"},

@@ -2,8 +2,9 @@
 
 import pytest
 
+from photometry.chains.searches import run_search
 from photometry.lightcurve import Lightcurve, flatten
-from photometry.transits import find_planets, find_transits, run_search
+from photometry.transits import find_planets, find_transits
 
 pytestmark = pytest.mark.real_data
 

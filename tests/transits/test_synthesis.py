@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from photometry.constants import EASConstants
 from photometry.errors import TargetError, WrongUseError
 from photometry.transits import (
-    EASConstants,
     PslsSpecs,
     TransitSpecs,
     synthesize_psls,

@@ -13,7 +13,7 @@ def _search_settings(name):
     """A function that returns the settings of a search, which is imported when it is called."""
 
     def names():
-        from ...transits import SEARCHES
+        from ..searches import SEARCHES
 
         parameters = inspect.signature(SEARCHES[name]).parameters.values()
         return [
@@ -40,7 +40,7 @@ class TransitSearch(TaskType):
     inputs = ("lightcurve",)
 
     def run(self, task):
-        from ...transits import run_search
+        from ..searches import run_search
 
         lc = task.lightcurve()
         return run_search(

@@ -7,13 +7,13 @@ from numbers import Real
 import numpy as np
 
 from ..errors import ArgumentError, WrongUseError
-from .bls import N_BINS, box_periodogram, edge_effect_periodogram, search_boxes
-from .fit import NOTHING, fit_transit
-from .periods import box_periods
-from .planets import MIN_SAMPLES, good_samples
-from .qats import quasi_periodic_search
+from ..transits.bls import N_BINS, box_periodogram, edge_effect_periodogram, search_boxes
+from ..transits.fit import NOTHING, fit_transit
+from ..transits.periods import box_periods
+from ..transits.planets import MIN_SAMPLES, good_samples
+from ..transits.qats import quasi_periodic_search
+from ..transits.tls import transit_periodogram
 from .quality_control import detection_details, transit_detection_quality_control
-from .tls import transit_periodogram
 
 DURATION_MIN, DURATION_MAX = 0.05, 0.2  # d, of Kovács' search
 COPIED = ("integrated_transit_power", "pixels_in_transit", "mes")
