@@ -35,11 +35,15 @@ def blocks(language):
 def place(tmp_path_factory, make_tpf):
     """A folder as the pages suppose it: DIR with target pixel files and a TODO-file."""
     folder = tmp_path_factory.mktemp("docs")
-    target_pixel_files(folder / "DIR", make_tpf)
-    shutil.copytree(folder / "DIR", folder / "input")
+
+    def make(*args, **kwargs):
+        return make_tpf(*args, **kwargs, camera=1, tmag=9.5)
+
+    target_pixel_files(folder / "DIR", make)
     with TaskManager(folder / "DIR") as tm:
         tm.conn.execute("UPDATE todolist SET camera = 1, tmag = 9.5")
         tm.conn.commit()
+    shutil.copytree(folder / "DIR", folder / "input")
     return folder
 
 

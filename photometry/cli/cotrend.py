@@ -60,7 +60,7 @@ def _tell(report, as_json):
 
 def _groups(folder, output):
     """{(sector, camera, ccd, cadence): {area: [path]}} of the light curves that a run made."""
-    from ..report.results import read_results
+    from ..taskmanager import read_results
 
     groups = {}
     for row in read_results(folder / "todo.sqlite"):

@@ -143,7 +143,9 @@ def _draw_limit(axes, tmag, sky, cadence):
     axes.set_yscale("log")
     axes.set_ylim(0.6e6 * limit.min(), 3e5)
     axes.set_xlim(grid[0], grid[-1])
-    axes.set_xlabel("TESS magnitude")
+    axes.set_xlabel(
+        "TESS magnitude (below the limit: the mask holds light of other stars, which does not vary)"
+    )
     axes.set_ylabel("rms in 1 hour [ppm]")
     axes.grid(which="both", alpha=0.15)
     axes.legend(frameon=False, fontsize=9, loc="upper left")

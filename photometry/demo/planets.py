@@ -120,7 +120,7 @@ def poster(planets, path):
     ):
         _draw_whole(left, planet, colour)
         _draw_folded(right, planet, colour)
-    axes[-1, 0].set_xlabel("Time [BTJD]")
+    axes[-1, 0].set_xlabel("time (BJD - 2457000, days)")
     axes[-1, 1].set_xlabel("Hours from mid-transit")
     figure.suptitle("Simulated TESS stars with planets: light curves by photometry", fontsize=15)
     figure.tight_layout()
