@@ -196,12 +196,14 @@ def association(figures, n=100_000):
 def epochs(figures, n_epochs, n_sources):
     """What an epoch costs from the tenth to the last one."""
     times = [time.process_time()]
+    # 250 sources per square degree, whatever their number
+    width = 2 * np.sqrt(n_sources / 1000)
     with (
         tempfile.TemporaryDirectory() as folder,
         db.Database(Path(folder) / "epochs.sqlite") as database,
     ):
         dataset = db.insert_dataset("epochs", database=database)
-        catalogues = simulated_catalogues(n_sources, n_epochs)
+        catalogues = simulated_catalogues(n_sources, n_epochs, width=width)
         truth = associate_catalogues(
             dataset,
             catalogues,
