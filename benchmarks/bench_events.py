@@ -2,9 +2,10 @@
 
     python benchmarks/bench_events.py [--number 20000] [--workers 4] [--settle 0.5] [--idle 10]
 
-Where the original is installed (``pip install KeckDRPFramework``), its queues are measured in the same rounds, one after the
-other with ours, and ours are shown as a multiple of them: in memory, and through its manager process, which keeps nothing on
-disk. Where it is not, that is said. A rate is the best of three rounds, since others may use the machine.
+Where the original is installed (``pip install KeckDRPFramework``), its queues are measured in the
+same rounds, one after the other with ours, and ours are shown as a multiple of them: in memory, and
+through its manager process, which keeps nothing on disk. Where it is not, that is said. A rate is
+the best of three rounds, since others may use the machine.
 """
 
 import argparse
@@ -73,7 +74,8 @@ def our_event():
 
 
 class Queues:
-    """All queues that are compared, ours and the original's where it is installed; a context manager.
+    """All queues that are compared, ours and the original's where it is installed; a context
+    manager.
 
     Parameters
     ----------
@@ -196,7 +198,9 @@ class TimesPipeline(BasePipeline):
 
 
 def latencies(folder, settle, number=10, **values):
-    """Seconds from the moment a file is complete until its first action begins, beyond the settle time."""
+    """Seconds from the moment a file is complete until its first action begins, beyond the settle
+    time.
+    """
     data = folder / f"data-{time.monotonic_ns()}"
     data.mkdir()
     framework = Framework(TimesPipeline, quiet(folder, settle_time=settle, **values))

@@ -3,8 +3,8 @@
     python benchmarks/bench_long.py [--method tls|bls] [--seed 1] [--completeness 200]
 
 17 simulated quarters of a star with six planets, searched on one core. With ``--completeness N``: N
-planets of 0.5 to 400 d, one by one, in light curves of 1,200 d: how many have a S/N of 7.1 by boxes on
-the grid that is limited by drift, and on a grid four times as fine.
+planets of 0.5 to 400 d, one by one, in light curves of 1,200 d: how many have a S/N of 7.1 by boxes
+on the grid that is limited by drift, and on a grid four times as fine.
 """
 
 import argparse

@@ -1,12 +1,15 @@
-"""How fast full-frame images become an image cube, with how much memory, and how fast stamps are read from it.
+"""How fast full-frame images become an image cube, with how much memory, and how fast stamps are
+read from it.
 
-    python benchmarks/bench_prepare.py [--size 2048] [--frames 24] [--workers 1,2] [--many 4000] [--times 1300] [--folder DIR]
+    python benchmarks/bench_prepare.py [--size 2048] [--frames 24] [--workers 1,2] [--many 4000]
+    [--times 1300] [--folder DIR]
 
-Prepare is measured on simulated images that are in the page cache; beside it, copying as many bytes as the cube has. The
-memory is that of all processes together (PSS: what is shared counts once), sampled ten times a second. Only the second pass
-holds many frames at once: its memory is measured on a few bands of a cube of many frames, the same images again and again,
-whose other bands stay empty. A stamp of 15x15
-pixels is read, warm, from a cube of many times and few pixels, in our layout and compressed by the filters of HDF5.
+Prepare is measured on simulated images that are in the page cache; beside it, copying as many bytes
+as the cube has. The memory is that of all processes together (PSS: what is shared counts once),
+sampled ten times a second. Only the second pass holds many frames at once: its memory is measured
+on a few bands of a cube of many frames, the same images again and again, whose other bands stay
+empty. A stamp of 15x15 pixels is read, warm, from a cube of many times and few pixels, in our
+layout and compressed by the filters of HDF5.
 """
 
 import argparse
@@ -93,7 +96,9 @@ def note_stamps(figures, milliseconds, n_times):
 
 
 def make_images(folder, size, n_frames):
-    """Images of one star field, whose noise is shifted from frame to frame: quick to make, and no two alike."""
+    """Images of one star field, whose noise is shifted from frame to frame: quick to make, and no
+    two alike.
+    """
     from photometry.simulate.fullframe import FullFrameSimulation
     from photometry.simulate.fullframe_fits import Writer
 
@@ -143,7 +148,9 @@ def measure_prepare(folder, workers):
 
 
 def measure_memory(folder, n_frames, workers, n_bands=2):
-    """Memory of the second pass for a cube of ``n_frames``, with as many workers as prepare would take of ``workers``."""
+    """Memory of the second pass for a cube of ``n_frames``, with as many workers as prepare would
+    take of ``workers``.
+    """
     from photometry.prepare import cubefile, driver
     from photometry.prepare.ffi import read_frames
     from photometry.prepare.measure import background_model

@@ -1,12 +1,17 @@
-"""How many tasks a second the scheduler carries, how busy it keeps its workers, where one master ends; and its peers.
+"""How many tasks a second the scheduler carries, how busy it keeps its workers, where one master
+ends; and its peers.
 
     python benchmarks/bench_scheduler.py [--quick] [--json FILE] [--images DIR]
 
-- No-op tasks from a real TODO-file in memory, with its journal, each result saved: ``photometry run --handler noop`` under
-  ``mpiexec -n 3``. Limit: what the master's processor time per task allows, measured through the same classes.
-- Tasks of 10 ms (they sleep): the share of the time that two workers work, from the TODO-file and from the wall clock.
-- The dispatch alone with 1,000 simulated workers, and 100 to 10,000 workers with tasks of 10 ms to 100 s (plot).
-- The peers on the same no-op and 10-ms tasks, in the same run; those that are not installed are said so.
+- No-op tasks from a real TODO-file in memory, with its journal, each result saved: ``photometry run
+  --handler noop`` under ``mpiexec -n 3``. Limit: what the master's processor time per task allows,
+  measured through the same classes.
+- Tasks of 10 ms (they sleep): the share of the time that two workers work, from the TODO-file and
+  from the wall clock.
+- The dispatch alone with 1,000 simulated workers, and 100 to 10,000 workers with tasks of 10 ms to
+  100 s (plot).
+- The peers on the same no-op and 10-ms tasks, in the same run; those that are not installed are
+  said so.
 """
 
 import argparse
@@ -68,11 +73,14 @@ def measure_costs(figures, folder, quick):
     return per_message, per_task
 
 
-# --- whole runs ----------------------------------------------------------------------------------------------------------
+# --- whole runs
+# ----------------------------------------------------------------------------------------------------------
 
 
 def measure_runs(figures, folder, quick, costs):
-    """Whole runs of our own; returns {name: (no-op tasks/s, share of two workers with 10-ms tasks)}."""
+    """Whole runs of our own; returns {name: (no-op tasks/s, share of two workers with 10-ms
+    tasks)}.
+    """
     ours = {}
     for name, mpi, aim in (
         ("MPI", True, ("100,000", "98 %")),
@@ -114,7 +122,9 @@ def measure_runs(figures, folder, quick, costs):
 
 
 def run(folder, n_tasks, handler, *, mpi):
-    """One ``photometry run`` of a new TODO-file: tasks/s, share of time that workers worked, processor time per task."""
+    """One ``photometry run`` of a new TODO-file: tasks/s, share of time that workers worked,
+    processor time per task.
+    """
     from bench_taskmanager import make_todo
 
     where = folder / "run"
@@ -152,7 +162,9 @@ def run(folder, n_tasks, handler, *, mpi):
 
 
 def share_of_work(todo_file):
-    """Time of work over time of work and waiting, of all tasks but the first of each worker, who waited for the start."""
+    """Time of work over time of work and waiting, of all tasks but the first of each worker, who
+    waited for the start.
+    """
     sql = """SELECT SUM(elaptime), SUM(worker_wait_time) FROM diagnostics WHERE priority NOT IN (
         SELECT priority FROM (SELECT priority, MIN(start) FROM attempts GROUP BY rank))"""
     connection = sqlite3.connect(todo_file)
@@ -161,7 +173,8 @@ def share_of_work(todo_file):
     return work / (work + waiting)
 
 
-# --- many workers --------------------------------------------------------------------------------------------------------
+# --- many workers
+# --------------------------------------------------------------------------------------------------------
 
 
 def measure_dispatch(figures, quick):
@@ -188,7 +201,9 @@ def measure_dispatch(figures, quick):
 
 
 def draw(figures, costs, images, quick):
-    """Workers against tasks/s for several task times, with the master's measured cost; where it keeps 95 % busy."""
+    """Workers against tasks/s for several task times, with the master's measured cost; where it
+    keeps 95 % busy.
+    """
     from figures import plot_costs
     from simulated_workers import simulate
 
@@ -219,7 +234,8 @@ def draw(figures, costs, images, quick):
         )
 
 
-# --- peers ---------------------------------------------------------------------------------------------------------------
+# --- peers
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def compare(figures, ours, folder, quick):
@@ -257,7 +273,9 @@ def compare(figures, ours, folder, quick):
 
 
 def ask(name, folder, quick):
-    """(no-op tasks/s, share of two workers) of a peer, in a process of its own; None where it is not installed."""
+    """(no-op tasks/s, share of two workers) of a peer, in a process of its own; None where it is
+    not installed.
+    """
     answer = folder / "answer.json"
     answer.unlink(missing_ok=True)
     command = [

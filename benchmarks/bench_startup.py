@@ -1,9 +1,10 @@
-"""How long it takes to start, what that asks of the file system, and the memory of a worker over thousands of targets.
+"""How long it takes to start, what that asks of the file system, and the memory of a worker over
+thousands of targets.
 
     python benchmarks/bench_startup.py [--quick] [--targets 10000] [--json FILE]
 
-Times beside those of a Python that does nothing. System calls on files are counted by strace, where there is one: that is what
-each rank asks of the file system that Python is installed on.
+Times beside those of a Python that does nothing. System calls on files are counted by strace, where
+there is one: that is what each rank asks of the file system that Python is installed on.
 """
 
 import argparse

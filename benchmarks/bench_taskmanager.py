@@ -1,11 +1,12 @@
-"""How fast is the TaskManager, beside the bare sqlite3 module doing the same with the same tables in the same run?
+"""How fast is the TaskManager, beside the bare sqlite3 module doing the same with the same tables
+in the same run?
 
     python benchmarks/bench_taskmanager.py [--rows 100000 1000000] [--json FILE]
 
-"A task" is get + start + save. "Raw" is the shortest Python that does that on the same schema: one SELECT, two
-transactions (start; save), no journal, no checks. "Raw batched" does 100 tasks in one transaction. Rates are tasks per
-second; ratios are of rates measured within the same minute. Every rate is the best stretch of many, because other
-processes on the machine only ever make it slower.
+"A task" is get + start + save. "Raw" is the shortest Python that does that on the same schema: one
+SELECT, two transactions (start; save), no journal, no checks. "Raw batched" does 100 tasks in one
+transaction. Rates are tasks per second; ratios are of rates measured within the same minute. Every
+rate is the best stretch of many, because other processes on the machine only ever make it slower.
 """
 
 import argparse
@@ -55,7 +56,9 @@ DETAILS = {
 
 
 def make_todo(path, n_rows, seed=1):
-    """Targets sorted by magnitude, on all cameras, a third of them secondary targets in target pixel files."""
+    """Targets sorted by magnitude, on all cameras, a third of them secondary targets in target
+    pixel files.
+    """
     rng = np.random.default_rng(seed)
     kinds = [
         ("starid", "i8"),
@@ -141,7 +144,8 @@ def rate(work, n=N_TIMED, clock=time.perf_counter):
     return best
 
 
-# --- raw sqlite3 ---------------------------------------------------------------------------------------------------------
+# --- raw sqlite3
+# ---------------------------------------------------------------------------------------------------------
 
 _GET = """SELECT priority, starid, method, sector, camera, ccd, cadence, datasource, tmag FROM todolist
     WHERE status IS NULL ORDER BY priority LIMIT ?"""
@@ -226,7 +230,8 @@ def raw_rates(conn, where):
     }
 
 
-# --- what is measured ----------------------------------------------------------------------------------------------------
+# --- what is measured
+# ----------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -240,7 +245,9 @@ def no_journal():
 
 
 def finish(tm, leave, constraints):
-    """Mark tasks as done, all but the last ones that match, as if the run had come so far. Only for benchmarks."""
+    """Mark tasks as done, all but the last ones that match, as if the run had come so far. Only for
+    benchmarks.
+    """
     sql = f"SELECT priority FROM todolist WHERE status IS NULL{build_constraints(**constraints)} ORDER BY priority DESC LIMIT ?"
     first = tm.conn.execute(sql, [leave]).fetchall()[-1][0]
     tm.conn.execute("UPDATE todolist SET status = 1 WHERE priority < ? AND status IS NULL", [first])
@@ -285,7 +292,9 @@ def measure_rates(path):
 
 
 def measure_first_and_last(path, n_rows):
-    """Microseconds of processor time per task at the first and at the last rows, for each set of constraints."""
+    """Microseconds of processor time per task at the first and at the last rows, for each set of
+    constraints.
+    """
     n = min(N_TIMED // 2, n_rows // 50 // STRETCH * STRETCH)
     rng = np.random.default_rng(2)
     chosen = np.sort(rng.choice(n_rows, min(20000, n_rows // 2), replace=False)) + 1
@@ -329,7 +338,9 @@ def measure_stalls(path):
 
 
 def measure_life(path, n_rows):
-    """Seconds to open, back up and close; bytes of memory per row when opened, and when all rows are done."""
+    """Seconds to open, back up and close; bytes of memory per row when opened, and when all rows
+    are done.
+    """
     gc.collect()
     process, life = psutil.Process(), {}
     before, begin = process.memory_info().rss, time.perf_counter()
@@ -359,7 +370,8 @@ def open_copy(path, **options):
             yield tm
 
 
-# --- tables --------------------------------------------------------------------------------------------------------------
+# --- tables
+# --------------------------------------------------------------------------------------------------------------
 
 
 def raw_name(name):
@@ -387,7 +399,8 @@ def report(n_rows, path):
     cost = measure_first_and_last(path, n_rows)
     for name, (first, last) in cost.items():
         print(f"{name:24} {first:10.1f} {last:10.1f} {last / first:6.2f}")
-    # Also a moment without a processor, as others use the machine, looks like a stall: the better of two counts.
+    # Also a moment without a processor, as others use the machine, looks like a stall: the better
+    # of two counts.
     stalls = min((measure_stalls(path) for _ in range(2)), key=lambda stalls: stalls["with"])
     print(
         f"\nlongest start + save + get: {stalls['with']:.1f} ms with backups and summaries, {stalls['without']:.1f} ms without"

@@ -1,11 +1,14 @@
-"""Our transit searches beside astropy's BoxLeastSquares and transitleastsquares, on the same light curves and cores.
+"""Our transit searches beside astropy's BoxLeastSquares and transitleastsquares, on the same light
+curves and cores.
 
     python benchmarks/bench_transits.py [--quick] [--json FILE]
 
-Every search runs in a fresh process, once on a small light curve (so that what is compiled is compiled), then timed; the best time
-of up to five counts. Memory is by how much the process grew at its peak. BLS: the same 10 durations and the same frequency grid from 0.5 d for all; TLS: the
-default grid of periods of transitleastsquares. One thread, then all cores; astropy's search knows only one thread.
-``--quick`` leaves out the light curves of 240 days, with which astropy needs minutes.
+Every search runs in a fresh process, once on a small light curve (so that what is compiled is
+compiled), then timed; the best time of up to five counts. Memory is by how much the process grew at
+its peak. BLS: the same 10 durations and the same frequency grid from 0.5 d for all; TLS: the
+default grid of periods of transitleastsquares. One thread, then all cores; astropy's search knows
+only one thread. ``--quick`` leaves out the light curves of 240 days, with which astropy needs
+minutes.
 """
 
 import argparse
@@ -29,7 +32,9 @@ ROUNDS, ENOUGH = (
 
 
 def light_curve(days, minutes, seed=1):
-    """Times, flux and true period: a planet of signal-to-noise 12 with 5 transits or more, in white noise of 300 ppm."""
+    """Times, flux and true period: a planet of signal-to-noise 12 with 5 transits or more, in white
+    noise of 300 ppm.
+    """
     from photometry.transits.transit_model import inclination_of_impact, separation, transit_flux
 
     times = np.arange(0, days, minutes / 1440)
@@ -184,7 +189,9 @@ def main():
 
 
 def note(figures, rows):
-    """Searches per second beside the library that each is compared with, on as many cores as that can use."""
+    """Searches per second beside the library that each is compared with, on as many cores as that
+    can use.
+    """
     for row in rows:
         name = f"{row['search']}, {row['threads']} threads, {row['days']} d at {row['minutes']} min"
         against = next(

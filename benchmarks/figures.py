@@ -1,4 +1,6 @@
-"""What all benchmarks share: figures with their limit, as lines to read and as JSON for `run_all.py`; plots log-log."""
+"""What all benchmarks share: figures with their limit, as lines to read and as JSON for
+`run_all.py`; plots log-log.
+"""
 
 import json
 import math

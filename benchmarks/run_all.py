@@ -1,8 +1,10 @@
-"""The quick form of all benchmarks: prints them, and writes docs/benchmarks.md with its plots. What `make bench` runs.
+"""The quick form of all benchmarks: prints them, and writes docs/benchmarks.md with its plots. What
+`make bench` runs.
 
     python benchmarks/run_all.py [--only scheduler target ...] [--to DIR]
 
-Takes less than five minutes on two cores that have nothing else to do. ``docs/performance.md`` explains the figures.
+Takes less than five minutes on two cores that have nothing else to do. ``docs/performance.md``
+explains the figures.
 """
 
 import argparse

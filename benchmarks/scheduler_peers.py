@@ -1,4 +1,5 @@
-"""Schedulers of others on our no-op and 10-ms tasks, each as its documentation shows it; used by `bench_scheduler.py`.
+"""Schedulers of others on our no-op and 10-ms tasks, each as its documentation shows it; used by
+`bench_scheduler.py`.
 
 python benchmarks/scheduler_peers.py NAME ANSWER.json [--quick]
 """
@@ -51,7 +52,9 @@ def tasks(n):
 
 
 def rates(do, n_noop, n_nap):
-    """``do(function, tasks)`` returns when all is done: (no-op tasks/s, share of the 10-ms tasks that fit in)."""
+    """``do(function, tasks)`` returns when all is done: (no-op tasks/s, share of the 10-ms tasks
+    that fit in).
+    """
     do(noop, tasks(20))  # workers are up
     start = time.perf_counter()
     do(noop, tasks(n_noop))
@@ -159,7 +162,9 @@ def self_contained_nap(task):
 
 
 def hyperqueue(n_noop, n_nap):
-    """Its tasks are programs: `true` and `sleep`; a Python function would start an interpreter for each (10 tasks/s)."""
+    """Its tasks are programs: `true` and `sleep`; a Python function would start an interpreter for
+    each (10 tasks/s).
+    """
     from hyperqueue import Job
     from hyperqueue.cluster import LocalCluster, WorkerConfig
 

@@ -17,7 +17,9 @@ from photometry.scheduler.work import SLOW
 from photometry.scheduler.worker import FLUSH_SECONDS, Outbox
 from photometry.status import STATUS
 
-LATENCY = 50e-6  # s; a small message between two nodes, software and polling included; the wire takes 2 to 20 us of it
+# s; a small message between two nodes, software and polling included; the wire takes 2 to 20 us of
+# it
+LATENCY = 50e-6
 # s of the master for one MPI message, probe and receive or send, beside its pickling
 MPI_SECONDS = 8e-6
 

@@ -1,12 +1,15 @@
-"""Injection and recovery: planets of known depth and period in real noise, found by our searches and by their peers.
+"""Injection and recovery: planets of known depth and period in real noise, found by our searches
+and by their peers.
 
-    python benchmarks/transit_completeness.py [--planets 200] [--data ../shared/data] [--plot FILE.png] [--json FILE]
+    python benchmarks/transit_completeness.py [--planets 200] [--data ../shared/data] [--plot
+    FILE.png] [--json FILE]
 
-The noise is that of real light curves whose own planets are masked: WASP-126 (TESS, 27 days; binned to 10 minutes) and K2-3
-(K2, 80 days, 30 minutes). Each injected planet has a random period, epoch, impact parameter and size; its signal-to-noise is that
-of its noiseless light curve in the point-to-point noise, sqrt(sum(dip^2)) / sigma, spread evenly from 3 to 20. A planet is
-recovered if the period of the highest peak is right within 1 %; and detected, if the SDE is at least 7 besides (TLS). Detrending
-takes place after the injection, as it would with a real planet.
+The noise is that of real light curves whose own planets are masked: WASP-126 (TESS, 27 days; binned
+to 10 minutes) and K2-3 (K2, 80 days, 30 minutes). Each injected planet has a random period, epoch,
+impact parameter and size; its signal-to-noise is that of its noiseless light curve in the
+point-to-point noise, sqrt(sum(dip^2)) / sigma, spread evenly from 3 to 20. A planet is recovered if
+the period of the highest peak is right within 1 %; and detected, if the SDE is at least 7 besides
+(TLS). Detrending takes place after the injection, as it would with a real planet.
 """
 
 import argparse
@@ -54,7 +57,9 @@ def noise_light_curve(data, name):
 
 
 def inject(lc, rng):
-    """A planet in the light curve; returns the light curve, detrended, and period and signal-to-noise of the planet."""
+    """A planet in the light curve; returns the light curve, detrended, and period and
+    signal-to-noise of the planet.
+    """
     from photometry.lightcurve import flatten
     from photometry.transits.transit_model import inclination_of_impact, separation, transit_flux
 
@@ -181,7 +186,9 @@ def report(rows):
 
 
 def half(snr, right):
-    """S/N at which a logistic curve through the recoveries is at one half (maximum likelihood on a grid)"""
+    """S/N at which a logistic curve through the recoveries is at one half (maximum likelihood on a
+    grid)
+    """
     centre, width = np.meshgrid(np.linspace(2, 15, 261), np.linspace(0.1, 4, 40), indexing="ij")
     argument = (snr - centre[..., None]) / width[..., None]
     likelihood = np.where(right, -np.log1p(np.exp(-argument)), -np.log1p(np.exp(argument))).sum(

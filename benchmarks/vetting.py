@@ -45,7 +45,8 @@ def simulate(kind, rng):
 
     Returns
     -------
-    dict of ``kind``, ``times`` [d], ``flux`` (relative), ``centroid`` (n, 2) [pixels], ``period`` [d]
+    dict of ``kind``, ``times`` [d], ``flux`` (relative), ``centroid`` (n, 2) [pixels], ``period``
+    [d]
     """
     times = np.arange(0, DAYS, MINUTES / 1440)
     times = times[(times < 25) | (times > 26.5)]

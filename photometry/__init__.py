@@ -1,4 +1,5 @@
-"""From a survey's pixels to light curves and science, on a laptop or on a cluster, from one SQLite file.
+"""From a survey's pixels to light curves and science, on a laptop or on a cluster, from one SQLite
+file.
 
 The names below are imported when they are first used, so that ``import photometry`` is quick.
 """

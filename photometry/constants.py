@@ -13,7 +13,8 @@ J2000 = 2451545.0
 """Julian Date (TDB) of the epoch J2000.0."""
 
 MAD_TO_SIGMA = 1.4826
-"""Standard deviation of a normal distribution over its median absolute deviation: 1 / Phi^-1(3/4)."""
+"""Standard deviation of a normal distribution over its median absolute deviation: 1 / Phi^-1(3/4).
+"""
 
 SPEED_OF_LIGHT = 299792.458
 """km/s (exact, SI)."""

@@ -45,11 +45,15 @@ class NothingToDoError(PhotometryError):
 
 
 class WrongUseError(PhotometryError):
-    """The user has to change something first; command-line tools print the sentence and exit with code 2."""
+    """The user has to change something first; command-line tools print the sentence and exit with
+    code 2.
+    """
 
 
 class ArgumentError(WrongUseError, ValueError):
-    """An argument with a value that is not accepted; the message names the argument, the value and what is accepted."""
+    """An argument with a value that is not accepted; the message names the argument, the value and
+    what is accepted.
+    """
 
 
 class TodoFileError(WrongUseError):

@@ -1,8 +1,10 @@
-"""Files: the one way to write one, to read and write gzip, to flush one to its disk, and what disk it is on.
+"""Files: the one way to write one, to read and write gzip, to flush one to its disk, and what disk
+it is on.
 
-A file is written beside its position, flushed, then renamed over it: a reader sees the old file or the new one, never half of
-one, also after a crash and on network file systems, where a rename within a folder is the one operation to rely on.
-gzip is several times as fast where the package ``isal`` is installed (Intel's library, for ARM as well).
+A file is written beside its position, flushed, then renamed over it: a reader sees the old file or
+the new one, never half of one, also after a crash and on network file systems, where a rename
+within a folder is the one operation to rely on. gzip is several times as fast where the package
+``isal`` is installed (Intel's library, for ARM as well).
 """
 
 import contextlib
@@ -54,18 +56,20 @@ NETWORK_DISKS = tuple(
 
 @contextlib.contextmanager
 def atomic_write(path, *, durable=True):
-    """Yield the path of a part file beside ``path``; on success it replaces ``path``, on an exception it is removed.
+    """Yield the path of a part file beside ``path``; on success it replaces ``path``, on an
+    exception it is removed.
 
     Parameters
     ----------
     path : path to write. If it exists, the new file gets its mode and, where permitted, its group.
     durable : bool
-        Flush the file, and the folder's entry for it, to the disk before returning, so that it survives the machine.
+        Flush the file, and the folder's entry for it, to the disk before returning, so that it
+        survives the machine.
 
     Yields
     ------
-    part : pathlib.Path, with the same name ending as ``path`` so that writers which look at it (astropy: ``.fits.gz``)
-        behave the same
+    part : pathlib.Path, with the same name ending as ``path`` so that writers which look at it
+        (astropy: ``.fits.gz``) behave the same
 
     Raises
     ------
@@ -94,7 +98,8 @@ def atomic_write(path, *, durable=True):
 
 
 def abandoned_parts(path):
-    """Part files that a killed process left of this very path, not those of ``todo-1.sqlite`` for ``todo.sqlite``.
+    """Part files that a killed process left of this very path, not those of ``todo-1.sqlite`` for
+    ``todo.sqlite``.
 
     Returns
     -------
@@ -117,13 +122,17 @@ def _part_suffix(path):
 
 
 def write_json(path, content, *, durable=False):
-    """Write ``content`` as JSON, atomically. Values that are not a number (NaN) are refused: JSON has none."""
+    """Write ``content`` as JSON, atomically. Values that are not a number (NaN) are refused: JSON
+    has none.
+    """
     with atomic_write(path, durable=durable) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def _copy_mode(path, part):
-    """Give ``part`` the mode and group of ``path``, or those that a new file of this process would have."""
+    """Give ``part`` the mode and group of ``path``, or those that a new file of this process would
+    have.
+    """
     try:
         old = path.stat()
     except FileNotFoundError:
@@ -146,7 +155,9 @@ def sync(path):
 
 
 def gzip_reader(file):
-    """A file-like object with what is in an opened gzipped file; a context manager. See `GZIP_ERRORS`."""
+    """A file-like object with what is in an opened gzipped file; a context manager. See
+    `GZIP_ERRORS`.
+    """
     return igzip.IGzipFile(fileobj=file, mode="rb") if igzip else gzip.GzipFile(fileobj=file)
 
 

@@ -1,6 +1,8 @@
-"""Quality flags as data: bit, name, text. Decoding, documentation and plots are made from these tables.
+"""Quality flags as data: bit, name, text. Decoding, documentation and plots are made from these
+tables.
 
-TESS: Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 9, and the notes of later data releases. Kepler, K2: Kepler Archive Manual (KDMC-10008), table 2-3.
+TESS: Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 9, and the
+notes of later data releases. Kepler, K2: Kepler Archive Manual (KDMC-10008), table 2-3.
 """
 
 from typing import NamedTuple
@@ -122,8 +124,8 @@ DEFAULT_BITMASK = {
 }
 # times with one of these bits do not count as good; TESS: 1|2|4|8|32|64|128|4096
 
-# The missions' pipelines give no flux at these times although the pixels have values: the background is not known then. So it
-# is in all official light curves that we looked at.
+# The missions' pipelines give no flux at these times although the pixels have values: the
+# background is not known then. So it is in all official light curves that we looked at.
 NO_FLUX_BITMASK = {
     "TESS": bitmask(["Argabrightening"]),
     "Kepler": bitmask(["ArgabrighteningOnCCD"], "Kepler"),

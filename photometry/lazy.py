@@ -1,4 +1,6 @@
-"""Names of a package that are imported when they are first used, so that importing the package is quick."""
+"""Names of a package that are imported when they are first used, so that importing the package is
+quick.
+"""
 
 from importlib import import_module
 
@@ -9,7 +11,8 @@ def lazy_names(package, homes):
     Parameters
     ----------
     package : str, its ``__name__``
-    homes : dict, name -> module of the package that it lives in; ``''``: the name is a module itself
+    homes : dict, name -> module of the package that it lives in; ``''``: the name is a module
+        itself
     """
 
     def getter(name):

@@ -262,7 +262,8 @@ class Pool:
     function : function of a module
     shared : anything that can be pickled; each process gets it once
     start : str, optional
-        'fork' or 'spawn'; by default 'fork' where that is possible. Threads of numba do not survive a fork.
+        'fork' or 'spawn'; by default 'fork' where that is possible. Threads of numba do not survive
+        a fork.
     """
 
     def __init__(self, n, function, shared, *, start=None):

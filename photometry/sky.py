@@ -1,6 +1,7 @@
 """Geometry on the sphere: unit vectors, separations, proper motion, polygons, cross-matches.
 
-All angles are degrees. Computed with unit vectors, so that nothing is special at right ascension 0 or at the poles.
+All angles are degrees. Computed with unit vectors, so that nothing is special at right ascension 0
+or at the poles.
 """
 
 import numpy as np
@@ -24,13 +25,16 @@ def unit_vectors(ra, decl):
 
 
 def angles(vectors):
-    """Right ascension in [0, 360) and declination of vectors of any length, deg; inverse of `unit_vectors`."""
+    """Right ascension in [0, 360) and declination of vectors of any length, deg; inverse of
+    `unit_vectors`.
+    """
     x, y, z = vectors
     return np.degrees(np.arctan2(y, x)) % 360.0, np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
 def separation(ra1, decl1, ra2, decl2):
-    """Angle between directions, deg; exact for small, right and antipodal angles (atan2 of cross and dot product).
+    """Angle between directions, deg; exact for small, right and antipodal angles (atan2 of cross
+    and dot product).
 
     Parameters
     ----------
@@ -47,7 +51,8 @@ def separation(ra1, decl1, ra2, decl2):
 
 
 def propagate(ra, decl, pm_ra, pm_decl, years):
-    """Move stars in a straight line at their proper motion (the radial motion is left out); right at the poles as well.
+    """Move stars in a straight line at their proper motion (the radial motion is left out); right
+    at the poles as well.
 
     Parameters
     ----------
@@ -73,7 +78,8 @@ def in_polygon(ra, decl, corners):
     Parameters
     ----------
     ra, decl : (n,) arrays, deg
-    corners : (m, 2) array of ra, decl in deg, in order around the polygon, either way; the polygon is smaller than a hemisphere
+    corners : (m, 2) array of ra, decl in deg, in order around the polygon, either way; the polygon
+        is smaller than a hemisphere
 
     Returns
     -------
@@ -97,7 +103,9 @@ def polygon_centre(corners):
 
 
 def chord(angle):
-    """Distance of two unit vectors that are ``angle`` (deg) apart: radii for k-d trees of unit vectors."""
+    """Distance of two unit vectors that are ``angle`` (deg) apart: radii for k-d trees of unit
+    vectors.
+    """
     return 2.0 * np.sin(np.radians(np.asarray(angle)) / 2.0)
 
 
@@ -119,13 +127,15 @@ def match_all(ra1, decl1, ra2, decl2, radius):
 
     Returns
     -------
-    first, second : (k,) int arrays, indices of the pairs, in the order of the first list, then of separation
+    first, second : (k,) int arrays, indices of the pairs, in the order of the first list, then of
+        separation
     distance : (k,) array, deg
     """
     ra1, decl1, ra2, decl2 = (np.atleast_1d(np.asarray(a, float)) for a in (ra1, decl1, ra2, decl2))
     if not len(ra1) or not len(ra2):
         return np.zeros(0, int), np.zeros(0, int), np.zeros(0)
-    # a little wider: whether a pair on the edge counts is decided by `separation`, not by the tree's rounding
+    # a little wider: whether a pair on the edge counts is decided by `separation`, not by the
+    # tree's rounding
     reach = chord(radius) * (1 + 1e-9) + 1e-14
     found = tree(ra2, decl2).query_ball_point(unit_vectors(ra1, decl1).T, reach)
     first = np.repeat(np.arange(len(ra1)), [len(indices) for indices in found])

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Make the light curves of the tasks in a TODO-file: ``mpiexec -n 8 python run_scripts/run_pipeline.py DIR``.
+"""Make the light curves of the tasks in a TODO-file: ``mpiexec -n 8 python
+run_scripts/run_pipeline.py DIR``.
 
 The same as ``photometry run``; ``--help`` lists the options.
 """

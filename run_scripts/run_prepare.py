@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Make image cubes from full-frame images: ``python run_scripts/run_prepare.py DIR``, the same as ``photometry prepare DIR``."""
+"""Make image cubes from full-frame images: ``python run_scripts/run_prepare.py DIR``, the same as
+``photometry prepare DIR``.
+"""
 
 import sys
 

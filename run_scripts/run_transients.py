@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Find what changes in a series of images: ``mpiexec -n 8 python run_scripts/run_transients.py JOB``, or without mpiexec.
+"""Find what changes in a series of images: ``mpiexec -n 8 python run_scripts/run_transients.py
+JOB``, or without mpiexec.
 
 The same as ``photometry transients run``; ``--help`` lists the options.
 """

@@ -65,7 +65,9 @@ def _has_children():
 
 
 def _started_since(before):
-    """The processes that are not in ``before``, nor descend from one that is (a browser of all tests of a module)."""
+    """The processes that are not in ``before``, nor descend from one that is (a browser of all
+    tests of a module).
+    """
     return {child for child in _children() - before if not before.intersection(_ancestors(child))}
 
 
@@ -106,7 +108,9 @@ def browser():
 
 @pytest.fixture(scope="session")
 def shared_data():
-    """The folder with real data; the test is skipped where it is absent. Mark such a test ``real_data``."""
+    """The folder with real data; the test is skipped where it is absent. Mark such a test
+    ``real_data``.
+    """
     if not SHARED_DATA.is_dir():
         pytest.skip(f"no real data at {SHARED_DATA}")
     return SHARED_DATA
@@ -123,7 +127,8 @@ def write_tpf(
 ):
     """Write a target pixel file as SPOC does; ``changes`` replace columns, or the image APERTURE.
 
-    flux : (n_times, n_rows, n_columns) array, e-/s. Detector column of its first pixel is 45, row 100; pixel (2, 2)
+    flux : (n_times, n_rows, n_columns) array, e-/s. Detector column of its first pixel is 45, row
+        100; pixel (2, 2)
     is at ra 100, decl -30 deg. Returns the path.
     """
     n_times, *shape = flux.shape

@@ -1,4 +1,6 @@
-"""A small run that has ended: target pixel files, TODO-file, light curves. For tests of verbs that look at it."""
+"""A small run that has ended: target pixel files, TODO-file, light curves. For tests of verbs that
+look at it.
+"""
 
 import numpy as np
 

@@ -1,4 +1,6 @@
-"""Running the real thing from tests: the command line in this process alone, in local processes, and under mpiexec."""
+"""Running the real thing from tests: the command line in this process alone, in local processes,
+and under mpiexec.
+"""
 
 import os
 import shutil
@@ -48,7 +50,9 @@ def run_pipeline(engine, *words, timeout=120, env=None):
 
 
 def wait_for(condition, seconds=60):
-    """Wait until ``condition()`` holds; fails after a time in which it has to, however loaded the machine is."""
+    """Wait until ``condition()`` holds; fails after a time in which it has to, however loaded the
+    machine is.
+    """
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to that"

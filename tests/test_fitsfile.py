@@ -1,4 +1,6 @@
-"""What kind of FITS file something is, its first image, and files that end early: `photometry.fitsfile`."""
+"""What kind of FITS file something is, its first image, and files that end early:
+`photometry.fitsfile`.
+"""
 
 from pathlib import Path
 

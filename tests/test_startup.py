@@ -1,4 +1,6 @@
-"""What is loaded, and what is not, before it is needed: the start of a program that runs on hundreds of ranks."""
+"""What is loaded, and what is not, before it is needed: the start of a program that runs on
+hundreds of ranks.
+"""
 
 import json
 import subprocess

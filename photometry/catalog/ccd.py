@@ -26,7 +26,8 @@ from .tables import READERS, read_stars
 COLUMNS = ("starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff")
 
 ZONES_PER_DEGREE = 20  # zones of 3 arcmin: about as high as a target's stamp
-_ZONE = f"CAST((decl + 90.0) * {ZONES_PER_DEGREE} AS INTEGER)"  # must be spelled in queries as in the index
+# must be spelled in queries as in the index
+_ZONE = f"CAST((decl + 90.0) * {ZONES_PER_DEGREE} AS INTEGER)"
 
 _SCHEMA = f"""
 CREATE TABLE settings (

@@ -26,7 +26,8 @@ DRIVERS = {
     "mariadb": "mariadb+pymysql",
     "postgresql": "postgresql+psycopg",
 }
-# Deadlock or lock wait of MySQL; deadlock, serialization failure, server shutting down of PostgreSQL.
+# Deadlock or lock wait of MySQL; deadlock, serialization failure, server shutting down of
+# PostgreSQL.
 PASSING = ("1205", "1213", "40001", "40P01", "57P01", "57P02", "57P03")
 
 

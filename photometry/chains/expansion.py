@@ -294,7 +294,8 @@ def _do_while(description, scope, requested):
         if not checked_criterion("repeat_criterion", value):
             return []
     else:
-        # A string that is no expression would never end the loop: better known before the first round than after.
+        # A string that is no expression would never end the loop: better known before the first
+        # round than after.
         criterion = description.get("repeat_criterion")
         if not isinstance(criterion, str) or criterion.lstrip()[:1] not in ("(", "'", '"'):
             checked_criterion("repeat_criterion", criterion)

@@ -32,7 +32,8 @@ metadata = MetaData()
 
 ID = BigInteger().with_variant(Integer, "sqlite")
 LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
-# Directory and file name have to fit into one key of MySQL, at most 3072 bytes at 4 bytes a character.
+# Directory and file name have to fit into one key of MySQL, at most 3072 bytes at 4 bytes a
+# character.
 DIRECTORY_LENGTH, FILENAME_LENGTH = 512, 255
 
 
@@ -68,8 +69,9 @@ LOCK = _table(
     Column("name", String(32), primary_key=True),
     Column("counter", ID, nullable=False, default=0),
 )
-"""A row per table with the last id that was used. Who changes the database holds the row ``change``: changes come one after
-the other, on every engine, so no two of them can disagree on what is met, over or taken."""
+"""A row per table with the last id that was used. Who changes the database holds the row
+``change``: changes come one after the other, on every engine, so no two of them can disagree on
+what is met, over or taken."""
 
 CONTAINERS = _table(
     "eas_worker_containers",
@@ -250,7 +252,8 @@ METADATA_ITEMS = _table(
     *(Column(column, ID, _to(*target)) for column, target in OWNERS.items()),
     Column("setAtTime", Double),
     Column("metadataKey", ID, ForeignKey("eas_metadata_keys.keyId"), nullable=False),
-    # One of: float, int, bool, str, json, null; and nan, inf, -inf, which not every database can hold as a number.
+    # One of: float, int, bool, str, json, null; and nan, inf, -inf, which not every database can
+    # hold as a number.
     Column("valueType", String(8), nullable=False),
     Column("valueFloat", Double),
     Column("valueString", LONG_TEXT),
@@ -293,4 +296,6 @@ def _first_schema(connection):
 
 
 MIGRATIONS = (("0001_first_schema", _first_schema),)
-"""In order. A new one goes to the end and works on databases that hold data; an applied one never changes."""
+"""In order. A new one goes to the end and works on databases that hold data; an applied one never
+changes.
+"""

@@ -34,8 +34,8 @@ WITHOUT_SUCCESS = (FAILED, QC_FAILED, BLOCKED, CANCELLED)
 REASON_LENGTH = 1000
 
 T = TASKS.c
-# Rows that are chosen by their ids are not to be looked for by their state, of which there may be a million; a function of the
-# column keeps every database from that.
+# Rows that are chosen by their ids are not to be looked for by their state, of which there may be a
+# million; a function of the column keeps every database from that.
 STATE = sa.func.coalesce(T.state, "")
 ATTEMPT_STATE = sa.func.coalesce(ATTEMPTS.c.state, "")
 
@@ -274,7 +274,8 @@ def reopen(db, task_ids):
         )
         opened = Counter(row.parentTask for row in rows if row.parentTask)
         failures = Counter(row.parentTask for row in rows if row.parentTask and not is_success(row))
-        # The parents' own trees were over until now, if they were: look before their counters change.
+        # The parents' own trees were over until now, if they were: look before their counters
+        # change.
         parents = list(opened)
         over = {
             row.taskId

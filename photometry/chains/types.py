@@ -10,8 +10,8 @@ from .tasktype import task_type, task_type_names
 
 ALL = "all"
 RESOURCES = ("cpu", "gpu", "memory_gb")
-# cores, GPUs and GB that a worker of each container asks for; those of the EAS pipeline, but for the cores of TLS,
-# which were 20 whatever the machine
+# cores, GPUs and GB that a worker of each container asks for; those of the EAS pipeline, but for
+# the cores of TLS, which were 20 whatever the machine
 CONTAINERS = {
     "eas_base": (1, 0, 8),
     "eas_worker_bls_kovacs": (1, 0, 8),

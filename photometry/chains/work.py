@@ -47,7 +47,8 @@ def run_chain_task(task, *, store, input_folder, options=None):
             )
             if is_outside or not isinstance(error, Exception):
                 raise
-            # Here as well as at the scheduler's edge, so that messages and times of the failure are kept.
+            # Here as well as at the scheduler's edge, so that messages and times of the failure are
+            # kept.
             return failed_task(error, messages, before)
         finally:
             running.close()

@@ -1,7 +1,8 @@
 """``photometry VERB``: one module of this folder per verb.
 
-A verb's module defines ``command`` (a click command or group) and imports what is heavy inside its functions, so that
-``photometry --help`` answers at once. Its name is the verb, with ``_`` for ``-``.
+A verb's module defines ``command`` (a click command or group) and imports what is heavy inside its
+functions, so that ``photometry --help`` answers at once. Its name is the verb, with ``_`` for
+``-``.
 """
 
 import difflib
@@ -72,7 +73,8 @@ EXIT_CODES = (
     "70 an error in photometry itself."
 )
 
-# What a user can mend, and what may pass: everything else that an operating system says is a defect of ours.
+# What a user can mend, and what may pass: everything else that an operating system says is a defect
+# of ours.
 _USERS_ERRORS = {
     errno.EACCES,
     errno.EPERM,
@@ -133,9 +135,11 @@ def cli():
 
 
 def main(args=None):
-    """Run a verb and exit: 0 all done, 1 some failed, 2 wrong use, 3 unfinished: run again, 70 an error of ours.
+    """Run a verb and exit: 0 all done, 1 some failed, 2 wrong use, 3 unfinished: run again, 70 an
+    error of ours.
 
-    Errors of this package become one line on standard error; anything else is a defect and keeps its traceback.
+    Errors of this package become one line on standard error; anything else is a defect and keeps
+    its traceback.
     """
     try:
         sys.exit(cli.main(args=args, prog_name="photometry", standalone_mode=False) or EXIT_OK)

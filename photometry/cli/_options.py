@@ -78,7 +78,9 @@ FILTER_NAMES = (
 
 
 def filters(command):
-    """Add the filters of build_constraints to a command, which gets those that were given as one dict, ``constraints``."""
+    """Add the filters of build_constraints to a command, which gets those that were given as one
+    dict, ``constraints``.
+    """
 
     @functools.wraps(command)
     def wrapped(**options):

@@ -4,7 +4,8 @@
 class Bars:
     """One bar per stage of the work. A context manager, and a callable ``(stage, done, total)``.
 
-    Bars are drawn when something was done, not by a thread, so that processes can be forked meanwhile.
+    Bars are drawn when something was done, not by a thread, so that processes can be forked
+    meanwhile.
 
     Parameters
     ----------
@@ -49,7 +50,9 @@ class Bars:
         return lambda done, total: self(name, done, total)
 
     def track(self, things, name, total=None):
-        """Iterate over things with a bar; ``total`` of them, where they do not know themselves. None: nobody knows."""
+        """Iterate over things with a bar; ``total`` of them, where they do not know themselves.
+        None: nobody knows.
+        """
         total = len(things) if total is None and hasattr(things, "__len__") else total
         for done, thing in enumerate(things, start=1):
             yield thing

@@ -8,9 +8,23 @@ import click
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--stars", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--times", type=click.IntRange(min=100), default=1300, show_default=True, help="Number of samples, one each half hour.")  # fmt: skip
-@click.option("--strength", type=click.FloatRange(min=0), default=11.0, show_default=True, help="Trends of a typical star over its photon noise.")  # fmt: skip
-@click.option("--seed", default=1, show_default=True, help="The same seed and options give the same bytes.")  # fmt: skip
+@click.option(
+    "--times",
+    type=click.IntRange(min=100),
+    default=1300,
+    show_default=True,
+    help="Number of samples, one each half hour.",
+)
+@click.option(
+    "--strength",
+    type=click.FloatRange(min=0),
+    default=11.0,
+    show_default=True,
+    help="Trends of a typical star over its photon noise.",
+)
+@click.option(
+    "--seed", default=1, show_default=True, help="The same seed and options give the same bytes."
+)
 @click.option("--sector", type=click.IntRange(min=1), default=1, show_default=True)
 def lightcurves(folder, stars, times, strength, seed, sector):
     """Simulate light curves with common trends, as if a run had made them.
@@ -26,4 +40,6 @@ def lightcurves(folder, stars, times, strength, seed, sector):
         raise WrongUseError(f"{folder}: is not empty; expected a new or an empty folder")
     made = ensemble(seed, n_stars=stars, n_times=times, strength=strength)
     paths = write_ensemble(folder, made, sector=sector)
-    click.echo(f"{folder}: {len(paths)} light curves of {len(made.time)} samples; truth.ecsv tells what is in them")  # fmt: skip
+    click.echo(
+        f"{folder}: {len(paths)} light curves of {len(made.time)} samples; truth.ecsv tells what is in them"
+    )

@@ -1,4 +1,6 @@
-"""Options that select finished tasks of a TODO-file, and the table that shows them; shared by retry and reset."""
+"""Options that select finished tasks of a TODO-file, and the table that shows them; shared by retry
+and reset.
+"""
 
 import contextlib
 import json
@@ -11,7 +13,9 @@ _SHOWN = 20
 
 
 def selection_options(function):
-    """Add the options, which arrive as keyword arguments named as those of `build_constraints`, and ``message`` etc."""
+    """Add the options, which arrive as keyword arguments named as those of `build_constraints`, and
+    ``message`` etc.
+    """
     options = [
         click.argument("todo_file", type=click.Path()),
         click.option(
@@ -61,7 +65,9 @@ def opened(todo_file, constraints, *, dry_run, steal_lock):
 
 
 def check_matches(tm, constraints):
-    """Refuse constraints that no row of the TODO-file matches, whatever its status: they are a mistake."""
+    """Refuse constraints that no row of the TODO-file matches, whatever its status: they are a
+    mistake.
+    """
     from ..errors import WrongUseError
 
     if constraints and not tm.get_number_rows(**constraints):

@@ -154,7 +154,8 @@ def offsets_of(path, lc, pixels=None):
     found = read_centroids(path)
     if found is None:
         return lambda signal: None
-    # the centroid holds the light of all stars in the mask: the dips are as deep as without CROWDSAP
+    # the centroid holds the light of all stars in the mask: the dips are as deep as without
+    # CROWDSAP
     dilution = lc.metadata.get("crowding", 1.0) if lc.metadata.get("crowding_applied") else 1.0
     return lambda signal: centroid_offset(
         found.times, found.centroid, replace(signal, depth=signal.depth * dilution), found.target

@@ -8,8 +8,20 @@ from ._options import todo_path
 @click.command()
 @click.argument("before", metavar="A", type=click.Path())
 @click.argument("after", metavar="B", type=click.Path())
-@click.option("--flux-tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True, help="Largest relative difference of a target's flux.")  # fmt: skip
-@click.option("--noise-tolerance", type=click.FloatRange(min=0), default=0.01, show_default=True, help="Largest relative difference of the median noise of a magnitude.")  # fmt: skip
+@click.option(
+    "--flux-tolerance",
+    type=click.FloatRange(min=0),
+    default=1e-6,
+    show_default=True,
+    help="Largest relative difference of a target's flux.",
+)
+@click.option(
+    "--noise-tolerance",
+    type=click.FloatRange(min=0),
+    default=0.01,
+    show_default=True,
+    help="Largest relative difference of the median noise of a magnitude.",
+)
 @click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
 def command(before, after, flux_tolerance, noise_tolerance, as_json):
     """Compare two runs: targets gained and lost, status, flux and noise by magnitude, run time.
@@ -34,7 +46,9 @@ def command(before, after, flux_tolerance, noise_tolerance, as_json):
     for name, groups in (("flux", found.flux), ("noise", found.noise)):
         for magnitude, (n, ratio, worst) in groups.items():
             place = "unknown" if magnitude is None else f"{magnitude}-{magnitude + 1}"
-            click.echo(f"{name:<9}magnitude {place:<8}{n:>7,} targets: median B/A {ratio:.6f}, farthest from 1 {worst:.2g}")  # fmt: skip
+            click.echo(
+                f"{name:<9}magnitude {place:<8}{n:>7,} targets: median B/A {ratio:.6f}, farthest from 1 {worst:.2g}"
+            )
     click.echo(f"{'time':<9}{found.seconds[0]:.4g} s -> {found.seconds[1]:.4g} s of work")
     click.echo("alike" if alike else "they differ")
     return 0 if alike else 1

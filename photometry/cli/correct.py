@@ -13,10 +13,24 @@ log = logging.getLogger(__name__)
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("folder", type=click.Path(exists=True))
-@click.option("--window", type=click.FloatRange(min=0, min_open=True), default=1.5, show_default=True, metavar="DAYS",
-              help="Window of the trend: at least 3 times the longest transit to keep.")  # fmt: skip
-@click.option("--method", type=click.Choice(["cotrend", "biweight"]), help="How [cotrend where there are basis vectors, else biweight].")  # fmt: skip
-@click.option("--vectors", type=click.Path(exists=True, dir_okay=False), help="File of basis vectors [OUTPUT/cotrend, made by photometry cotrend].")  # fmt: skip
+@click.option(
+    "--window",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.5,
+    show_default=True,
+    metavar="DAYS",
+    help="Window of the trend: at least 3 times the longest transit to keep.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["cotrend", "biweight"]),
+    help="How [cotrend where there are basis vectors, else biweight].",
+)
+@click.option(
+    "--vectors",
+    type=click.Path(exists=True, dir_okay=False),
+    help="File of basis vectors [OUTPUT/cotrend, made by photometry cotrend].",
+)
 @click.option("--overwrite", is_flag=True, help="Also light curves that are corrected already.")
 @click.option("--dry-run", is_flag=True, help="Compute, but write nothing.")
 @click.option(
@@ -35,10 +49,12 @@ log = logging.getLogger(__name__)
 def command(folder, window, method, vectors, overwrite, dry_run, jobs, as_json):
     """Correct all light curves at and below FOLDER (or the one file FOLDER).
 
-    With basis vectors (photometry cotrend), what a star has in common with others is taken out, and its own variation
-    stays. Without, its slow trend is divided out, a sliding biweight that keeps transits and nothing else. The result
-    is in the columns FLUX_CORR and FLUX_CORR_ERR (ppm) of the same file, how it was made in its header. Files that are corrected already are left alone, so that an
-    interrupted run is continued by calling it again. Exit code 1: some light curves could not be corrected.
+    With basis vectors (photometry cotrend), what a star has in common with others is taken out, and
+    its own variation stays. Without, its slow trend is divided out, a sliding biweight that keeps
+    transits and nothing else. The result is in the columns FLUX_CORR and FLUX_CORR_ERR (ppm) of the
+    same file, how it was made in its header. Files that are corrected already are left alone, so
+    that an interrupted run is continued by calling it again. Exit code 1: some light curves could
+    not be corrected.
     """
     paths = _paths(folder)
     options = {

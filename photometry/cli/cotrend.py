@@ -11,9 +11,24 @@ log = logging.getLogger(__name__)
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
-@click.option("--output", type=click.Path(file_okay=False), help="Folder of the light curves [DIR/lightcurves].")  # fmt: skip
-@click.option("--vectors", type=click.Path(exists=True, dir_okay=False), help="Take the mission's vectors from this file; the run's stars give only their weights.")  # fmt: skip
-@click.option("--min-quiet", type=click.IntRange(min=20), default=150, show_default=True, metavar="N", help="Quiet stars that vectors need; areas with fewer are joined.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    help="Folder of the light curves [DIR/lightcurves].",
+)
+@click.option(
+    "--vectors",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Take the mission's vectors from this file; the run's stars give only their weights.",
+)
+@click.option(
+    "--min-quiet",
+    type=click.IntRange(min=20),
+    default=150,
+    show_default=True,
+    metavar="N",
+    help="Quiet stars that vectors need; areas with fewer are joined.",
+)
 @click.option("--no-plots", is_flag=True, help="Draw no pictures.")
 @click.option("--json", "as_json", is_flag=True, help="What was made, for programs.")
 @logging_options

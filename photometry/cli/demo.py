@@ -4,7 +4,9 @@ import click
 
 
 @click.command()
-@click.argument("folder", metavar="[DIR]", required=False, default="demo", type=click.Path(file_okay=False))  # fmt: skip
+@click.argument(
+    "folder", metavar="[DIR]", required=False, default="demo", type=click.Path(file_okay=False)
+)
 def command(folder):
     """Show the program at work: simulate stars, measure them with MPI, look at the result.
 

@@ -32,10 +32,12 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 def command(where, output, settings_file, mpi, method, plot, as_json):
     """Check everything that 'photometry run DIR' needs, in seconds, and leave nothing behind.
 
-    Folders, TODO-file, lock, journal, methods, input files, catalogue, disks, memory, threads, packages, time limit, and MPI. Run it where the
-    run is going to be: in the batch job, or on a node of the same kind.
+    Folders, TODO-file, lock, journal, methods, input files, catalogue, disks, memory, threads,
+    packages, time limit, and MPI. Run it where the run is going to be: in the batch job, or on a
+    node of the same kind.
 
-    Each line is ok, warn (the run works, but not well) or fail (the run would end, or bring nothing), with the way out.
+    Each line is ok, warn (the run works, but not well) or fail (the run would end, or bring
+    nothing), with the way out.
 
     Exit code: 0 nothing fails, 1 something fails, 2 wrong usage.
     """

@@ -7,10 +7,16 @@ from ._options import todo_path
 
 @click.command()
 @click.argument("words", metavar="[DIR] STAR", nargs=-1, required=True)
-@click.option("--output", type=click.Path(file_okay=False), help="Folder of the light curves [where the last run wrote].")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    help="Folder of the light curves [where the last run wrote].",
+)
 @click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
 @click.option("--html", type=click.Path(dir_okay=False), help="Write a page with the picture, too.")
-@click.option("--plot", type=click.Path(dir_okay=False), help="Write the picture of its light curve.")  # fmt: skip
+@click.option(
+    "--plot", type=click.Path(dir_okay=False), help="Write the picture of its light curve."
+)
 def command(words, output, as_json, html, plot):
     """Explain what became of a star, and why: rows, attempts, method, mask, neighbours, file, log.
 

@@ -6,11 +6,22 @@ from ._options import todo_path
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path())  # fmt: skip
+@click.argument(
+    "folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path()
+)
 @click.argument("table", metavar="TABLE", type=click.Path(dir_okay=False))
 @click.option("--light-curves", is_flag=True, help="The light curves, not the results.")
-@click.option("--output", type=click.Path(file_okay=False), help="Folder of the light curves [where the last run wrote].")  # fmt: skip
-@click.option("--rows-per-file", type=click.IntRange(min=1), metavar="N", help="Several files, of so many rows each.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    help="Folder of the light curves [where the last run wrote].",
+)
+@click.option(
+    "--rows-per-file",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Several files, of so many rows each.",
+)
 def command(folder, table, light_curves, output, rows_per_file):
     """Export the results of a run as one table, with units, for other programs.
 
@@ -27,7 +38,9 @@ def command(folder, table, light_curves, output, rows_per_file):
 
         with open_view(path) as view:
             output = output_folder(view.path, output)
-            rows = view.query("SELECT lightcurve FROM diagnostics WHERE lightcurve IS NOT NULL ORDER BY priority")  # fmt: skip
+            rows = view.query(
+                "SELECT lightcurve FROM diagnostics WHERE lightcurve IS NOT NULL ORDER BY priority"
+            )
         content, failed = lightcurve_table([output / row[0] for row in rows])
     else:
         content = results_table(path)

@@ -9,10 +9,11 @@ import click
     "--json", "as_json", is_flag=True, help="The records themselves, one JSON object a line."
 )
 def command(words, as_json):
-    """Show what became of star STARID, and what the work on it logged, in all runs that wrote to DIR.
+    """Show what became of star STARID, and what the work on it logged, in all runs that wrote to
+    DIR.
 
-    DIR is the folder of the light curves, or that of the TODO-file; without it, TESSPHOT_OUTPUT, TESSPHOT_INPUT or this
-    folder.
+    DIR is the folder of the light curves, or that of the TODO-file; without it, TESSPHOT_OUTPUT,
+    TESSPHOT_INPUT or this folder.
     """
     import json
 
@@ -55,7 +56,9 @@ def _where_and_star(words):
 
 
 def _places(where):
-    """The log file and the TODO-file of a run, from the folder of either; None for one that is not there."""
+    """The log file and the TODO-file of a run, from the folder of either; None for one that is not
+    there.
+    """
     from pathlib import Path
 
     from ..errors import WrongUseError

@@ -6,16 +6,26 @@ from ._options import filters, todo_path
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path())  # fmt: skip
+@click.argument(
+    "folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path()
+)
 @filters
-@click.option("--settings", "settings_file", type=click.Path(), help="Settings file [DIR/photometry.toml where there is one].")  # fmt: skip
-@click.option("--no-measure", is_flag=True, help="Measure no targets: no costs without earlier results.")  # fmt: skip
+@click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(),
+    help="Settings file [DIR/photometry.toml where there is one].",
+)
+@click.option(
+    "--no-measure", is_flag=True, help="Measure no targets: no costs without earlier results."
+)
 @click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
 def command(folder, constraints, settings_file, no_measure, as_json):
-    """Say what 'photometry run DIR' would do, what it would leave out and why, and what it would cost.
+    """Say what 'photometry run DIR' would do, what it would leave out and why, and what it would
+    cost.
 
-    Costs come from earlier results of the same kind, else from a dozen targets of each kind that are
-    measured now, into a folder that is removed again: core-hours as a range, and disk.
+    Costs come from earlier results of the same kind, else from a dozen targets of each kind that
+    are measured now, into a folder that is removed again: core-hours as a range, and disk.
     """
     import json
     import math
@@ -45,9 +55,15 @@ def command(folder, constraints, settings_file, no_measure, as_json):
         click.echo(json.dumps(content, indent=1))
         return
     for kind in planned.kinds:
-        cost = "unknown" if math.isnan(kind.seconds) else f"{kind.seconds:.3g} ± {kind.error:.2g} s each"  # fmt: skip
+        cost = (
+            "unknown"
+            if math.isnan(kind.seconds)
+            else f"{kind.seconds:.3g} ± {kind.error:.2g} s each"
+        )
         method = kind.method or "the program's choice"
-        click.echo(f"{kind.targets:>9,} {kind.datasource}, {kind.cadence} s, {method}: {cost} ({kind.source})")  # fmt: skip
+        click.echo(
+            f"{kind.targets:>9,} {kind.datasource}, {kind.cadence} s, {method}: {cost} ({kind.source})"
+        )
         for problem in kind.problems[:3]:
             click.echo(f"{'':10}one of them failed: {problem.splitlines()[0]}")
     for why, number in planned.left_out.items():

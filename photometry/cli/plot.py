@@ -5,16 +5,23 @@ import click
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
-@click.option("--output", type=click.Path(), help="Picture [beside the light curve, .png]; with several files a folder.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(),
+    help="Picture [beside the light curve, .png]; with several files a folder.",
+)
 @click.option("--fold", type=float, metavar="DAYS", help="Fold with this period.")
 @click.option("--t0", type=float, metavar="DAYS", help="Time to put in the middle of the fold.")
 @click.option("--sheet", is_flag=True, help="All on one page, which --output names.")
-@click.option("--format", "ending", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True)  # fmt: skip
+@click.option(
+    "--format", "ending", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True
+)
 def command(files, output, fold, t0, sheet, ending):
-    """Draw light curves: stamp and mask, flux, background and centroid, or folded, or many on a sheet.
+    """Draw light curves: stamp and mask, flux, background and centroid, or folded, or many on a
+    sheet.
 
-    FILE is a light-curve file of photometry, or a folder of them. Nothing else is read: pictures can
-    be made where the pixels are not. Exit code 1: some files could not be drawn.
+    FILE is a light-curve file of photometry, or a folder of them. Nothing else is read: pictures
+    can be made where the pixels are not. Exit code 1: some files could not be drawn.
     """
     from pathlib import Path
 

@@ -11,7 +11,8 @@ MOST_DRAWN = 48
 @click.option("--method", help="Method for all targets.")
 @click.pass_context
 def command(ctx, folder, workers, method):
-    """Make the light curves of a folder of target pixel files, and look at them: no questions asked.
+    """Make the light curves of a folder of target pixel files, and look at them: no questions
+    asked.
 
     The same as photometry todo tpf, doctor, run, status and plot --sheet. What is done already is
     not done again; use these commands one by one for everything else.

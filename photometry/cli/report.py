@@ -6,8 +6,14 @@ from ._options import todo_path
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path())  # fmt: skip
-@click.option("--output", type=click.Path(file_okay=False), help="Folder of the light curves [where the last run wrote].")  # fmt: skip
+@click.argument(
+    "folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path()
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    help="Folder of the light curves [where the last run wrote].",
+)
 @click.option("--page", type=click.Path(dir_okay=False), help="File to write [OUTPUT/report.html].")
 @click.option("--open", "show", is_flag=True, help="Open it in the browser.")
 def command(folder, output, page, show):

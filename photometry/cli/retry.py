@@ -68,7 +68,9 @@ def _check_method(method):
 
 
 def _check_settings(settings, methods):
-    """Refuse settings that no task could be done with; those of methods of one's own are known when these are loaded."""
+    """Refuse settings that no task could be done with; those of methods of one's own are known when
+    these are loaded.
+    """
     from ..errors import SettingsError
     from ..methods.registry import get_method
     from ..settings import photometry_settings

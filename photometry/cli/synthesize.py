@@ -9,8 +9,13 @@ KINDS = ("transits", "star", "psls")
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("output", type=click.Path(dir_okay=False))
-@click.option("--kind", type=click.Choice(KINDS), default="transits", show_default=True,
-              help="Transits and white noise; a star of our own with oscillations and granulation; PSLS, if it is installed.")  # fmt: skip
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default="transits",
+    show_default=True,
+    help="Transits and white noise; a star of our own with oscillations and granulation; PSLS, if it is installed.",
+)
 @click.option(
     "--spec",
     "-s",

@@ -33,11 +33,12 @@ class _Todo(click.Group):
 def command():
     """Make the TODO-file of a folder of data: DIR/todo.sqlite, one row per target.
 
-    TEMPLATE is a TOML file, or the name of one that comes with the program: tpf (target pixel files, with the other stars on
-    their pixels), tpf-primaries, ffi (image cubes), table. `photometry todo make --help` shows the options.
+    TEMPLATE is a TOML file, or the name of one that comes with the program: tpf (target pixel
+    files, with the other stars on their pixels), tpf-primaries, ffi (image cubes), table.
+    `photometry todo make --help` shows the options.
 
-    `photometry todo split DIR` makes several TODO-files of one, for several runs at the same time, and
-    `photometry todo merge OUT PART...` brings them together again.
+    `photometry todo split DIR` makes several TODO-files of one, for several runs at the same time,
+    and `photometry todo merge OUT PART...` brings them together again.
     """
 
 
@@ -96,7 +97,8 @@ def split(todo_file, by, parts, output, as_json):
 
     \b
     photometry todo split DIR --by count --parts 16
-    photometry run DIR/todo-03.sqlite --output DIR/part-03      # in each job of an array, with its own number
+    # in each job of an array, with its own number
+    photometry run DIR/todo-03.sqlite --output DIR/part-03
     photometry todo merge DIR/merged.sqlite DIR/todo-??.sqlite
     """
     from ..taskmanager import split_todo
@@ -128,7 +130,8 @@ def split(todo_file, by, parts, output, as_json):
 )
 @click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
 def merge(output, parts, as_json):
-    """Merge the TODO-files PART... (or their folders) into the new file OUT, with results, attempts and runs.
+    """Merge the TODO-files PART... (or their folders) into the new file OUT, with results, attempts
+    and runs.
 
     Nothing is written over: OUT must not exist, and no target may be there twice.
     """

@@ -29,11 +29,12 @@ _SHOWN = 10  # leftovers; all of them with --json
 def command(where, output, reset, workers, as_json, steal_lock, quiet):
     """Open every light curve that the TODO-file of DIR claims, and list the bad ones.
 
-    Each must be there, decompress, agree with its FITS checksums, be of its star, sector, camera, CCD, cadence and method, and
-    have times. Light curves that no target claims, and half-written files of killed runs, are named as well; they do no
-    harm and may be removed.
+    Each must be there, decompress, agree with its FITS checksums, be of its star, sector, camera,
+    CCD, cadence and method, and have times. Light curves that no target claims, and half-written
+    files of killed runs, are named as well; they do no harm and may be removed.
 
-    Nothing is changed without --reset. While a run is working on the TODO-file, this refuses to start.
+    Nothing is changed without --reset. While a run is working on the TODO-file, this refuses to
+    start.
 
     Exit code: 0 all good, 1 bad ones found, 2 wrong usage.
     """

@@ -1,4 +1,6 @@
-"""What ``make demo`` shows of a simulated CCD: the noise of its light curves against magnitude, and the limit that photons set."""
+"""What ``make demo`` shows of a simulated CCD: the noise of its light curves against magnitude, and
+the limit that photons set.
+"""
 
 from pathlib import Path
 
@@ -21,10 +23,11 @@ INK, DOTS, LIMIT, STAR, SKY = "#1b1b1b", "#1f6f8b", "#c8553d", "#d9a441", "#588b
 def photon_limit(tmag, *, sky=100.0, cadence=1800, integration=HOUR, prf=None):
     """The least noise that a sum of pixels can have.
 
-    The variance of the sum of ``n`` pixels, in (e-/s)^2, is ``(F s(n) + n sky) / t + n r^2 / (t t_exposure)``: photons of the
-    star, photons of the sky, and reads. (Howell 1989, PASP 101, 616; for TESS Sullivan et al. 2015, ApJ 809, 77,
-    section 6.4.) ``s(n)`` is the share of the star's flux ``F`` in its ``n`` brightest pixels; ``n`` is the number that
-    makes noise over signal smallest, ``t`` the time in which light was gathered.
+    The variance of the sum of ``n`` pixels, in (e-/s)^2, is ``(F s(n) + n sky) / t + n r^2 / (t
+    t_exposure)``: photons of the star, photons of the sky, and reads. (Howell 1989, PASP 101, 616;
+    for TESS Sullivan et al. 2015, ApJ 809, 77, section 6.4.) ``s(n)`` is the share of the star's
+    flux ``F`` in its ``n`` brightest pixels; ``n`` is the number that makes noise over signal
+    smallest, ``t`` the time in which light was gathered.
 
     Parameters
     ----------
@@ -35,8 +38,9 @@ def photon_limit(tmag, *, sky=100.0, cadence=1800, integration=HOUR, prf=None):
 
     Returns
     -------
-    limit, of_star, of_sky : arrays of the shape of ``tmag``, relative to the flux of the star: the noise in all, that of the
-        star's photons alone (all of them), that of sky and reads in the pixels used
+    limit, of_star, of_sky : arrays of the shape of ``tmag``, relative to the flux of the star: the
+        noise in all, that of the star's photons alone (all of them), that of sky and reads in the
+        pixels used
     """
     flux = 10 ** (-0.4 * (np.asarray(tmag, dtype=float) - TESS.zero_point))[..., None]
     _, light = frames(cadence)
@@ -59,7 +63,8 @@ def measured_noise(folder):
 
     Returns
     -------
-    astropy Table : starid, tmag, rms_hour, contamination, method_used, mask_size; finished stars alone
+    astropy Table : starid, tmag, rms_hour, contamination, method_used, mask_size; finished stars
+        alone
     """
     table = read_results(Path(folder) / "todo.sqlite")
     made = np.isin(np.ma.filled(table["status"], -1), (STATUS.OK, STATUS.WARNING)) & np.isfinite(
@@ -73,7 +78,8 @@ def noise_plot(folder, output, path, *, sky=100.0, cadence=1800):
 
     Parameters
     ----------
-    folder : with ``todo.sqlite`` and, of a simulation, ``truth.ecsv``; then stars that vary are drawn faintly
+    folder : with ``todo.sqlite`` and, of a simulation, ``truth.ecsv``; then stars that vary are
+        drawn faintly
     output : of the light curves; named in the title
     path : PNG file to write
     sky : float, e-/s per pixel
@@ -81,8 +87,8 @@ def noise_plot(folder, output, path, *, sky=100.0, cadence=1800):
 
     Returns
     -------
-    dict : ``stars`` (number drawn) and ``over_limit``: for each whole magnitude from 8 to 11, the median of noise over limit
-        of quiet stars with less than a tenth of other stars' light
+    dict : ``stars`` (number drawn) and ``over_limit``: for each whole magnitude from 8 to 11, the
+        median of noise over limit of quiet stars with less than a tenth of other stars' light
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -103,7 +109,9 @@ def noise_plot(folder, output, path, *, sky=100.0, cadence=1800):
 
 
 def over_limit(stars, sky, cadence):
-    """{whole magnitude: median of noise over limit} from 8 to 11, of the magnitudes that have stars."""
+    """{whole magnitude: median of noise over limit} from 8 to 11, of the magnitudes that have
+    stars.
+    """
     ratio = stars["rms_hour"] / photon_limit(stars["tmag"], sky=sky, cadence=cadence)[0]
     bins = np.floor(stars["tmag"])
     return {m: float(np.median(ratio[bins == m])) for m in range(8, 12) if (bins == m).any()}

@@ -89,7 +89,9 @@ def read_flux(path):
 
 
 def _line(template, flux, error):
-    """Weighted least squares of ``flux = level + dip * template``: (level, dip) and their covariance."""
+    """Weighted least squares of ``flux = level + dip * template``: (level, dip) and their
+    covariance.
+    """
     design = np.stack([np.ones_like(template), template], axis=1) / error[:, None]
     covariance = np.linalg.inv(design.T @ design)
     return covariance @ design.T @ (flux / error), covariance

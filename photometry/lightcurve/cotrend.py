@@ -62,7 +62,8 @@ class Fit:
 
 
 def without_spikes(flux, trend):
-    """The flux with NaN where, beside a trend, it leaves its running median by far: eclipses, flares.
+    """The flux with NaN where, beside a trend, it leaves its running median by far: eclipses,
+    flares.
 
     Found beside the trend, as steps of all stars are no spikes.
     """

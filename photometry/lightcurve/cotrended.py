@@ -1,4 +1,6 @@
-"""Method ``cotrend`` of `correct`: one light curve, the vectors of its detector, its corrected flux."""
+"""Method ``cotrend`` of `correct`: one light curve, the vectors of its detector, its corrected
+flux.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -73,7 +75,9 @@ def cotrend(lc, *, vectors=None):
 
 
 def _on_vectors(lc, level, basis, path):
-    """(1, n_times) relative flux at the times of the vectors, and the vectors' index of each sample."""
+    """(1, n_times) relative flux at the times of the vectors, and the vectors' index of each
+    sample.
+    """
     star = lc.metadata
     for name in ("mission", "sector"):
         theirs = basis.header.get(name)
@@ -183,7 +187,9 @@ def vectors_of(path, starid):
 
 
 def _same_series(lightcurve, vectors):
-    """Whether the names are of one sector and cadence: ``…-s001-…-c0120-…`` and ``…-s0001-…-c0120-…``."""
+    """Whether the names are of one sector and cadence: ``…-s001-…-c0120-…`` and
+    ``…-s0001-…-c0120-…``.
+    """
 
     def numbers(name):
         parts = name.split("-")

@@ -1,4 +1,5 @@
-"""Basis vectors in files, in the layout of the missions' own, and the light curves they are made of.
+"""Basis vectors in files, in the layout of the missions' own, and the light curves they are made
+of.
 
 Ours hold one extension of vectors, as TESS's do (``CBV.single-scale.CAMERA.CCD`` with TIME,
 CADENCENO, GAP, VECTOR_1, …), and beside it ``STARS``, the quiet stars with their weights, and
@@ -188,7 +189,8 @@ def read_vectors(path, detector=None):
     Parameters
     ----------
     path : path
-    detector : (camera, ccd) of TESS or (module, output) of Kepler; needed where a file holds several
+    detector : (camera, ccd) of TESS or (module, output) of Kepler; needed where a file holds
+        several
 
     Returns
     -------

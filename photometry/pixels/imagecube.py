@@ -27,7 +27,8 @@ QUANTITIES = {
     "pixel_flags": np.uint8,
 }
 SMALLEST = 32
-"""Pixels: in images with a shorter side the sky cannot be separated from the light of a bright star.
+"""Pixels: in images with a shorter side the sky cannot be separated from the light of a bright
+star.
 
 Measured on simulated fields with a star of magnitude 6, 8 and 10 in the middle: the background is
 too high by 2, 2 and 1 e-/s per pixel in 32 x 32 pixels, by 76, 17 and 2 in 15 x 15, by 2100, 370

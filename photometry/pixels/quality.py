@@ -58,7 +58,8 @@ def mean_image(images, good):
 
 
 def _mean(images, good):
-    # a matrix product, block by block: a third of the time of a mean along the first axis of chosen images
+    # a matrix product, block by block: a third of the time of a mean along the first axis of chosen
+    # images
     flat, weight = images.reshape(len(images), images[0].size), good.astype(float)
     total = np.zeros(flat.shape[1])
     for start in range(0, len(flat), BLOCK_TIMES):

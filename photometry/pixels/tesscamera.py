@@ -23,8 +23,8 @@ def optical_axis(ccd):
 
 
 def distance_from_axis(ccd, row, column):
-    """Angle between the optical axis and a position on a CCD, deg; without the lens's distortion, good
-    to some tenths of a degree.
+    """Angle between the optical axis and a position on a CCD, deg; without the lens's distortion,
+    good to some tenths of a degree.
 
     Parameters
     ----------

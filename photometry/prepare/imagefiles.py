@@ -1,4 +1,6 @@
-"""The full-frame images of a folder: which files there are, compressed ones unpacked, and what is in them."""
+"""The full-frame images of a folder: which files there are, compressed ones unpacked, and what is
+in them.
+"""
 
 from pathlib import Path
 

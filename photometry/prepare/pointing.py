@@ -120,8 +120,8 @@ def fit_movement(positions, reference, shape):
 
 
 def against_median(movement, measured, usable):
-    """Movement against the median position of the stars instead of against where the reference frame
-    happened to point.
+    """Movement against the median position of the stars instead of against where the reference
+    frame happened to point.
 
     Parameters
     ----------

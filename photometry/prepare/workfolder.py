@@ -65,7 +65,9 @@ class WorkFolder:
         write_json(self._plan, plan, durable=True)
 
     def _read_plan(self):
-        """What is kept here is of; None where that is not known, because nothing is kept or the file is damaged."""
+        """What is kept here is of; None where that is not known, because nothing is kept or the
+        file is damaged.
+        """
         try:
             return json.loads(self._plan.read_text())
         except FileNotFoundError:

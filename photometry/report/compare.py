@@ -18,7 +18,8 @@ class Comparison:
     ----------
     gained, lost : lists of tuples of `IDENTITY`: targets of one file alone
     changes : dict, (status before, status after) -> list of targets
-    flux, noise : dict, whole magnitude -> (number, median ratio, largest deviation of the ratio from 1)
+    flux, noise : dict, whole magnitude -> (number, median ratio, largest deviation of the ratio
+        from 1)
     seconds : (before, after), work of all targets, s
     worst : list of (target, ratio of flux), farthest from 1 first
     """

@@ -87,7 +87,9 @@ def _labels(view, other, own, priority):
 
 
 def _file(output, row):
-    """The light-curve file: path, whether it verifies, times, flags, noise; None where there is none."""
+    """The light-curve file: path, whether it verifies, times, flags, noise; None where there is
+    none.
+    """
     if not row["lightcurve"]:
         return None
     path = output / row["lightcurve"]

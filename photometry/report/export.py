@@ -87,7 +87,9 @@ def lightcurve_table(paths):
             "centroid_column": curve.centroid[:, 0], "centroid_row": curve.centroid[:, 1],
         })  # fmt: skip
     if len({MISSIONS[name].time_reference for name in missions}) > 1:
-        raise WrongUseError(f"light curves of {' and '.join(sorted(missions))} have no common time; export them apart")  # fmt: skip
+        raise WrongUseError(
+            f"light curves of {' and '.join(sorted(missions))} have no common time; export them apart"
+        )
     table = Table()
     for name in parts[0] if parts else ():
         table[name] = np.concatenate([part[name] for part in parts])
@@ -131,7 +133,9 @@ def _write(table, path):
         with atomic_write(path) as part:
             table.write(part, format=kind, overwrite=True)
     except ImportError as error:
-        raise WrongUseError(f"{path}: Parquet needs pyarrow: pip install 'photometry[parquet]'") from error  # fmt: skip
+        raise WrongUseError(
+            f"{path}: Parquet needs pyarrow: pip install 'photometry[parquet]'"
+        ) from error
     return path
 
 

@@ -1,7 +1,7 @@
 """`Page`: the one writer of HTML, for the pages of a run, of a chain and of transient candidates.
 
-A page is one file that opens offline, on a screen and on a phone, light and dark. Everything that is put in is escaped;
-what the functions here return is `Markup`, safe to put in again. ::
+A page is one file that opens offline, on a screen and on a phone, light and dark. Everything that
+is put in is escaped; what the functions here return is `Markup`, safe to put in again. ::
 
     page = Page("Run 3", "DIR, 1,000 targets")
     page.section("Summary", facts({"OK": 981, "ERROR": 19}))
@@ -20,7 +20,8 @@ from markupsafe import Markup, escape
 from ..files import atomic_write
 
 _INK = "#010203"
-"""Colour in which figures draw text and lines; becomes the page's own text colour, light or dark."""
+"""Colour in which figures draw text and lines; becomes the page's own text colour, light or dark.
+"""
 
 _TEMPLATE = """<!DOCTYPE html>
 <html lang="en">

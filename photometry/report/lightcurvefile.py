@@ -1,6 +1,8 @@
-"""Is a light-curve file what its row of the TODO-file says: there, whole, of this target, and with times in it?
+"""Is a light-curve file what its row of the TODO-file says: there, whole, of this target, and with
+times in it?
 
-The file is taken apart here and not by astropy, which needs seven times as long; there may be a million of them.
+The file is taken apart here and not by astropy, which needs seven times as long; there may be a
+million of them.
 """
 
 import io
@@ -132,7 +134,9 @@ def _end_of_header(content, start):
 
 
 def _data_size(header):
-    """Bytes of the data without padding: FITS standard 4.0, equation 2, for HDUs without heap and groups."""
+    """Bytes of the data without padding: FITS standard 4.0, equation 2, for HDUs without heap and
+    groups.
+    """
     axes = [header[f"NAXIS{i}"] for i in range(1, header["NAXIS"] + 1)]
     return abs(header["BITPIX"]) // 8 * int(np.prod(axes)) if axes else 0
 
@@ -180,7 +184,9 @@ def _nominal(seconds, expected):
 
 
 def _check_length(header, hdu):
-    """That there are as many rows as the header says, `_split` made sure of; here: are there any, with a time?"""
+    """That there are as many rows as the header says, `_split` made sure of; here: are there any,
+    with a time?
+    """
     if header["NAXIS2"] == 0:
         raise _Bad("length", "has a table without rows")
     stream = FitsStream("", io.BytesIO(hdu))

@@ -1,4 +1,6 @@
-"""What a run would do and cost: `plan`. Looks only; measures a few targets into a folder of its own."""
+"""What a run would do and cost: `plan`. Looks only; measures a few targets into a folder of its
+own.
+"""
 
 import math
 import tempfile
@@ -171,6 +173,12 @@ def _size(output, path):
 
 def _spread(view, condition):
     """Tasks of a kind, evenly over their order, that is over magnitude."""
-    priorities = [p for (p,) in view.query(f"SELECT priority FROM todolist WHERE {condition} ORDER BY priority")]  # fmt: skip
-    chosen = {priorities[int(i)] for i in np.linspace(0, len(priorities) - 1, min(MEASURED, len(priorities)))}  # fmt: skip
+    priorities = [
+        p
+        for (p,) in view.query(f"SELECT priority FROM todolist WHERE {condition} ORDER BY priority")
+    ]
+    chosen = {
+        priorities[int(i)]
+        for i in np.linspace(0, len(priorities) - 1, min(MEASURED, len(priorities)))
+    }
     return [view.tasks(f"priority = {priority}")[0] for priority in sorted(chosen)]

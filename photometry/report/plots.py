@@ -27,7 +27,8 @@ class Curve:
     path : Path
     mission : str
     header, primary : dict, keywords of the table and of the file
-    time : (n,) array, d; flux, error, corrected, background : (n,) arrays, e-/s, corrected: relative
+    time : (n,) array, d; flux, error, corrected, background : (n,) arrays, e-/s, corrected:
+        relative
     quality : (n,) int array
     centroid : (n, 2) array, pixels
     image, aperture : (n_rows, n_columns) arrays, e-/s and bits

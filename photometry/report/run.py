@@ -86,8 +86,19 @@ def _curve(path):
     with ink():
         fig = Figure(figsize=(9, 3), layout="constrained")
         axes = fig.subplots()
-        for chosen, colour, label in ((~curve.good, "#9aa5b0", "flagged"), (curve.good, "#33658a", "good")):  # fmt: skip
-            axes.plot(curve.time[chosen], flux[chosen], ".", ms=2, color=colour, label=label, rasterized=True)  # fmt: skip
+        for chosen, colour, label in (
+            (~curve.good, "#9aa5b0", "flagged"),
+            (curve.good, "#33658a", "good"),
+        ):
+            axes.plot(
+                curve.time[chosen],
+                flux[chosen],
+                ".",
+                ms=2,
+                color=colour,
+                label=label,
+                rasterized=True,
+            )
         axes.set(
             xlabel=f"time ({MISSIONS[curve.mission].time_name}, d)", ylabel=f"{name}, relative"
         )
@@ -252,7 +263,14 @@ def _where(page, results, status, attempts):
         axes = fig.subplots()
         for name, colour in COLOURS.items():
             chosen = known & (status == STATUS[name])
-            axes.scatter(column[chosen], row[chosen], s=5, color=colour, label=f"{name} ({chosen.sum()})", rasterized=True)  # fmt: skip
+            axes.scatter(
+                column[chosen],
+                row[chosen],
+                s=5,
+                color=colour,
+                label=f"{name} ({chosen.sum()})",
+                rasterized=True,
+            )
         axes.set(xlabel="column (pixels)", ylabel="row (pixels)")
         axes.legend(frameon=False, markerscale=2, fontsize="small", loc="upper right")
         parts.append(figure(fig, "where the targets are on their detectors"))
@@ -265,7 +283,9 @@ def _where(page, results, status, attempts):
         bottom = np.zeros(len(edges) - 1)
         for name, colour in COLOURS.items():
             heights, _ = np.histogram(tmag[status == STATUS[name]], edges)
-            axes.bar(edges[:-1], heights, np.diff(edges), bottom, align="edge", color=colour, label=name)  # fmt: skip
+            axes.bar(
+                edges[:-1], heights, np.diff(edges), bottom, align="edge", color=colour, label=name
+            )
             bottom += heights
         axes.set(xlabel="magnitude", ylabel="targets")
         axes.legend(frameon=False, fontsize="small")
@@ -297,7 +317,9 @@ def _noise(page, results, status):
     axes.scatter(sample["tmag"], noise, s=5, color=COLOURS["OK"], alpha=0.6, rasterized=True)
     grid = np.linspace(sample["tmag"].min(), sample["tmag"].max(), 100)
     flux = 10 ** (-0.4 * (grid - mission.zero_point))
-    axes.plot(grid, 1e6 / np.sqrt(flux * HOUR), color=COLOURS["ERROR"], label="photons of the star alone")  # fmt: skip
+    axes.plot(
+        grid, 1e6 / np.sqrt(flux * HOUR), color=COLOURS["ERROR"], label="photons of the star alone"
+    )
     axes.set(xlabel=mission.band, ylabel="noise in one hour (ppm)", yscale="log")
     axes.legend(frameon=False)
     page.section(

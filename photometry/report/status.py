@@ -1,4 +1,6 @@
-"""How far a run is, read from its summary; never touches the TODO-file, so it can be asked at any time."""
+"""How far a run is, read from its summary; never touches the TODO-file, so it can be asked at any
+time.
+"""
 
 import collections
 import contextlib
@@ -98,7 +100,8 @@ def _check_types(file, summary):
 
 
 def output_folder(todo_file, output=None):
-    """Where the light curves of a TODO-file are: as given, else where the last run says, else beside it.
+    """Where the light curves of a TODO-file are: as given, else where the last run says, else
+    beside it.
 
     Raises
     ------
@@ -115,7 +118,9 @@ def output_folder(todo_file, output=None):
 
 
 def _output_of_last_run(todo_file):
-    """The output folder that the summary of the last run names; if it lay below the TODO-file's, both may have moved."""
+    """The output folder that the summary of the last run names; if it lay below the TODO-file's,
+    both may have moved.
+    """
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         summary = json.loads((todo_file.parent / SUMMARY_NAME).read_text(encoding="utf-8"))
         output, folder = Path(summary["output"]), Path(summary["todo_file"]).parent

@@ -63,10 +63,12 @@ def verify(todo_file, *, output=None, reset=False, steal_lock=False, workers=Non
     Parameters
     ----------
     todo_file : path of a TODO-file, or of its folder
-    output : the folder of the light curves; default: where the last run says, else the folder "lightcurves" beside it
+    output : the folder of the light curves; default: where the last run says, else the folder
+        "lightcurves" beside it
     reset : bool
-        Put the tasks of bad light curves back to "to do". Those whose file exists but cannot be read (no permission,
-        disk gone) are left alone, and those that are not OK or WARNING: another outcome holds for them by now.
+        Put the tasks of bad light curves back to "to do". Those whose file exists but cannot be
+        read (no permission, disk gone) are left alone, and those that are not OK or WARNING:
+        another outcome holds for them by now.
     steal_lock : bool, as for TaskManager
     workers : int, local processes; default: one per core
     progress : function(done, total), called now and then

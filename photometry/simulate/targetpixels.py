@@ -307,8 +307,8 @@ def _truth(targets, rows, settings):
 
     Positions (ra, decl at the epoch of the images; detector row and column without motion),
     ``flux`` (e-/s, without transits and noise), the signals, and for the aperture of the file:
-    ``aperture_fraction`` (fraction of the star's flux in it), ``crowding`` (fraction of the star in its
-    light), ``aperture_flux`` (e-/s, all stars), ``aperture_noise`` (e-/s at one time) and
+    ``aperture_fraction`` (fraction of the star's flux in it), ``crowding`` (fraction of the star in
+    its light), ``aperture_flux`` (e-/s, all stars), ``aperture_noise`` (e-/s at one time) and
     ``aperture_pixels``.
     """
     truth = targets.copy()

@@ -1,5 +1,5 @@
-"""TODO-files that are made: from rows (`create_todo`), several of one for job arrays (`split_todo`), and one of those again
-(`merge_todos`)."""
+"""TODO-files that are made: from rows (`create_todo`), several of one for job arrays
+(`split_todo`), and one of those again (`merge_todos`)."""
 
 import contextlib
 import filecmp
@@ -34,9 +34,9 @@ def create_todo(path, rows):
     ----------
     path : path of the file, usually ``todo.sqlite`` in the input folder
     rows : iterable of dict, structured array, or astropy table
-        Columns of ``todolist`` by name; ``starid``, ``sector``, ``camera``, ``ccd``, ``cadence`` (s) and ``tmag`` are
-        required. Where ``priority`` is missing, rows are numbered from 1 in the given order. NaN and empty text
-        become NULL, a missing ``datasource`` becomes ``'ffi'``.
+        Columns of ``todolist`` by name; ``starid``, ``sector``, ``camera``, ``ccd``, ``cadence``
+        (s) and ``tmag`` are required. Where ``priority`` is missing, rows are numbered from 1 in
+        the given order. NaN and empty text become NULL, a missing ``datasource`` becomes ``'ffi'``.
 
     Returns
     -------
@@ -45,8 +45,8 @@ def create_todo(path, rows):
     Raises
     ------
     TodoFileError
-        A required column is missing, a column is unknown, or two rows are the same target (same star, sector, camera,
-        CCD, cadence and data source).
+        A required column is missing, a column is unknown, or two rows are the same target (same
+        star, sector, camera, CCD, cadence and data source).
     """
     path = Path(path)
     names, chunks = _chunks(rows, path)
@@ -58,7 +58,9 @@ def create_todo(path, rows):
 
 
 def create_tables(conn, todo_id):
-    """Create all tables of a TODO-file, without the indices that are cheaper to make once the rows are there."""
+    """Create all tables of a TODO-file, without the indices that are cheaper to make once the rows
+    are there.
+    """
     for sql in (schema.TODOLIST, *schema.PROGRESS_TABLES, *schema.OUR_TABLES):
         conn.execute(sql)
     conn.execute(
@@ -176,7 +178,9 @@ def _dict_chunks(rows, names, path):
 
 
 def _scalar(value, name):
-    """A value that SQLite stores as what it is: numpy scalars as numbers, NaN and empty text as NULL."""
+    """A value that SQLite stores as what it is: numpy scalars as numbers, NaN and empty text as
+    NULL.
+    """
     if isinstance(value, np.generic):
         value = value.item()
     if value is np.ma.masked or value == "" or value != value or value is None:
@@ -190,8 +194,8 @@ def _empty(name):
 
 # --- split and merge
 
-# A secondary target belongs to the star in whose target pixel file it lies; they are never separated, because whether
-# one of them is skipped depends on the others.
+# A secondary target belongs to the star in whose target pixel file it lies; they are never
+# separated, because whether one of them is skipped depends on the others.
 _FAMILY = (
     "CASE WHEN datasource LIKE 'tpf:%' THEN CAST(substr(datasource, 5) AS INTEGER) ELSE starid END"
 )
@@ -206,9 +210,11 @@ _TABLES = {
 
 
 def split_todo(todo_file, folder=None, *, by="ccd", parts=None):
-    """Split a TODO-file into several that can be worked on at the same time; the original stays as it is.
+    """Split a TODO-file into several that can be worked on at the same time; the original stays as
+    it is.
 
-    The parts appear when all of them are whole. After a split that was killed, the same call does it anew.
+    The parts appear when all of them are whole. After a split that was killed, the same call does
+    it anew.
 
     Parameters
     ----------
@@ -216,9 +222,9 @@ def split_todo(todo_file, folder=None, *, by="ccd", parts=None):
     folder : path, optional
         Where the parts go, as ``todo-NAME.sqlite``; the folder of the TODO-file if None.
     by : 'ccd' or 'count'
-        One part for each sector, camera and CCD; or ``parts`` parts of nearly the same size, each with bright and faint
-        targets. Stars that may skip one another stay together when split by CCD. Split by count only the targets of one
-        target pixel file do.
+        One part for each sector, camera and CCD; or ``parts`` parts of nearly the same size, each
+        with bright and faint targets. Stars that may skip one another stay together when split by
+        CCD. Split by count only the targets of one target pixel file do.
     parts : int, with ``by='count'``
 
     Returns
@@ -227,7 +233,8 @@ def split_todo(todo_file, folder=None, *, by="ccd", parts=None):
 
     Raises
     ------
-    TodoFileError : the file is not a TODO-file, or is in use, or another file has the name of a part
+    TodoFileError : the file is not a TODO-file, or is in use, or another file has the name of a
+        part
     """
     path, expression = find_todo_file(todo_file), _part(by, parts)
     folder = path.parent if folder is None else Path(folder)
@@ -257,8 +264,8 @@ def split_todo(todo_file, folder=None, *, by="ccd", parts=None):
 def merge_todos(paths, output):
     """Merge TODO-files into one, with their diagnostics, skipped targets, attempts and runs.
 
-    Priorities stay as they are if no two files share one, as after `split_todo`; else tasks are numbered anew, brightest
-    first.
+    Priorities stay as they are if no two files share one, as after `split_todo`; else tasks are
+    numbered anew, brightest first.
 
     Parameters
     ----------
@@ -271,7 +278,8 @@ def merge_todos(paths, output):
 
     Raises
     ------
-    TodoFileError : a file is named twice, a target is there twice, two tasks have the same light-curve file, or the output exists already
+    TodoFileError : a file is named twice, a target is there twice, two tasks have the same
+        light-curve file, or the output exists already
     """
     output, paths = Path(output), [find_todo_file(path) for path in paths]
     if output.exists():
@@ -295,7 +303,9 @@ def merge_todos(paths, output):
 
 @contextlib.contextmanager
 def _snapshot(path):
-    """The database of a TODO-file in memory, journals of a killed run included; no run can begin meanwhile."""
+    """The database of a TODO-file in memory, journals of a killed run included; no run can begin
+    meanwhile.
+    """
     with locked(path), open_view(path, is_ours=True) as view:
         if view.problem:
             log.error("%s: %s", path, view.problem)
@@ -351,7 +361,8 @@ def _numbering(sources):
 
 
 def _copy(source, conn, *, part=None, number=None, runs=None):
-    """Copy the rows of all tables, of one part only if it is named, with new priorities and run numbers.
+    """Copy the rows of all tables, of one part only if it is named, with new priorities and run
+    numbers.
 
     Parameters
     ----------
@@ -373,7 +384,9 @@ def _copy(source, conn, *, part=None, number=None, runs=None):
 
 
 def _copy_blocks(source, conn, part, number, runs):
-    """Copy the table attempt_blocks, of each block what belongs to the part; parameters as for `_copy`."""
+    """Copy the table attempt_blocks, of each block what belongs to the part; parameters as for
+    `_copy`.
+    """
     columns = schema.AttemptBlock._fields
     sql = f"INSERT OR REPLACE INTO attempt_blocks ({_quoted(columns)}) VALUES ({', '.join('?' * len(columns))})"
     members = None
@@ -398,7 +411,9 @@ def _copy_blocks(source, conn, part, number, runs):
 
 
 def _copy_runs(source, conn, known):
-    """Copy the runs that are not there yet; returns the new number of each. ``known`` is kept from file to file."""
+    """Copy the runs that are not there yet; returns the new number of each. ``known`` is kept from
+    file to file.
+    """
     others = [name for name in schema.RUNS_COLUMNS if name != "run"]
     numbers = {}
     for number, *run in source.execute(

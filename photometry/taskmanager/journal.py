@@ -1,19 +1,21 @@
-"""The journal: changes that are not in the TODO-file yet, in files beside it that are only ever appended to.
+"""The journal: changes that are not in the TODO-file yet, in files beside it that are only ever
+appended to.
 
-In memory mode each change is appended here before the call that makes it returns, so a process that is killed loses
-nothing that it acknowledged. One line is one change::
+In memory mode each change is appended here before the call that makes it returns, so a process that
+is killed loses nothing that it acknowledged. One line is one change::
 
     CRC JSON
 
-with the CRC-32 of the JSON, continued from the line before, so a line that is lost, doubled or moved is noticed as well
-as a damaged one. The first line of a file names the TODO-file by its id, the generation, and which columns the values of
-the changes belong to.
+with the CRC-32 of the JSON, continued from the line before, so a line that is lost, doubled or
+moved is noticed as well as a damaged one. The first line of a file names the TODO-file by its id,
+the generation, and which columns the values of the changes belong to.
 
-Generations make the replay safe at every moment. A TODO-file of generation N has everything of the journals before N in
-it. `backup()` first begins journal N+1, then writes a TODO-file that calls itself N+1 and holds at least what the
-journals up to N hold, then removes those. After a crash the journals from N on are replayed, in order; a change that the
-file has already does no harm, because each change says what is, not what is different. Where a line is damaged, all
-before it is replayed, and nothing after it.
+Generations make the replay safe at every moment. A TODO-file of generation N has everything of the
+journals before N in it. `backup()` first begins journal N+1, then writes a TODO-file that calls
+itself N+1 and holds at least what the journals up to N hold, then removes those. After a crash the
+journals from N on are replayed, in order; a change that the file has already does no harm, because
+each change says what is, not what is different. Where a line is damaged, all before it is replayed,
+and nothing after it.
 """
 
 import errno
@@ -90,8 +92,9 @@ class Journal:
     generation : int
     follows : int, CRC of the last line of the journal before this one
     durability : 'process', 'second' or 'record'
-        What survives the crash of the machine: everything that the operating system had written by itself, all but
-        the last second, or everything. All of them survive the crash of the process.
+        What survives the crash of the machine: everything that the operating system had written by
+        itself, all but the last second, or everything. All of them survive the crash of the
+        process.
 
     Attributes
     ----------
@@ -117,7 +120,8 @@ class Journal:
             sync(self.path.parent)
 
     def append(self, changes):
-        """Add ``changes`` (see `schema.apply`); when this returns they survive the death of this process.
+        """Add ``changes`` (see `schema.apply`); when this returns they survive the death of this
+        process.
 
         Raises
         ------
@@ -162,7 +166,9 @@ class Journal:
         self.size += len(line)
 
     def _take_back(self):
-        """Remove the beginning of a line that did not get onto a full disk, so that the next one starts afresh."""
+        """Remove the beginning of a line that did not get onto a full disk, so that the next one
+        starts afresh.
+        """
         try:
             os.ftruncate(self._file, self.size)
         except OSError as error:
@@ -218,7 +224,9 @@ def read_segments(todo_file, todo_id, generation, *, before=None):
 
 
 def read_changes(segment):
-    """Yield the changes of a segment, as far as it is good, with values in the order of our columns."""
+    """Yield the changes of a segment, as far as it is good, with values in the order of our
+    columns.
+    """
     if not segment.n_changes:
         return
     lines = _lines(segment.path, {})
@@ -309,8 +317,8 @@ def _read_segment(path, todo_id, generation, follows):
 def _lines(path, notes):
     """Yield ``(crc, content)`` of each good line.
 
-    ``notes``, a dict, gets the key ``torn`` where the last line was never whole, which is no damage: the call that wrote it
-    never returned; and ``damage`` where any other line is bad.
+    ``notes``, a dict, gets the key ``torn`` where the last line was never whole, which is no
+    damage: the call that wrote it never returned; and ``damage`` where any other line is bad.
     """
     crc = 0
     with open(path, "rb") as file:

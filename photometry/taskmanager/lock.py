@@ -1,9 +1,10 @@
 """`Lock`: one owner per TODO-file.
 
-A file beside the TODO-file, ``todo.sqlite.lock``, says who owns it: host, process and since when, as JSON that a person
-can read. It is made with "create only if it is not there", which is safe on network file systems; no locks of the
-operating system are relied upon. The owner looks at it each second and before it replaces the TODO-file, so a master whose
-lock was taken away cannot overwrite the work of the new one. A lock that was only removed is made again.
+A file beside the TODO-file, ``todo.sqlite.lock``, says who owns it: host, process and since when,
+as JSON that a person can read. It is made with "create only if it is not there", which is safe on
+network file systems; no locks of the operating system are relied upon. The owner looks at it each
+second and before it replaces the TODO-file, so a master whose lock was taken away cannot overwrite
+the work of the new one. A lock that was only removed is made again.
 """
 
 import contextlib
@@ -35,7 +36,8 @@ class Lock:
     ----------
     todo_file : Path
     steal : bool
-        Take the lock away from a process that cannot be seen from here, because it runs (or ran) on another host.
+        Take the lock away from a process that cannot be seen from here, because it runs (or ran) on
+        another host.
 
     Attributes
     ----------
@@ -62,7 +64,8 @@ class Lock:
         threading.Thread(target=self._watch, name="todo-file lock", daemon=True).start()
 
     def check(self):
-        """Look whether this is our lock still; if it was removed and nobody else has one, it is made again.
+        """Look whether this is our lock still; if it was removed and nobody else has one, it is
+        made again.
 
         Raises
         ------
@@ -106,7 +109,9 @@ class Lock:
                 continue
 
     def _create(self):
-        """Make the lock file, with its content in it from the first moment; False if there is one already."""
+        """Make the lock file, with its content in it from the first moment; False if there is one
+        already.
+        """
         part = self.path.with_name(f".{self.path.name}-{self._token}")
         try:
             part.write_text(
@@ -130,7 +135,8 @@ class Lock:
         try:
             os.link(part, self.path)
         except FileExistsError:
-            # Over NFS the answer may be lost: the request is sent again, and finds the link that the first one made.
+            # Over NFS the answer may be lost: the request is sent again, and finds the link that
+            # the first one made.
             return part.stat().st_nlink == 2
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
@@ -200,7 +206,9 @@ def _user():
 
 
 def _read(path):
-    """Content of a lock file; None if there is none. A damaged one has an owner that nothing is known of."""
+    """Content of a lock file; None if there is none. A damaged one has an owner that nothing is
+    known of.
+    """
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -238,7 +246,8 @@ class Owner:
     Attributes
     ----------
     text : str, process, host and since when
-    state : 'alive'; 'dead': ran on this host and does not any more; 'elsewhere': on a host that cannot be asked
+    state : 'alive'; 'dead': ran on this host and does not any more; 'elsewhere': on a host that
+        cannot be asked
     """
 
     text: str
@@ -259,7 +268,8 @@ def owner_of(todo_file):
 
 @contextlib.contextmanager
 def locked(todo_file, *, steal=False):
-    """Keep runs away from a TODO-file while it is looked at; where nothing can be written, there are none to keep away.
+    """Keep runs away from a TODO-file while it is looked at; where nothing can be written, there
+    are none to keep away.
 
     Parameters
     ----------
@@ -281,5 +291,7 @@ def locked(todo_file, *, steal=False):
 
 
 def is_writable(folder):
-    """Whether files can be made in a folder; os.access says so of a read-only file system, too, as long as one is not root."""
+    """Whether files can be made in a folder; os.access says so of a read-only file system, too, as
+    long as one is not root.
+    """
     return os.access(folder, os.W_OK) and not os.statvfs(folder).f_flag & os.ST_RDONLY

@@ -1,4 +1,6 @@
-"""`TaskManager`: keeps track of which targets are to do, which are running, and what became of them."""
+"""`TaskManager`: keeps track of which targets are to do, which are running, and what became of
+them.
+"""
 
 import json
 import operator
@@ -23,8 +25,8 @@ _OK, _ABORT = int(STATUS.OK), int(STATUS.ABORT)
 class TaskManager(Session):
     """Keeps track of which targets to process.
 
-    Use it as a context manager, or call `close`. One process at a time can have a TODO-file open, but any number can look at
-    it with ``read_only``.
+    Use it as a context manager, or call `close`. One process at a time can have a TODO-file open,
+    but any number can look at it with ``read_only``.
 
     Parameters
     ----------
@@ -32,38 +34,41 @@ class TaskManager(Session):
     cleanup : bool
         Optimise the file (vacuum).
     overwrite : bool
-        Restart from the beginning, discarding any previous results; only of tasks that match ``cleanup_constraints``.
+        Restart from the beginning, discarding any previous results; only of tasks that match
+        ``cleanup_constraints``.
     cleanup_constraints : dict or list, optional
         Which unfinished and failed tasks (STARTED, ABORT, ERROR) are to be done again: arguments of
-        `build_constraints`, or SQL conditions. All of them if None. Diagnostics of what failed stay until a new result
-        takes their place.
+        `build_constraints`, or SQL conditions. All of them if None. Diagnostics of what failed stay
+        until a new result takes their place.
     summary : path, optional
         Where to write the progress as JSON. Its folder is made where it is missing.
     summary_interval : int
         Write the summary each time that so many results were saved.
     load_into_memory : bool
-        Keep the database in memory and every change in a journal beside the TODO-file, which itself is replaced by
-        `backup` and `close`. A crash loses nothing in either mode.
+        Keep the database in memory and every change in a journal beside the TODO-file, which itself
+        is replaced by `backup` and `close`. A crash loses nothing in either mode.
     backup_interval : int or None
-        In memory mode, bring the TODO-file up to date each time that so many results were saved; a file of more than
-        1 MB not more often than that it takes 5 % of the time. It is for people who look at the file.
+        In memory mode, bring the TODO-file up to date each time that so many results were saved; a
+        file of more than 1 MB not more often than that it takes 5 % of the time. It is for people
+        who look at the file.
     durability : 'process', 'second' or 'record'
-        What a crash of the machine may cost: what the operating system had not written yet, the last second, or
-        nothing. A crash of the process costs nothing in any case.
+        What a crash of the machine may cost: what the operating system had not written yet, the
+        last second, or nothing. A crash of the process costs nothing in any case.
     steal_lock : bool
         Take the file from a process on another host, which must have ended.
     max_attempts : int
         Also an attribute. How often a task may take its process down before it is set aside.
     read_only : bool
-        Look at the file as the next run would find it, and change nothing, also nothing that opening it would put
-        back to do. Whatever changes something raises a TodoFileError. Works beside a run. Of the other arguments none counts.
+        Look at the file as the next run would find it, and change nothing, also nothing that
+        opening it would put back to do. Whatever changes something raises a TodoFileError. Works
+        beside a run. Of the other arguments none counts.
 
     Attributes
     ----------
     conn : sqlite3.Connection
     cursor : sqlite3.Cursor, rows by name
-        For SQL of your own, which is honoured by the next call. In memory mode it is safe from a crash as soon as the
-        next result is saved, or after `backup`.
+        For SQL of your own, which is honoured by the next call. In memory mode it is safe from a
+        crash as soon as the next result is saved, or after `backup`.
     run_info : dict, added to the summary
     summary_counter : int, results since the summary was last written
     logger : logging.Logger
@@ -73,11 +78,13 @@ class TaskManager(Session):
     Raises
     ------
     FileNotFoundError : there is no such file
-    TodoFileError : it is not a TODO-file, is damaged, write-protected, or in use; it is left as it was
+    TodoFileError : it is not a TODO-file, is damaged, write-protected, or in use; it is left as it
+        was
     ValueError : an argument has a value that is not accepted
     """
 
-    # --- what is to do -----------------------------------------------------------------------------------------------
+    # --- what is to do
+    # -----------------------------------------------------------------------------------------------
 
     @damage_reported
     def get_number_tasks(self, **constraints):
@@ -90,7 +97,9 @@ class TaskManager(Session):
 
     @damage_reported
     def get_number_rows(self, **constraints):
-        """How many tasks there are, whatever their status; keyword arguments as for `build_constraints`."""
+        """How many tasks there are, whatever their status; keyword arguments as for
+        `build_constraints`.
+        """
         sql = f"SELECT COUNT(*) FROM todolist WHERE 1{build_constraints(**constraints)}"
         return self._store.cursor.execute(sql).fetchone()[0]
 
@@ -102,10 +111,12 @@ class TaskManager(Session):
         return self._store.cursor.execute(sql, (_ERROR,)).fetchone()[0]
 
     def get_task(self, **constraints):
-        """The task to do with the lowest priority, as a dict, or None. It is not marked: see `start_task`.
+        """The task to do with the lowest priority, as a dict, or None. It is not marked: see
+        `start_task`.
 
-        Keyword arguments as for `build_constraints`. The keys are priority, starid, method, sector, camera, ccd,
-        cadence, datasource and tmag; and settings, a dict, where a retry gave it some of its own.
+        Keyword arguments as for `build_constraints`. The keys are priority, starid, method, sector,
+        camera, ccd, cadence, datasource and tmag; and settings, a dict, where a retry gave it some
+        of its own.
         """
         tasks = self.get_tasks(1, **constraints)
         return tasks[0] if tasks else None
@@ -118,8 +129,8 @@ class TaskManager(Session):
         ----------
         n : int, how many; fewer where there are no more
         crashed_last : bool
-            Those that took their process down come after all others, so that what kills every run does not keep the
-            run from the rest.
+            Those that took their process down come after all others, so that what kills every run
+            does not keep the run from the rest.
         **constraints : see `build_constraints`
 
         Returns
@@ -155,7 +166,8 @@ class TaskManager(Session):
         row = self._store.cursor.execute(sql, _priorities((taskid,))).fetchone()
         return json.loads(row[0]) if row else {}
 
-    # --- about a task ------------------------------------------------------------------------------------------------
+    # --- about a task
+    # ------------------------------------------------------------------------------------------------
 
     def id(self, task):
         """What the methods below call a task or a result by: its priority."""
@@ -187,11 +199,13 @@ class TaskManager(Session):
         return self._crashes[taskid]
 
     def crash_candidates(self):
-        """Set of priorities of tasks that may take their process down: those that have done so, and those that were STARTED
-        when the process that had the file open before was killed. The latter counts as no attempt."""
+        """Set of priorities of tasks that may take their process down: those that have done so, and
+        those that were STARTED when the process that had the file open before was killed. The
+        latter counts as no attempt."""
         return self._interrupted | set(self._crashes.priorities)
 
-    # --- what became of it -------------------------------------------------------------------------------------------
+    # --- what became of it
+    # -------------------------------------------------------------------------------------------
 
     def start_task(self, taskid):
         """Mark a task, by its priority, as STARTED."""
@@ -204,7 +218,8 @@ class TaskManager(Session):
         self._cache.write([(_STARTED, _priorities(taskids))])
 
     def save_result(self, result):
-        """Save the result of a task: its status, its diagnostics, and which other targets it makes SKIPPED.
+        """Save the result of a task: its status, its diagnostics, and which other targets it makes
+        SKIPPED.
 
         Parameters
         ----------
@@ -222,7 +237,8 @@ class TaskManager(Session):
 
         Parameters
         ----------
-        results : list of dict, see `result.Result.of`, or of what `result_packer` made of such lists
+        results : list of dict, see `result.Result.of`, or of what `result_packer` made of such
+            lists
         """
         self._sync_external_changes()
         run = self._run and self._run.number
@@ -246,7 +262,8 @@ class TaskManager(Session):
 
     @damage_reported
     def release_tasks(self, taskids, why):
-        """Take tasks back that were STARTED but not done, through no fault of theirs. No attempt is used up.
+        """Take tasks back that were STARTED but not done, through no fault of theirs. No attempt is
+        used up.
 
         Parameters
         ----------
@@ -267,12 +284,14 @@ class TaskManager(Session):
         ----------
         taskid : int
         why : str, what is known of the crash
-        **info : start, end, seconds, host, rank, peak_memory, error_class: columns of the table ``attempts``
+        **info : start, end, seconds, host, rank, peak_memory, error_class: columns of the table
+            ``attempts``
 
         Returns
         -------
         again : bool
-            True where it is to do again; False where it is set aside as ERROR, after ``max_attempts`` of these.
+            True where it is to do again; False where it is set aside as ERROR, after
+            ``max_attempts`` of these.
         """
         self._sync_external_changes()
         (taskid,) = _priorities((taskid,))
@@ -291,7 +310,9 @@ class TaskManager(Session):
 
     @damage_reported
     def reset_tasks(self, taskids):
-        """Put tasks back to "to do" as if they had never been tried; only the record of their attempts stays."""
+        """Put tasks back to "to do" as if they had never been tried; only the record of their
+        attempts stays.
+        """
         self._sync_external_changes()
         taskids = _priorities(taskids)
         self._cache.write([(None, taskids)], discarded(taskids))
@@ -299,7 +320,8 @@ class TaskManager(Session):
 
     @damage_reported
     def retry_tasks(self, taskids, method=None, settings=None):
-        """Put tasks back to "to do", perhaps in another way. What failed keeps its diagnostics until the new result.
+        """Put tasks back to "to do", perhaps in another way. What failed keeps its diagnostics
+        until the new result.
 
         Parameters
         ----------
@@ -322,7 +344,8 @@ class TaskManager(Session):
         self._cache.write([(None, taskids)], changes)
         self._invalidate()
 
-    # --- inside ------------------------------------------------------------------------------------------------------
+    # --- inside
+    # ------------------------------------------------------------------------------------------------------
 
     def _with_settings(self, tasks):
         if self._has_overrides:
@@ -373,7 +396,9 @@ class TaskManager(Session):
             self._summary.add(text, row.elaptime, row.worker_wait_time)
 
     def _save_without_lightcurve(self, result):
-        """Two tasks cannot have the same light-curve file. The one that comes second is an ERROR that says so."""
+        """Two tasks cannot have the same light-curve file. The one that comes second is an ERROR
+        that says so.
+        """
         row = result.diagnostics
         message = f"light-curve file {row.lightcurve} belongs to another task already"
         self.logger.error("Task %d: %s", result.priority, message)

@@ -1,4 +1,6 @@
-"""Files made by older tools, brought up to date: one named function per change, recorded in the file when applied."""
+"""Files made by older tools, brought up to date: one named function per change, recorded in the
+file when applied.
+"""
 
 import datetime
 import logging
@@ -13,7 +15,9 @@ _TPF_CADENCE = 120  # s, before sector 27; later sectors have 20-s target pixel 
 
 
 class CadenceUnknownError(TodoFileError, ValueError):
-    """The cadence of a target cannot be known from what an older file says; a ValueError, as the interface promises."""
+    """The cadence of a target cannot be known from what an older file says; a ValueError, as the
+    interface promises.
+    """
 
 
 def check_migratable(conn, path):
@@ -37,7 +41,9 @@ def check_migratable(conn, path):
 
 
 def migrate(conn):
-    """Apply what is missing, inside the transaction of the caller, and record it in the table ``migrations``."""
+    """Apply what is missing, inside the transaction of the caller, and record it in the table
+    ``migrations``.
+    """
     applied = [rename_attempts] if rename_attempts(conn) else []
     for sql in (*schema.PROGRESS_TABLES, *schema.OUR_TABLES):
         conn.execute(sql)
@@ -70,7 +76,9 @@ def rename_attempts(conn):
 
 
 def add_todolist_columns(conn):
-    """``datasource``, ``cadence`` and what else an older ``todolist`` lacks; True where something was missing."""
+    """``datasource``, ``cadence`` and what else an older ``todolist`` lacks; True where something
+    was missing.
+    """
     missing = [name for name in schema.TODOLIST_COLUMNS if name not in _columns(conn, "todolist")]
     for name in missing:
         conn.execute(f"ALTER TABLE todolist ADD COLUMN {name} {schema.TODOLIST_COLUMNS[name]}")
@@ -84,8 +92,8 @@ def add_todolist_columns(conn):
 def drop_diagnostics_starid(conn):
     """The star's number belongs into ``todolist`` only.
 
-    The table is made anew, because indices and constraints may hold on to the column. All others come along, and so do the
-    indices and constraints that have nothing to do with it.
+    The table is made anew, because indices and constraints may hold on to the column. All others
+    come along, and so do the indices and constraints that have nothing to do with it.
     """
     if "starid" not in _columns(conn, "diagnostics"):
         return False
@@ -146,7 +154,9 @@ def _indices_and_triggers_without_starid(conn):
 
 
 def add_diagnostics_columns(conn):
-    """``edge_flux``, ``worker_wait_time``, ``method_used`` and what else an older ``diagnostics`` lacks."""
+    """``edge_flux``, ``worker_wait_time``, ``method_used`` and what else an older ``diagnostics``
+    lacks.
+    """
     missing = [
         name for name in schema.DIAGNOSTICS_COLUMNS if name not in _columns(conn, "diagnostics")
     ]
@@ -172,7 +182,9 @@ def add_indices(conn):
 
 
 def _add_lightcurve_index(conn):
-    """No two tasks may have the same light-curve file; an older file in which they have stays as it is."""
+    """No two tasks may have the same light-curve file; an older file in which they have stays as it
+    is.
+    """
     for _, index, is_unique, *_ in conn.execute("PRAGMA index_list(diagnostics)").fetchall():
         columns = [row[2] for row in conn.execute(f'PRAGMA index_info("{index}")')]
         if is_unique and columns == ["lightcurve"]:
@@ -185,7 +197,9 @@ def _add_lightcurve_index(conn):
 
 
 def excuse_tasks_of_killed_masters(conn):
-    """Format 1 counted it against a task that it was STARTED when the master was killed; that is no evidence."""
+    """Format 1 counted it against a task that it was STARTED when the master was killed; that is no
+    evidence.
+    """
     cursor = conn.execute(
         "UPDATE attempt_records SET died = 0 WHERE died = 1 AND error_text = 'was running when its process died'"
     )
@@ -193,7 +207,9 @@ def excuse_tasks_of_killed_masters(conn):
 
 
 def _fill_method_used(conn):
-    """The method asked for; where none was, aperture photometry, unless it says that it switched to halo."""
+    """The method asked for; where none was, aperture photometry, unless it says that it switched to
+    halo.
+    """
     conn.execute(
         """UPDATE diagnostics SET method_used = COALESCE(
             (SELECT method FROM todolist WHERE todolist.priority = diagnostics.priority),

@@ -1,4 +1,6 @@
-"""Opening a TODO-file: find it, see that it is one, connect, bring older tables up to date, replay what a killed run left."""
+"""Opening a TODO-file: find it, see that it is one, connect, bring older tables up to date, replay
+what a killed run left.
+"""
 
 import contextlib
 import fcntl
@@ -28,7 +30,9 @@ _SQLITE_ERROR = 1
 
 
 class TodoFileNotFoundError(TodoFileError, FileNotFoundError):
-    """There is no such TODO-file: the FileNotFoundError that the interface promises, with a message of ours."""
+    """There is no such TODO-file: the FileNotFoundError that the interface promises, with a message
+    of ours.
+    """
 
 
 # --- is this a TODO-file that we can work with? Looked at without changing one byte of it
@@ -98,8 +102,8 @@ def check_header(path):
 def check_todo_file(path):
     """Refuse what is not a whole TODO-file.
 
-    One pass over the file is the price (``PRAGMA quick_check``, about 0.2 s per million rows): a damaged page found now
-    costs a restart from the last copy, found at night it costs the run.
+    One pass over the file is the price (``PRAGMA quick_check``, about 0.2 s per million rows): a
+    damaged page found now costs a restart from the last copy, found at night it costs the run.
 
     Raises
     ------
@@ -121,7 +125,9 @@ def check_todo_file(path):
 
 
 def read_only(path):
-    """Connection that reads a file which nobody writes to, without locks and without files beside it."""
+    """Connection that reads a file which nobody writes to, without locks and without files beside
+    it.
+    """
     return sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, check_same_thread=False)
 
 
@@ -183,7 +189,9 @@ def _check_tables(conn, path):
 
 
 def damage_reported(method):
-    """A method of a TaskManager, or what looks at a file; where a page of the file turns out to be damaged, it raises a TodoFileError."""
+    """A method of a TaskManager, or what looks at a file; where a page of the file turns out to be
+    damaged, it raises a TodoFileError.
+    """
 
     @functools.wraps(method)
     def reporting(*args, **options):
@@ -205,8 +213,9 @@ def damage_reported(method):
 class Connection(sqlite3.Connection):
     """As `sqlite3.Connection`, but it knows its cursors.
 
-    A cursor that was left in the middle of its rows keeps SQLite from leaving the write-ahead log. Closing the connection is
-    no way out: as long as such a cursor lives, SQLite keeps the file open and locked behind the scenes.
+    A cursor that was left in the middle of its rows keeps SQLite from leaving the write-ahead log.
+    Closing the connection is no way out: as long as such a cursor lives, SQLite keeps the file open
+    and locked behind the scenes.
     """
 
     def __init__(self, *args, **options):
@@ -246,8 +255,8 @@ class Connection(sqlite3.Connection):
 def connect(path):
     """Connection of the one owner of a TODO-file.
 
-    On a disk of this host others may read through it meanwhile. A network disk, where SQLite must not share memory
-    between processes, is held for ourselves.
+    On a disk of this host others may read through it meanwhile. A network disk, where SQLite must
+    not share memory between processes, is held for ourselves.
 
     Parameters
     ----------
@@ -276,7 +285,8 @@ def connect(path):
 
 
 def recover(path):
-    """Tidy up after a run that was killed: SQLite folds its log in, half-written copies of the file are removed.
+    """Tidy up after a run that was killed: SQLite folds its log in, half-written copies of the file
+    are removed.
 
     Returns
     -------
@@ -321,7 +331,8 @@ def identity(conn, path):
 
 
 def bring_up_to_date(conn, path, segments, todo_id, generation):
-    """Migrate a database and replay journals into it, in one transaction; what does not fit is set aside.
+    """Migrate a database and replay journals into it, in one transaction; what does not fit is set
+    aside.
 
     Parameters
     ----------

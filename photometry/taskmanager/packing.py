@@ -1,6 +1,8 @@
-"""`Packer`: checks results in the workers, and writes the text of the journal there, so that the master only appends it.
+"""`Packer`: checks results in the workers, and writes the text of the journal there, so that the
+master only appends it.
 
-Plain results are packed: OK, without errors, and of no concern to other tasks. All others travel as they are.
+Plain results are packed: OK, without errors, and of no concern to other tasks. All others travel as
+they are.
 """
 
 import math
@@ -146,7 +148,9 @@ def _with_host(result):
 
 
 def _quick(result):
-    """As `_plain`, at a fifth of the cost, for what the scheduler makes of work that says nothing but OK; else None."""
+    """As `_plain`, at a fifth of the cost, for what the scheduler makes of work that says nothing
+    but OK; else None.
+    """
     try:
         if result["status"] is not STATUS.OK or result["details"] or len(result["attempt"]) != 6:
             return None
@@ -180,7 +184,9 @@ def _quick(result):
 
 
 def _plain(result, run):
-    """(row, [priority, start, seconds, peak memory], host, rank) of a plain result; None of any other."""
+    """(row, [priority, start, seconds, peak memory], host, rank) of a plain result; None of any
+    other.
+    """
     attempt = result.attempt
     if (
         result.status != _OK

@@ -1,11 +1,14 @@
-"""Which task is next, how many have which status, which ones run: known beside the database, and kept in step with it.
+"""Which task is next, how many have which status, which ones run: known beside the database, and
+kept in step with it.
 
-`PendingTasks` finds the next task at the same cost for the first and the last row, whatever the constraints. The index
-``todolist_todo`` holds only rows that are still to do, so finished rows are never walked past. Rows that are to do but do
-not match the constraints are walked past once: for each set of constraints a `Queue` remembers how far it has looked, and
-holds the next tasks that it found there. Tasks that come back are put into the queues that they belong to.
+`PendingTasks` finds the next task at the same cost for the first and the last row, whatever the
+constraints. The index ``todolist_todo`` holds only rows that are still to do, so finished rows are
+never walked past. Rows that are to do but do not match the constraints are walked past once: for
+each set of constraints a `Queue` remembers how far it has looked, and holds the next tasks that it
+found there. Tasks that come back are put into the queues that they belong to.
 
-`TaskCache` has all that spares questions to the database. What SQL of the user may have changed is looked up again.
+`TaskCache` has all that spares questions to the database. What SQL of the user may have changed is
+looked up again.
 """
 
 import random
@@ -35,8 +38,10 @@ _KEYS = (
 _COLUMNS = f"SELECT {', '.join('todolist.' + key for key in _KEYS)}"
 _SELECT = f"{_COLUMNS} FROM todolist"
 
-_LOOK_AHEAD = 256  # tasks fetched at once: more makes the average cheaper and the single fetch slower (0.3 ms)
-_LOOK_AHEAD_LISTED = 65536  # the same where the constraints list stars or priorities, which SQLite reads for each fetch
+# tasks fetched at once: more makes the average cheaper and the single fetch slower (0.3 ms)
+_LOOK_AHEAD = 256
+# the same where the constraints list stars or priorities, which SQLite reads for each fetch
+_LOOK_AHEAD_LISTED = 65536
 _MAX_QUEUES = 32
 _MAX_SAMPLED = 10_000  # tasks that a pool remembers to have sampled
 _BEFORE_ALL = -(2**63)
@@ -63,7 +68,9 @@ class PendingTasks:
 
     @property
     def queues(self):
-        """All that hold tasks to do; one that is not to do any more has to be popped from the ``ahead`` of each."""
+        """All that hold tasks to do; one that is not to do any more has to be popped from the
+        ``ahead`` of each.
+        """
         return (*self._queues.values(), *self._pools.values())
 
     def next(self, n, conditions, last=()):
@@ -120,7 +127,8 @@ class Queue:
 
     Attributes
     ----------
-    ahead : OrderedDict, priority -> row, ascending: all that is to do as far as the queue has looked
+    ahead : OrderedDict, priority -> row, ascending: all that is to do as far as the queue has
+        looked
     """
 
     def __init__(self, conditions):
@@ -145,7 +153,9 @@ class Queue:
         return [_task(row) for row in islice(self.ahead.values(), n)]
 
     def next_but(self, cursor, n, last):
-        """As `next`, but with the tasks in ``last`` after all others. Each call walks past those; they are few."""
+        """As `next`, but with the tasks in ``last`` after all others. Each call walks past those;
+        they are few.
+        """
         while True:
             others = (row for priority, row in self.ahead.items() if priority not in last)
             tasks = [_task(row) for row in islice(others, n)]
@@ -154,7 +164,9 @@ class Queue:
             self._look(cursor, n)
 
     def give_back(self, cursor, priorities):
-        """Put returned tasks in their position; those further on than we have looked will be found there."""
+        """Put returned tasks in their position; those further on than we have looked will be found
+        there.
+        """
         behind = [p for p in priorities if p <= self._looked or self._at_end]
         sql = f"{_SELECT} WHERE todolist.status IS NULL AND todolist.priority = ?{self._conditions}"
         for priority in behind:
@@ -247,7 +259,8 @@ class StatusCounts:
 
     Attributes
     ----------
-    counts : collections.Counter, or None where it has to be counted again; kept up to date by `TaskCache`
+    counts : collections.Counter, or None where it has to be counted again; kept up to date by
+        `TaskCache`
     """
 
     # One pass over the table without sorting it, half the time of GROUP BY.
@@ -278,7 +291,8 @@ class StatusCounts:
 
 
 class TaskCache:
-    """What is known of the tasks without asking the database; the way by which their status changes.
+    """What is known of the tasks without asking the database; the way by which their status
+    changes.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
-"""`Result`: what a worker brings back, checked, as the rows that are stored; what these change, and who is skipped.
+"""`Result`: what a worker brings back, checked, as the rows that are stored; what these change, and
+who is skipped.
 
-What is not known is NaN here, which sqlite3 stores as NULL like None: it binds a float at once, but looks for an adapter
-for each None, which would make saving three times as slow.
+What is not known is NaN here, which sqlite3 stores as NULL like None: it binds a float at once, but
+looks for an adapter for each None, which would make saving three times as slow.
 """
 
 import math
@@ -27,7 +28,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     ----------
     priority : int
     status : int, a STATUS
-    diagnostics : Diagnostics, or BriefDiagnostics where there are no details; its column errors is still NULL
+    diagnostics : Diagnostics, or BriefDiagnostics where there are no details; its column errors is
+        still NULL
     errors : tuple of str
     skip_targets : tuple of int, starid of the other stars in the mask
     attempt : Attempt, or None where the worker says nothing of it
@@ -44,7 +46,8 @@ class Result(msgspec.Struct, frozen=True, gc=False):
     def of(cls, result, *, run=None):
         """Check the dict that a worker made (see "Result" in docs/todo-file.md).
 
-        Every key of ``result['details']`` may be missing. Numbers may be numpy's; what is not finite becomes NULL.
+        Every key of ``result['details']`` may be missing. Numbers may be numpy's; what is not
+        finite becomes NULL.
 
         Parameters
         ----------
@@ -280,9 +283,10 @@ def _messages(errors):
 
 # --- which of two stars in one mask gets the light curve
 #
-# The outcome does not depend on the order in which results come: a target that was measured before the brighter star whose
-# mask holds it loses its result, and those that it had made SKIPPED are to do again. So a run with many workers gives the
-# same rows as one that goes through the targets from bright to faint.
+# The outcome does not depend on the order in which results come: a target that was measured before
+# the brighter star whose mask holds it loses its result, and those that it had made SKIPPED are to
+# do again. So a run with many workers gives the same rows as one that goes through the targets from
+# bright to faint.
 
 _SKIPPED = int(STATUS.SKIPPED)
 
@@ -298,8 +302,9 @@ _SAME_IMAGES = "sector IS ? AND camera IS ? AND ccd IS ? AND cadence IS ?"
 def in_batches(results, superseded):
     """Split results into lists that can be saved together.
 
-    A result that touches other targets goes alone, so that those that come after it meet with what it did. So does one
-    of a task that was superseded, SKIPPED by another result while it was running; and one of a task that occurs twice.
+    A result that touches other targets goes alone, so that those that come after it meet with what
+    it did. So does one of a task that was superseded, SKIPPED by another result while it was
+    running; and one of a task that occurs twice.
 
     Parameters
     ----------
@@ -396,9 +401,11 @@ def _skipped_by_primary(cursor, priority, primary, images):
 
 
 def _brightest_wins(cursor, priority, tmag, rivals):
-    """The brighter star keeps its light curve; of equally bright ones that with the lower priority number.
+    """The brighter star keeps its light curve; of equally bright ones that with the lower priority
+    number.
 
-    The losers lose the results that they may have, and what only they had made SKIPPED is to do again.
+    The losers lose the results that they may have, and what only they had made SKIPPED is to do
+    again.
     """
     older = [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])]
     brightest = min(rivals, key=_brightness)

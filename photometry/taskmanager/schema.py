@@ -1,15 +1,17 @@
 """The tables of a TODO-file, their rows by name, and every change that is made in them.
 
-``todolist``, ``diagnostics`` and ``photometry_skipped`` are the tables that every tool of the field knows. The others are
-ours, and no other tool needs to know them: ``attempts``, a view that shows one row per attempt (what was tried, when and
-where), and the two tables that it reads; ``runs``; ``overrides`` and ``original_methods`` (what a retry changed for single
-tasks); ``todo_settings`` (identity of the file) and ``migrations`` (what was changed in files made by older tools).
+``todolist``, ``diagnostics`` and ``photometry_skipped`` are the tables that every tool of the field
+knows. The others are ours, and no other tool needs to know them: ``attempts``, a view that shows
+one row per attempt (what was tried, when and where), and the two tables that it reads; ``runs``;
+``overrides`` and ``original_methods`` (what a retry changed for single tasks); ``todo_settings``
+(identity of the file) and ``migrations`` (what was changed in files made by older tools).
 
-Nothing here or elsewhere depends on the order of the columns: each statement names those that it fills.
+Nothing here or elsewhere depends on the order of the columns: each statement names those that it
+fills.
 
-Every change that the task manager makes goes through `apply`, as a list of ``(name, rows)``: the live database, and the
-replay of the journal after a crash. Each statement gives the same end when it is applied twice, so a replay may begin
-earlier than it has to.
+Every change that the task manager makes goes through `apply`, as a list of ``(name, rows)``: the
+live database, and the replay of the journal after a crash. Each statement gives the same end when
+it is applied twice, so a replay may begin earlier than it has to.
 """
 
 from typing import NamedTuple
@@ -64,7 +66,8 @@ ATTEMPTS_COLUMNS = {
     "seconds": "REAL",
     "peak_memory": "REAL",  # bytes
     "status": "INTEGER",  # STATUS of its result; NULL where it brought none
-    "died": "INTEGER NOT NULL DEFAULT 0",  # 1: took its process down, and counts against max_attempts
+    # 1: took its process down, and counts against max_attempts
+    "died": "INTEGER NOT NULL DEFAULT 0",
     "error_class": "TEXT",
     "error_text": "TEXT",
 }
@@ -148,11 +151,13 @@ class AttemptBlock(NamedTuple):
 
 
 _KEPLER_CADENCES = (60, 1800)  # s, nominal, of target pixel files; those of TESS have 20 and 120 s
-_FIRST_EPIC = 200_000_000  # K2's catalogue begins at 201,000,001 (Huber et al. 2016), Kepler's ends at 13,161,029
+# K2's catalogue begins at 201,000,001 (Huber et al. 2016), Kepler's ends at 13,161,029
+_FIRST_EPIC = 200_000_000
 
 
 def star_label(starid, datasource, cadence):
-    """What people call the star of a row of ``todolist``: 'TIC 25155310', 'KIC 8462852', 'EPIC 201912552'.
+    """What people call the star of a row of ``todolist``: 'TIC 25155310', 'KIC 8462852', 'EPIC
+    201912552'.
 
     Parameters
     ----------
@@ -184,7 +189,8 @@ SKIPPED = """CREATE TABLE IF NOT EXISTS photometry_skipped (
     priority INTEGER NOT NULL REFERENCES todolist(priority) ON DELETE CASCADE ON UPDATE CASCADE,
     skipped_by INTEGER NOT NULL REFERENCES todolist(priority) ON DELETE CASCADE ON UPDATE CASCADE)"""
 
-# Only light curves that are there: NULLs would cost a third of the time of saving a result without details.
+# Only light curves that are there: NULLs would cost a third of the time of saving a result without
+# details.
 DIAGNOSTICS_INDEX = """CREATE UNIQUE INDEX IF NOT EXISTS diagnostics_lightcurve ON diagnostics (lightcurve)
     WHERE lightcurve IS NOT NULL"""
 
@@ -217,7 +223,8 @@ ATTEMPTS_VIEW = "CREATE VIEW IF NOT EXISTS attempts AS SELECT {} FROM attempt_re
 )
 
 OUR_TABLES = (
-    # kept sorted by task and time without an index of its own, which is the smallest way to store it
+    # kept sorted by task and time without an index of its own, which is the smallest way to store
+    # it
     table_sql("attempt_records", ATTEMPTS_COLUMNS).removesuffix(")")
     + ", PRIMARY KEY (priority, start)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS attempts_died ON attempt_records (priority) WHERE died = 1",
@@ -249,7 +256,8 @@ IDENTITY_INDEX = (
     f"CREATE UNIQUE INDEX IF NOT EXISTS todolist_identity ON todolist ({', '.join(IDENTITY)})"
 )
 
-# Only rows that are still to do are in this index, so that finding the next one never walks past finished rows.
+# Only rows that are still to do are in this index, so that finding the next one never walks past
+# finished rows.
 TODO_INDEX_NAME = "todolist_todo"
 TODO_INDEX = (
     f"CREATE INDEX IF NOT EXISTS {TODO_INDEX_NAME} ON todolist (priority) WHERE status IS NULL"
@@ -264,7 +272,8 @@ def _insert(table, columns, verb="INSERT"):
     return f"{verb} INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"
 
 
-# Replaces the row of this task only: a second task with the same light-curve file is an error, not a replacement.
+# Replaces the row of this task only: a second task with the same light-curve file is an error, not
+# a replacement.
 _REPLACE_DIAGNOSTICS = " ON CONFLICT (priority) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in Diagnostics._fields if name != "priority"
 )
@@ -274,12 +283,16 @@ _ATTEMPT_BLOCK = _insert("attempt_blocks", AttemptBlock._fields, "INSERT OR REPL
 
 STATEMENTS = {
     # name: SQL                                                                       parameters
-    "status": "UPDATE todolist SET status = ? WHERE priority = ?",  #                 status, priority
-    # first and last are numbers of tasks that are all there and all meant            status, first, last
+    #                 status, priority
+    "status": "UPDATE todolist SET status = ? WHERE priority = ?",
+    # first and last are numbers of tasks that are all there and all meant            status, first,
+    # last
     "status of range": "UPDATE todolist SET status = ? WHERE priority BETWEEN ? AND ?",
-    #                                                                                 status, JSON list of priorities
+    #                                                                                 status, JSON
+    # list of priorities
     "status of list": "UPDATE todolist SET status = ? WHERE priority IN (SELECT value FROM json_each(?))",
-    "method": "UPDATE todolist SET method = ? WHERE priority = ?",  #                 method, priority
+    #                 method, priority
+    "method": "UPDATE todolist SET method = ? WHERE priority = ?",
     "original method": "INSERT OR IGNORE INTO original_methods (priority, method) VALUES (?, ?)",
     "method as before": """UPDATE todolist SET method = (SELECT method FROM original_methods WHERE priority = ?1)
         WHERE priority = ?1 AND EXISTS (SELECT 1 FROM original_methods WHERE priority = ?1)""",
@@ -309,7 +322,9 @@ STATEMENTS = {
 }
 
 BLOCK = "block"
-"""Name of the change whose rows are what `packing.Packer` made of the plain results of a worker, as JSON."""
+"""Name of the change whose rows are what `packing.Packer` made of the plain results of a worker, as
+JSON.
+"""
 
 ONCE = ((),)
 """The rows of a statement without parameters."""
@@ -320,7 +335,9 @@ JOURNAL_COLUMNS = {
     "attempt": Attempt._fields,
     "run": tuple(RUNS_COLUMNS),
 }
-"""Which column each value of a change belongs to; a journal says it, so that it can be replayed by a later version."""
+"""Which column each value of a change belongs to; a journal says it, so that it can be replayed by
+a later version.
+"""
 
 
 class Block(NamedTuple):
@@ -351,7 +368,8 @@ def apply(cursor, changes):
     Parameters
     ----------
     cursor : sqlite3.Cursor, in a transaction
-    changes : iterable of (name, rows): name from `STATEMENTS`, rows an iterable of parameters; or `BLOCK`
+    changes : iterable of (name, rows): name from `STATEMENTS`, rows an iterable of parameters; or
+        `BLOCK`
     """
     for name, rows in changes:
         if name == BLOCK:

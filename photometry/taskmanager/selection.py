@@ -1,8 +1,10 @@
-"""Which tasks: from "camera 2, brighter than 8" to SQL; what is to do; and which tasks a user means.
+"""Which tasks: from "camera 2, brighter than 8" to SQL; what is to do; and which tasks a user
+means.
 
-The one rule: a task is to do where its status is NULL, and where it is unfinished or failed (STARTED, ABORT, ERROR) and was
-not set aside. `to_do_condition` is that rule; a run applies it when it opens the file, and whoever predicts a run counts
-with it. Set aside is a task that took its process down ``max_attempts`` times; it is not tried again until it is reset.
+The one rule: a task is to do where its status is NULL, and where it is unfinished or failed
+(STARTED, ABORT, ERROR) and was not set aside. `to_do_condition` is that rule; a run applies it when
+it opens the file, and whoever predicts a run counts with it. Set aside is a task that took its
+process down ``max_attempts`` times; it is not tried again until it is reset.
 """
 
 import math
@@ -20,8 +22,8 @@ from .schema import ONCE, Attempt, Diagnostics
 
 _COLUMNS = ("priority", "starid", "sector", "cadence", "camera", "ccd", "cbv_area")
 
-# The magnitude that counts: a secondary target is processed with its primary, so the primary's magnitude decides.
-# Where the primary is not in the list, its own has to do.
+# The magnitude that counts: a secondary target is processed with its primary, so the primary's
+# magnitude decides. Where the primary is not in the list, its own has to do.
 _PRIMARY_TMAG = """(CASE WHEN todolist.datasource LIKE 'tpf:%' THEN COALESCE((
     SELECT p.tmag FROM todolist AS p
     WHERE p.starid = CAST(substr(todolist.datasource, 5) AS INTEGER) AND p.datasource = 'tpf'
@@ -50,21 +52,23 @@ def build_constraints(
     Parameters
     ----------
     priority, starid, sector, cadence, camera, ccd, cbv_area : int or several of them
-        Only tasks with this value, or one of these values. ``cadence='ffi'`` means ``datasource='ffi'``; together
-        with ``datasource='tpf'`` it selects nothing.
+        Only tasks with this value, or one of these values. ``cadence='ffi'`` means
+        ``datasource='ffi'``; together with ``datasource='tpf'`` it selects nothing.
     datasource : str
-        ``'ffi'`` means full-frame images, any other value means all that is not from full-frame images.
+        ``'ffi'`` means full-frame images, any other value means all that is not from full-frame
+        images.
     tmag_min, tmag_max : float
-        Bright and faint limit, both included. For secondary targets they apply to the primary target in whose
-        target pixel file they lie: such a file is read once, and needs the memory of its bright star.
+        Bright and faint limit, both included. For secondary targets they apply to the primary
+        target in whose target pixel file they lie: such a file is read once, and needs the memory
+        of its bright star.
     return_list : bool
         Return the list of conditions, not the text.
 
     Returns
     -------
     conditions : str
-        ``' AND …'``, ready to append to a query; the empty text where nothing was asked. With ``return_list`` a list
-        of str, to be joined by AND.
+        ``' AND …'``, ready to append to a query; the empty text where nothing was asked. With
+        ``return_list`` a list of str, to be joined by AND.
 
     Raises
     ------
@@ -151,7 +155,9 @@ def _int(name, value):
 
 
 def _float(name, value, kind="a number"):
-    """``value`` as float. A truth value is not a number here: it is most often a mistake in the order of arguments."""
+    """``value`` as float. A truth value is not a number here: it is most often a mistake in the
+    order of arguments.
+    """
     try:
         number = math.nan if isinstance(value, (bool, np.bool_)) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -168,7 +174,8 @@ _CRASHED_OFTEN = (
     "SELECT priority FROM attempt_records WHERE died = 1 GROUP BY priority HAVING COUNT(*) >= {:d}"
 )
 _KEPT_CHANGES = "SELECT priority FROM overrides UNION SELECT priority FROM original_methods"
-# The class of the error of the last attempt; where no attempt was recorded, what the text of the errors begins with.
+# The class of the error of the last attempt; where no attempt was recorded, what the text of the
+# errors begins with.
 _ERROR_CLASS = """CASE WHEN diagnostics.errors IS NOT NULL THEN COALESCE(
     (SELECT error_class FROM attempt_records AS a WHERE a.priority = todolist.priority ORDER BY start DESC LIMIT 1),
     substr(diagnostics.errors, 1, instr(diagnostics.errors, ':') - 1)) END"""
@@ -268,7 +275,9 @@ def everything_discarded():
 
 
 def discarded(priorities):
-    """Changes, but for the status, that leave tasks as if they had never been tried; only the record of attempts stays."""
+    """Changes, but for the status, that leave tasks as if they had never been tried; only the
+    record of attempts stays.
+    """
     names = (
         "no diagnostics",
         "not skipped",
@@ -371,7 +380,8 @@ def select_tasks(
 
     Returns
     -------
-    tasks : list of dict, with priority, starid, datasource, method, status (name), error_class and errors, by priority
+    tasks : list of dict, with priority, starid, datasource, method, status (name), error_class and
+        errors, by priority
     """
     conditions, parameters = build_constraints(**constraints, return_list=True), []
     codes = [int(parse_status(status)) for status in statuses]
@@ -412,7 +422,9 @@ def select_tasks(
 
 
 def status_name(code):
-    """Name of a status as it is stored; ``'to do'`` for NULL, the number itself where it is no STATUS."""
+    """Name of a status as it is stored; ``'to do'`` for NULL, the number itself where it is no
+    STATUS.
+    """
     if code is None:
         return "to do"
     try:

@@ -1,4 +1,6 @@
-"""`Session`: a TODO-file from opening to closing, what the user does with SQL meanwhile, the record of the run."""
+"""`Session`: a TODO-file from opening to closing, what the user does with SQL meanwhile, the record
+of the run.
+"""
 
 import datetime
 import json
@@ -36,7 +38,9 @@ _UNRESOLVED = "unresolved"  # key of todo_settings
 
 
 class Session:
-    """The part of `manager.TaskManager` that opens and closes; parameters and attributes are documented there."""
+    """The part of `manager.TaskManager` that opens and closes; parameters and attributes are
+    documented there.
+    """
 
     @damage_reported
     def __init__(
@@ -138,7 +142,9 @@ class Session:
 
     @damage_reported
     def close(self):
-        """Write the summary, bring the TODO-file up to date, and give it free. Calling it again does no harm."""
+        """Write the summary, bring the TODO-file up to date, and give it free. Calling it again
+        does no harm.
+        """
         if self.conn is None or os.getpid() != self._pid:  # a forked child does not own the file
             return
         try:
@@ -184,13 +190,17 @@ class Session:
         return {priority for (priority,) in self._store.cursor.execute(sql, (_STARTED,)).fetchall()}
 
     def _sort_interrupted(self):
-        """Of the tasks that were STARTED when the file was left, those are crash candidates that are to do again."""
+        """Of the tasks that were STARTED when the file was left, those are crash candidates that
+        are to do again.
+        """
         started = self._started()
         self._unresolved = self._interrupted & started
         self._interrupted -= started
 
     def _note_unresolved(self):
-        """Leave word of the tasks that no opening has put back to do since the process that had STARTED them was killed."""
+        """Leave word of the tasks that no opening has put back to do since the process that had
+        STARTED them was killed.
+        """
         unresolved = (self._unresolved & self._started()) - self._cache.running
         if unresolved:
             text = json.dumps(sorted(unresolved))
@@ -318,7 +328,8 @@ class Run:
     ----------
     number : int
     info : dict
-        Columns of the table ``runs``; where missing, this process is described. What is no column is kept as JSON.
+        Columns of the table ``runs``; where missing, this process is described. What is no column
+        is kept as JSON.
     """
 
     def __init__(self, number, info):

@@ -1,14 +1,17 @@
-"""The open TODO-file: `Store`, with the database on disk, and `MemoryStore`, with the database in memory.
+"""The open TODO-file: `Store`, with the database on disk, and `MemoryStore`, with the database in
+memory.
 
-On disk, SQLite keeps a write-ahead log (``todo.sqlite-wal``): a commit is one append to that log, ten times faster than
-with a rollback journal, and others may read meanwhile. On a network disk no memory can be shared with them, and the file is
-held for ourselves (``locking_mode = EXCLUSIVE``), which makes the log safe there. On closing the log is folded back and one
-plain file remains. Where the file system cannot lock files at all, SQLite does not try: our own `lock.Lock` keeps others out.
+On disk, SQLite keeps a write-ahead log (``todo.sqlite-wal``): a commit is one append to that log,
+ten times faster than with a rollback journal, and others may read meanwhile. On a network disk no
+memory can be shared with them, and the file is held for ourselves (``locking_mode = EXCLUSIVE``),
+which makes the log safe there. On closing the log is folded back and one plain file remains. Where
+the file system cannot lock files at all, SQLite does not try: our own `lock.Lock` keeps others out.
 
-In memory, every change goes to the journal beside the TODO-file, and the file is replaced now and then: the journal is
-folded into a copy of the file by a thread that does not touch the database in memory. SQL of the user is not in the journal,
-and what came after it could not be replayed into a file that lacks it. So the first change of ours that follows such SQL
-begins with a backup, which copies the whole database, at once.
+In memory, every change goes to the journal beside the TODO-file, and the file is replaced now and
+then: the journal is folded into a copy of the file by a thread that does not touch the database in
+memory. SQL of the user is not in the journal, and what came after it could not be replayed into a
+file that lacks it. So the first change of ours that follows such SQL begins with a backup, which
+copies the whole database, at once.
 """
 
 import contextlib
@@ -54,7 +57,8 @@ class Store:
     conn : opening.Connection
     cursor : sqlite3.Cursor, rows as tuples
     seen : int
-        What ``conn.total_changes`` was after our last change; if it is something else, the user has made changes.
+        What ``conn.total_changes`` was after our last change; if it is something else, the user has
+        made changes.
     replayed : int, changes of a killed run that were in its journals
     """
 
@@ -75,7 +79,8 @@ class Store:
         self._version = self._data_version()
 
     def write(self, changes):
-        """Make ``changes`` (see `schema.apply`), all or none of them; when this returns they are kept.
+        """Make ``changes`` (see `schema.apply`), all or none of them; when this returns they are
+        kept.
 
         Raises
         ------
@@ -102,7 +107,9 @@ class Store:
             self.seen = self.conn.total_changes
 
     def sync_external_changes(self):
-        """True where SQL of the user, or another program, has changed something since the last call, or is about to."""
+        """True where SQL of the user, or another program, has changed something since the last
+        call, or is about to.
+        """
         if self.conn.total_changes != self.seen or self.conn.in_transaction:
             self.seen = -1 if self.conn.in_transaction else self.conn.total_changes
             return True
@@ -129,7 +136,9 @@ class Store:
         """Nothing to do: the file has everything in it already."""
 
     def close(self):
-        """Leave one plain file; where another program is just reading, its log stays beside it until the next opening."""
+        """Leave one plain file; where another program is just reading, its log stays beside it
+        until the next opening.
+        """
         try:
             if self._syncer:
                 self._syncer.stop()
@@ -210,7 +219,9 @@ class MemoryStore(Store):
         return super().sync_external_changes()
 
     def write(self, changes):
-        """As `Store.write`; what it promises holds for the SQL of the user that these changes build on, too."""
+        """As `Store.write`; what it promises holds for the SQL of the user that these changes build
+        on, too.
+        """
         if not self._is_journal_complete:
             self.backup()
         super().write(changes)
@@ -221,7 +232,9 @@ class MemoryStore(Store):
         self._remove_journals(before=self.journal.generation)
 
     def backup_soon(self):
-        """Bring the TODO-file up to date without holding up the run, as long as that takes 5 % of the time at most."""
+        """Bring the TODO-file up to date without holding up the run, as long as that takes 5 % of
+        the time at most.
+        """
         if self._thread is not None and self._thread.is_alive():
             return
         n_bytes = self.path.stat().st_size + sum(
@@ -290,7 +303,9 @@ class MemoryStore(Store):
         return None
 
     def _replace_file(self):
-        """Write what is in memory beside the TODO-file, and rename it; the journals that it has in it stay."""
+        """Write what is in memory beside the TODO-file, and rename it; the journals that it has in
+        it stay.
+        """
         self._end_fold()
         self.conn.commit()
         self._next_journal()
@@ -317,7 +332,9 @@ class MemoryStore(Store):
         return self.journal.generation
 
     def _fold(self, generation, n_bytes):
-        """Thread: bring a copy of the TODO-file up to date with the journals before ``generation``, and rename it."""
+        """Thread: bring a copy of the TODO-file up to date with the journals before ``generation``,
+        and rename it.
+        """
         begin = time.monotonic()
         try:
             with atomic_write(self.path) as part:
@@ -366,7 +383,8 @@ class MemoryStore(Store):
 
 
 class _Syncer:
-    """A thread that flushes a growing file to the disk once a second until `stop`, and once more then.
+    """A thread that flushes a growing file to the disk once a second until `stop`, and once more
+    then.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """`open_view`: a TODO-file as the next run would find it, without changing one byte.
 
-Rows, the changes of a killed run that are still in its journal, and tables of older tools brought up to date: what a run
-would see after taking the file over, in memory, where nothing of it lasts. All that looks goes through here. It works beside
-a run, too: on disk as SQLite shows it to other processes, in memory as of the last result that is in the journal.
+Rows, the changes of a killed run that are still in its journal, and tables of older tools brought
+up to date: what a run would see after taking the file over, in memory, where nothing of it lasts.
+All that looks goes through here. It works beside a run, too: on disk as SQLite shows it to other
+processes, in memory as of the last result that is in the journal.
 """
 
 import contextlib
@@ -70,7 +71,8 @@ class View:
         return self.conn.own_cursor().execute(sql, parameters).fetchall()
 
     def to_do(self, constraints=None, *, max_attempts=3, overwrite=False):
-        """SQL condition for the rows of ``todolist`` that a run would do: the same rule as the run's own.
+        """SQL condition for the rows of ``todolist`` that a run would do: the same rule as the
+        run's own.
 
         Parameters
         ----------
@@ -82,7 +84,9 @@ class View:
         return to_do_condition(conditions, max_attempts=max_attempts, overwrite=overwrite)
 
     def kinds(self, condition):
-        """How many tasks of each kind match an SQL condition: (datasource without star, camera, ccd, cadence, method, number)."""
+        """How many tasks of each kind match an SQL condition: (datasource without star, camera,
+        ccd, cadence, method, number).
+        """
         return self.query(
             "SELECT SUBSTR(datasource, 1, 3) AS source, camera, ccd, cadence, method, COUNT(*) FROM todolist"
             f" WHERE {condition} GROUP BY source, camera, ccd, cadence, method"
@@ -162,8 +166,9 @@ def read_results(todo_file):
 
     Returns
     -------
-    astropy.table.Table : the columns of ``todolist`` and ``diagnostics``, one row a target, by priority. Numbers that
-        are not there are NaN or masked; ``lightcurve`` is relative to the output folder.
+    astropy.table.Table : the columns of ``todolist`` and ``diagnostics``, one row a target, by
+        priority. Numbers that are not there are NaN or masked; ``lightcurve`` is relative to the
+        output folder.
     """
     from astropy.table import Table
 
@@ -269,7 +274,9 @@ class ViewStore(Store):
 
 
 class Closed:
-    """What takes the place of the database in a TaskManager that was closed: refuses everything with one message."""
+    """What takes the place of the database in a TaskManager that was closed: refuses everything
+    with one message.
+    """
 
     def __init__(self, path):
         self._path = path

@@ -234,7 +234,8 @@ def checked_keys(specs, cls):
 
 
 def require(specs, name, rule, accepted):
-    """Refuse a spec that is not a finite number for which a rule holds; None where it is the default.
+    """Refuse a spec that is not a finite number for which a rule holds; None where it is the
+    default.
 
     Parameters
     ----------

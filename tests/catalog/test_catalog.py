@@ -1,4 +1,6 @@
-"""Star catalogues: searches against astropy's own separations, motions against astropy's, magnitudes against the TIC."""
+"""Star catalogues: searches against astropy's own separations, motions against astropy's,
+magnitudes against the TIC.
+"""
 
 import sqlite3
 from pathlib import Path

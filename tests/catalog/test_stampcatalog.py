@@ -25,7 +25,9 @@ def stamp(tmp_path, make_tpf):
 
 @pytest.fixture
 def catalog(tmp_path):
-    """The target at pixel (2, 2), one star two rows up, one three columns off the stamp, one far away."""
+    """The target at pixel (2, 2), one star two rows up, one three columns off the stamp, one far
+    away.
+    """
     ra = 100 + np.array([0, 0, -6 * PIXEL, 1.0]) / np.cos(np.radians(30))
     stars = Table(
         {

@@ -1,4 +1,6 @@
-"""``photometry events …`` and ``photometry watch``, as commands: exit codes, JSON, and messages for wrong use."""
+"""``photometry events …`` and ``photometry watch``, as commands: exit codes, JSON, and messages for
+wrong use.
+"""
 
 import contextlib
 import json

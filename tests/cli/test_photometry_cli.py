@@ -1,4 +1,6 @@
-"""``photometry`` itself: verbs in the order of a run, suggestions, one line for each wrong use, completion."""
+"""``photometry`` itself: verbs in the order of a run, suggestions, one line for each wrong use,
+completion.
+"""
 
 import os
 import re

@@ -102,7 +102,9 @@ def wait_for(path, seconds=300):
 def test_sigterm_ends_a_prepare_in_the_background_of_a_script_with_3_and_keeps_what_is_finished(
     simulated, tmp_path
 ):
-    """The real program, at its second band when the signal comes; such a shell makes it ignore Ctrl-C (SIGINT)."""
+    """The real program, at its second band when the signal comes; such a shell makes it ignore
+    Ctrl-C (SIGINT).
+    """
     there, pid, code = (tmp_path / name for name in ("second-band", "pid", "code"))
     words = ["prepare", str(simulated), "--output", str(tmp_path), "--workers", "1"]
     program = shlex.join([sys.executable, "-c", SLOW, str(there), *words])

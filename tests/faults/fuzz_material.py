@@ -23,7 +23,9 @@ PLACE = {"sector": 1, "camera": 1, "ccd": 1}
 
 
 def make_all(folder):
-    """Make sound files; returns dict of kind -> path (a file, or a folder where several files belong together)."""
+    """Make sound files; returns dict of kind -> path (a file, or a folder where several files
+    belong together).
+    """
     made = {}
     tpf = folder / "tpf"
     settings = TargetPixelSettings(targets=1, times=12, stamp="6x5")
@@ -234,7 +236,9 @@ def _wrong_attribute(path, rng):
 
 
 def _wrong_word(path, content, rng):
-    """A number or a quoted text of JSON, TOML, CSV and their like, replaced, or a line doubled or left out."""
+    """A number or a quoted text of JSON, TOML, CSV and their like, replaced, or a line doubled or
+    left out.
+    """
     text = content.decode("latin-1")
     places = [
         m.span() for m in re.finditer(r'-?\d+(?:\.\d+)?(?:e-?\d+)?|"[^"\n]*"|\b[a-z_]+\b', text)
@@ -251,7 +255,9 @@ def _wrong_word(path, content, rng):
 
 
 def copy_of(path, folder):
-    """A copy of a file in a new folder, with the files beside it that belong to it (of a killed run)."""
+    """A copy of a file in a new folder, with the files beside it that belong to it (of a killed
+    run).
+    """
     folder = Path(folder)
     if path.parent.name in ("done", "left", "lock", "images"):
         shutil.copytree(path.parent, folder)

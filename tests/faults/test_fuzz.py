@@ -1,6 +1,7 @@
 """Damaged files of every kind that is read end in success or in one message, never in a traceback.
 
-The seed is fixed: a case that fails is named by kind, damage and number, and comes again. 22 kinds x 4 kinds of damage x `CASES` files.
+The seed is fixed: a case that fails is named by kind, damage and number, and comes again. 22 kinds
+x 4 kinds of damage x `CASES` files.
 """
 
 import contextlib

@@ -1,4 +1,6 @@
-"""Damaged TODO-files, journals, summaries and locks: one sentence or a file that can be worked on, never another exception."""
+"""Damaged TODO-files, journals, summaries and locks: one sentence or a file that can be worked on,
+never another exception.
+"""
 
 import contextlib
 import json
@@ -75,7 +77,9 @@ def left(tmp_path_factory):
 
 
 def look_and_work(folder):
-    """All that a command might do; whatever cannot be done is a PhotometryError or a FileNotFoundError."""
+    """All that a command might do; whatever cannot be done is a PhotometryError or a
+    FileNotFoundError.
+    """
     with contextlib.suppress(PhotometryError, FileNotFoundError), open_view(folder) as view:
         view.query(f"SELECT COUNT(*) FROM todolist WHERE {view.to_do()}")
         select_tasks(view.conn, statuses=["ERROR"])

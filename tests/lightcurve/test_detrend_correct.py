@@ -23,7 +23,9 @@ PERIOD, DEPTH, DURATION = 3.3, 2000e-6, 0.15
 
 
 def trending(n_days=27.0, minutes=10, noise=2e-4, seed=3):
-    """A star with a slow wave of 0.1 % and transits of 2000 ppm; returns times, flux, mask of the transits."""
+    """A star with a slow wave of 0.1 % and transits of 2000 ppm; returns times, flux, mask of the
+    transits.
+    """
     times = np.delete(np.arange(0, n_days, minutes / 1440), slice(1000, 1150))
     inside = transit_mask(times, PERIOD, DURATION, t0=1.1)
     flux = (1 + 0.001 * np.sin(2 * np.pi * times / 9)) * (1 - DEPTH * inside)
@@ -119,7 +121,9 @@ def test_cdpp_agrees_with_lightkurve(shared_data, name, hours):
 
 
 def our_file(path, times=None, flux=None):
-    """A light-curve file with the columns that `photometry correct` needs, and some that it must not touch"""
+    """A light-curve file with the columns that `photometry correct` needs, and some that it must
+    not touch
+    """
     if times is None:
         times, flux, _ = trending()
     n = len(times)

@@ -1,4 +1,6 @@
-"""From simulated pixels to our light-curve files, corrected, read and searched: the rooms fit together."""
+"""From simulated pixels to our light-curve files, corrected, read and searched: the rooms fit
+together.
+"""
 
 import numpy as np
 import pytest

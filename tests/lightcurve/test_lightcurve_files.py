@@ -237,7 +237,9 @@ def test_pdcsap_without_any_value_falls_back_to_sap(tmp_path):
 @pytest.mark.real_data
 @pytest.mark.parametrize(
     ("name", "pipeline", "samples", "good"),
-    [  # samples with a time; those of them without a default quality bit and with a flux: counted with astropy from the files
+    # samples with a time; those of them without a default quality bit and with a flux: counted with
+    # astropy from the files
+    [
         ("lc/tess2018206045859-s0001-0000000025155310-0120-s_lc.fits", "SPOC", 19261, 18104),
         ("lc/hlsp_tess-spoc_tess_phot_0000000188589164-s0024_tess_v1_lc.fits", "SPOC", 1226, 972),
         ("lc/hlsp_qlp_tess_ffi_s0024-0000000188589164_tess_v01_llc.fits", "QLP", 1226, 1146),

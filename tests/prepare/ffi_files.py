@@ -34,7 +34,9 @@ def write_spoc(
     camera=1,
     ccd=2,
 ):
-    """An image as SPOC's ``…_ffic.fits``; ``science`` is (first row, last row, first column, last column), counted from 1."""
+    """An image as SPOC's ``…_ffic.fits``; ``science`` is (first row, last row, first column, last
+    column), counted from 1.
+    """
     half = 0.5 * cadence / 86400
     primary = fits.PrimaryHDU()
     primary.header.update(
@@ -67,7 +69,9 @@ def write_spoc(
 
 
 def write_tica(path, electrons, *, time=2037.5, number=116470, **more):
-    """An image as TICA's ``hlsp_tica_…_img.fits``: electrons per exposure in the primary HDU, with collateral pixels."""
+    """An image as TICA's ``hlsp_tica_…_img.fits``: electrons per exposure in the primary HDU, with
+    collateral pixels.
+    """
     half = 0.5 * 600 / 86400
     hdu = fits.PrimaryHDU(
         np.asarray(electrons), image_wcs(np.shape(electrons), 80.0, -50.0).to_header(relax=True)
@@ -96,7 +100,9 @@ def write_tica(path, electrons, *, time=2037.5, number=116470, **more):
 
 
 def spoc_series(folder, n=12, *, first=1330.0, shape=(80, 72), bad=(), **more):
-    """A folder with images half an hour apart whose stars and sky move a little; ``bad`` ones are blank."""
+    """A folder with images half an hour apart whose stars and sky move a little; ``bad`` ones are
+    blank.
+    """
     folder.mkdir(exist_ok=True)
     paths = []
     for i in range(n):

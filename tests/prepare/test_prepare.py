@@ -129,7 +129,9 @@ def test_a_finished_cube_is_left_alone(images, cube):
 
 class TestInterruption:
     def run_and_kill(self, images, output, seconds):
-        """Start prepare, kill the process and its workers after a while; True if it had finished before."""
+        """Start prepare, kill the process and its workers after a while; True if it had finished
+        before.
+        """
         code = f"from photometry.prepare.driver import prepare; prepare({str(images)!r}, {str(output)!r}, workers=2)"
         process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
         try:
@@ -321,7 +323,9 @@ def test_times_of_tica_become_barycentric(tmp_path):
 
 
 def light_travel(days, star):
-    """Light travel time from the centre of the Earth to the barycentre by astropy, s, at times since 2457000 (TDB)."""
+    """Light travel time from the centre of the Earth to the barycentre by astropy, s, at times
+    since 2457000 (TDB).
+    """
     geocentre = EarthLocation.from_geocentric(0, 0, 0, unit=units.m)
     times = Time(2457000, days, format="jd", scale="tdb", location=geocentre)
     return times.light_travel_time(star, ephemeris="builtin").to_value("s")

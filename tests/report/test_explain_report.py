@@ -24,7 +24,10 @@ def made(tmp_path_factory, make_tpf):
     """A run of six stars, of which one failed, one is skipped and one is to do."""
     folder = finished_run(tmp_path_factory.mktemp("explain") / "run", make_tpf)
     with TaskManager(folder) as tm:
-        for priority, status, errors in ((2, STATUS.ERROR, ["BadInputError: PATH: cut"]), (3, STATUS.WARNING, ["small mask"])):  # fmt: skip
+        for priority, status, errors in (
+            (2, STATUS.ERROR, ["BadInputError: PATH: cut"]),
+            (3, STATUS.WARNING, ["small mask"]),
+        ):
             tm.conn.execute("UPDATE todolist SET status = NULL WHERE priority = ?", (priority,))
             tm.start_task(priority)
             attempt = {
@@ -202,7 +205,17 @@ def test_the_page_opens_in_a_browser_and_its_links_lead_to_the_stars(made, brows
 def test_a_hundred_thousand_targets_make_a_page_below_5_megabytes(tmp_path):
     rng = np.random.default_rng(3)
     n = 100_000
-    rows = np.zeros(n, [("starid", int), ("sector", int), ("camera", int), ("ccd", int), ("cadence", int), ("tmag", float)])  # fmt: skip
+    rows = np.zeros(
+        n,
+        [
+            ("starid", int),
+            ("sector", int),
+            ("camera", int),
+            ("ccd", int),
+            ("cadence", int),
+            ("tmag", float),
+        ],
+    )
     rows["starid"], rows["tmag"] = np.arange(n), np.sort(rng.uniform(6, 15, n))
     rows["sector"] = rows["camera"] = rows["ccd"] = 1
     rows["cadence"] = 120

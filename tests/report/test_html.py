@@ -1,4 +1,6 @@
-"""The pages, in a real browser: on a screen and a phone, light and dark, offline, whatever is put in."""
+"""The pages, in a real browser: on a screen and a phone, light and dark, offline, whatever is put
+in.
+"""
 
 import os
 import re

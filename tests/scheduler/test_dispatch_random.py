@@ -1,4 +1,6 @@
-"""The state machine under random events: whoever finishes, crashes or leaves first, all is done once."""
+"""The state machine under random events: whoever finishes, crashes or leaves first, all is done
+once.
+"""
 
 import random
 

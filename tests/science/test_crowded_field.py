@@ -1,4 +1,6 @@
-"""A crowded part of a simulated CCD, from images to light curves by the commands that a user types: against what was put in."""
+"""A crowded part of a simulated CCD, from images to light curves by the commands that a user types:
+against what was put in.
+"""
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from photometry.taskmanager import read_results
 
 @pytest.fixture(scope="module")
 def field(tmp_path_factory):
-    """Folder with light curves by aperture and by linpsf; 1,600 stars to magnitude 15 per 256 x 256 pixels."""
+    """Folder with light curves by aperture and by linpsf; 1,600 stars to magnitude 15 per 256 x 256
+    pixels.
+    """
     folder = tmp_path_factory.mktemp("crowded")
     words = ["--size", 128, "--frames", 300, "--stars", 400, "--seed", 11]
     for command in (
@@ -60,7 +64,9 @@ def results(field):
 
 
 def quiet(results):
-    """Stars that do not vary, without much foreign light in their aperture, away from the rim; magnitude 8 to 12."""
+    """Stars that do not vary, without much foreign light in their aperture, away from the rim;
+    magnitude 8 to 12.
+    """
     table = results["aperture"]
     inside = (np.minimum(table["row"], table["column"]) > 8) & (
         np.maximum(table["row"], table["column"]) < 119

@@ -174,7 +174,8 @@ def test_stars_go_on_below_the_faint_limit_as_the_luminosity_function():
     plain = FullFrameSimulation(size=128, n_frames=3, stars=200, seed=6, sky=DARK, fainter=0.0)
     deep = FullFrameSimulation(size=128, n_frames=3, stars=200, seed=6, sky=DARK, fainter=2.0)
     more = (deep.star_image(1) - plain.star_image(1)).sum()
-    # 10^0.35 times as many stars per magnitude, each 10^-0.4 as bright: the light of one magnitude below 15 and the next
+    # 10^0.35 times as many stars per magnitude, each 10^-0.4 as bright: the light of one magnitude
+    # below 15 and the next
     n = 200 * (10**0.35 - 1), 200 * (10**0.7 - 10**0.35)
     expected = sum(
         number * 10 ** (-0.4 * (mag - 20.54)) for number, mag in zip(n, (15.52, 16.52), strict=True)

@@ -1,4 +1,6 @@
-"""Simulated target pixel files: format against a real one and lightkurve, pixels against the truth beside them."""
+"""Simulated target pixel files: format against a real one and lightkurve, pixels against the truth
+beside them.
+"""
 
 import hashlib
 from pathlib import Path
@@ -141,7 +143,9 @@ def test_how_many_pixels_are_computed_at_once_does_not_matter(tmp_path, monkeypa
 
 
 def test_wcs_maps_a_star_of_the_catalogue_to_the_pixels_where_it_was_painted(folder, truth):
-    """The fit of a PRF to the mean image, less the pointing, finds the star where the file's WCS puts the catalogue position."""
+    """The fit of a PRF to the mean image, less the pointing, finds the star where the file's WCS
+    puts the catalogue position.
+    """
     from scipy.optimize import least_squares
 
     catalog = open_catalog(folder, 1, 1, 1)
@@ -225,14 +229,19 @@ def test_flux_in_a_large_aperture_is_the_magnitude_s(folder, truth):
 
 
 def test_scatter_of_each_pixel_is_its_flux_err(tmp_path):
-    """Without jitter and signals, a pixel is constant: what is left is noise, with the coherent error of the background."""
+    """Without jitter and signals, a pixel is constant: what is left is noise, with the coherent
+    error of the background.
+    """
     settings = TargetPixelSettings(
         targets=2, times=2000, jitter=0.0, transits=0, variables=0, isolated=1
     )
     for row in simulate_target_pixel_files(tmp_path, settings):
         data, *_ = pixels(tmp_path, row)
         use = good(data)
-        flux = data["FLUX"][use] - np.polyval(np.polyfit(np.arange(use.sum()), data["FLUX"][use].reshape(use.sum(), -1), 2), np.arange(use.sum())[:, None]).reshape(-1, 11, 11)  # fmt: skip
+        flux = data["FLUX"][use] - np.polyval(
+            np.polyfit(np.arange(use.sum()), data["FLUX"][use].reshape(use.sum(), -1), 2),
+            np.arange(use.sum())[:, None],
+        ).reshape(-1, 11, 11)
         expected = np.sqrt(
             data["FLUX_ERR"][use].mean(axis=0) ** 2 + data["FLUX_BKG_ERR"][use].mean(axis=0) ** 2
         )
@@ -437,7 +446,9 @@ class TestMissions:
         tpf.hdu.close()
 
     def test_flux_is_that_of_the_magnitude_in_the_missions_band(self, made):
-        """Kepler gets 1.74e5 e-/s from a star of magnitude 12 (Kepler Instrument Handbook, section 5.1)."""
+        """Kepler gets 1.74e5 e-/s from a star of magnitude 12 (Kepler Instrument Handbook, section
+        5.1).
+        """
         folder, truth, _ = made
         assert truth["flux"] == pytest.approx(
             1.74e5 * 10 ** (-0.4 * (truth["tmag"] - 12)), rel=0.01

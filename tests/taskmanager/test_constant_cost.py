@@ -1,4 +1,6 @@
-"""The cost of a task does not grow as a run goes on. Counted in steps of SQLite's virtual machine, not in seconds."""
+"""The cost of a task does not grow as a run goes on. Counted in steps of SQLite's virtual machine,
+not in seconds.
+"""
 
 import itertools
 
@@ -15,7 +17,9 @@ STEP = 100  # instructions of the virtual machine between two counts
 
 @pytest.fixture(params=[True, False], ids=["memory", "file"])
 def manager(request, tmp_path):
-    """``manager(n)``: an open TODO-file of n targets, and a list whose length is the work that SQLite has done."""
+    """``manager(n)``: an open TODO-file of n targets, and a list whose length is the work that
+    SQLite has done.
+    """
     opened = []
 
     def make(n):

@@ -38,7 +38,9 @@ while tasks := tm.get_tasks(3):
 
 
 def work_and_be_killed(path, mode, seconds, durability="process", interval=100):
-    """Run through a TODO-file in another process, kill it after a while; returns what it has acknowledged."""
+    """Run through a TODO-file in another process, kill it after a while; returns what it has
+    acknowledged.
+    """
     command = [sys.executable, "-c", WORK, str(path), mode, durability, str(interval)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"ready\n"
@@ -338,7 +340,9 @@ NEW_ROW = "INSERT INTO todolist (priority, starid, sector, camera, ccd, cadence,
 def test_results_on_rows_of_the_user_are_kept_with_those_rows(
     todo_file, killed, open_todo, commits
 ):
-    """A journal with a result of a row that the file lacks could not be replayed, and all in it would be lost."""
+    """A journal with a result of a row that the file lacks could not be replayed, and all in it
+    would be lost.
+    """
 
     def work(tm):
         tm.save_result(make_result({"priority": 2}))

@@ -131,7 +131,9 @@ def test_whoever_lost_its_lock_does_not_replace_the_file(todo_file):
 
 
 def test_a_thief_does_not_remove_the_lock_of_somebody_who_was_quicker(todo_file):
-    """Two take over the same stale lock: the slower one finds a lock that it has not judged, and puts it back."""
+    """Two take over the same stale lock: the slower one finds a lock that it has not judged, and
+    puts it back.
+    """
     stale = {"host": socket.gethostname(), "boot": "before", "pid": 1, "token": "stale"}
     quicker = Lock(todo_file)
     slower = Lock.__new__(Lock)
@@ -198,7 +200,9 @@ def test_file_systems_without_locks_will_do(todo_file, monkeypatch, in_memory):
 
 
 def test_a_step_of_the_clock_gives_no_live_lock_away(todo_file, in_memory, holder):
-    """The start of a process in seconds since 1970 is a sum of the time of boot, which follows the clock."""
+    """The start of a process in seconds since 1970 is a sum of the time of boot, which follows the
+    clock.
+    """
     script = """
 import sys, psutil, time
 real, now = psutil.boot_time, time.time

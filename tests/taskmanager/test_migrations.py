@@ -19,7 +19,9 @@ OLD_DIAGNOSTICS = """CREATE TABLE diagnostics (priority INTEGER PRIMARY KEY NOT 
 
 
 def make_old_file(path, rows, diagnostics=()):
-    """``rows`` of (starid, sector, datasource, method, status); ``diagnostics`` of (priority, errors)."""
+    """``rows`` of (starid, sector, datasource, method, status); ``diagnostics`` of (priority,
+    errors).
+    """
     with contextlib.closing(sqlite3.connect(path)) as conn:
         conn.execute(OLD_TODOLIST)
         conn.execute(OLD_DIAGNOSTICS)
@@ -79,7 +81,9 @@ def test_diagnostics_of_older_files_get_the_new_columns_and_lose_starid(path, op
 
 
 def remake_diagnostics(path, columns, *statements):
-    """The table as yet another tool makes it, with a row for priority 1 and one that belongs to no task."""
+    """The table as yet another tool makes it, with a row for priority 1 and one that belongs to no
+    task.
+    """
     with contextlib.closing(sqlite3.connect(path)) as conn:
         conn.execute("DROP TABLE diagnostics")
         conn.execute(f"CREATE TABLE diagnostics (priority INTEGER PRIMARY KEY NOT NULL, {columns})")

@@ -1,4 +1,6 @@
-"""Results packed in the workers are stored as those that are saved one by one; rows have names, not positions."""
+"""Results packed in the workers are stored as those that are saved one by one; rows have names, not
+positions.
+"""
 
 import importlib
 import itertools
@@ -205,7 +207,9 @@ def test_what_is_no_dict_is_no_result(tm, result):
 
 @pytest.fixture
 def permuted_schema():
-    """All modules of the room, with the columns of its tables the other way round, and a column more."""
+    """All modules of the room, with the columns of its tables the other way round, and a column
+    more.
+    """
     modules = ["schema", "result", "packing", "journal", "selection", "migrations", "opening", "pending",
                "store", "view", "session", "manager", "create"]  # fmt: skip
     home = photometry.taskmanager.__name__

@@ -12,7 +12,9 @@ from photometry.cli import cli
 
 @pytest.fixture
 def failed_file(todo_file):
-    """1 OK, 2 and 3 ERROR, 4 WARNING, 5 set aside, 6 ERROR by what the attempt says, the others to do."""
+    """1 OK, 2 and 3 ERROR, 4 WARNING, 5 set aside, 6 ERROR by what the attempt says, the others to
+    do.
+    """
     with TaskManager(todo_file) as tm:
         tasks = tm.get_tasks(6)
         tm.save_result(make_result(tasks[0]))

@@ -325,7 +325,9 @@ class TestSavingResults:
 class TestSkipping:
     @pytest.fixture
     def stars(self, open_todo, tmp_path):
-        """One blend in FFIs, in the same and in other images, and one target pixel file with secondaries."""
+        """One blend in FFIs, in the same and in other images, and one target pixel file with
+        secondaries.
+        """
         tpf = {"cadence": 120}
         rows = [
             make_row(1, tmag=6.0),

@@ -1,4 +1,6 @@
-"""Looking at a TODO-file: it shows what the next run would see, changes nothing, and predicts what the run does."""
+"""Looking at a TODO-file: it shows what the next run would see, changes nothing, and predicts what
+the run does.
+"""
 
 import contextlib
 import os
@@ -42,9 +44,16 @@ def left_file(request, failed_file):
     """A TODO-file in the states in which runs, kills and other programs leave one."""
     how = request.param
     if how == "older tool":
-        for sql in ("DROP VIEW attempts", "DROP TABLE attempt_records", "DROP TABLE attempt_blocks",
-                    "DROP TABLE todo_settings", "DROP TABLE overrides", "DROP INDEX todolist_identity",
-                    "ALTER TABLE todolist DROP COLUMN datasource", "DROP INDEX todolist_todo"):  # fmt: skip
+        for sql in (
+            "DROP VIEW attempts",
+            "DROP TABLE attempt_records",
+            "DROP TABLE attempt_blocks",
+            "DROP TABLE todo_settings",
+            "DROP TABLE overrides",
+            "DROP INDEX todolist_identity",
+            "ALTER TABLE todolist DROP COLUMN datasource",
+            "DROP INDEX todolist_todo",
+        ):
             execute(failed_file, sql)
     elif how != "closed":
         tm = TaskManager(failed_file, load_into_memory=how != "killed on file")

@@ -67,7 +67,9 @@ def run_all(tm, status=STATUS.OK):
 
 
 def die(tm):
-    """Leave a TODO-file as if the process that has it open had been killed: with its journal and its lock."""
+    """Leave a TODO-file as if the process that has it open had been killed: with its journal and
+    its lock.
+    """
     if hasattr(tm._store, "journal"):
         tm._store.journal.close()
     lock = tm._lock.path.read_text()

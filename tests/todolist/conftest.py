@@ -13,7 +13,9 @@ SIZE = 11
 
 
 class Sky:
-    """A CCD on which stars are put by their detector position; knows which files and which catalogue there are."""
+    """A CCD on which stars are put by their detector position; knows which files and which
+    catalogue there are.
+    """
 
     def __init__(self, folder, sector=1, camera=1, ccd=1):
         self.folder, self.sector, self.camera, self.ccd = folder, sector, camera, ccd
@@ -30,7 +32,9 @@ class Sky:
     def tpf(
         self, starid, row, column, tmag, *, cadence=120, collected=None, subfolder=".", name=None
     ):
-        """Write a target pixel file of 11x11 pixels, with the star in the middle one, of 3 exposures without light."""
+        """Write a target pixel file of 11x11 pixels, with the star in the middle one, of 3
+        exposures without light.
+        """
         ra, decl = self.star(starid, row, column, tmag)
         corner = (round(column) - SIZE // 2, round(row) - SIZE // 2)
         aperture = np.ones((SIZE, SIZE), dtype=int) if collected is None else collected.astype(int)

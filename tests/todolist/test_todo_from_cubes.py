@@ -29,7 +29,9 @@ STARS = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A cube of 6 images, and a catalogue with stars in and around it that are put there through the cube's own WCS."""
+    """A cube of 6 images, and a catalogue with stars in and around it that are put there through
+    the cube's own WCS.
+    """
     folder = tmp_path_factory.mktemp("cube")
     simulate_full_frames(folder, size=SIZE, n_frames=6, stars=10)
     prepare(folder)

@@ -197,7 +197,9 @@ def test_magnitude_limits_exclusions_and_methods_of_the_template_hold(sky, rows,
     ],
 )
 def test_cbv_area_has_the_ring_by_the_distance_from_the_camera_centre(sky, rows, row, column, ring):
-    """Rings of 4.243 deg. The simulated camera has 21 arcsec per pixel; its centre is 52 pixels off row 2048, column 2092."""
+    """Rings of 4.243 deg. The simulated camera has 21 arcsec per pixel; its centre is 52 pixels off
+    row 2048, column 2092.
+    """
     offset = np.hypot(2100 - row, 2144 - column) * 21 / 3600
     assert int(np.degrees(np.arctan(np.radians(offset))) // 4.243) + 1 == ring
     sky.tpf(1, row, column, 9.0)
@@ -427,7 +429,15 @@ class TestRealFiles:
             )
             assert apart < 7.8 * 20.34 + 30
             assert row["tmag"] <= 15
-        near = [i for i, s in stars.items() if s["tmag"] <= 15 and i != 25155310
-                and SkyCoord(s["ra_J2000"], s["decl_J2000"], unit="deg").separation(middle).to_value(u.arcsec) < 4.5 * 20.34]  # fmt: skip
+        near = [
+            i
+            for i, s in stars.items()
+            if s["tmag"] <= 15
+            and i != 25155310
+            and SkyCoord(s["ra_J2000"], s["decl_J2000"], unit="deg")
+            .separation(middle)
+            .to_value(u.arcsec)
+            < 4.5 * 20.34
+        ]
         assert set(near) <= {row["starid"] for row in secondaries}
         assert near

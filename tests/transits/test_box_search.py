@@ -42,7 +42,9 @@ def test_best_box_is_astropys_in_every_number(weighted):
 
 
 def test_power_differs_from_astropys_only_where_a_box_crosses_the_end_of_the_folded_light_curve():
-    """astropy copies a tenth of what such boxes need beyond the end; samples exactly on the edge of a bin may fall either way."""
+    """astropy copies a tenth of what such boxes need beyond the end; samples exactly on the edge of
+    a bin may fall either way.
+    """
     times, flux = planet(seed=7, days=40.0001)
     times = times + np.random.default_rng(0).uniform(0, 1e-3, times.size)
     errors = np.full(times.size, 3e-4)

@@ -1,4 +1,6 @@
-"""The searches of task chains: settings, result keys, quality control; QATS against trying every sequence."""
+"""The searches of task chains: settings, result keys, quality control; QATS against trying every
+sequence.
+"""
 
 import itertools
 import tarfile

@@ -1,4 +1,6 @@
-"""Planets injected into real noise come back; the benchmark does it with 200, beside other programs."""
+"""Planets injected into real noise come back; the benchmark does it with 200, beside other
+programs.
+"""
 
 import importlib.util
 from pathlib import Path

@@ -13,7 +13,20 @@ from photometry.cli.vet import command as vet
 from photometry.lightcurve import Lightcurve
 from photometry.transits import synthesize_transits
 
-SPECS = ["-s", "duration=40", "-s", "orbital_period=6", "-s", "semi_major_axis=0.07", "-s", "sampling_cadence=1800", "-s", "noise=0.001", "-s", "seed=1"]  # fmt: skip
+SPECS = [
+    "-s",
+    "duration=40",
+    "-s",
+    "orbital_period=6",
+    "-s",
+    "semi_major_axis=0.07",
+    "-s",
+    "sampling_cadence=1800",
+    "-s",
+    "noise=0.001",
+    "-s",
+    "seed=1",
+]
 
 
 def run(command, *arguments):

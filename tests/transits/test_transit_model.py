@@ -84,7 +84,8 @@ def test_eccentric_orbit_crosses_at_t0_at_the_impact_parameter_and_as_fast_as_ke
     assert separation(np.array([t0]), inclination=inclination, **orbit)[0] == pytest.approx(
         0.25, abs=1e-7
     )
-    # Winn (2010), equation 16: speed across the star relative to a circular orbit is (1 + e sin w)/sqrt(1 - e^2)
+    # Winn (2010), equation 16: speed across the star relative to a circular orbit is (1 + e sin
+    # w)/sqrt(1 - e^2)
     speed = separation(t0 + np.array([-1e-4, 1e-4]), inclination=90.0, **orbit).mean() / 1e-4
     expected = (
         2

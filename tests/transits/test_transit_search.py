@@ -34,7 +34,9 @@ def test_staircase_keeps_nearly_all_of_the_signal_to_noise_of_the_template():
 
 
 def slow_search(times, flux, period):
-    """The largest drop of chi^2 at one period: every duration, every start, template fitted to the samples themselves."""
+    """The largest drop of chi^2 at one period: every duration, every start, template fitted to the
+    samples themselves.
+    """
     shortest, longest = (limit[0] for limit in duration_limits(np.array([period])))
     weight, best = 1 / np.var(flux), 0.0
     for duration in shortest * 1.05 ** np.arange(0, np.log(longest / shortest) / np.log(1.05)):

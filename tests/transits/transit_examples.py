@@ -6,7 +6,9 @@ from photometry.transits.transit_model import inclination_of_impact, separation,
 
 
 def planet(days=40.0, minutes=30, period=4.37, t0=1.9, depth=1500e-6, noise=300e-6, seed=2):
-    """Times, flux: a limb-darkened transit, the deepest of its kind being about ``depth``, in white noise."""
+    """Times, flux: a limb-darkened transit, the deepest of its kind being about ``depth``, in white
+    noise.
+    """
     times = np.arange(0, days, minutes / 1440)
     axis = 4.2 * period ** (2 / 3)  # the Sun
     orbit = {

@@ -1,4 +1,6 @@
-"""`diagnose`: what would fail in hours, in seconds. Looks at everything a run needs, and leaves nothing behind."""
+"""`diagnose`: what would fail in hours, in seconds. Looks at everything a run needs, and leaves
+nothing behind.
+"""
 
 import contextlib
 
@@ -61,7 +63,8 @@ def check_settings(todo_file, path=None):
     Parameters
     ----------
     todo_file : Path
-    path : Path of the settings, or None for ``photometry.toml`` beside the TODO-file where there is one
+    path : Path of the settings, or None for ``photometry.toml`` beside the TODO-file where there is
+        one
     """
     path = path or todo_file.parent / "photometry.toml"
     beside = path if path.is_file() or path != todo_file.parent / "photometry.toml" else None

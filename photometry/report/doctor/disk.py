@@ -13,11 +13,13 @@ from ...files import atomic_write, file_system
 from ...lightcurve.tasoc import COLUMNS
 from .check import FAIL, OK, WARN, Check, size
 
-# Light curves of real target pixel files of Kepler, K2 and TESS, gzipped at level 1: 0.52 to 0.58 of the table, and 8 kB
+# Light curves of real target pixel files of Kepler, K2 and TESS, gzipped at level 1: 0.52 to 0.58
+# of the table, and 8 kB
 COMPRESSED, HEADERS = 0.6, 8_000  # share; bytes
 ROW = np.dtype([(name, kind) for name, kind, _, _ in COLUMNS]).itemsize  # bytes per exposure
 SECTOR = 27.4 * DAY  # s, where the number of exposures is not known
-# Measured with 200,000 finished targets: 340 bytes each in the TODO-file, 263 in the journal; and some lines of log
+# Measured with 200,000 finished targets: 340 bytes each in the TODO-file, 263 in the journal; and
+# some lines of log
 TODO_ROW, LOG_ROW = 600, 500  # bytes
 COMFORT = 1.5  # times the estimate
 

@@ -43,7 +43,8 @@ def check_files(view, to_do, folder):
 def check_sample(view, to_do, folder, settings, n_times):
     """Read the pixels of a few targets, as a run does.
 
-    ``n_times``, a dict, gets the number of exposures for each (datasource without star, cadence) that was read.
+    ``n_times``, a dict, gets the number of exposures for each (datasource without star, cadence)
+    that was read.
     """
 
     def read(task):
@@ -137,7 +138,9 @@ def _no_catalogue(view, to_do, folder, missing, ccds):
 
 
 def _sample(view, to_do, n):
-    """(tasks, total): some of the targets to do, of all kinds and magnitudes, and how many there are. Always the same."""
+    """(tasks, total): some of the targets to do, of all kinds and magnitudes, and how many there
+    are. Always the same.
+    """
     rows = view.query(f"SELECT priority FROM todolist WHERE {to_do} ORDER BY priority")
     chosen = random.Random(0).sample([priority for (priority,) in rows], min(n, len(rows)))
     tasks = [view.tasks(f"priority = {priority}")[0] for priority in chosen]

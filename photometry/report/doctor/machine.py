@@ -35,7 +35,9 @@ def check_memory(todo_file, settings, work):
 
 
 def available_memory(root=Path("/")):
-    """Bytes that this process may still use: of the machine, or of a control group, as batch systems make them for a job."""
+    """Bytes that this process may still use: of the machine, or of a control group, as batch
+    systems make them for a job.
+    """
     free = psutil.virtual_memory().available
     for folder, limit, used in _control_groups(root):
         try:
@@ -46,7 +48,9 @@ def available_memory(root=Path("/")):
 
 
 def _control_groups(root):
-    """(folder, file of the limit, file of the use) of the control groups of this process and those above, versions 1 and 2."""
+    """(folder, file of the limit, file of the use) of the control groups of this process and those
+    above, versions 1 and 2.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # not Linux

@@ -15,7 +15,8 @@ ranks = MPI.COMM_WORLD.allreduce(1)
 if MPI.COMM_WORLD.rank == 0:
     print(ranks, MPI.Get_library_version().splitlines()[0])
 """
-# What launchers tell their ranks: two ranks of our own must not take it for theirs, where this is one itself.
+# What launchers tell their ranks: two ranks of our own must not take it for theirs, where this is
+# one itself.
 LAUNCHED = ("PMI_", "PMIX_", "PALS_", "OMPI_", "MV2_COMM_WORLD_", "HYDI_", "MPI_LOCAL")
 _LOCAL = "without MPI 'photometry run' uses local processes of one computer"
 
@@ -66,7 +67,9 @@ def check_two_ranks(launcher, library, timeout):
 
 
 def find_launcher():
-    """Path of mpiexec, beside this Python or in PATH; of srun in a SLURM job without mpiexec; else None."""
+    """Path of mpiexec, beside this Python or in PATH; of srun in a SLURM job without mpiexec; else
+    None.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     in_slurm = shutil.which("srun") if "SLURM_JOB_ID" in os.environ else None
     return shutil.which("mpiexec", path=path) or in_slurm

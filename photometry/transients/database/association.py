@@ -57,7 +57,8 @@ def associate_extracted_sources(
         neither)
 
     many_to_one : 'both' or 'nearest'
-        An extraction with several sources counts for all of them (as in the original), or for the nearest one
+        An extraction with several sources counts for all of them (as in the original), or for the
+        nearest one
 
     Returns
     -------

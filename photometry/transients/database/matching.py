@@ -195,7 +195,9 @@ def prune(pairs, flux, *, ties="pair"):
 
 
 def keep_nearest(pairs):
-    """Of each extraction, only the pair of smallest radius, then distance, then index of the source."""
+    """Of each extraction, only the pair of smallest radius, then distance, then index of the
+    source.
+    """
     order = np.lexsort((pairs.source, pairs.distance, pairs.radius, pairs.extraction))
     first = np.diff(pairs.extraction[order], prepend=-1) != 0
     return pairs.select(np.sort(order[first]))
