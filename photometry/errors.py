@@ -9,7 +9,7 @@
     │   ├── TargetNotFoundError      it is not where the TODO-file says
     │   └── TargetTimeoutError       it took longer than its time limit
     ├── NothingToDoError         the target is done already, or belongs to another one: becomes SKIPPED
-    └── WrongUseError            the user has to change something first: one sentence, exit code 2
+    └── WrongUseError            the user has to change something first: one message, exit code 2
         ├── ArgumentError            an argument with a value that is not accepted; also a ValueError
         ├── TodoFileError            not a TODO-file, damaged, or in use by somebody else
         └── SettingsError            a setting with an unknown name or a value outside its range
@@ -45,7 +45,7 @@ class NothingToDoError(PhotometryError):
 
 
 class WrongUseError(PhotometryError):
-    """The user has to change something first; command-line tools print the sentence and exit with
+    """The user has to change something first; command-line tools print the message and exit with
     code 2.
     """
 

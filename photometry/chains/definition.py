@@ -161,8 +161,8 @@ class _Checks:
         self._allow_unavailable = allow_unavailable
         self._constants = set(built_in_constants())
 
-    def add(self, path, sentence):
-        self.problems.append(f"{self.definition.place(path)}: {sentence}")
+    def add(self, path, message):
+        self.problems.append(f"{self.definition.place(path)}: {message}")
 
     def chain(self):
         chain = self.definition.description
@@ -233,8 +233,8 @@ class _Checks:
                 return
             if reason := kind.refusal(self._allow_unavailable):
                 self.add((*path, "task"), f"{kind_name} cannot run here: {reason}")
-            for key, sentence in kind.problems(entry):
-                self.add(path if key is None else (*path, key), sentence)
+            for key, message in kind.problems(entry):
+                self.add(path if key is None else (*path, key), message)
             inner = self._inner_scope(kind_name, entry, scope)
         if "repeat_criterion" in entry:
             self.expressions(entry["repeat_criterion"], (*path, "repeat_criterion"), inner, None)

@@ -64,7 +64,7 @@ def finish_task(running, results, qc, messages, before):
     ----------
     running : tasktype.RunningTask
     results : dict, metadata of the attempt
-    qc : list of sentences of quality control, empty where it has passed
+    qc : list of messages of quality control, empty where it has passed
     messages : list of (time, level, message)
     before : what `measure_time` gave at the start
     """

@@ -204,8 +204,8 @@ class _Batch:
         planned = self._known_products(made)
         new_tasks, new_scopes = [], []
         for row, scope, kids in made:
-            if sentence := self._check_files(kids, planned):
-                self.failures[row.taskId] = sentence
+            if message := self._check_files(kids, planned):
+                self.failures[row.taskId] = message
             else:
                 new_tasks += [(row, scope, kids, number, kid) for number, kid in enumerate(kids)]
                 new_scopes += [(inner_scope(scope, kid), kid) for kid in kids if kid.metadata]

@@ -103,7 +103,7 @@ def children(kind, description, scope, requested=None):
 
     Raises
     ------
-    WrongUseError : what is wrong, in one sentence
+    WrongUseError : what is wrong, in one message
     """
     return _MAKERS[kind](description, scope, requested or {})
 

@@ -53,7 +53,7 @@ class TaskExpressionEvaluation:
 
     Raises
     ------
-    WrongUseError : from any method: what is wrong with the expression, in one sentence
+    WrongUseError : from any method: what is wrong with the expression, in one message
     """
 
     def __init__(self, metadata=None, requested_metadata=None, *, constants=None, seed=0):
@@ -79,7 +79,7 @@ class TaskExpressionEvaluation:
         except WrongUseError as error:
             raise WrongUseError(f"expression {shown(expression)}: {error}") from None
         except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
-            raise WrongUseError(f"expression {shown(expression)}: {_sentence(error)}") from None
+            raise WrongUseError(f"expression {shown(expression)}: {_message(error)}") from None
 
     def evaluate_in_structure(self, structure, path=()):
         """A copy of nested dicts and lists with all expressions evaluated, in keys, values and
@@ -242,7 +242,7 @@ class _Walk:
         return getattr(self._random, name)(*arguments)
 
 
-def _sentence(error):
+def _message(error):
     if isinstance(error, KeyError) and error.args:
         return f"there is no {error.args[0]!r}"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -61,8 +61,8 @@ class Simulation:
         self._planned = {}  # (directory, filename) -> path of the task that makes it
         self._made = 0
 
-    def fail(self, path, sentence):
-        self.problems.append(f"{self.definition.place(path)}: {sentence}")
+    def fail(self, path, message):
+        self.problems.append(f"{self.definition.place(path)}: {message}")
         if len(self.problems) > MAX_PROBLEMS:
             raise Stop
 
@@ -157,8 +157,8 @@ class Simulation:
         if is_expression(child.description.get("task")):
             if reason := kind.refusal(self._allow_unavailable):
                 self.fail((*path, "task"), f"{child.type} cannot run here: {reason}")
-            for key, sentence in kind.problems(child.description):
-                self.fail(path if key is None else (*path, key), sentence)
+            for key, message in kind.problems(child.description):
+                self.fail(path if key is None else (*path, key), message)
         inner = inner_scope(scope, child)
         if child.type == "execution_chain":
             self._list(child.description, inner, (*path, "task_list"), node, waits)

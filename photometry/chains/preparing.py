@@ -51,7 +51,7 @@ class Preparer:
         Returns
         -------
         tasks : list of dict
-        failures : dict attempt id -> sentence, of those that cannot start
+        failures : dict attempt id -> message, of those that cannot start
         """
         ids = [row.taskId for row, _ in claimed]
         texts = self._texts(db, DESCRIPTIONS, {row.descriptionId for row, _ in claimed})

@@ -115,10 +115,10 @@ class ChainSource:
                 {
                     "attempt_id": id_,
                     "status": STATUS.ERROR,
-                    "details": {"errors": [sentence]},
+                    "details": {"errors": [message]},
                     "retry": False,
                 }
-                for id_, sentence in failures.items()
+                for id_, message in failures.items()
             ]
             finishing.finish(db, self.registries, self.settings, self.worker.id, results, now)
         return tasks, len(claimed)

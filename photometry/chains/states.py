@@ -111,7 +111,7 @@ def _count_down(db, met, containers):
 
 
 def block(db, reasons):
-    """Tasks can never start; nor can what needs them. ``reasons``: dict id -> sentence."""
+    """Tasks can never start; nor can what needs them. ``reasons``: dict id -> message."""
     while reasons:
         waiting = [
             row.taskId
@@ -129,7 +129,7 @@ def block(db, reasons):
 
 
 def dependants(db, task_ids):
-    """Tasks that wait for the success of these: dict id -> sentence for why they cannot start."""
+    """Tasks that wait for the success of these: dict id -> message for why they cannot start."""
     task_ids = list(task_ids)
     names = {
         row.taskId: f"task {row.taskId}{f' ({row.taskName})' if row.taskName else ''}, which is {row.state}"
@@ -240,7 +240,7 @@ def failed(db, states, reasons):
     ----------
     db : connection that holds the lock
     states : dict id -> FAILED, QC_FAILED or CANCELLED
-    reasons : dict id -> sentence
+    reasons : dict id -> message
     """
     many(
         db,

@@ -135,7 +135,7 @@ class TaskType:
     max_attempts = None
 
     def unavailable(self):
-        """Why it cannot run here, in one sentence; None where it can."""
+        """Why it cannot run here, in one message; None where it can."""
         return None
 
     def refusal(self, others_may=False):
@@ -153,12 +153,12 @@ class TaskType:
         raise NotImplementedError
 
     def qc(self, task, results):
-        """What is wrong with the results of a task that ran through: a list of sentences, empty
+        """What is wrong with the results of a task that ran through: a list of messages, empty
         where all is right."""
         return []
 
     def problems(self, description):
-        """What is wrong with the settings of a description: list of (key, sentence)."""
+        """What is wrong with the settings of a description: list of (key, message)."""
         found = []
         for key, value in description.items():
             if key in self.settings:

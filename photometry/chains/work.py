@@ -23,7 +23,7 @@ def run_chain_task(task, *, store, input_folder, options=None):
 
     Returns
     -------
-    dict with ``status``, ``qc`` (list of sentences), ``results``, ``products``, ``messages``,
+    dict with ``status``, ``qc`` (list of messages), ``results``, ``products``, ``messages``,
     ``cpu``; after an error ``details``
     """
     running = RunningTask(task, FileStore(store), input_folder, options)
@@ -37,8 +37,8 @@ def run_chain_task(task, *, store, input_folder, options=None):
                 raise WrongUseError(f"{kind.name}: {problems[0][1]}")
             results = kind.run(running) or {}
             qc = running.missing_outputs() + list(kind.qc(running, results))
-            for sentence in qc:
-                log.warning("quality control: %s", sentence)
+            for message in qc:
+                log.warning("quality control: %s", message)
             return finish_task(running, results, qc, messages, before)
         except BaseException as error:
             running.discard_products()

@@ -96,7 +96,7 @@ def filters(command):
 
 
 def logging_options(command):
-    """Add --debug and --quiet, and set logging up: sentences on standard error."""
+    """Add --debug and --quiet, and set logging up: messages on standard error."""
 
     @functools.wraps(command)
     def wrapped(debug, quiet, **options):
@@ -108,7 +108,7 @@ def logging_options(command):
 
 
 def set_up_logging(level):
-    """Log sentences to standard error; what libraries say only from warnings on."""
+    """Log messages to standard error; what libraries say only from warnings on."""
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
     )

@@ -95,9 +95,9 @@ def _kinds(found):
     )
 
 
-def _show_leftovers(paths, sentence):
+def _show_leftovers(paths, message):
     if paths:
-        click.echo(f"{sentence}: {len(paths)}")
+        click.echo(f"{message}: {len(paths)}")
     for path in paths[:_SHOWN]:
         click.echo(f"  {path}")
     if len(paths) > _SHOWN:

@@ -50,7 +50,7 @@ def read_samples(path, *, flux=None):
 
     Raises
     ------
-    BadInputError : the file is not a light curve; one sentence says what was found
+    BadInputError : the file is not a light curve; one message says what was found
     """
     path = Path(path)
     if not path.is_file():

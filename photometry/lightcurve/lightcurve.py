@@ -54,7 +54,7 @@ class Lightcurve:
 
         Raises
         ------
-        BadInputError : the file is not a light curve; one sentence says what was found
+        BadInputError : the file is not a light curve; one message says what was found
         """
         return _until(
             LightcurveArbitraryRaster(*formats.read_samples(path, flux=flux)), cut_off_time

@@ -242,7 +242,7 @@ def _primary_cards(stamp, extraction, settings):
         ),
         *_star_cards(stamp),
         *_method_cards(stamp, extraction, settings),
-        *(("COMMENT", sentence) for sentence in extraction.errors),
+        *(("COMMENT", message) for message in extraction.errors),
     ]
 
 

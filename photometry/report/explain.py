@@ -96,7 +96,7 @@ def _file(output, row):
     claim = Claim(**{name: row[name] for name in Claim._fields})
     problem = check_lightcurve(output, claim)
     if problem is not None:
-        return {"path": str(path), "problem": problem.sentence}
+        return {"path": str(path), "problem": problem.message}
     return {"path": str(path), "problem": None, **_inside(path)}
 
 

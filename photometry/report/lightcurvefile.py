@@ -42,7 +42,7 @@ class Problem(NamedTuple):
     """Why a light-curve file is bad."""
 
     kind: str  # missing, unreadable, truncated, damaged, foreign, identity, length
-    sentence: str
+    message: str
 
 
 class _Bad(Exception):

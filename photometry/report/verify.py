@@ -142,7 +142,7 @@ def _as_dict(claim, problem):
         "lightcurve": claim.lightcurve,
         "status": None if claim.status is None else STATUS(claim.status).name,
         "kind": problem.kind,
-        "problem": problem.sentence,
+        "problem": problem.message,
         "reset": claim.status in WITH_LIGHT_CURVE and problem.kind != "unreadable",
     }
 

@@ -241,7 +241,7 @@ class Dispatch:
         except ODD_RESULT as error:
             failure = Failure.of(error)
             for task in tasks:
-                failed = [failed_result(task, STATUS.ERROR, ODD_TEXT + failure.sentence)]
+                failed = [failed_result(task, STATUS.ERROR, ODD_TEXT + failure.message)]
                 self.source.save_results([self.packer(failed)] if self.packer else failed)
                 self._failed(task, failure)
 
@@ -295,7 +295,7 @@ class Dispatch:
         except Exception as error:  # noqa: BLE001 - runs code of what the handler returned
             failure = Failure.of(error)
             self._failed(task, failure)
-            return failed_result(task, STATUS.ERROR, ODD_TEXT + failure.sentence)
+            return failed_result(task, STATUS.ERROR, ODD_TEXT + failure.message)
 
     def _failed(self, task, failure):
         self.counts["failed"] += 1

@@ -114,7 +114,7 @@ class Failure(NamedTuple):
         return cls(type(error).__name__, text, where)
 
     @property
-    def sentence(self):
+    def message(self):
         return f"{self.error_class}: {self.text}" if self.text else self.error_class
 
 

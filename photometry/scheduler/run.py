@@ -304,7 +304,7 @@ def verdict(dispatch, n_to_do, n_failed, limit):
     Returns
     -------
     code : exit code
-    reason : str, a sentence
+    reason : str, a message
     """
     counts = dispatch.counts
     attempted = counts["saved"] + counts["set aside"]
@@ -330,7 +330,7 @@ def verdict(dispatch, n_to_do, n_failed, limit):
 
 @contextlib.contextmanager
 def _disk_full_is_no_crash():
-    """A full disk is for the user to mend: one sentence and exit code 3, not a traceback."""
+    """A full disk is for the user to mend: one message and exit code 3, not a traceback."""
     try:
         yield
     except OSError as error:

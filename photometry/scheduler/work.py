@@ -220,9 +220,9 @@ def _failure(task, attempt, error):
     attempt.update(error_class=failure.error_class, error_text=failure.text, where=failure.where)
     if isinstance(error, NothingToDoError):
         return failed_result(task, STATUS.SKIPPED, failure.text)
-    # one sentence for what was raised on purpose, the whole traceback for what was not expected
+    # one message for what was raised on purpose, the whole traceback for what was not expected
     if isinstance(error, (PhotometryError, MemoryError)):
-        return failed_result(task, STATUS.ERROR, failure.sentence)
+        return failed_result(task, STATUS.ERROR, failure.message)
     trace = "".join(traceback.format_exception(error)).rstrip()
     return failed_result(task, STATUS.ERROR, trace)
 
@@ -258,7 +258,7 @@ def odd_result(task, result, error):
     """The result of a task instead of one that cannot be sent or stored, as ``error`` says."""
     failure = Failure.of(error)
     attempt = {**result["attempt"], "error_class": failure.error_class, "error_text": failure.text}
-    failed = failed_result(task, STATUS.ERROR, ODD_TEXT + failure.sentence)
+    failed = failed_result(task, STATUS.ERROR, ODD_TEXT + failure.message)
     return failed | {
         "time": result["time"],
         "worker_wait_time": result["worker_wait_time"],

@@ -158,7 +158,7 @@ def load_template(name):
         findings = sorted(
             error.errors(), key=lambda finding: finding["type"] != "extra_forbidden"
         )  # a misspelt key explains a missing one
-        raise WrongUseError(f"{path}: {_sentence(findings[0])}") from None
+        raise WrongUseError(f"{path}: {_message(findings[0])}") from None
 
 
 def shipped_templates():
@@ -179,7 +179,7 @@ def _find(name):
     )
 
 
-def _sentence(error):
+def _message(error):
     """One of pydantic's findings as the key, what was found, and what is accepted."""
     key = _key(error["loc"])
     if error["type"] == "extra_forbidden":

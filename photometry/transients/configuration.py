@@ -366,7 +366,7 @@ def template(defaults, texts):
     Parameters
     ----------
     defaults : dict of dicts
-    texts : dict, key -> sentence
+    texts : dict, key -> message
     """
     lines = []
     for section, values in defaults.items():

@@ -111,7 +111,7 @@ def synthesize_psls(specs=None, *, program=None):
     Raises
     ------
     WrongUseError : PSLS is not installed, or a spec is wrong
-    TargetError : PSLS failed; the sentence has its last words
+    TargetError : PSLS failed; the message has its last words
     """
     specs = specs if isinstance(specs, PslsSpecs) else PslsSpecs.from_dict(specs or {})
     program = program or psls_program()

@@ -80,7 +80,7 @@ class Vetting:
     """Verdict on a signal, and all that was tested."""
 
     verdict: Verdict
-    reason: str  # one sentence with the number that decided
+    reason: str  # one message with the number that decided
     checks: tuple  # of Check
     signal: object  # TransitSignal as it was given
     right: object  # TransitSignal at the period that its dips have; the same where that is given
@@ -200,7 +200,7 @@ def signal_at(lc, *, period, t0, duration):
 
 
 def _verdict(signal, right, events, checks):
-    """(Verdict, the sentence with the number that decided)"""
+    """(Verdict, the message with the number that decided)"""
     failed = {name for name, check in checks.items() if check.passed is False}
 
     def message(name):

@@ -234,7 +234,7 @@ def test_rows_without_magnitude_and_repeated_stars_are_left_out(tmp_path):
         ("\x00\x01\x02", r"catalog\.csv: "),
     ],
 )
-def test_table_that_is_not_a_catalogue_is_refused_in_one_sentence(tmp_path, content, message):
+def test_table_that_is_not_a_catalogue_is_refused_in_one_message(tmp_path, content, message):
     (tmp_path / "catalog.csv").write_text(content)
     with pytest.raises(WrongUseError, match=message) as raised:
         open_catalog(tmp_path, 1, 1, 1)

@@ -102,7 +102,7 @@ def test_only_strings_that_begin_with_a_bracket_or_quote_are_expressions():
         "(\x00)",
     ],
 )
-def test_what_is_not_allowed_is_refused_in_a_sentence_and_at_once(text):
+def test_what_is_not_allowed_is_refused_in_a_message_and_at_once(text):
     begin = time.perf_counter()
     with pytest.raises(WrongUseError) as refusal:
         evaluate(text)
@@ -204,7 +204,7 @@ def is_plain(value):
 
 
 @given(TEXTS)
-def test_any_expression_gives_a_plain_bounded_value_or_a_sentence(text):
+def test_any_expression_gives_a_plain_bounded_value_or_a_message(text):
     try:
         value = evaluate(f"({text})")
     except WrongUseError:
@@ -214,7 +214,7 @@ def test_any_expression_gives_a_plain_bounded_value_or_a_sentence(text):
 
 
 @given(st.text(max_size=60))
-def test_any_text_gives_a_plain_value_or_a_sentence(text):
+def test_any_text_gives_a_plain_value_or_a_message(text):
     try:
         value = evaluate(f"({text})")
     except WrongUseError:

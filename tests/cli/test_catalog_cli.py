@@ -23,7 +23,7 @@ def test_catalog_writes_one_file_per_ccd_and_says_how_many_stars(tmp_path):
     }
 
 
-def test_missing_column_is_one_sentence_and_exit_code_2(tmp_path):
+def test_missing_column_is_one_message_and_exit_code_2(tmp_path):
     (tmp_path / "catalog.csv").write_text("ID,ra,dec\n1,10,20\n")
     done = photometry(tmp_path, "--sector", "1", "--camera", "3", "--ccd", "4")
     assert done.returncode == 2

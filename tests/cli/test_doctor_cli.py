@@ -31,7 +31,7 @@ def test_a_failure_is_exit_code_1_also_as_json(tmp_path):
     assert "MPI" not in {check["name"] for check in found["checks"]}
 
 
-def test_a_folder_that_is_not_there_is_exit_code_2_and_one_sentence(tmp_path):
+def test_a_folder_that_is_not_there_is_exit_code_2_and_one_message(tmp_path):
     done = photometry("doctor", tmp_path / "nowhere")
     assert (done.returncode, done.stdout) == (2, "")
     assert "no such folder" in done.stderr

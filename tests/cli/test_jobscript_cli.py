@@ -19,7 +19,7 @@ def test_it_prints_a_script_that_bash_understands_with_options_of_run_at_its_end
     assert subprocess.run(["bash", "-n"], input=done.stdout, text=True).returncode == 0
 
 
-def test_without_a_todo_file_it_is_exit_code_2_and_one_sentence(tmp_path):
+def test_without_a_todo_file_it_is_exit_code_2_and_one_message(tmp_path):
     done = photometry("jobscript", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "no such TODO-file" in done.stderr

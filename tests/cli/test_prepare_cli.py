@@ -49,7 +49,7 @@ def test_prepare_tells_what_it_made(simulated, tmp_path):
         (["--nonsense"], "no such option"),
     ],
 )
-def test_wrong_use_is_one_sentence_and_exit_code_2(simulated, tmp_path, options, words):
+def test_wrong_use_is_one_message_and_exit_code_2(simulated, tmp_path, options, words):
     done = run("prepare", simulated, "--output", tmp_path, *options)
     assert done.returncode == 2
     assert words in done.stderr

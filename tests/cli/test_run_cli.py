@@ -1,4 +1,4 @@
-"""`photometry run`: options, exit codes and sentences."""
+"""`photometry run`: options, exit codes and messages."""
 
 import csv
 import json
@@ -76,7 +76,7 @@ def test_wrong_usage_is_exit_code_2_and_one_rank_says_so(folder, engine, words):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_missing_todo_file_is_one_sentence_and_nothing_is_made(tmp_path, engine):
+def test_a_missing_todo_file_is_one_message_and_nothing_is_made(tmp_path, engine):
     done = run_pipeline(engine, tmp_path / "nowhere")
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
@@ -94,7 +94,7 @@ def test_what_is_no_todo_file_is_refused_and_left_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "message"),
     [
         (["--method", "fotometry"], "method='fotometry': expected 'aperture'"),
         (["--handler", "fotometry"], "handler 'fotometry': expected one of noop, photometry"),
@@ -106,10 +106,10 @@ def test_what_is_no_todo_file_is_refused_and_left_as_it_was(tmp_path):
         (["--time-limit", "soon"], "duration 'soon'"),
     ],
 )
-def test_what_no_target_could_be_done_with_is_refused_at_the_start(folder, words, sentence):
+def test_what_no_target_could_be_done_with_is_refused_at_the_start(folder, words, message):
     done = photometry("run", folder, *words)
     assert done.returncode == 2
-    assert sentence in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert set(statuses(folder).values()) == {None}
 

@@ -47,7 +47,7 @@ def test_simulate_tpf_writes_files_catalogue_and_truth(tmp_path):
         (["--jitter", "nan"], "jitter=nan"),
     ],
 )
-def test_wrong_options_give_one_sentence_and_exit_code_2(tmp_path, options, message):
+def test_wrong_options_give_one_message_and_exit_code_2(tmp_path, options, message):
     done = photometry("simulate", "tpf", tmp_path, *options)
     assert done.returncode == 2
     assert message in done.stderr

@@ -56,7 +56,7 @@ def test_json_is_for_programs(folder):
         (["tpf"], "missing argument 'DIR'"),
     ],
 )
-def test_wrong_use_is_one_sentence_and_exit_code_2(args, message):
+def test_wrong_use_is_one_message_and_exit_code_2(args, message):
     done = photometry(*args)
     assert done.returncode == 2
     assert message in done.stderr

@@ -1,4 +1,4 @@
-"""`photometry verify`: exit codes, sentences and JSON."""
+"""`photometry verify`: exit codes, messages and JSON."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_json_tells_all_and_marks_what_was_reset(folder):
         assert (found["checked"], found["kinds"]) == (3, {"truncated": 1})
 
 
-def test_wrong_usage_is_exit_code_2_and_one_sentence(folder, tmp_path):
+def test_wrong_usage_is_exit_code_2_and_one_message(folder, tmp_path):
     for words, said in (
         ([tmp_path / "nowhere"], "no such TODO-file"),
         ([folder, "--output", tmp_path / "nowhere"], "no such folder"),

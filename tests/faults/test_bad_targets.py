@@ -164,7 +164,7 @@ def run_on_small_disk(engine, folder, tmp_path, size, **env):
 
 
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
-def test_a_full_disk_stops_with_one_sentence_and_the_next_start_continues(todo, engine, tmp_path):
+def test_a_full_disk_stops_with_one_message_and_the_next_start_continues(todo, engine, tmp_path):
     folder = todo(3000)
     source = tmp_path / "source"
     source.mkdir()

@@ -1,4 +1,4 @@
-"""Damaged TODO-files, journals, summaries and locks: one sentence or a file that can be worked on,
+"""Damaged TODO-files, journals, summaries and locks: one message or a file that can be worked on,
 never another exception.
 """
 
@@ -99,7 +99,7 @@ def look_and_work(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("name", ["todo.sqlite", "todo.sqlite.journal-000001"])
-def test_damaged_files_end_in_a_sentence_or_can_be_worked_on(left, tmp_path, name, damage):
+def test_damaged_files_end_in_a_message_or_can_be_worked_on(left, tmp_path, name, damage):
     (name,) = [path.name for path in left.glob(name.replace("000001", "*"))]
     rng = random.Random(f"{SEED} {name} {damage.__name__}")
     content = (left / name).read_bytes()

@@ -168,25 +168,25 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_file_gets_one_sentence_that_names_it(tmp_path, case):
-    content, sentence = BAD[case]
+def test_bad_file_gets_one_message_that_names_it(tmp_path, case):
+    content, message = BAD[case]
     (tmp_path / "bad").write_bytes(content)
-    with pytest.raises(BadInputError, match=sentence) as caught:
+    with pytest.raises(BadInputError, match=message) as caught:
         Lightcurve.read(tmp_path / "bad")
     assert str(tmp_path / "bad") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_missing_file_pickled_array_and_wrong_shape_get_one_sentence(tmp_path):
+def test_missing_file_pickled_array_and_wrong_shape_get_one_message(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "shape.npy", np.ones((3, 5)))
-    for name, sentence in (
+    for name, message in (
         ("absent", "no such file"),
         (".", "not a file"),
         ("objects.npy", "damaged numpy file"),
         ("shape.npy", r"shape \(3, 5\)"),
     ):
-        with pytest.raises(BadInputError, match=sentence):
+        with pytest.raises(BadInputError, match=message):
             Lightcurve.read(tmp_path / name)
 
 
@@ -259,7 +259,7 @@ def test_real_light_curves_of_every_pipeline_are_read(shared_data, name, pipelin
 
 
 @pytest.mark.real_data
-def test_real_broken_files_get_one_sentence(shared_data):
+def test_real_broken_files_get_one_message(shared_data):
     for path in sorted((shared_data / "tpf_broken").glob("*.fits")):
         with pytest.raises(BadInputError) as caught:
             Lightcurve.read(path)

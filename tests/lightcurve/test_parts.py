@@ -134,7 +134,7 @@ def test_no_trend_is_carried_across_an_edge():
         ),
     ],
 )
-def test_what_cannot_be_one_light_curve_is_refused_in_one_sentence(parts, error, message):
+def test_what_cannot_be_one_light_curve_is_refused_in_one_message(parts, error, message):
     with pytest.raises(error, match=message) as caught:
         stitch(parts)
     assert "\n" not in str(caught.value)

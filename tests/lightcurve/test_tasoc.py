@@ -162,12 +162,12 @@ def test_keywords_tell_star_instrument_method_and_time(written):
     assert table["TIMEDEL"] == pytest.approx(120 / 86400)
 
 
-def test_sentences_about_doubts_are_in_the_header(stamp, tmp_path):
-    sentence = "no pixel mask found for the target, and this sentence is longer than a card of a FITS header can hold…"
-    extraction = replace(aperture_photometry(stamp, SETTINGS), errors=(sentence, "another"))
+def test_messages_about_doubts_are_in_the_header(stamp, tmp_path):
+    message = "no pixel mask found for the target, and this message is longer than a card of a FITS header can hold…"
+    extraction = replace(aperture_photometry(stamp, SETTINGS), errors=(message, "another"))
     path = tmp_path / write_lightcurve(tmp_path, stamp, extraction, SETTINGS)
     comments = list(fits.getheader(path)["COMMENT"])
-    assert "".join(comments[:-1]) == sentence.replace("…", "?")
+    assert "".join(comments[:-1]) == message.replace("…", "?")
     assert comments[-1] == "another"
 
 

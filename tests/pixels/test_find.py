@@ -83,7 +83,7 @@ def test_file_that_arrived_after_the_first_search_is_found(tmp_path, make_tpf):
     assert find_target_pixel_file(tmp_path, task()) == wanted
 
 
-def test_missing_file_is_not_found_and_the_sentence_says_what_was_looked_for(tmp_path, make_tpf):
+def test_missing_file_is_not_found_and_the_message_says_what_was_looked_for(tmp_path, make_tpf):
     make_tpf(tmp_path / spoc_name(1234), IMAGES)
     with pytest.raises(
         TargetNotFoundError, match="no target pixel file of star 1234, sector 7, cadence 120 s"
@@ -101,17 +101,17 @@ def test_file_cut_within_its_second_header_is_found(tmp_path, make_tpf):
 
 
 @pytest.mark.parametrize(
-    ("found", "sentence"),
+    ("found", "message"),
     [
         ({"starid": 9}, r"starid 9 \(expected 1234\)"),
         ({"sector": 6, "ccd": 1}, r"sector 6 \(expected 5\), ccd 1 \(expected 3\)"),
     ],
 )
-def test_file_of_another_target_is_refused(found, sentence):
+def test_file_of_another_target_is_refused(found, message):
     truth = {"starid": 1234, "sector": 5, "camera": 2, "ccd": 3, "cadence": 120}
     refuse_other_target("x.fits", task(camera=2, ccd=3), truth)
     refuse_other_target("x.fits", task(camera=None, ccd=None), truth)
-    with pytest.raises(BadInputError, match=sentence):
+    with pytest.raises(BadInputError, match=message):
         refuse_other_target("x.fits", task(camera=2, ccd=3), truth | found)
 
 

@@ -104,7 +104,7 @@ def broken(tpf, how):
 
 
 @pytest.mark.parametrize(
-    ("how", "sentence"),
+    ("how", "message"),
     [
         ("empty", "the file is empty"),
         ("text", "not a FITS file"),
@@ -119,9 +119,9 @@ def broken(tpf, how):
         ("column missing", "lacks FLUX_BKG_ERR"),
     ],
 )
-def test_broken_file_is_refused_with_its_own_sentence(tpf, how, sentence):
+def test_broken_file_is_refused_with_its_own_message(tpf, how, message):
     broken(tpf, how)
-    with pytest.raises(BadInputError, match=sentence) as raised:
+    with pytest.raises(BadInputError, match=message) as raised:
         read_target_pixel_file(tpf)
     assert str(raised.value).startswith(str(tpf))
 
@@ -136,7 +136,7 @@ def test_damaged_gzip_is_refused(tmp_path, make_tpf):
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "message"),
     [
         ({"FLUX": np.full((4, 5, 6), np.nan)}, "no pixel of FLUX has a value at any time"),
         ({"TIME": np.full(4, np.nan)}, "no row has a TIME"),
@@ -144,9 +144,9 @@ def test_damaged_gzip_is_refused(tmp_path, make_tpf):
         ({"FLUX": np.ones(4)}, "column FLUX of table 'PIXELS' holds no images"),
     ],
 )
-def test_useless_stamp_is_refused_with_its_own_sentence(tmp_path, make_tpf, changes, sentence):
+def test_useless_stamp_is_refused_with_its_own_message(tmp_path, make_tpf, changes, message):
     path = make_tpf(tmp_path / "tpf.fits", FLUX, **changes)
-    with pytest.raises(BadInputError, match=sentence):
+    with pytest.raises(BadInputError, match=message):
         read_target_pixel_file(path)
 
 
@@ -184,7 +184,7 @@ def test_real_file_is_read_as_its_archive_describes_it(shared_data, name):
 
 @pytest.mark.real_data
 @pytest.mark.parametrize(
-    ("name", "sentence"),
+    ("name", "message"),
     [
         (
             "test-tpf-kplr-tabby-corrupted.fits",
@@ -194,6 +194,6 @@ def test_real_file_is_read_as_its_archive_describes_it(shared_data, name):
         ("test-lc-tess-pimen-corrupted.fits", "this is a light curve"),
     ],
 )
-def test_real_broken_file_is_refused_with_its_own_sentence(shared_data, name, sentence):
-    with pytest.raises(BadInputError, match=sentence):
+def test_real_broken_file_is_refused_with_its_own_message(shared_data, name, message):
+    with pytest.raises(BadInputError, match=message):
         read_target_pixel_file(shared_data / "tpf_broken" / name)

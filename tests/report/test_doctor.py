@@ -34,14 +34,14 @@ def folder(made, tmp_path):
 
 
 def examine(folder, output=None, **options):
-    """{name of check: 'state: sentence' of the worst of that name}, without starting MPI."""
+    """{name of check: 'state: message' of the worst of that name}, without starting MPI."""
     found, order = {}, ["ok", "warn", "fail"]
     for check in diagnose(
         folder / "todo.sqlite", output or folder / "lightcurves", mpi_timeout=None, **options
     ):
         before = found.get(check.name, ": ")
         if not before[0].isalpha() or order.index(check.state) > order.index(before.split(":")[0]):
-            found[check.name] = f"{check.state}: {check.sentence}"
+            found[check.name] = f"{check.state}: {check.message}"
     return found
 
 
@@ -71,7 +71,7 @@ def test_a_missing_todo_file_is_told_and_the_rest_is_still_looked_at(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"starid,tmag\n", b"SQLite format 3\0" + bytes(200)])
-def test_what_is_no_todo_file_fails_with_a_sentence(tmp_path, content):
+def test_what_is_no_todo_file_fails_with_a_message(tmp_path, content):
     (tmp_path / "todo.sqlite").write_bytes(content)
     assert examine(tmp_path)["TODO-file"].startswith(f"fail: {tmp_path}")
 
@@ -222,7 +222,7 @@ def test_no_disk_holds_ten_thousand_billion_light_curves(folder):
     assert disk.check_space(folder / "todo.sqlite", folder, HUGE, {}).state == "fail"
     assert machine.check_memory(folder / "todo.sqlite", Settings(), HUGE).state == "fail"
     inodes = disk.check_inodes(folder, HUGE)
-    assert inodes.state == ("ok" if "no limit" in inodes.sentence else "fail")
+    assert inodes.state == ("ok" if "no limit" in inodes.message else "fail")
 
 
 @pytest.mark.real_data
@@ -253,7 +253,7 @@ def test_the_file_system_is_the_one_that_df_names(tmp_path):
 def test_a_disk_in_memory_warns():
     check = disk.check_file_system("light curves", Path("/dev/shm"), Settings())
     assert check.state == "warn"
-    assert "gone after a restart" in check.sentence
+    assert "gone after a restart" in check.message
 
 
 def test_a_local_disk_in_a_job_of_several_nodes_warns(tmp_path, monkeypatch):
@@ -291,7 +291,7 @@ def test_more_threads_than_one_per_worker_warn():
     assert machine.check_threads({"OMP_NUM_THREADS": "1"}).state == "ok"
     check = machine.check_threads({"OMP_NUM_THREADS": "8"}, cores=4)
     assert check.state == "warn"
-    assert "4 cores, but OMP_NUM_THREADS=8" in check.sentence
+    assert "4 cores, but OMP_NUM_THREADS=8" in check.message
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_the_end_of_the_job_is_seen(environ, time_limit, state, words):
         if value.startswith("+")
     }
     check = machine.check_time_limit(Settings(run={"time_limit": time_limit}), environ | soon)
-    assert (check.state, words in check.sentence) == (state, True), check.sentence
+    assert (check.state, words in check.message) == (state, True), check.message
 
 
 def test_packages_are_those_that_are_installed():
@@ -327,13 +327,13 @@ def test_packages_are_those_that_are_installed():
 
     check = machine.check_packages()
     assert check.state == "ok"
-    assert f"numpy {numpy.__version__}" in check.sentence
+    assert f"numpy {numpy.__version__}" in check.message
 
 
 @pytest.mark.mpi
 def test_two_ranks_find_each_other():
     check = mpi.check_mpi()
-    assert check.state == "ok", check.sentence
+    assert check.state == "ok", check.message
 
 
 @pytest.mark.mpi
@@ -351,4 +351,4 @@ def test_a_launcher_of_another_mpi_or_one_that_fails_or_hangs_fails(tmp_path, bo
     launcher.chmod(0o755)
     check = mpi.check_two_ranks(str(launcher), "MPICH", timeout=1 if "sleep" in body else 20)
     assert check.state == "fail"
-    assert said in check.sentence
+    assert said in check.message

@@ -46,7 +46,7 @@ def test_summary_is_found_by_file_and_by_folder(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"a": 1}', "\x00\xff"])
-def test_what_is_no_summary_is_refused_with_a_sentence(tmp_path, text):
+def test_what_is_no_summary_is_refused_with_a_message(tmp_path, text):
     (tmp_path / "summary.json").write_text(text)
     with pytest.raises(WrongUseError, match=r"summary.json: is not a summary"):
         read_summary(tmp_path)

@@ -40,7 +40,7 @@ def rewrite(path, change):
 
 
 def problems(folder, **options):
-    """{star: (kind, sentence)} of what verify finds."""
+    """{star: (kind, message)} of what verify finds."""
     return {bad["starid"]: (bad["kind"], bad["problem"]) for bad in verify(folder, **options).bad}
 
 
@@ -96,9 +96,9 @@ def test_what_astropy_rewrote_with_right_checksums_is_good(folder):
 )
 def test_files_that_are_not_whole_are_found_with_the_reason(folder, spoil, kind, word):
     spoil(lightcurves(folder)[2])
-    ((star, (found, sentence)),) = problems(folder).items()
+    ((star, (found, message)),) = problems(folder).items()
     assert (star, found) == (103, kind)
-    assert word in sentence
+    assert word in message
 
 
 def test_any_flipped_bit_of_the_compressed_file_is_found(folder):
@@ -150,9 +150,9 @@ def test_a_file_of_something_else_is_found_by_what_its_header_says(
     folder, keyword, hdu, value, words
 ):
     rewrite(lightcurves(folder)[0], lambda hdus: hdus[hdu].header.__setitem__(keyword, value))
-    kind, sentence = problems(folder)[101]
+    kind, message = problems(folder)[101]
     assert kind == "identity"
-    assert words in sentence
+    assert words in message
 
 
 def test_two_files_under_each_others_names_are_both_found(folder):
@@ -304,7 +304,7 @@ def test_what_a_killed_run_left_in_its_journal_is_verified_too_and_stays_there(f
     assert everything_below(folder) == before
 
 
-def test_a_damaged_journal_is_a_sentence_and_is_not_set_aside_by_looking(folder):
+def test_a_damaged_journal_is_a_message_and_is_not_set_aside_by_looking(folder):
     (folder / "todo.sqlite.journal-000001").write_bytes(b"00000000 {}\nmore\n")
     before = everything_below(folder)
     with pytest.raises(TodoFileError, match="journal"):

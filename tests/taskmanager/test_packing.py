@@ -184,7 +184,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("change", ODD)
-def test_an_odd_result_is_refused_with_a_sentence_and_nothing_of_its_list_is_saved(
+def test_an_odd_result_is_refused_with_a_message_and_nothing_of_its_list_is_saved(
     many, open_todo, change
 ):
     tm = open_todo(many)

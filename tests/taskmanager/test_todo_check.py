@@ -1,4 +1,4 @@
-"""What is not a whole TODO-file is refused with one sentence, and left byte for byte as it was."""
+"""What is not a whole TODO-file is refused with one message, and left byte for byte as it was."""
 
 import os
 

@@ -223,7 +223,7 @@ def archive(tmp_path):
         ["catalog", "DIR"],
     ],
 )
-def test_on_a_read_only_disk_what_writes_says_so_in_one_sentence(archive, tmp_path, words):
+def test_on_a_read_only_disk_what_writes_says_so_in_one_message(archive, tmp_path, words):
     elsewhere = tmp_path / "x"
     words = [w.replace("DIR", str(archive)).replace("ELSEWHERE", str(elsewhere)) for w in words]
     done = on_read_only_disk(archive, sys.executable, "-m", "photometry", *words)

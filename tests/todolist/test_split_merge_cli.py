@@ -96,13 +96,13 @@ def test_by_ccd_is_the_default_and_json_names_the_parts(folder):
     assert merged == {"todo_file": str(folder / "all.sqlite"), "targets": N, "parts": 4}
 
 
-def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(folder):
+def test_what_cannot_be_done_is_one_message_and_exit_code_2(folder):
     todo("split", folder, "--by", "count", "--parts", 2)
     first, second = (folder / f"todo-{number}.sqlite" for number in (1, 2))
     with TaskManager(first) as tm:
         tm.start_task(tm.get_task()["priority"])
     (folder / "text").write_text("no database")
-    for args, sentence in {
+    for args, message in {
         ("split", folder, "--by", "count"): "--by count needs --parts N",
         ("split", folder, "--parts", 3): "--parts goes with --by count only",
         ("split", folder, "--by", "count", "--parts", 2): "todo-1.sqlite: exists already",
@@ -118,7 +118,7 @@ def test_what_cannot_be_done_is_one_sentence_and_exit_code_2(folder):
     }.items():
         done = todo(*args)
         assert (done.returncode, done.stdout) == (2, "")
-        assert sentence in " ".join(done.stderr.split())
+        assert message in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
     assert not (folder / "new.sqlite").exists()
 

@@ -1,4 +1,4 @@
-"""Templates: what is accepted, and the sentence for what is not."""
+"""Templates: what is accepted, and the message for what is not."""
 
 from pathlib import Path
 

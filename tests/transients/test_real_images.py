@@ -85,7 +85,7 @@ def test_the_catalogue_of_another_finder_is_reproduced(shared_data):
     assert np.median(np.abs(pull)) < 1.5
 
 
-def test_images_without_what_is_needed_are_refused_with_a_sentence(shared_data):
+def test_images_without_what_is_needed_are_refused_with_a_message(shared_data):
     with pytest.raises(BadInputError, match="no frequency"):
         open_image(shared_data / "radio" / "missing_metadata.fits")
     with pytest.raises(BadInputError, match="two axes"):

@@ -137,15 +137,15 @@ def test_flat_light_curve_has_no_power():
 
 
 @pytest.mark.parametrize(
-    ("n", "periods", "durations", "sentence"),
+    ("n", "periods", "durations", "message"),
     [
         (2, [1.0], [0.1], "at least 3"),
         (100, [], [0.1], "there must be a period"),
         (100, [1.0], [1.5], "shorter than the shortest period"),
     ],
 )
-def test_searches_that_make_no_sense_are_refused(n, periods, durations, sentence):
-    with pytest.raises(ValueError, match=sentence):
+def test_searches_that_make_no_sense_are_refused(n, periods, durations, message):
+    with pytest.raises(ValueError, match=message):
         box_periodogram(np.arange(n) / 10, np.ones(n), None, np.array(periods), durations)
 
 

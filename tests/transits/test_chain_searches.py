@@ -91,7 +91,7 @@ def test_unknown_search_or_setting_is_told_with_what_is_accepted(lc):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "sentence"),
+    ("name", "settings", "message"),
     [
         (
             "bls_reference",
@@ -120,13 +120,13 @@ def test_unknown_search_or_setting_is_told_with_what_is_accepted(lc):
         ("qats", {"duration_count": 0}, "duration_count=0: expected .* at least 1"),
     ],
 )
-def test_setting_outside_its_range_gets_one_sentence(lc, name, settings, sentence):
-    with pytest.raises(ArgumentError, match=sentence):
+def test_setting_outside_its_range_gets_one_message(lc, name, settings, message):
+    with pytest.raises(ArgumentError, match=message):
         run_search(f"transit_search_{name}", lc, 10.0, settings)
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_light_curve_without_good_samples_gets_one_sentence(name):
+def test_light_curve_without_good_samples_gets_one_message(name):
     empty = LightcurveArbitraryRaster(np.arange(50.0), np.full(50, np.nan))
     with pytest.raises(WrongUseError, match="0 good samples; a search needs at least 10"):
         run_search(name, empty, None)

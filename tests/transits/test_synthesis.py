@@ -162,7 +162,7 @@ def test_limb_darkening_makes_the_middle_deeper():
 
 
 @pytest.mark.parametrize(
-    ("specs", "sentence"),
+    ("specs", "message"),
     [
         ({"nois": 1}, "unknown spec 'nois'; accepted are duration, t0"),
         ({"duration": 0}, "duration=0: expected a number, above 0"),
@@ -178,8 +178,8 @@ def test_limb_darkening_makes_the_middle_deeper():
         ({"limb_darkening": [0.5, None]}, "limb_darkening=None: expected a number, finite"),
     ],
 )
-def test_wrong_specs_get_one_sentence(specs, sentence):
-    with pytest.raises(WrongUseError, match=sentence):
+def test_wrong_specs_get_one_message(specs, message):
+    with pytest.raises(WrongUseError, match=message):
         synthesize_transits(specs)
 
 
@@ -235,15 +235,15 @@ def test_star_has_noise_of_nsr_transits_at_t0_and_depth_of_its_radius():
 
 
 @pytest.mark.parametrize(
-    ("specs", "sentence"),
+    ("specs", "message"),
     [
         ({"mode": "dwarf"}, "mode='dwarf': expected main_sequence or red_giant"),
         ({"enable_transits": "maybe"}, "enable_transits='maybe': expected true or false"),
         ({"master_seed": "x"}, "master_seed='x': expected a number, whole"),
     ],
 )
-def test_wrong_specs_of_a_star_get_one_sentence(specs, sentence):
-    with pytest.raises(WrongUseError, match=sentence):
+def test_wrong_specs_of_a_star_get_one_message(specs, message):
+    with pytest.raises(WrongUseError, match=message):
         synthesize_star(specs)
 
 
@@ -278,7 +278,7 @@ def test_psls_configuration_has_nsr_and_no_transit():
     assert psls_config(PslsSpecs(mode="red_giant"))["Star"]["ModelType"] == "UP"
 
 
-def test_absent_psls_and_wrong_specs_are_told_in_a_sentence(monkeypatch, tmp_path):
+def test_absent_psls_and_wrong_specs_are_told_in_a_message(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(WrongUseError, match="PSLS is not installed"):
         synthesize_psls(SHORT)

@@ -89,7 +89,7 @@ def test_json_has_null_where_a_number_is_not_known(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "message"),
     [
         (
             ["--period-min", 5, "--period-max", 2],
@@ -101,11 +101,11 @@ def test_json_has_null_where_a_number_is_not_known(tmp_path):
         ),
     ],
 )
-def test_limits_that_no_file_can_satisfy_are_wrong_use(tmp_path, options, sentence):
+def test_limits_that_no_file_can_satisfy_are_wrong_use(tmp_path, options, message):
     (tmp_path / "any").touch()
     result = CliRunner().invoke(search, [str(tmp_path / "any"), *map(str, options)])
     assert result.exit_code == 2
-    assert sentence in result.output
+    assert message in result.output
 
 
 def test_light_curve_without_planet_says_so(tmp_path):
@@ -212,7 +212,7 @@ def test_specs_come_from_a_file_and_wrong_ones_are_told(tmp_path):
         "mode=red_giant",
     )
     assert json.loads(result.output)["mode"] == "red_giant"
-    for arguments, sentence in (
+    for arguments, message in (
         (["-s", "duration"], "expected NAME=VALUE"),
         (["-s", "colour=1"], "unknown spec 'colour'"),
         (["--specs-file", tmp_path / "a.metadata.cfg"], "not JSON"),
@@ -220,7 +220,7 @@ def test_specs_come_from_a_file_and_wrong_ones_are_told(tmp_path):
         (["-s", "t0=soon"], "t0='soon': expected a number"),
     ):
         result = run(synthesize, tmp_path / "b", *arguments)
-        assert sentence in str(getattr(result.exception, "message", result.exception))
+        assert message in str(getattr(result.exception, "message", result.exception))
         assert not (tmp_path / "b").exists()
 
 

@@ -87,7 +87,7 @@ def _load_methods(todo_file):
 
 
 def _differences(settings, path):
-    """Sentence on what is not as by default."""
+    """Message on what is not as by default."""
     differing = settings.model_dump(exclude_defaults=True)
     where = (
         f"{path} and the environment" if path else "no settings file; defaults and the environment"

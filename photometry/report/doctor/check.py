@@ -7,11 +7,11 @@ OK, WARN, FAIL = "ok", "warn", "fail"
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report: what was looked at, how it stands, and a sentence with the way out."""
+    """One line of the report: what was looked at, how it stands, and a message with the way out."""
 
     name: str
     state: str  # ok; warn: a run works, but not well; fail: a run would end, or bring nothing
-    sentence: str
+    message: str
 
 
 def size(n_bytes):

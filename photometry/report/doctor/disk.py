@@ -74,10 +74,10 @@ def check_space(todo_file, folder, work, n_times):
     )
     rest = 2 * todo_file.stat().st_size + work.total * (TODO_ROW + LOG_ROW)
     free, needed = psutil.disk_usage(folder).free, curves + rest
-    sentence = (
+    message = (
         f"{folder}: {size(free)} free, about {size(needed)} needed for {work.total} light curves"
     )
-    return _compare("space", sentence, free, needed, "make room, or write elsewhere with --output")
+    return _compare("space", message, free, needed, "make room, or write elsewhere with --output")
 
 
 def check_inodes(folder, work):
@@ -85,9 +85,9 @@ def check_inodes(folder, work):
     stats, needed = os.statvfs(folder), work.total + work.n_folders + 100
     if stats.f_files == 0:
         return Check("inodes", OK, f"{folder}: no limit on the number of files")
-    sentence = f"{folder}: {stats.f_favail} files more can be made, about {needed} needed"
+    message = f"{folder}: {stats.f_favail} files more can be made, about {needed} needed"
     return _compare(
-        "inodes", sentence, stats.f_favail, needed, "remove files, or write elsewhere with --output"
+        "inodes", message, stats.f_favail, needed, "remove files, or write elsewhere with --output"
     )
 
 
@@ -138,7 +138,7 @@ def _existing(folder):
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
-def _compare(name, sentence, free, needed, way_out):
+def _compare(name, message, free, needed, way_out):
     if free < needed:
-        return Check(name, FAIL, f"{sentence}; {way_out}")
-    return Check(name, OK if free > COMFORT * needed else WARN, sentence)
+        return Check(name, FAIL, f"{message}; {way_out}")
+    return Check(name, OK if free > COMFORT * needed else WARN, message)

@@ -156,7 +156,7 @@ def _find(folder, task):
 
 
 def _try_all(tasks, function):
-    """(number of tasks tried, [(task, sentence) of those that failed], seconds)"""
+    """(number of tasks tried, [(task, message) of those that failed], seconds)"""
     problems, start, n_tried = [], time.monotonic(), 0
     for task in tasks:
         n_tried += 1
@@ -169,9 +169,9 @@ def _try_all(tasks, function):
     return n_tried, problems, time.monotonic() - start
 
 
-def _judge(name, sentence, n_tried, problems):
+def _judge(name, message, n_tried, problems):
     task, why = problems[0]
     state = FAIL if len(problems) > ACCIDENT * n_tried else WARN
     return Check(
-        name, state, f"{sentence}, e.g. priority {task['priority']}, star {task['starid']}: {why}"
+        name, state, f"{message}, e.g. priority {task['priority']}, star {task['starid']}: {why}"
     )

@@ -26,11 +26,11 @@ def check_memory(todo_file, settings, work):
     if work is None:
         return Check("memory", OK, f"{size(free)} available")
     needed = PROGRAM + MEMORY_SHARE * todo_file.stat().st_size + MEMORY_ROW * work.total
-    sentence = f"{size(free)} available, the master needs about {size(needed)}"
+    message = f"{size(free)} available, the master needs about {size(needed)}"
     return (
-        Check("memory", FAIL, f"{sentence}; run with --no-in-memory")
+        Check("memory", FAIL, f"{message}; run with --no-in-memory")
         if free < needed
-        else Check("memory", OK, sentence)
+        else Check("memory", OK, message)
     )
 
 

@@ -326,7 +326,7 @@ def reject(image_id, reason, comment="", *, database=None):
 
 
 def isrejected(image_id, *, database=None):
-    """Why an image was rejected, a list of sentences; empty where it was not."""
+    """Why an image was rejected, a list of messages; empty where it was not."""
     why, text = schema.rejection, schema.rejectreason
     query = sa.select(text.c.description, why.c.comment).join_from(
         why, text, text.c.id == why.c.rejectreason
