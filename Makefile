@@ -7,7 +7,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 READY  := $(VENV)/.ready
-PYTEST := PATH="$(BIN):$$PATH" $(BIN)/python -m pytest
+# two processes, a file of tests at a time: the tests start processes of their own besides
+PYTEST := PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help demo test quick coverage lint format docs bench clean
 
