@@ -55,6 +55,13 @@ BEFORE = {
         "input_folder, settings = 'input', photometry_settings()\n"
         "task = TaskManager('input', read_only=True).get_task()\n"
     ),
+    "transients.md": (
+        "import subprocess, sys\n"
+        "from photometry.simulate.imageseries import simulated_series\n"
+        "simulated_series(4).write('images')\n"
+        "for words in (['init', 'field', '--images', 'images/*.fits'], ['run', 'field']):\n"
+        "    subprocess.run([sys.executable, '-m', 'photometry', 'transients', *words], check=True)\n"
+    ),
     "events.md": "import numpy as np\nfrom astropy.io import fits\n",
 }
 REAL = re.compile(r'read\("((?:tess|EPIC)[^"]+)"\)')

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 from photometry.errors import BadInputError, NothingToDoError
 from photometry.status import STATUS
@@ -43,6 +44,8 @@ def killed():
 
 
 def hang():
+    if marker := os.environ.get("FAULTY_WORK_HANGS"):
+        Path(marker).touch()
     while True:
         time.sleep(0.01)
 
