@@ -1,0 +1,1 @@
+"""What ``photometry demo`` and ``make demo`` show. Nothing else imports it."""
