@@ -23,6 +23,8 @@ def pytest_sessionfinish(session, exitstatus):
     Tests marked ``external`` need a program that no package registry has.
     """
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:  # in a process of pytest-xdist: the one that reports sees all of them
+        return
     skipped = [
         report for report in reporter.stats.get("skipped", []) if "external" not in report.keywords
     ]
