@@ -1,6 +1,6 @@
 # make demo   simulate stars, measure them with MPI, look at the result
 # make test   the whole test suite
-# make quick  the tests that take less than 3 s each, in less than 90 s
+# make quick  the quick ones of the tests, in a minute or two
 # Each sets up what it needs in .venv first: no root, nothing outside this folder.
 
 PYTHON ?= python3

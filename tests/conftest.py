@@ -108,6 +108,34 @@ def browser():
         browser.close()
 
 
+# Files whose tests together take more than 5 s, mostly because they start processes.
+LONG_FILES = {
+    "cli/test_run_cli.py", "cli/test_prepare_cli.py", "cli/test_simulate_cli.py",
+    "cli/test_todo_cli.py", "cli/test_events_cli.py", "cli/test_verify_cli.py",
+    "contract/test_leases.py", "prepare/test_prepare.py", "lightcurve/test_cotrend.py",
+    "science/test_crowded_field.py", "science/test_real_files_run.py",
+    "report/test_explain_report.py", "report/test_plan_quick.py", "report/test_export_compare.py",
+    "scheduler/test_engines.py", "test_memory.py", "events/test_events_processes.py",
+    "events/test_events_queues.py", "events/test_events_watcher.py",
+    "transients/test_restarts.py", "chains/test_templates.py", "chains/test_web.py",
+    "taskmanager/test_view.py", "taskmanager/test_lock.py", "transits/test_periods_and_dips.py",
+    "transits/test_box_search.py", "methods/test_injected_depths.py",
+    "simulate/test_targetpixels.py", "todolist/test_split_merge_cli.py",
+    "todolist/test_todo_from_pixelfiles.py", "transits/test_transit_search.py",
+    "transits/test_transit_cli.py", "transits/test_real_transits.py",
+    "lightcurve/test_detrend_correct.py", "events/test_events_network.py",
+    "cli/test_doctor_cli.py", "test_startup.py",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """Leave long files out of ``make quick``, whichever of their tests is quick."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).as_posix() in LONG_FILES:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def shared_data():
     """The folder with real data; the test is skipped where it is absent. Mark such a test
