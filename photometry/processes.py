@@ -84,7 +84,9 @@ def _start_of(pid):
         # proc(5): after the name in brackets, the state is the first field and the start time the
         # twentieth
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        return None if fields[0] in (b"Z", b"X") else float(fields[19])
+        # a killed process holds its files until the last of its threads is gone
+        is_dead = fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1)
+        return None if is_dead else float(fields[19])
     except (FileNotFoundError, ProcessLookupError):
         if sys.platform == "linux":
             return None

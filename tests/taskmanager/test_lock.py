@@ -17,6 +17,7 @@ from todo_helpers import run_all
 
 from photometry import TaskManager
 from photometry.errors import TodoFileError, TryAgainError
+from photometry.processes import ProcessId
 from photometry.taskmanager.lock import Lock
 
 HOLDER = """
@@ -81,9 +82,11 @@ def test_the_lock_of_a_dead_process_on_this_host_is_taken_over(
 def test_a_dead_process_that_nobody_has_waited_for_holds_no_lock(
     todo_file, holder, open_todo, in_memory
 ):
+    process = ProcessId.of(holder.pid)
     holder.kill()
-    while psutil.Process(holder.pid).status() != psutil.STATUS_ZOMBIE:
+    while process.is_alive():
         time.sleep(0.01)
+    assert psutil.Process(holder.pid).status() == psutil.STATUS_ZOMBIE
     assert open_todo(todo_file).get_number_tasks() > 0
 
 
