@@ -98,12 +98,15 @@ def test_a_bar_of_the_timeline_opens_its_task(page, site):
 def test_retry_needs_the_token(page, site):
     page.goto(f"{site}?depth=3")
     page.get_by_role("link", name="error bad").click()
+    page.wait_for_url("**/task/*")
+    task_page = page.url
     form = page.locator("form", has=page.get_by_role("button", name="Retry"))
     form.get_by_label("Token").fill("wrong")
     with page.expect_response("**/retry") as refused:
         form.get_by_role("button").click()
     assert refused.value.status == 403
-    page.go_back()
+    page.wait_for_url("**/retry")
+    page.goto(task_page)
     form.get_by_label("Token").fill(TOKEN)
     form.get_by_role("button").click()
     page.wait_for_url("**/task/*")
