@@ -39,7 +39,10 @@ HEADER = (
     "NAXIS   =                    0",
     "END",
 )
-PIPELINE = "event_table = {'next_file': ('nothing', None, None)}\ndef nothing(action, context): return action.args\n"
+PIPELINE = (
+    "event_table = {'next_file': ('nothing', None, None)}\ndef nothing(action, context): "
+    "return action.args\n"
+)
 
 
 def rate(number, function):
@@ -141,7 +144,8 @@ def compare_queues(figures, folder, number):
     with Queues(folder) as queues:
         if not queues.original:
             print(
-                "the original is absent (pip install --no-deps KeckDRPFramework importlib_resources)"
+                "the original is absent (pip install --no-deps KeckDRPFramework "
+                "importlib_resources)"
             )
         rounds = [queues.rates(number) for _ in range(ROUNDS)]
     best = {key: [max(one[key][i] for one in rounds) for i in (0, 1)] for key in rounds[0]}

@@ -104,7 +104,8 @@ def main():
     if args.completeness:
         ours, fine = (completeness(args.completeness, args.seed) >= SNR_MIN).T
         print(
-            f"{args.completeness} planets: above S/N {SNR_MIN} on our grid {ours.sum()}, on the four "
+            f"{args.completeness} planets: above S/N {SNR_MIN} on our grid {ours.sum()}, on the "
+            f"four "
             f"times finer {fine.sum()}"
         )
     else:

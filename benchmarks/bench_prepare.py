@@ -141,8 +141,10 @@ def measure_prepare(folder, workers):
         for (name, begin), end in zip(stages.items(), times, strict=True)
     )
     print(
-        f"prepare, {workers} workers: {cube.n_frames} frames in {seconds:.1f} s = {cube.n_frames / seconds:.2f} frames/s, "
-        f"cube {size / GIB:.2f} GiB at {size / seconds / 1e9:.3f} GB/s; memory peak {peak.bytes / GIB:.2f} GiB ({parts})"
+        f"prepare, {workers} workers: {cube.n_frames} frames in {seconds:.1f} s = "
+        f"{cube.n_frames / seconds:.2f} frames/s, "
+        f"cube {size / GIB:.2f} GiB at {size / seconds / 1e9:.3f} GB/s; memory peak "
+        f"{peak.bytes / GIB:.2f} GiB ({parts})"
     )
     return cube.n_frames / seconds, size / seconds / 1e9
 
@@ -177,7 +179,8 @@ def measure_memory(folder, n_frames, workers, n_bands=2):
     path.unlink()
     written = n_bands * taken * layout.shape[0] * cubefile.TILE * layout.shape[2] * 13
     print(
-        f"second pass of {n_frames} frames of {layout.shape[1]} x {layout.shape[2]} pixels, {taken} of {workers} workers: "
+        f"second pass of {n_frames} frames of {layout.shape[1]} x {layout.shape[2]} pixels, "
+        f"{taken} of {workers} workers: "
         f"memory peak {peak.bytes / GIB:.2f} GiB, {written / seconds / 1e9:.2f} GB/s"
     )
 

@@ -169,7 +169,8 @@ def main():
         times, _, true = light_curve(days, minutes)
         print(f"\n{days} d at {minutes} min: {len(times)} samples, period {true:.5f} d")
         print(
-            f"{'search':28}{'threads':>8}{'time':>10}{'ratio':>8}{'memory':>10}{'periods':>10}{'period':>12}{'S/N or SDE':>12}"
+            f"{'search':28}{'threads':>8}{'time':>10}{'ratio':>8}{'memory':>10}{'periods':>10}"
+            f"{'period':>12}{'S/N or SDE':>12}"
         )
         reference = {}
         for name, function, threads, against in SEARCHES:
@@ -180,7 +181,8 @@ def main():
             )
             rows.append(row)
             print(
-                f"{name:28}{threads:8d}{row['seconds']:8.3f} s{row['ratio']:7.1f}x{row['megabytes']:7.0f} MB{row['n_periods']:10d}"
+                f"{name:28}{threads:8d}{row['seconds']:8.3f} "
+                f"s{row['ratio']:7.1f}x{row['megabytes']:7.0f} MB{row['n_periods']:10d}"
                 f"{row['period']:12.5f}{row['statistic']:12.2f}",
                 flush=True,
             )

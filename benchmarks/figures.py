@@ -45,7 +45,8 @@ class Figures:
             else f"  {figure.ratio:7.2f} of {figure.limit} ({number(figure.bound)})"
         )
         print(
-            f"{name:64} {number(value):>10} {unit:12}{ratio}{'  aim: ' + figure.aim if figure.aim else ''}",
+            f"{name:64} {number(value):>10} "
+            f"{unit:12}{ratio}{'  aim: ' + figure.aim if figure.aim else ''}",
             flush=True,
         )
         return value
@@ -79,7 +80,8 @@ def best(measure, rounds=3):
 def print_load():
     """Say how busy the machine is: what else runs takes its share."""
     print(
-        f"# {time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before it began"
+        f"# {time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores, load "
+        f"{os.getloadavg()[0]:.1f} before it began"
     )
 
 

@@ -87,9 +87,12 @@ def page(found, seconds):
     lines = [
         "# Benchmarks",
         "",
-        f"Written by `make bench` (`benchmarks/run_all.py`) on {time.strftime('%Y-%m-%d')}, on {os.cpu_count()} cores, in "
-        f"{seconds:.0f} s. Load average at the end of each: {load}; where it is larger than the number of processes of the",
-        "benchmark, others used the machine as well: look at the ratios. [Performance](performance.md) says what each figure",
+        f"Written by `make bench` (`benchmarks/run_all.py`) on {time.strftime('%Y-%m-%d')}, on "
+        f"{os.cpu_count()} cores, in "
+        f"{seconds:.0f} s. Load average at the end of each: {load}; where it is larger than the "
+        f"number of processes of the",
+        "benchmark, others used the machine as well: look at the ratios. "
+        "[Performance](performance.md) says what each figure",
         "means, what limits it, and how far one master goes.",
     ]
     for name, content in found.items():

@@ -178,7 +178,7 @@ def _cost_of(path, *, n_workers, n_tasks, time):
 
 
 def _drain(dispatch, n_workers, seconds):
-    """Answer every message at once; returns the processor time without what the workers would do."""
+    """Answer every message at once; returns the processor time without the workers' part."""
     clock, spent, now, sent, outbox = time.process_time, 0.0, 0.0, [], Outbox()
     outbox.packer = dispatch.packer
     for number in range(n_workers):

@@ -181,7 +181,8 @@ def report(rows):
         a, b = recovered(rows, ours), recovered(rows, theirs)
         same = sum(row["found"][ours] == row["found"][theirs] for row in rows)
         print(
-            f"{ours} / {theirs}: both {np.sum(a & b)}, only the first {np.sum(a & ~b)}, only the second {np.sum(b & ~a)}; same grid period {same}"
+            f"{ours} / {theirs}: both {np.sum(a & b)}, only the first {np.sum(a & ~b)}, only the "
+            f"second {np.sum(b & ~a)}; same grid period {same}"
         )
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Light curves and quick-look pictures of files as they arrive: the same as ``photometry watch``."""
+"""Light curves and quick-look pictures of files as they arrive, as ``photometry watch``."""
 
 import sys
 

@@ -59,7 +59,10 @@ def test_the_part_has_the_ending_of_the_file(tmp_path):
 def test_a_kill_in_the_midst_leaves_the_old_file(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
-    code = "import os, sys; from photometry.files import atomic_write\nwith atomic_write(sys.argv[1]) as p:\n p.write_text('half'); os.kill(os.getpid(), 9)"
+    code = (
+        "import os, sys; from photometry.files import atomic_write\nwith "
+        "atomic_write(sys.argv[1]) as p:\n p.write_text('half'); os.kill(os.getpid(), 9)"
+    )
     assert subprocess.run([sys.executable, "-c", code, path]).returncode == -9
     assert path.read_text() == "old"
 

@@ -134,12 +134,15 @@ def damaged_table(path, **changes):
     ("old", "new", "message"),
     [
         # NAXIS2 = 2**40: more than any memory
-        (b"NAXIS2  =                    9", b"NAXIS2  =        1099511627776", "after 27 of its 1099511627776 rows"),
+        (b"NAXIS2  =                    9", b"NAXIS2  =        1099511627776", "after 27 of its "
+                                                                               "1099511627776 "
+                                                                               "rows"),
         (b"NAXIS2  =                    9", b"NAXIS2  =                   -9", "NAXIS2 is -9"),
         (b"NAXIS2  =                    9", b"NAXIS2  =                 '9' ", "NAXIS2 is '9'"),
-        (b"NAXIS1  =                  104", b"NAXIS1  =                  105", "take 104 bytes a row"),
+        (b"NAXIS1  =                  "
+         b"104", b"NAXIS1  =                  105", "take 104 bytes a row"),
         (b"TFORM2  = '12D     '", b"TFORM2  = '12?     '", "TFORM2 is '12\\?'"),
-        (b"BITPIX  =                    8 / array", b"BITPIX  =                    7 / array", "BITPIX is 7"),
+        (b"BITPIX  =                    8 / arr", b"BITPIX  =                    7 / arr", "BITPIX is 7"),
     ],
 )  # fmt: skip
 def test_headers_without_sense_are_one_message(tmp_path, old, new, message):

@@ -1,4 +1,4 @@
-"""Whoever starts Python beside the clone, or above it, gets the package and not the clone's folder."""
+"""Whoever starts Python beside or above the clone gets the package, not the clone's folder."""
 
 import os
 import subprocess

@@ -26,7 +26,10 @@ def test_other_names_are_refused_as_python_does():
 
 
 def test_importing_the_package_loads_no_heavy_library():
-    code = "import photometry, sys; print({'numpy', 'astropy', 'scipy', 'pydantic', 'rich'} & set(sys.modules))"
+    code = (
+        "import photometry, sys; print({'numpy', 'astropy', 'scipy', 'pydantic', 'rich'} & "
+        "set(sys.modules))"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
         == "set()\n"

@@ -38,8 +38,11 @@ NOT_FOR_A_TARGET = [
 
 
 def loaded_by(program):
-    """Top-level names of the modules that a program has loaded at its end, in a process of its own."""
-    tell = "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    """Top-level names of the modules that a program, in a process of its own, loaded."""
+    tell = (
+        "import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in "
+        "sys.modules})))"
+    )
     command = [sys.executable, "-c", f"{program}\n{tell}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
     return set(json.loads(done.stdout.splitlines()[-1]))

@@ -219,7 +219,10 @@ def test_result_has_all_that_the_todo_file_wants(field, tmp_path):
     assert result | wanted == result
     assert (result["status"], result["method_used"]) == (STATUS.OK, "aperture")
     assert result["time"] > 0
-    names = "filepath_lightcurve mean_flux variance variability rms_hour ptp pos_centroid contamination mask_size edge_flux"
+    names = (
+        "filepath_lightcurve mean_flux variance variability rms_hour ptp pos_centroid "
+        "contamination mask_size edge_flux"
+    )
     names += " stamp stamp_resizes skip_targets errors"
     assert set(result["details"]) == set(names.split())
     assert result["details"]["stamp"] == (100, 115, 45, 60)
