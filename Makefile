@@ -7,8 +7,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(CURDIR)/$(VENV)/bin
 READY  := $(VENV)/.ready
-# two processes, a file of tests at a time: the tests start processes of their own besides
-PYTEST := PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile
+# two processes, a file of tests at a time: the tests start processes of their own besides, which
+# find the compiled modules
+PYTEST := PYTHONDONTWRITEBYTECODE= PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: help demo test quick coverage lint format docs bench clean
 
