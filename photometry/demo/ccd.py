@@ -109,8 +109,21 @@ def noise_plot(folder, output, path, *, sky=100.0, cadence=1800):
 
 
 def over_limit(stars, sky, cadence):
-    """{whole magnitude: median of noise over limit} from 8 to 11, of the magnitudes that have
-    stars.
+    """Median of the noise over its limit, by whole magnitude from 8 to 11.
+
+    Parameters
+    ----------
+    stars : astropy.table.Table
+        One row per star, with `tmag` and the relative noise `rms_hour`.
+    sky : float
+        Background, e-/s per pixel.
+    cadence : float
+        Seconds.
+
+    Returns
+    -------
+    ratios : dict
+        {magnitude: ratio}, of the magnitudes that have stars.
     """
     ratio = stars["rms_hour"] / photon_limit(stars["tmag"], sky=sky, cadence=cadence)[0]
     bins = np.floor(stars["tmag"])
@@ -135,8 +148,10 @@ def _draw_stars(axes, stars, quiet, clean):
         (clean, "o", DOTS, "quiet stars"),
     )
     for chosen, marker, colour, label in groups:
-        axes.plot(stars["tmag"][chosen], 1e6 * stars["rms_hour"][chosen], marker, ms=4, color=colour, mec="none",
-                  alpha=0.75, label=f"{label} ({chosen.sum()})")  # fmt: skip
+        axes.plot(
+            stars["tmag"][chosen], 1e6 * stars["rms_hour"][chosen], marker, ms=4, color=colour,
+            mec="none", alpha=0.75, label=f"{label} ({chosen.sum()})",
+        )  # fmt: skip
 
 
 def _draw_limit(axes, tmag, sky, cadence):

@@ -153,7 +153,8 @@ def _draw_folded(axes, planet, colour):
         label="put in",
     )
     axes.set_title(
-        f"P = {planet.period:.4f} d, depth {1e6 * planet.measured:.0f} ± {1e6 * planet.error:.0f} ppm (put in {1e6 * planet.depth:.0f})",
+        f"P = {planet.period:.4f} d, depth {1e6 * planet.measured:.0f} ± {1e6 * planet.error:.0f} "
+        f"ppm (put in {1e6 * planet.depth:.0f})",
         loc="left",
         fontsize=10,
     )

@@ -28,7 +28,8 @@ def show(folder):
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise WrongUseError(
-            f"{folder}: is not empty and was not made by this demo; expected a new or an empty folder"
+            f"{folder}: is not empty and was not made by this demo; expected a new or an empty "
+            f"folder"
         )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -42,8 +42,9 @@ SMALL = 0.02  # pixels
 STARS_AT_ONCE = 5000  # bounds the memory
 # images smaller than 16 pixels have no room for a star
 RANGES = {
-    "size": (16, 2048), "n_frames": (1, 100_000), "stars": (0, 1_000_000), "seed": (0, 2**63 - 1), "sector": (1, 999),
-    "camera": (1, 4), "ccd": (1, 4), "cadence": (2, 3600), "jitter": (0, 100), "asteroids": (0, 10_000),
+    "size": (16, 2048), "n_frames": (1, 100_000), "stars": (0, 1_000_000),
+    "seed": (0, 2**63 - 1), "sector": (1, 999), "camera": (1, 4), "ccd": (1, 4),
+    "cadence": (2, 3600), "jitter": (0, 100), "asteroids": (0, 10_000),
     "bright": (-2, 25), "faint": (-2, 25), "fainter": (0, 10), "ra": (0, 360), "decl": (-90, 90),
 }  # fmt: skip
 

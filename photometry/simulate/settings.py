@@ -13,16 +13,16 @@ from .tpffile import KEPLER_MODULES
 # mag/arcsec2
 DEFAULTS = {
     "TESS": {
-        "cadence": 120, "sector": 1, "camera": 1, "ccd": 1, "ra": 84.0, "decl": -66.0, "tmag_min": 7.5, "tmag_max": 12.5,
-        "background": 100.0, "jitter": 0.01, "stamp": 11,
+        "cadence": 120, "sector": 1, "camera": 1, "ccd": 1, "ra": 84.0, "decl": -66.0,
+        "tmag_min": 7.5, "tmag_max": 12.5, "background": 100.0, "jitter": 0.01, "stamp": 11,
     },
     "Kepler": {
-        "cadence": 1800, "sector": 1, "camera": 13, "ccd": 1, "ra": 290.67, "decl": 44.5, "tmag_min": 12.0,
-        "tmag_max": 15.0, "background": 275.0, "jitter": 0.003, "stamp": 7,
+        "cadence": 1800, "sector": 1, "camera": 13, "ccd": 1, "ra": 290.67, "decl": 44.5,
+        "tmag_min": 12.0, "tmag_max": 15.0, "background": 275.0, "jitter": 0.003, "stamp": 7,
     },
     "K2": {
-        "cadence": 1800, "sector": 5, "camera": 13, "ccd": 1, "ra": 130.2, "decl": 16.8, "tmag_min": 11.0,
-        "tmag_max": 14.0, "background": 275.0, "jitter": 0.01, "stamp": 9,
+        "cadence": 1800, "sector": 5, "camera": 13, "ccd": 1, "ra": 130.2, "decl": 16.8,
+        "tmag_min": 11.0, "tmag_max": 14.0, "background": 275.0, "jitter": 0.01, "stamp": 9,
     },
 }  # fmt: skip
 

@@ -160,7 +160,9 @@ def test_wcs_maps_a_star_of_the_catalogue_to_the_pixels_where_it_was_painted(fol
         column, rw = WCS(header).wcs_world2pix(star["ra"], star["decl"], 0)
         grid = np.arange(11)
         fit = least_squares(
-            lambda p, image=image, grid=grid: (p[0] * GaussianPRF().evaluate(p[1], p[2], grid, grid) - image).ravel(),
+            lambda p, image=image, grid=grid: (
+                p[0] * GaussianPRF().evaluate(p[1], p[2], grid, grid) - image
+            ).ravel(),
             [image.sum(), 5, 5], x_scale=[row["flux"], 1, 1],
         )  # fmt: skip
         assert fit.x[1:] - motion[::-1] == pytest.approx([float(rw), float(column)], abs=3e-3)
@@ -184,8 +186,11 @@ def test_catalogue_moves_its_stars_by_proper_motion_to_where_they_were_painted(f
 def test_column_wcs_of_the_table_is_the_wcs_of_the_aperture(folder, truth):
     _, table, _, aperture = pixels(folder, ordinary(truth)[0])
     n = [table[f"TTYPE{i}"] for i in range(1, 12)].index("FLUX") + 1
-    pairs = {"1CRPX": "CRPIX1", "2CRPX": "CRPIX2", "1CRVL": "CRVAL1", "2CRVL": "CRVAL2", "11PC": "PC1_1", "12PC": "PC1_2",
-             "21PC": "PC2_1", "22PC": "PC2_2", "1CDLT": "CDELT1", "2CDLT": "CDELT2"}  # fmt: skip
+    pairs = {
+        "1CRPX": "CRPIX1", "2CRPX": "CRPIX2", "1CRVL": "CRVAL1", "2CRVL": "CRVAL2",
+        "11PC": "PC1_1", "12PC": "PC1_2", "21PC": "PC2_1", "22PC": "PC2_2",
+        "1CDLT": "CDELT1", "2CDLT": "CDELT2",
+    }  # fmt: skip
     assert [table[f"{a}{n}"] for a in pairs] == [aperture[b] for b in pairs.values()]
     assert (table[f"1CRV{n}P"], table[f"2CRV{n}P"]) == (aperture["CRVAL1P"], aperture["CRVAL2P"])
 
