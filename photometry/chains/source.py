@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from ..status import STATUS
 from . import claiming, finishing, preparing, states
 from .expanding import BATCH, Expander
+from .filestore import FileStore
 from .rows import Registries, select_in
-from .schema import ATTEMPTS, TASK_TYPES, TASKS
+from .schema import ATTEMPTS, TASK_TYPES, TASKS, VERSIONS
 from .work import pack_results
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class ChainSource:
                 database.change(lambda db: self.registries.types.ids(db, types)).values()
             )
         self._buffer = {}  # id -> task that is claimed and not yet started
-        self._attempts = {}  # id -> id of its attempt that is ours
+        self._attempts = {}  # id -> id of the attempt that is started
         self.worker.register()
 
     # --- about a task
@@ -77,7 +78,9 @@ class ChainSource:
         """The next up to ``n`` tasks, claimed for this process until it ends or gives them back."""
         if len(self._buffer) < n:
             self._claim_more(min(max(n, 1), MOST_CLAIMED))
-        return list(self._buffer.values())[:n]
+        # A task that was cancelled and retried waits until the worker has given it back.
+        free = [task for id_, task in self._buffer.items() if id_ not in self._attempts]
+        return free[:n]
 
     def get_random_tasks(self, n, **constraints):
         """Any up to ``n`` tasks."""
@@ -124,9 +127,7 @@ class ChainSource:
         return tasks, len(claimed)
 
     def _keep(self, tasks):
-        for task in tasks:
-            self._buffer[task["id"]] = task
-            self._attempts[task["id"]] = task["attempt_id"]
+        self._buffer.update((task["id"], task) for task in tasks)
 
     def _is_anything_ready(self, db, now):
         where = [T.rootTask == self.root] if self.root is not None else []
@@ -175,7 +176,22 @@ class ChainSource:
     def start_tasks(self, ids):
         """These were assigned to a worker."""
         for id_ in ids:
-            self._buffer.pop(id_, None)
+            self._attempts[id_] = self._buffer.pop(id_)["attempt_id"]
+
+    def withdrawn(self):
+        """Started tasks whose results would be dropped, as somebody has cancelled them, or holds
+        this worker for lost."""
+        buffered = {id_: task["attempt_id"] for id_, task in self._buffer.items()}
+        ours = [*buffered.values(), *self._attempts.values()]
+        query = sa.select(A.schedulingAttemptId).where(
+            states.ATTEMPT_STATE == states.RUNNING, A.workerId == self.worker.id
+        )
+        rows = self.database.read(lambda db: select_in(db, query, A.schedulingAttemptId, ours))
+        wanted = {row.schedulingAttemptId for row in rows}
+        for id_, attempt_id in buffered.items():
+            if attempt_id not in wanted:
+                del self._buffer[id_]
+        return {id_ for id_, attempt_id in self._attempts.items() if attempt_id not in wanted}
 
     def result_packer(self):
         """Keeps what the database knows anyway from travelling back."""
@@ -192,20 +208,33 @@ class ChainSource:
                 db, self.registries, self.settings, self.worker.id, results, time.time()
             )
         )
+        for result in results:
+            self._attempts.pop(result.get("id"), None)
         for result in dropped:
             log.warning(
                 "task %s: its result is dropped, as the attempt was cancelled or taken for lost",
                 result.get("id"),
             )
-        for result in results:
-            self._attempts.pop(result.get("id"), None)
+        self._delete_files(dropped)
+
+    def _delete_files(self, dropped):
+        """Files of results that are dropped have no row in the database, unless the results were
+        recorded and only the answer of the server was lost."""
+        files = {
+            product["repository_id"]: product["directory"]
+            for result in dropped
+            for product in (result.get("products") or {}).values()
+        }
+        query, column = sa.select(VERSIONS.c.repositoryId), VERSIONS.c.repositoryId
+        rows = self.database.read(lambda db: select_in(db, query, column, list(files)))
+        store = FileStore(self.settings.file_store)
+        for name in files.keys() - {row.repositoryId for row in rows}:
+            store.delete(files[name], name)
 
     def release_tasks(self, ids, why):
         """These will not be done now."""
         attempts = [self._attempts.pop(id_) for id_ in ids if id_ in self._attempts]
         self.database.change(lambda db: claiming.release(db, attempts))
-        for id_ in ids:
-            self._buffer.pop(id_, None)
 
     def fail_attempt(self, id_, why, **info):
         """The task took its process down; True where it will be tried again."""

@@ -407,7 +407,7 @@ def descendants(db, task_ids):
 def cancel(db, task_ids, now, reason="cancelled by the user"):
     """Cancel tasks and all below them that are not over. Returns how many there were.
 
-    What runs is not interrupted; its result will be dropped.
+    What runs is ended by its worker, within about a second (`source.ChainSource.withdrawn`).
 
     Parameters
     ----------

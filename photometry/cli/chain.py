@@ -442,7 +442,7 @@ def retry(settings, database, root, task_type, task_ids, as_json):
 @json_option
 @looking
 def cancel(settings, database, root, task_ids, as_json):
-    """Cancel what is not over; the result of what runs will be dropped."""
+    """Cancel what is not over; what runs is ended within seconds."""
     from ..chains import jobs
     from ..errors import WrongUseError
 

@@ -35,6 +35,7 @@ LARGEST_BATCH = 1000
 AHEAD_BELOW = 1.0
 MEMORY = 0.9  # of the running mean of task times, per task
 COMMIT_SECONDS = 0.1  # results are saved together when the oldest has waited this long
+WITHDRAW_SECONDS = 1.0  # between two questions to a source what is not wanted any more
 SHORTEST_WAIT = 0.05  # s between two questions to a source that has nothing eligible
 # tasks that share a child process while it is unknown whether one of them crashes
 QUARANTINE_SIZE = 500
@@ -52,6 +53,14 @@ class Send:
     tasks: list
     limits: list  # `protocol.Limits` of each
     per_child: int | None = None  # tasks for each child process; None: in the worker itself
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Tell a worker that nobody wants these tasks any more: it gives them back."""
+
+    worker: int
+    tickets: list
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ class _Worker:
     patience: float = 0.0  # s; the longest hard limit among those
     alone: bool = False  # whether those run in child processes
     finishing: bool = False
+    withdrawn: set = field(default_factory=set)  # tickets of which it was asked to give them back
 
 
 class Dispatch:
@@ -125,6 +135,8 @@ class Dispatch:
         self._unsaved_since = math.inf
         self._mean_time = None
         self._looked = -math.inf  # when silent workers were last looked for
+        self._withdrawn = getattr(source, "withdrawn", None)
+        self._asked = -math.inf  # when the source was last asked what is withdrawn
 
     # What the engine reports
 
@@ -204,7 +216,7 @@ class Dispatch:
         """Time has passed: save what waits, ask the source again, look for silent workers."""
         if now - self._unsaved_since >= COMMIT_SECONDS:
             self.commit()
-        actions = []
+        actions = self.withdraw(now)
         if now >= self._ask_again and self.stopping is None:
             self._drained, self._ask_again = False, math.inf
             actions += self._assign_idle(now)
@@ -213,6 +225,24 @@ class Dispatch:
             actions += self._silent(now)
         if self._deadline is not None and now >= self._deadline and self.stopping is None:
             actions += self.stop("the time limit of the run is reached", now)
+        return actions
+
+    def withdraw(self, now):
+        """Once a second: ask workers to give back what the source does not want any more."""
+        if self._withdrawn is None or not self._out or now - self._asked < WITHDRAW_SECONDS:
+            return []
+        self._asked = now
+        actions = []
+        if unwanted := self._withdrawn():
+            for worker, state in self._workers.items():
+                tickets = [
+                    ticket
+                    for ticket, task in state.tasks.items()
+                    if ticket not in state.withdrawn and self.source.id(task) in unwanted
+                ]
+                if tickets:
+                    state.withdrawn.update(tickets)
+                    actions.append(Withdraw(worker, tickets))
         return actions
 
     def give_up(self, why):

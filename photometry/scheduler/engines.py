@@ -14,10 +14,10 @@ from multiprocessing.connection import wait
 
 from ..processes import StopNow, describe_exit, die_with_parent, threads_limited
 from .handlers import load_handler
-from .protocol import BEGIN, BYE, FINISH, LOST, READY, RESULTS, TASKS, Report
+from .protocol import BEGIN, BYE, FINISH, LOST, READY, RESULTS, TASKS, WITHDRAW, Report
 from .tasklog import collect_from_here
 from .work import HOST, TaskRunner
-from .worker import Outbox, Worker, queued
+from .worker import Outbox, Worker, queued, without
 
 # workers that may end one after the other before they are ready; then starting them is given up
 MAX_FAILED_STARTS = 3
@@ -37,6 +37,8 @@ class SerialEngine:
         self._outbox = Outbox()
         self._running = False
         self._finished = False
+        self._withdrawn = set()  # tickets of tasks that nobody wants any more
+        self._meanwhile = None
         self._events = deque([(0, (READY, HOST, os.getpid()))])
 
     def send(self, worker, message):
@@ -45,6 +47,10 @@ class SerialEngine:
             self._queue.extend(queued(message))
         elif message[0] == BEGIN:
             self._outbox.packer = message[1]
+        elif message[0] == WITHDRAW:
+            self._withdrawn.update(message[1])
+            self._queue, returned = without(self._queue, self._withdrawn)
+            self._events.append((0, (RESULTS, Report(returned=returned))))
         elif message[0] == FINISH:
             returned = [ticket for ticket, *_ in self._queue]
             self._queue.clear()
@@ -56,7 +62,12 @@ class SerialEngine:
         if not self._events and self._queue:
             ticket, task, limits, per_child, _ = self._queue.popleft()
             self._running = True
-            outcome = self._runner.run(task, limits=limits, per_child=per_child)
+            outcome = self._runner.run(
+                task,
+                limits=limits,
+                per_child=per_child,
+                is_withdrawn=lambda: self._is_withdrawn(ticket),
+            )
             self._running = False
             self._outbox.add(ticket, task, *outcome)
             self._events.append((0, (RESULTS, self._outbox.report())))
@@ -65,6 +76,15 @@ class SerialEngine:
         events = list(self._events)
         self._events.clear()
         return events
+
+    def _is_withdrawn(self, ticket):
+        if self._meanwhile is not None:
+            self._meanwhile()
+        return ticket in self._withdrawn
+
+    def call_meanwhile(self, function):
+        """Call ``function()`` now and then while `receive` does a task in a child process."""
+        self._meanwhile = function
 
     def stop_within(self, seconds):
         """Called in the signal handler: interrupt the running task after ``seconds``, at once where
@@ -217,6 +237,9 @@ class ProcessEngine:
 
     def stop_within(self, seconds):
         """Called in the signal handler; workers are separate, the master's loop sees to it."""
+
+    def call_meanwhile(self, function):
+        """Workers are separate: the master's loop turns meanwhile."""
 
     @property
     def alive(self):

@@ -7,8 +7,8 @@ import time
 from collections import Counter
 
 from ..processes import StopNow, StopRequests
-from .dispatch import Finish, Kill, Send
-from .protocol import BEGIN, BYE, FINISH, LOST, READY, RESULTS, SIGNAL, TASKS
+from .dispatch import Finish, Kill, Send, Withdraw
+from .protocol import BEGIN, BYE, FINISH, LOST, READY, RESULTS, SIGNAL, TASKS, WITHDRAW
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,9 @@ class Master:
         """Work until all is done, or until asked to stop. Nothing that was saved is lost by any way
         out of here.
         """
+        self._engine.call_meanwhile(
+            lambda: self._perform(self._dispatch.withdraw(time.monotonic()))
+        )
         with self._signals.active():
             try:
                 while self._engine.alive:
@@ -97,6 +100,8 @@ class Master:
             if isinstance(action, Send):
                 message = TASKS, action.ticket, action.tasks, action.limits, action.per_child
                 self._engine.send(action.worker, message)
+            elif isinstance(action, Withdraw):
+                self._engine.send(action.worker, (WITHDRAW, action.tickets))
             elif isinstance(action, Finish):
                 self._engine.send(action.worker, (FINISH,))
             elif isinstance(action, Kill):

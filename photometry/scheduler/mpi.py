@@ -213,6 +213,9 @@ class MpiEngine:
     def stop_within(self, seconds):
         """Called in the signal handler; workers are separate, the master's loop sees to it."""
 
+    def call_meanwhile(self, function):
+        """Workers are separate: the master's loop turns meanwhile."""
+
     @property
     def alive(self):
         """Number of ranks that work."""

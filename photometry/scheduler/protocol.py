@@ -60,6 +60,8 @@ message                                   direction  meaning
 ``(TASKS, ticket, tasks, limits, n)``     to worker  do these, of tickets ``ticket``,
                                                      ``ticket + 1``, ...; ``n``: tasks for each
                                                      child process, None: in the worker itself
+``(WITHDRAW, tickets)``                   to worker  nobody wants these any more: end the one that
+                                                     runs, if it is in a child process; give them back
 ``(FINISH,)``                             to worker  end the running task, give back the others, say
                                                      BYE
 ========================================  =========  ==============================================
@@ -70,7 +72,7 @@ import pickle
 from typing import NamedTuple, Protocol
 
 READY, RESULTS, SIGNAL, BYE, LOST = "ready", "results", "signal", "bye", "lost"
-BEGIN, TASKS, FINISH = "begin", "tasks", "finish"
+BEGIN, TASKS, WITHDRAW, FINISH = "begin", "tasks", "withdraw", "finish"
 
 # s; no target of a survey should need an hour, a hanging one needs for ever
 DEFAULT_TASK_TIMEOUT = 3600.0
@@ -239,7 +241,13 @@ class TaskSource(Protocol):
         """
 
     def release_tasks(self, ids, why) -> None:
-        """These were started but are not done now: they are to do again, no attempt is used up."""
+        """These were started but are not done now: they are to do again, no attempt is used up.
+
+        Not to do again are those that were withdrawn. **Withdrawing** is optional: a source whose
+        started tasks can be cancelled has a method ``withdrawn() -> set`` of the ids of started tasks
+        that nobody wants any more. It is asked once a second; the child processes of these tasks
+        are ended, and the tasks released.
+        """
 
     def fail_attempt(self, id_, why, **info) -> bool:
         """The task took its process down, while it was being done for certain. True where it is to

@@ -29,6 +29,9 @@ from .tasklog import collected
 HOST = socket.gethostname()
 # s; quicker tasks matter to no time limit, and their peak memory is that of the process
 SLOW = 1e-3
+LISTEN_SECONDS = 0.1  # between looks whether the task of a child is still wanted
+STOP_PATIENCE = 2.0  # s that a child gets to clean up behind a task that is not
+STOP_SIGNAL = signal.SIGUSR2  # asks a child to end at once
 PEAK_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in a unit of ru_maxrss
 
 _STATUSES = frozenset(STATUS)
@@ -48,6 +51,10 @@ class Hindered(NamedTuple):
     """
 
     why: str
+
+
+class Withdrawn(NamedTuple):
+    """In place of a result: nobody wants it any more, and the child process was ended."""
 
 
 # One task
@@ -292,23 +299,28 @@ class Child:
             _serve(theirs, handler, rank)
         theirs.close()
 
-    def run(self, task, *, limits=_NO_LIMITS, waited=0.0):
+    def run(self, task, *, limits=_NO_LIMITS, waited=0.0, is_withdrawn=None):
         """As `run_task`; where the child crashes or has to be killed, `Crashed` in place of the
-        result.
+        result, and `Withdrawn` where nobody wants it any more.
 
         Parameters
         ----------
         task : dict
         limits : `protocol.Limits`
         waited : s that the worker waited for this task
+        is_withdrawn : callable() -> bool, or None: it is always wanted
         """
-        start = time.time()
+        start, end = time.time(), time.monotonic() + limits.hard
         self._ours.send((task, limits, waited))
         self.n_done += 1
         why, hard = None, limits.hard
         with contextlib.suppress(EOFError, ConnectionResetError):
-            if self._ours.poll(None if math.isinf(hard) else hard):
-                return self._ours.recv()
+            while (left := end - time.monotonic()) > 0:
+                if self._ours.poll(min(left, LISTEN_SECONDS)):
+                    return self._ours.recv()
+                if is_withdrawn is not None and is_withdrawn():
+                    self._stop()
+                    return Withdrawn(), []
             os.kill(self.pid, signal.SIGKILL)
             why = (
                 f"killed after {hard:.0f} s: it did not heed its time limit of {limits.seconds:g} s"
@@ -317,6 +329,13 @@ class Child:
         attempt = {"host": HOST, "rank": self._rank, "start": start, "end": end}
         attempt |= {"seconds": end - start, "error_class": "Crash"}
         return Crashed(why or how, attempt), []
+
+    def _stop(self):
+        """End the child in the midst of a task: what it made is cleaned up, if it does so soon."""
+        os.kill(self.pid, STOP_SIGNAL)
+        self._ours.poll(STOP_PATIENCE)
+        os.kill(self.pid, signal.SIGKILL)
+        self._reap()
 
     def close(self):
         """Let the child end."""
@@ -332,6 +351,10 @@ class Child:
         return describe_exit(os.waitstatus_to_exitcode(status))
 
 
+def _leave_task(number, frame):
+    raise StopNow
+
+
 def _serve(pipe, handler, rank):
     """The child's life: one task after the other until the pipe closes. Leaves without running the
     parent's exit hooks.
@@ -340,6 +363,7 @@ def _serve(pipe, handler, rank):
     try:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)  # the parent decides when this child ends
+        signal.signal(STOP_SIGNAL, _leave_task)
         while True:
             task, limits, waited = pipe.recv()
             result, lines = run_task(handler, task, limits=limits, waited=waited, rank=rank)
@@ -349,7 +373,7 @@ def _serve(pipe, handler, rank):
             except Exception as error:  # noqa: BLE001 - runs code of what the handler returned
                 data = pickle.dumps((odd_result(task, result, error), lines))
             pipe.send_bytes(data)
-    except (EOFError, BrokenPipeError):
+    except (EOFError, BrokenPipeError, StopNow):
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -376,7 +400,7 @@ class TaskRunner:
         self._child = None
         keep_memory()
 
-    def run(self, task, *, limits=_NO_LIMITS, per_child=None, waited=0.0):
+    def run(self, task, *, limits=_NO_LIMITS, per_child=None, waited=0.0, is_withdrawn=None):
         """The result of ``task`` and its log, as `run_task`.
 
         Parameters
@@ -385,6 +409,8 @@ class TaskRunner:
         limits : `protocol.Limits`
         per_child : int or None, tasks for each child process; None: as ``recycle`` says
         waited : s that the worker waited for this task
+        is_withdrawn : callable() -> bool, asked now and then while a child process does the task;
+            None: it is always wanted
         """
         n_tasks = per_child or self._recycle
         if n_tasks is None:
@@ -393,7 +419,7 @@ class TaskRunner:
             self._close_child()
         if self._child is None:
             self._child = Child(self._handler, n_tasks, rank=self._rank)
-        outcome = self._child.run(task, limits=limits, waited=waited)
+        outcome = self._child.run(task, limits=limits, waited=waited, is_withdrawn=is_withdrawn)
         if self._child.pid is None or self._child.n_done >= n_tasks:
             self._close_child()
         return outcome

@@ -6,8 +6,20 @@ from collections import deque
 
 from ..processes import StopRequests
 from ..status import STATUS
-from .protocol import BEGIN, BYE, FINISH, READY, RESULTS, SIGNAL, TASKS, Failure, Report, pickled
-from .work import HOST, SLOW, Crashed, Hindered, log_line, odd_result
+from .protocol import (
+    BEGIN,
+    BYE,
+    FINISH,
+    READY,
+    RESULTS,
+    SIGNAL,
+    TASKS,
+    WITHDRAW,
+    Failure,
+    Report,
+    pickled,
+)
+from .work import HOST, SLOW, Crashed, Hindered, Withdrawn, log_line, odd_result
 
 # results of one message's tasks travel together, but wait no longer for the next than this
 FLUSH_SECONDS = 1.0
@@ -28,7 +40,7 @@ class Outbox:
 
     def _clear(self):
         self._done = []  # (ticket, task, result)
-        self._log, self._crashed, self._hindered = [], [], []
+        self._log, self._crashed, self._hindered, self._returned = [], [], [], []
 
     def add(self, ticket, task, result, lines):
         """Take the outcome of `TaskRunner.run`."""
@@ -36,6 +48,8 @@ class Outbox:
             self._crashed.append((ticket, *result))
         elif type(result) is Hindered:
             self._hindered.append((ticket, result.why))
+        elif type(result) is Withdrawn:
+            self._returned.append(ticket)
         else:
             self._done.append((ticket, task, result))
             if lines:
@@ -45,6 +59,7 @@ class Outbox:
         """A `protocol.Report` of all that was added, which is forgotten; None where there is
         nothing to tell.
         """
+        returned = [*self._returned, *returned]
         if not (self._done or self._crashed or self._hindered or returned):
             return None
         packed, results = self._packed() if self._done else (None, [])
@@ -60,7 +75,7 @@ class Outbox:
                 reasons.append((ticket, _reason(result)))
         report = Report(
             tickets, packed, total, slow, failures, warnings, self._log, self._crashed,
-            self._hindered, list(returned),
+            self._hindered, returned,
         )  # fmt: skip
         self._clear()
         return report
@@ -119,6 +134,7 @@ class Worker:
         )  # (ticket, task, limits, per_child, whether it is the last of its message)
         self._outbox = Outbox()
         self._finishing = False
+        self._withdrawn = set()  # tickets of tasks that nobody wants any more
         self._flushed = self._listened = self._idle_since = time.perf_counter()
         self._signals = StopRequests(on_signal=self._report_signal)
         self._unreported = []  # signals that came in the midst of sending
@@ -146,13 +162,28 @@ class Worker:
                 self._queue.extend(queued(message))
             elif message[0] == BEGIN:
                 self._outbox.packer = message[1]
+            elif message[0] == WITHDRAW:
+                self._withdrawn.update(message[1])
+                self._queue, returned = without(self._queue, self._withdrawn)
+                self._flush(returned)
             elif message[0] == FINISH:
                 self._finishing = True
+
+    def _is_withdrawn(self, ticket):
+        """Whether nobody wants the running task any more; asked while a child process does it."""
+        self._receive(wait=False)
+        return ticket in self._withdrawn
 
     def _do(self, ticket, task, limits, per_child, is_last):
         waited = time.perf_counter() - self._idle_since
         self._begun[0] = ticket
-        outcome = self._runner.run(task, limits=limits, per_child=per_child, waited=waited)
+        outcome = self._runner.run(
+            task,
+            limits=limits,
+            per_child=per_child,
+            waited=waited,
+            is_withdrawn=lambda: self._is_withdrawn(ticket),
+        )
         self._outbox.add(ticket, task, *outcome)
         self._idle_since = time.perf_counter()
         if is_last or self._idle_since - self._flushed >= FLUSH_SECONDS:
@@ -189,3 +220,9 @@ def queued(message):
         (ticket, task, limit, per_child, ticket == last)
         for ticket, (task, limit) in enumerate(zip(tasks, limits, strict=True), first)
     ]
+
+
+def without(queue, tickets):
+    """A queue without these tickets, and list of those that were in it."""
+    kept = deque(item for item in queue if item[0] not in tickets)
+    return kept, [ticket for ticket, *_ in queue if ticket in tickets]

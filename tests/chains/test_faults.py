@@ -17,20 +17,26 @@ import pytest
 from chain_runs import ROOT, command_line, look, own_queues, settings_for
 
 from photometry.chains import jobs
+from photometry.processes import ProcessId
 
 sys.path.insert(0, str(ROOT / "tests"))
+from running import MPIEXEC
 from servers import temporary_database
 
 PLUGIN = '''
-import os, time
+import os, signal, time
 from photometry.chains.tasktype import Setting, TaskType
 
 class Record(TaskType):
     """Appends its number to a file, in one write, when it begins; then sleeps."""
 
-    settings = {"sleep": Setting("number", default=0.0), "long_first": Setting("bool", default=False)}
+    settings = {"sleep": Setting("number", default=0.0), "long_first": Setting("bool", default=False),
+                "deaf": Setting("bool", default=False)}
 
     def run(self, task):
+        if task.setting("deaf"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+        (task.folder / "begun").touch()
         path = os.environ["RECORD_FILE"]
         is_first = not os.path.exists(path)
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -61,10 +67,10 @@ def plugin(tmp_path):
     }
 
 
-def start(environment, *words):
+def start(environment, *words, prefix=()):
     """``photometry chain ...`` as a process of its own session."""
     return subprocess.Popen(
-        [sys.executable, "-m", "photometry", "chain", *map(str, words)],
+        [*prefix, sys.executable, "-m", "photometry", "chain", *map(str, words)],
         env={**os.environ, **environment},
         start_new_session=True,
         stdout=subprocess.PIPE,
@@ -173,6 +179,54 @@ def test_a_killed_worker_s_task_runs_again_once(plugin, tmp_path):
     assert sorted(record(plugin).values()) == [1, 1, 2]
     attempts = {task["id"]: task["attempts"] for task in found["tasks"] if task["type"] == "record"}
     assert attempts[killed] == 2
+
+
+WAYS_TO_WORK = {
+    "serial": [("run", "CHAIN", "--workers", "0")],
+    "processes": [("run", "CHAIN", "--workers", "2")],
+    "mpi": [("run", "CHAIN")],
+    "sql": [("worker", "--until-idle", "--workers", "2")],
+    "amqp": [("worker", "--until-idle", "--workers", "2")],
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS_TO_WORK)
+def test_cancel_ends_the_processes_of_running_tasks(way, plugin, tmp_path):
+    """One that can clean up behind itself, and one that hears no signal."""
+    tasks = [{"task": "record", "sleep": 600, "deaf": deaf} for deaf in (False, True)]
+    chain = tmp_path / "chain.json"
+    chain.write_text(json.dumps({"job_name": "recorded", "task_list": tasks}))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**plugin, "TMPDIR": str(temporary)}
+    n = 1 if way == "serial" else 2
+    with contextlib.ExitStack() as stack:
+        if way == "amqp":
+            environment |= stack.enter_context(own_queues())
+        started = stack.enter_context(processes())
+        if way in ("sql", "amqp"):
+            assert command_line("submit", chain, env=environment).returncode == 0
+            assert command_line("schedule", "--once", env=environment).returncode == 0
+        for words in WAYS_TO_WORK[way]:
+            words = [str(chain) if word == "CHAIN" else word for word in words]
+            prefix = [MPIEXEC, "-n", "3"] if way == "mpi" else []
+            started.append(start(environment, *words, prefix=prefix))
+        wait_for(lambda: len(record(environment)) == n)
+        pids = [
+            int(line.split()[1])
+            for line in Path(plugin["RECORD_FILE"]).read_text().split("\n")[:-1]
+        ]
+        assert all(ProcessId.of(pid) for pid in pids)
+        done = command_line("cancel", "recorded", "--json", env=environment)
+        assert json.loads(done.stdout) == {"cancelled": 2}
+        wait_for(lambda: not any(ProcessId.of(pid) for pid in pids), 60)
+        code = started[0].wait(60)
+        assert code == 1, started[0].stdout.read()
+    found = found_job(environment)
+    assert found["state"] == "CANCELLED"
+    assert [task["attempts"] for task in found["tasks"]] == ([1, 1, 1] if n == 2 else [1, 1, 0])
+    assert len(list(temporary.glob("photometry-chain-*"))) == (0 if n == 1 else 1)
 
 
 @pytest.mark.slow

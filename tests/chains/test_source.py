@@ -61,6 +61,52 @@ def test_the_result_of_a_cancelled_task_is_dropped(database, settings):
     assert state(database, second["id"]) == "READY"
 
 
+def test_files_of_a_dropped_result_are_deleted_and_those_of_a_recorded_one_are_kept(
+    database, settings
+):
+    specs = {"duration": 2, "sampling_cadence": 1800}
+    tasks = [
+        {"task": "synthesis_batman", "outputs": {"lightcurve": f"{n}.lc"}, "specs": specs}
+        for n in range(2)
+    ]
+    root = submit(database, settings, *tasks)
+    run = source(settings, root)
+    kept, dropped = run.get_tasks(2)
+    run.start_tasks([kept["id"], dropped["id"]])
+    results = [do(kept, settings), do(dropped, settings)]
+    run.save_results(results[:1])
+    jobs.cancel(database, [dropped["id"]])
+    run.save_results(results)  # the first one again, as after an answer that was lost
+    files = [path for path in settings.file_store.rglob("*") if path.is_file()]
+    (product,) = look(database, root)["tasks"][1]["products"].values()
+    assert files == [settings.file_store / product["path"]]
+    run.close()
+
+
+def test_a_cancelled_task_that_starts_again_waits_until_its_worker_has_given_it_back(
+    database, settings
+):
+    root = submit(database, settings, {"task": "null", "name": "n"}, {"task": "null"})
+    run = source(settings, root)
+    (task,) = run.get_tasks(1)
+    run.start_tasks([task["id"]])
+    assert run.withdrawn() == set()
+    jobs.cancel(database, [task["id"]])
+    assert run.withdrawn() == {task["id"]}
+    jobs.retry(database, root=root)
+    others = [other["id"] for other in run.get_tasks(5)]
+    assert task["id"] not in others
+    assert len(others) == 1
+    assert run.withdrawn() == {task["id"]}
+    run.release_tasks([task["id"]], "withdrawn")
+    again = {other["id"]: other for other in run.get_tasks(5)}[task["id"]]
+    assert again["attempt_id"] != task["attempt_id"]
+    run.start_tasks([task["id"]])
+    run.save_results([do(again, settings)])
+    assert state(database, task["id"]) == "PASSED"
+    run.close()
+
+
 def test_a_worker_that_was_taken_for_lost_cannot_overwrite_the_new_result(database, settings):
     root = submit(database, settings, {"task": "null", "name": "n", "results": {"x": 1}})
     slow = source(settings, root)

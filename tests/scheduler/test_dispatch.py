@@ -10,6 +10,7 @@ from photometry.scheduler.dispatch import (
     Finish,
     Kill,
     Send,
+    Withdraw,
 )
 from photometry.scheduler.protocol import Limits, Report
 from photometry.scheduler.worker import Outbox
@@ -234,6 +235,21 @@ def test_disk_full_in_one_task_stops_the_run_and_counts_against_no_task(list_sou
     assert finished(actions) == [1, 2]
     assert source.released == [1]
     assert dispatch.stopping == "No space left on device: x"
+
+
+def test_what_the_source_does_not_want_any_more_is_given_back_and_asked_for_once(list_source):
+    source = list_source(3)
+    source.withdrawn = set
+    dispatch = Dispatch(source)
+    dispatch.joined(1, 0.0)
+    (send,) = sends(dispatch.joined(2, 0.0))
+    (number,) = (task["number"] for task in send.tasks)
+    source.withdrawn = dispatch._withdrawn = lambda: {number}
+    assert dispatch.tick(1.0) == [Withdraw(2, [send.ticket])]
+    assert dispatch.tick(3.0) == []
+    dispatch.results(2, Report(returned=[send.ticket]), now=3.0)
+    assert source.released == [number]
+    assert dispatch.counts["failed"] == 0
 
 
 def test_limit_assigns_no_more_than_asked_for(list_source):
