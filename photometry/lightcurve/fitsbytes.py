@@ -13,7 +13,7 @@ from astropy.io import fits
 BLOCK = 2880  # bytes: FITS standard 4.0, section 3.1
 COMMENT_WIDTH = 72
 _NO_CHECKSUM = "0" * 16  # what CHECKSUM holds while the sum is taken
-_FITS_KINDS = {">f8": "D", ">f4": "E", ">i4": "J"}  # numpy type -> TFORM
+_FITS_KINDS = {">f8": "D", ">f4": "E", ">i4": "J", ">i8": "K"}  # numpy type -> TFORM
 _BITPIX = {">f4": -32, ">i4": 32}
 
 

@@ -4,7 +4,8 @@ them those by which lightkurve and astropy find flux, quality and times in a fil
     lightkurve.read(path)
     astropy.timeseries.TimeSeries.read(path, format="kepler.fits")
 
-PDCSAP_FLUX is FLUX_CORR in e-/s where a light curve has been corrected, FLUX_RAW before. The same
+PDCSAP_FLUX is FLUX_CORR in e-/s where a light curve has been corrected, FLUX_RAW before. CATALOG
+has the stars on the stamp; it is missing where they are unknown. The same
 input gives the same bytes: no date of writing is in the file, neither in its FITS headers (DATE)
 nor in gzip's; SRC_DATE is that of the pixels.
 """
@@ -55,6 +56,12 @@ COLUMNS = (  # name, type, unit, how it is shown
     ("PDCSAP_FLUX", ">f4", "e-/s", "E14.7"),
     ("PDCSAP_FLUX_ERR", ">f4", "e-/s", "E14.7"),
     ("SAP_QUALITY", ">i4", None, "B16.16"),
+)
+STARS = (  # the same of the stars on the stamp; positions are pixels of the detector
+    ("STARID", ">i8", None, "I20"),
+    ("MAG", ">f4", "mag", "F9.4"),
+    ("COLUMN", ">f8", "pixels", "F10.4"),
+    ("ROW", ">f8", "pixels", "F10.4"),
 )
 NOT_OF_TESS = ("SAP_QUALITY",)  # the name of QUALITY in light curves of Kepler and K2
 FORMATS = {name: shown for name, _, _, shown in COLUMNS}
@@ -149,8 +156,28 @@ def lightcurve_bytes(stamp, extraction, settings):
             table_hdu("LIGHTCURVE", _rows(stamp, extraction), units, FORMATS, table_cards),
             image_hdu("SUMIMAGE", stamp.sumimage.astype(">f4"), sum_cards),
             image_hdu("APERTURE", aperture.astype(">i4"), image),
+            *([_catalog_hdu(stamp)] if stamp.has_catalog and len(stamp.catalog) else []),
         ]
     )
+
+
+def _catalog_hdu(stamp):
+    """The stars on the stamp, the target among them; a file without says that they are unknown."""
+    stars, (n_rows, n_columns) = stamp.catalog, stamp.shape
+    row, column = (np.asarray(stars[name], float) for name in ("row", "column"))
+    on_stamp = (np.abs(row - (n_rows - 1) / 2) <= n_rows / 2) & (
+        np.abs(column - (n_columns - 1) / 2) <= n_columns / 2
+    )
+    rows = np.empty(on_stamp.sum(), [(name, kind) for name, kind, _, _ in STARS])
+    rows["STARID"], rows["MAG"] = stars["starid"][on_stamp], stars["tmag"][on_stamp]
+    rows["COLUMN"] = column[on_stamp] + stamp.column
+    rows["ROW"] = row[on_stamp] + stamp.row
+    units = {name: unit for name, _, unit, _ in STARS}
+    cards = [
+        ("EXTVER", 1, "extension version number (not format version)"),
+        ("MAGBAND", MISSIONS[stamp.mission].band, "band of MAG"),
+    ]
+    return table_hdu("CATALOG", rows, units, {name: shown for name, *_, shown in STARS}, cards)
 
 
 def extraction_to_lightcurve(stamp, extraction):

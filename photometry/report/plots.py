@@ -1,6 +1,6 @@
 """Pictures of light curves from their files alone: one to a page, folded, or many on a sheet."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -32,6 +32,9 @@ class Curve:
     quality : (n,) int array
     centroid : (n, 2) array, pixels
     image, aperture : (n_rows, n_columns) arrays, e-/s and bits
+    pixel : (column, row) on the detector of the stamp's first pixel
+    stars : Table of the stars on the stamp: starid, tmag, column, row (pixels of the detector);
+        None where they are unknown
     """
 
     path: Path
@@ -46,7 +49,8 @@ class Curve:
     centroid: np.ndarray
     image: np.ndarray
     aperture: np.ndarray
-    pixel: tuple = field(default=(0, 0))  # detector column and row of the stamp's first pixel
+    pixel: tuple = (0, 0)
+    stars: Table | None = None
 
     @property
     def good(self):
@@ -92,7 +96,13 @@ def read_curve(path):
             image=np.array(image.data, float),
             aperture=np.array(hdulist["APERTURE"].data, int),
             pixel=(image.header.get("CRVAL1P", 0), image.header.get("CRVAL2P", 0)),
+            stars=_stars(hdulist["CATALOG"].data) if "CATALOG" in hdulist else None,
         )
+
+
+def _stars(data):
+    columns = {"starid": "STARID", "tmag": "MAG", "column": "COLUMN", "row": "ROW"}
+    return Table({name: np.array(data[column]) for name, column in columns.items()})
 
 
 def plot_file(path, curve, *, fold=None, t0=None):
@@ -123,11 +133,17 @@ def _as_measured(curve):
     starid = primary.get(keywords.id_keyword)
     tmag = primary.get(keywords.magnitude_keyword)
     mask = (curve.aperture & 2) != 0
-    rows, columns = np.nonzero(mask)
-    star = {"starid": [starid], "tmag": [np.nan if tmag is None else tmag]}
-    middle = (columns.mean(), rows.mean()) if len(rows) else (0.0, 0.0)
+    tmag = np.nan if tmag is None else tmag
+    if curve.stars is None:
+        rows, columns = np.nonzero(mask)
+        row, column = (rows.mean(), columns.mean()) if len(rows) else (0.0, 0.0)
+        stars = Table({"starid": [starid], "tmag": [tmag], "column": [column], "row": [row]})
+    else:
+        stars = curve.stars.copy()
+        stars["column"] -= curve.pixel[0]
+        stars["row"] -= curve.pixel[1]
     stamp = SimpleNamespace(
-        target=SimpleNamespace(starid=starid, tmag=star["tmag"][0]),
+        target=SimpleNamespace(starid=starid, tmag=tmag),
         mission=curve.mission,
         sector=primary.get(keywords.period_keyword),
         cadence=round(86400 * curve.header.get("TIMEDEL", np.nan)),
@@ -137,8 +153,8 @@ def _as_measured(curve):
         shape=curve.image.shape,
         column=curve.pixel[0],
         row=curve.pixel[1],
-        catalog=Table({**star, "column": [middle[0]], "row": [middle[1]]}),
-        has_catalog=False,
+        catalog=stars,
+        has_catalog=curve.stars is not None,
     )
     contamination = primary.get("CONTAM", curve.header.get("CONTAM"))
     extraction = SimpleNamespace(

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
 from astropy.timeseries import TimeSeries
 from astropy.wcs import WCS
 
@@ -190,6 +191,31 @@ def test_images_have_the_coordinates_of_the_stamp(written, stamp, image):
 
 def test_sum_image_is_the_stamp_s(written, stamp):
     np.testing.assert_allclose(fits.getdata(written, "SUMIMAGE"), stamp.sumimage, rtol=1e-6)
+
+
+def test_the_stars_on_the_stamp_are_in_the_file_where_they_are_known(written, stamp, tmp_path):
+    assert "CATALOG" not in [
+        row[1] for row in fits.info(written, output=False)
+    ]  # no catalogue was given
+    stars = Table(
+        {
+            "starid": [1234, 2**40, 7, 8],
+            "tmag": [9.5, 12.25, 14.0, np.nan],
+            "column": [2.0, 4.5, 5.6, -0.4],
+            "row": [2.0, 0.25, 2.0, 4.4],
+        },
+        meta={"path": "made here"},
+    )
+    known = replace(stamp, catalog=stars)
+    extraction = aperture_photometry(stamp, SETTINGS)
+    path = tmp_path / write_lightcurve(tmp_path, known, extraction, SETTINGS)
+    with fits.open(path, checksum=True) as hdus:
+        table, band = hdus["CATALOG"].data, hdus["CATALOG"].header["MAGBAND"]
+        assert list(table["STARID"]) == [1234, 2**40, 8]  # star 7 is beyond the edge
+        np.testing.assert_array_equal(table["MAG"], np.float32([9.5, 12.25, np.nan]))
+        np.testing.assert_allclose(table["COLUMN"], [47.0, 49.5, 44.6])  # on the detector
+        np.testing.assert_allclose(table["ROW"], [102.0, 100.25, 104.4])
+        assert band == "Tmag"
 
 
 def test_same_input_gives_the_same_bytes(written, stamp):

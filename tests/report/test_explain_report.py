@@ -8,6 +8,8 @@ import sqlite3
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
 from finished_run import everything_below, finished_run, lightcurves
 from PIL import Image
 from running import photometry as command
@@ -127,6 +129,32 @@ def test_pictures_come_from_the_files_alone(made, tmp_path, ending):
     assert picture.endswith(f"_lc.{ending}")
     with open(picture, "rb") as file:
         assert file.read(5).startswith(start)
+
+
+def test_neighbours_are_drawn_from_the_file_where_they_are_known(made, tmp_path):
+    """Stars of the catalogue that was simulated, at the detector pixels that the file says."""
+    from photometry.methods import plots
+    from photometry.report.plots import _as_measured
+
+    stamp, _, _ = _as_measured(read_curve(lightcurves(made)[0]))
+    assert not stamp.has_catalog  # the file says that nothing is known of them
+    command("simulate", "tpf", tmp_path / "sky", "--targets", 3, "--times", 40, "--seed", 2)
+    command("todo", "tpf-primaries", tmp_path / "sky")
+    command("run", tmp_path / "sky", "--workers", 0)
+    sky = Table.read(tmp_path / "sky" / "catalog.ecsv")
+    n_drawn = 0
+    for path in lightcurves(tmp_path / "sky"):
+        curve = read_curve(path)
+        stamp, extraction, good = _as_measured(curve)
+        assert stamp.has_catalog
+        x, y = stamp.catalog["column"], stamp.catalog["row"]
+        sky_of = WCS(fits.getheader(path, "SUMIMAGE")).all_pix2world(x, y, 0)
+        for starid, ra, decl in zip(stamp.catalog["starid"], *sky_of, strict=True):
+            (row,) = sky[sky["starid"] == starid]
+            assert [ra, decl] == pytest.approx([row["ra"], row["decl"]], abs=1e-4)
+        plots.plot_target(tmp_path / "star.png", stamp, extraction, good)
+        n_drawn += len(stamp.catalog) - 1
+    assert n_drawn > 0
 
 
 def test_bad_files_do_not_stop_the_others_and_cost_exit_code_1(made, tmp_path):
