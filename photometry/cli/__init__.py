@@ -41,18 +41,12 @@ SECTIONS = {
         "status": "Show how far a run is, and why targets failed.",
         "explain": "Explain what became of a star, and why.",
         "log": "Show what the work on a star logged.",
-        "plot": "Draw light curves from their files.",
-        "report": "Write a page on a run: one HTML file.",
-        "export": "Export results or light curves as a table.",
-        "compare": "Compare two runs.",
-        "verify": "Open every light curve that a TODO-file claims.",
-        "doctor": "Find in seconds what would fail in hours.",
-    },
-    "Again": {
         "retry": "Put failed tasks back to do, perhaps with other settings.",
         "reset": "Put tasks back to do as if they had never been tried.",
+        "verify": "Open every light curve that a TODO-file claims.",
     },
-    "Science": {
+    "Light curves": {
+        "plot": "Draw light curves from their files.",
         "cotrend": "Make the basis vectors of the stars of a run.",
         "correct": "Take the instrument out of light curves.",
         "stitch": "Join the parts of a star's light curve.",
@@ -60,7 +54,13 @@ SECTIONS = {
         "vet": "Test whether what a search found is a planet.",
         "synthesize": "Make a light curve of a star with a planet.",
     },
+    "Results": {
+        "report": "Write a page on a run: one HTML file.",
+        "export": "Export results or light curves as a table.",
+        "compare": "Compare two runs.",
+    },
     "Help": {
+        "doctor": "Find in seconds what would fail in hours.",
         "jobscript": "Print a batch script that makes the light curves of a folder.",
         "demo": "Show the program at work on simulated stars.",
         "completion": "Print what makes a shell complete verbs and options.",
@@ -102,9 +102,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx, name):
         if name not in self.list_commands(ctx):
             return None
-        command = import_module(f"{__name__}.{name.replace('-', '_')}").command
-        command.epilog = command.epilog or EXIT_CODES
-        return command
+        return _with_exit_codes(import_module(f"{__name__}.{name.replace('-', '_')}").command)
 
     def resolve_command(self, ctx, args):
         try:
@@ -122,6 +120,14 @@ class _Verbs(click.Group):
             if rows := [(verb, text) for verb, text in lines.items() if verb in verbs]:
                 with formatter.section(section):
                     formatter.write_dl(rows)
+
+
+def _with_exit_codes(command):
+    """The command; its help, and that of the commands in it, ends with the exit codes."""
+    command.epilog = command.epilog or EXIT_CODES
+    for inner in getattr(command, "commands", {}).values():
+        _with_exit_codes(inner)
+    return command
 
 
 @click.group(

@@ -1,10 +1,15 @@
 """Options that several verbs share, declared once."""
 
 import functools
+import json
 import logging
+import math
+import os
 import sys
 
 import click
+
+FOLDER_VARIABLE = "TESSPHOT_INPUT"
 
 
 class Numbers(click.ParamType):
@@ -33,6 +38,110 @@ class Cadence(Numbers):
 
     def convert(self, value, param, ctx):
         return value if value == "ffi" else super().convert(value, param, ctx)
+
+
+def folder_argument(name="folder", **kind):
+    """DIR: the folder of the data and the TODO-file; where it is not given, TESSPHOT_INPUT, or this
+    folder.
+
+    Parameters
+    ----------
+    name : str, of the parameter that the command gets
+    kind : options of click.Path
+    """
+    return click.argument(
+        name, metavar="[DIR]", required=False, envvar=FOLDER_VARIABLE, default=".",
+        type=click.Path(**kind),
+    )  # fmt: skip
+
+
+def json_option(help="As JSON, for programs."):
+    """--json, which the command gets as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help=help)
+
+
+def output_option(command):
+    """--output of what looks at light curves."""
+    return click.option(
+        "--output",
+        type=click.Path(file_okay=False),
+        envvar="TESSPHOT_OUTPUT",
+        help="Folder of the light curves [TESSPHOT_OUTPUT, or where the last run wrote].",
+    )(command)
+
+
+def new_output_option(command):
+    """--output of what makes light curves, or prepares for it."""
+    return click.option(
+        "--output",
+        type=click.Path(file_okay=False),
+        envvar="TESSPHOT_OUTPUT",
+        help="Folder for light curves [TESSPHOT_OUTPUT, or DIR/lightcurves].",
+    )(command)
+
+
+def settings_option(command):
+    """--settings of what runs, plans or checks a run."""
+    return click.option(
+        "--settings",
+        "settings_file",
+        type=click.Path(),
+        help="Settings file [DIR/photometry.toml where there is one].",
+    )(command)
+
+
+def steal_lock_option(command):
+    """--steal-lock of what changes a TODO-file."""
+    return click.option(
+        "--steal-lock",
+        is_flag=True,
+        help="Take the TODO-file from a process on another host that has surely ended.",
+    )(command)
+
+
+def folder_and_star(words):
+    """DIR and the number of a star, in either order; DIR as of `folder_argument`.
+
+    Parameters
+    ----------
+    words : tuple of str
+
+    Returns
+    -------
+    folder : str
+    star : int
+    """
+    stars = [word for word in words if word.isdigit()]
+    folders = [word for word in words if not word.isdigit()]
+    if len(stars) != 1 or len(folders) > 1:
+        raise click.UsageError(
+            f"{' '.join(words)!r}: expected one star number, and at most one folder"
+        )
+    return folders[0] if folders else default_folder(), int(stars[0])
+
+
+def default_folder():
+    """DIR where it is not given."""
+    return os.environ.get(FOLDER_VARIABLE) or "."
+
+
+def show_json(content, indent=1):
+    """Print what --json asks for; NaN and infinities become null.
+
+    Parameters
+    ----------
+    content : dicts, lists, numbers and text
+    indent : int, or None: all on one line
+    """
+    click.echo(json.dumps(_finite(content), indent=indent, default=str))
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 FILTERS = (

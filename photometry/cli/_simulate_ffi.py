@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
+from ._options import folder_argument, json_option, show_json
 from ._progress import Bars
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@folder_argument(file_okay=False, path_type=Path)
 @click.option(
     "--size", default=256, show_default=True, help="Rows and columns, 16 to 2048, a whole CCD."
 )
@@ -80,7 +81,8 @@ from ._progress import Bars
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder with the mission's PRF files [an analytic PRF].",
 )
-def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
+@json_option()
+def ffi(folder, as_json, frames, background, glow, scattered, catalog, prf, **options):
     """Make full-frame images of one CCD as TESS's calibrated ones.
 
     The stars follow a luminosity function; some have transits, eclipses or pulsations. DIR gets
@@ -103,6 +105,10 @@ def ffi(folder, frames, background, glow, scattered, catalog, prf, **options):
         options["prf"] = TessPRF.read(prf, options["camera"], options["ccd"], options["sector"])
     with Bars() as bars:
         simulation = simulate_full_frames(folder, progress=bars.stage("exposures"), **options)
+    if as_json:
+        numbers = {"images": len(simulation.exposures), "stars": len(simulation.stars)}
+        show_json({"folder": folder, **numbers, "size": simulation.size})
+        return
     click.echo(
         f"{folder}: {len(simulation.exposures)} full-frame images of {simulation.size} x "
         f"{simulation.size} pixels with "

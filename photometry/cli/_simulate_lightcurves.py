@@ -4,9 +4,11 @@ from pathlib import Path
 
 import click
 
+from ._options import folder_argument, json_option, show_json
+
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@folder_argument(file_okay=False, path_type=Path)
 @click.option("--stars", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option(
     "--times",
@@ -26,7 +28,8 @@ import click
     "--seed", default=1, show_default=True, help="The same seed and options give the same bytes."
 )
 @click.option("--sector", type=click.IntRange(min=1), default=1, show_default=True)
-def lightcurves(folder, stars, times, strength, seed, sector):
+@json_option()
+def lightcurves(folder, stars, times, strength, seed, sector, as_json):
     """Simulate light curves with common trends, as if a run had made them.
 
     DIR gets todo.sqlite, lightcurves/ and truth.ecsv: rotation, planets, eclipsing binaries, those
@@ -40,6 +43,9 @@ def lightcurves(folder, stars, times, strength, seed, sector):
         raise WrongUseError(f"{folder}: is not empty; expected a new or an empty folder")
     made = ensemble(seed, n_stars=stars, n_times=times, strength=strength)
     paths = write_ensemble(folder, made, sector=sector)
+    if as_json:
+        show_json({"folder": folder, "files": len(paths), "times": len(made.time)})
+        return
     click.echo(
-        f"{folder}: {len(paths)} light curves of {len(made.time)} samples; truth.ecsv tells what is in them"
+        f"{folder}: {len(paths)} light curves of {len(made.time)} samples; truth.ecsv says what is in them"
     )

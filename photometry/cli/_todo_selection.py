@@ -7,7 +7,7 @@ import json
 
 import click
 
-from ._options import FILTERS
+from ._options import FILTERS, folder_argument, json_option, steal_lock_option
 
 _SHOWN = 20
 
@@ -17,7 +17,7 @@ def selection_options(function):
     ``message`` etc.
     """
     options = [
-        click.argument("todo_file", type=click.Path()),
+        folder_argument("todo_file"),
         click.option(
             "--status",
             "statuses",
@@ -29,12 +29,8 @@ def selection_options(function):
         click.option("--message", metavar="TEXT", help="Part of the error message."),
         *FILTERS,
         click.option("--dry-run", is_flag=True, help="Show what would be done, change nothing."),
-        click.option("--json", "as_json", is_flag=True, help="Show the tasks as JSON."),
-        click.option(
-            "--steal-lock",
-            is_flag=True,
-            help="Take the file from a process on another host that has ended.",
-        ),
+        json_option(),
+        steal_lock_option,
     ]
     for option in reversed(options):
         function = option(function)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import click
 
 from ..errors import BadInputError
+from ._options import json_option
 
 INPUT = click.Path(exists=True, dir_okay=False)
 COLUMNS = (
@@ -63,7 +64,7 @@ def read_options(command):
             metavar="FOLDER",
             help="Write pictures into this folder.",
         ),
-        click.option("--json", "as_json", is_flag=True, help="One JSON object per signal."),
+        json_option("One JSON object per signal, for programs."),
     )
     for option in reversed(options):
         command = option(command)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from ._options import Numbers, set_up_logging
+from ._options import Numbers, folder_argument, json_option, set_up_logging, show_json
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@folder_argument(path_type=Path)
 @click.option(
     "--stars",
     type=click.Path(path_type=Path),
@@ -32,7 +32,8 @@ from ._options import Numbers, set_up_logging
     "--ticver",
     help="Version of the TESS Input Catalog, or any text that says where the stars come from.",
 )
-def command(folder, stars, sector, camera, ccd, epoch, ticver):
+@json_option()
+def command(folder, stars, sector, camera, ccd, epoch, ticver, as_json):
     """Make the star catalogue of each CCD: DIR/catalog_sectorSSS_cameraC_ccdD.sqlite.
 
     The columns of the table may be called as in the TIC, in Gaia's archive, or as this program
@@ -43,7 +44,9 @@ def command(folder, stars, sector, camera, ccd, epoch, ticver):
 
     set_up_logging(logging.INFO)
     chosen = {"sector": sector, "camera": camera, "ccd": ccd}
-    for path, number in make_catalogs(
-        folder, stars=stars, chosen=chosen, epoch=epoch, ticver=ticver
-    ):
+    made = make_catalogs(folder, stars=stars, chosen=chosen, epoch=epoch, ticver=ticver)
+    if as_json:
+        show_json([{"catalog": str(path), "stars": number} for path, number in made])
+        return
+    for path, number in made:
         click.echo(f"{path}: {number} stars")

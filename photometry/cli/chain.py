@@ -10,7 +10,8 @@ import time
 import click
 
 from . import EXIT_OK
-from ._options import logging_options
+from ._options import json_option as shared_json_option
+from ._options import logging_options, show_json
 
 
 @click.group()
@@ -51,7 +52,7 @@ def settings_options(function):
 queue_option = click.option(
     "--queue", type=click.Choice(["sql", "amqp"]), help="How attempts travel [sql]."
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+json_option = shared_json_option()
 csv_option = click.option("--csv", "as_csv", is_flag=True, help="As CSV, for programs.")
 
 
@@ -205,14 +206,17 @@ def submit(chain, settings, dry_run, replace, new_run, seed, as_json, quiet):
 @click.option(
     "--interval", type=float, default=1.0, show_default=True, help="Seconds between passes."
 )
+@json_option
 @settings_options
 @logging_options
-def schedule(settings, once, until_idle, interval, quiet):
+def schedule(settings, once, until_idle, interval, as_json, quiet):
     """Put tasks that can start on the queue, until stopped."""
     from ..chains.running import run_scheduler
 
     count = run_scheduler(settings, interval=interval, once=once, until_idle=until_idle)
-    if not quiet:
+    if as_json:
+        show_json({"queued": count})
+    elif not quiet:
         click.echo(f"{count} attempts queued")
     return EXIT_OK
 
@@ -454,8 +458,9 @@ def cancel(settings, database, root, task_ids, as_json):
 
 
 @command.command()
+@json_option
 @looking
-def delete(settings, database, root):
+def delete(settings, database, root, as_json):
     """Delete a job with all its files."""
     from ..chains import jobs
     from ..errors import WrongUseError
@@ -463,7 +468,10 @@ def delete(settings, database, root):
     if root is None:
         raise WrongUseError("delete: name a job")
     jobs.delete(database, settings, [root])
-    click.echo(f"job {root} deleted")
+    if as_json:
+        show_json({"deleted": root})
+    else:
+        click.echo(f"job {root} deleted")
     return EXIT_OK
 
 

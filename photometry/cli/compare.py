@@ -2,7 +2,7 @@
 
 import click
 
-from ._options import todo_path
+from ._options import json_option, show_json, todo_path
 
 
 @click.command()
@@ -22,22 +22,20 @@ from ._options import todo_path
     show_default=True,
     help="Largest relative difference of the median noise of a magnitude.",
 )
-@click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
+@json_option()
 def command(before, after, flux_tolerance, noise_tolerance, as_json):
     """Compare two runs: targets gained and lost, status, flux and noise by magnitude, run time.
 
     A and B are TODO-files or their folders; only read. Exit code 0: alike within the tolerances,
     1: they differ.
     """
-    import json
-
     from ..report.compare import compare
 
     found = compare(todo_path(before), todo_path(after))
     alike = found.within(flux_tolerance, noise_tolerance)
     if as_json:
         changes = {f"{a} -> {b}": keys for (a, b), keys in found.changes.items()}
-        click.echo(json.dumps({**found.__dict__, "changes": changes, "alike": alike}, indent=1))
+        show_json({**found.__dict__, "changes": changes, "alike": alike})
         return 0 if alike else 1
     for name, keys in (("gained", found.gained), ("lost", found.lost)):
         click.echo(f"{name:<9}{len(keys):,} targets{_examples(keys)}")

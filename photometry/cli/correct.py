@@ -6,13 +6,14 @@ import logging
 import click
 
 from ..errors import TargetError
+from ._options import folder_argument, json_option
 from ._progress import Bars
 
 log = logging.getLogger(__name__)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("folder", type=click.Path(exists=True))
+@folder_argument(exists=True)
 @click.option(
     "--window",
     type=click.FloatRange(min=0, min_open=True),
@@ -40,14 +41,9 @@ log = logging.getLogger(__name__)
     show_default=True,
     help="Processes that share the work.",
 )
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="One JSON object per light curve on standard output, and no progress bar.",
-)
+@json_option("One JSON object per light curve, for programs.")
 def command(folder, window, method, vectors, overwrite, dry_run, jobs, as_json):
-    """Correct all light curves at and below FOLDER (or the one file FOLDER).
+    """Correct all light curves in DIR and below it (or one light curve).
 
     With basis vectors (photometry cotrend), what a star has in common with others is taken out, and
     its own variation stays. Without, its slow trend is divided out, a sliding biweight that keeps

@@ -4,18 +4,14 @@ import logging
 
 import click
 
-from ._options import logging_options
+from ._options import folder_argument, json_option, logging_options, output_option
 
 log = logging.getLogger(__name__)
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False),
-    help="Folder of the light curves [DIR/lightcurves].",
-)
+@folder_argument(exists=True, file_okay=False)
+@output_option
 @click.option(
     "--vectors",
     type=click.Path(exists=True, dir_okay=False),
@@ -30,7 +26,7 @@ log = logging.getLogger(__name__)
     help="Quiet stars that vectors need; areas with fewer are joined.",
 )
 @click.option("--no-plots", is_flag=True, help="Draw no pictures.")
-@click.option("--json", "as_json", is_flag=True, help="What was made, for programs.")
+@json_option()
 @logging_options
 def command(folder, output, vectors, min_quiet, no_plots, as_json, quiet):
     """Make the basis vectors of a run: what its stars have in common, per sector, cadence and area.
@@ -43,8 +39,9 @@ def command(folder, output, vectors, min_quiet, no_plots, as_json, quiet):
     from pathlib import Path
 
     from ..errors import WrongUseError
+    from ..report.status import output_folder
 
-    output = Path(output or Path(folder) / "lightcurves")
+    output = output_folder(Path(folder) / "todo.sqlite", output)
     groups = _groups(Path(folder), output)
     if not groups:
         raise WrongUseError(f"{folder}: no light curves; make them with photometry run {folder}")

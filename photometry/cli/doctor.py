@@ -3,24 +3,15 @@
 import click
 
 from . import EXIT_FAILED, EXIT_OK
+from ._options import folder_argument, json_option, new_output_option, settings_option
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command()
-@click.argument("where", metavar="DIR", type=click.Path())
-@click.option(
-    "--output",
-    type=click.Path(),
-    envvar="TESSPHOT_OUTPUT",
-    help="Folder for light curves [DIR/lightcurves, or TESSPHOT_OUTPUT].",
-)
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(),
-    help="Settings file [DIR/photometry.toml where there is one].",
-)
+@folder_argument("where")
+@new_output_option
+@settings_option
 @click.option(
     "--mpi/--no-mpi",
     default=True,
@@ -28,7 +19,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 )
 @click.option("--method", help="As the run will be given it.")
 @click.option("--plot", is_flag=True, help="The run will be given it.")
-@click.option("--json", "as_json", is_flag=True, help="The checks as JSON.")
+@json_option()
 def command(where, output, settings_file, mpi, method, plot, as_json):
     """Check everything that 'photometry run DIR' needs, in seconds, and leave nothing behind.
 
@@ -39,7 +30,7 @@ def command(where, output, settings_file, mpi, method, plot, as_json):
     Each line is ok, warn (the run works, but not well) or fail (the run would end, or bring
     nothing), with the way out.
 
-    Exit code: 0 nothing fails, 1 something fails, 2 wrong usage.
+    Exit code 1: something fails.
     """
     from pathlib import Path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from . import EXIT_FAILED, EXIT_OK
-from ._options import logging_options
+from ._options import json_option, logging_options, show_json
 
 PATHS = click.Path(path_type=Path)
 SECRET = "PHOTOMETRY_EVENTS_SECRET"
@@ -126,13 +126,13 @@ def command():
     "--output", type=click.Path(), help="Directory for results [output_directory of the config]."
 )
 @click.option("--clobber", is_flag=True, help="Also do again what the queue remembers as done.")
+@json_option("At the end, what became of the events, as JSON, for programs.")
 @queue_options
 @logging_options
-def run(pipeline, settings, files, named, listed, output, quiet, **options):
+def run(pipeline, settings, files, named, listed, output, as_json, quiet, **options):
     """Run PIPELINE on FILES: a module, a class or a Python file.
 
-    Exit code: 0 all done, 1 some failed, now or in an earlier run on the same queue, 2 wrong usage,
-    3 something is left to do.
+    Exit code 1: some failed, now or in an earlier run on the same queue.
     """
     import sys
 
@@ -145,25 +145,37 @@ def run(pipeline, settings, files, named, listed, output, quiet, **options):
         settings.output_directory = output
     lines = [line.strip() for line in listed or ()]
     names = [*files, *named, *(line for line in lines if line and not line.startswith("#"))]
-    return run_pipeline(pipeline, settings, files=names, **options)
+    code = run_pipeline(pipeline, settings, files=names, **options)
+    if as_json:
+        show_json(_interface(settings).info())
+    return code
 
 
 @command.command()
+@json_option()
 @queue_options
-def start(settings):
+def start(settings, as_json):
     """Make a shared queue, and start its server where there is a secret; let workers work again
     after 'stop'."""
-    click.echo(f"queue {_interface(settings, start=True).queue.path} is open")
+    path = _interface(settings, start=True).queue.path
+    if as_json:
+        show_json({"queue": path})
+    else:
+        click.echo(f"queue {path} is open")
     return EXIT_OK
 
 
 @command.command()
+@json_option()
 @queue_options
-def stop(settings):
+def stop(settings, as_json):
     """Ask all workers to end after their present item; with a secret, end the server. What is
     pending stays."""
     _interface(settings).stop_event_queue()
     served = settings.queue_manager_auth_code is not None
+    if as_json:
+        show_json({"stopped": "server" if served else "workers"})
+        return EXIT_OK
     click.echo(
         "the server ends"
         if served
@@ -173,7 +185,7 @@ def stop(settings):
 
 
 @command.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option()
 @click.option(
     "--limit",
     type=click.IntRange(0),
@@ -202,30 +214,39 @@ def info(settings, as_json, limit):
     metavar="KEY=VALUE",
     help="A further argument; numbers become numbers.",
 )
+@json_option()
 @queue_options
-def add(settings, event, argument, keywords):
+def add(settings, event, argument, keywords, as_json):
     """Add EVENT to the queue, with ARGUMENT as the name in its arguments."""
     from ..events import Arguments, Event
 
     new = Event(event, Arguments(name=argument, **dict(map(_keyword, keywords))))
     _interface(settings).add_event(new)
-    click.echo(f"added {event}, {argument}")
+    if as_json:
+        show_json({"added": [event, argument]})
+    else:
+        click.echo(f"added {event}, {argument}")
     return EXIT_OK
 
 
 @command.command()
 @click.argument("states", nargs=-1, type=click.Choice(["failed", "skipped", "done"]))
+@json_option()
 @queue_options
-def retry(settings, states):
+def retry(settings, states, as_json):
     """Make items pending again: those that failed, or those of STATES."""
     number = _interface(settings).queue.requeue(*(states or ("failed",)))
-    click.echo(f"{number} items are pending again")
+    if as_json:
+        show_json({"pending": number})
+    else:
+        click.echo(f"{number} items are pending again")
     return EXIT_OK if number else EXIT_FAILED
 
 
 @command.command()
 @click.argument("path", metavar="FILE.py", type=PATHS)
-def new(path):
+@json_option()
+def new(path, as_json):
     """Write a pipeline to change, FILE.py, and its configuration with all keys, FILE.cfg."""
     import inspect
 
@@ -243,14 +264,17 @@ def new(path):
     for name, text in texts.items():
         with atomic_write(name) as part:
             part.write_text(text, encoding="utf-8")
-        click.echo(f"wrote {name}")
+        if not as_json:
+            click.echo(f"wrote {name}")
+    if as_json:
+        show_json({"wrote": list(texts)})
     return EXIT_OK
 
 
 @command.command()
 @click.argument("pipeline")
 @click.option("-c", "--config", type=PATHS, help="Configuration file (INI).")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@json_option()
 def table(pipeline, config, as_json):
     """Show the events of PIPELINE: what each calls and what follows. Checks that all of it is
     there."""

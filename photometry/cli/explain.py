@@ -2,17 +2,13 @@
 
 import click
 
-from ._options import todo_path
+from ._options import folder_and_star, json_option, output_option, todo_path
 
 
 @click.command()
 @click.argument("words", metavar="[DIR] STAR", nargs=-1, required=True)
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False),
-    help="Folder of the light curves [where the last run wrote].",
-)
-@click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
+@output_option
+@json_option()
 @click.option("--html", type=click.Path(dir_okay=False), help="Write a page with the picture, too.")
 @click.option(
     "--plot", type=click.Path(dir_okay=False), help="Write the picture of its light curve."
@@ -54,16 +50,3 @@ def command(words, output, as_json, html, plot):
         for name, text in lines(row):
             click.echo(f"{name if name != previous else '':<11}{text}")
             previous = name
-
-
-def folder_and_star(words):
-    """The folder and the star's number, in either order."""
-    import os
-
-    stars = [word for word in words if word.isdigit()]
-    folders = [word for word in words if not word.isdigit()]
-    if len(stars) != 1 or len(folders) > 1:
-        raise click.UsageError(
-            f"{' '.join(words)!r}: expected one star number, and at most one folder"
-        )
-    return (folders or [os.environ.get("TESSPHOT_INPUT") or "."])[0], int(stars[0])

@@ -2,27 +2,21 @@
 
 import click
 
-from ._options import todo_path
+from ._options import default_folder, json_option, output_option, show_json, todo_path
 
 
 @click.command()
-@click.argument(
-    "folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path()
-)
-@click.argument("table", metavar="TABLE", type=click.Path(dir_okay=False))
+@click.argument("words", metavar="[DIR] TABLE", nargs=-1, required=True)
 @click.option("--light-curves", is_flag=True, help="The light curves, not the results.")
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False),
-    help="Folder of the light curves [where the last run wrote].",
-)
+@output_option
+@json_option()
 @click.option(
     "--rows-per-file",
     type=click.IntRange(min=1),
     metavar="N",
     help="Several files, of so many rows each.",
 )
-def command(folder, table, light_curves, output, rows_per_file):
+def command(words, light_curves, output, as_json, rows_per_file):
     """Export the results of a run as one table, with units, for other programs.
 
     TABLE is the file to write; its ending is the format: .parquet, .ecsv or .csv. Exit code 1: some
@@ -30,7 +24,10 @@ def command(folder, table, light_curves, output, rows_per_file):
     """
     from ..report.export import lightcurve_table, results_table, write_table
 
-    path = todo_path(folder)
+    if len(words) > 2:
+        raise click.UsageError(f"{' '.join(words)!r}: expected one TABLE, and at most one DIR")
+    *folders, table = words
+    path = todo_path(folders[0] if folders else default_folder())
     failed = {}
     if light_curves:
         from ..report.status import output_folder
@@ -44,8 +41,11 @@ def command(folder, table, light_curves, output, rows_per_file):
         content, failed = lightcurve_table([output / row[0] for row in rows])
     else:
         content = results_table(path)
-    for file in write_table(content, table, rows_per_file=rows_per_file):
-        click.echo(file)
+    files = [str(file) for file in write_table(content, table, rows_per_file=rows_per_file)]
+    if as_json:
+        show_json({"files": files, "failed": list(failed.values())})
+    else:
+        click.echo("\n".join(files))
     for reason in failed.values():
         click.echo(f"photometry: {reason}", err=True)
     return 1 if failed else 0

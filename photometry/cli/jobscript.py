@@ -2,16 +2,12 @@
 
 import click
 
+from ._options import default_folder, json_option, new_output_option, show_json
+
 
 @click.command()
-@click.argument("where", metavar="DIR", type=click.Path())
-@click.argument("run_options", metavar="[-- OPTIONS OF RUN]", nargs=-1)
-@click.option(
-    "--output",
-    type=click.Path(),
-    envvar="TESSPHOT_OUTPUT",
-    help="Folder for light curves [DIR/lightcurves, or TESSPHOT_OUTPUT].",
-)
+@click.argument("words", metavar="[DIR] [-- OPTIONS OF RUN]", nargs=-1)
+@new_output_option
 @click.option(
     "--ranks",
     type=click.IntRange(2),
@@ -70,7 +66,8 @@ import click
     show_default=True,
     help="How often it queues itself again.",
 )
-def command(where, **options):
+@json_option()
+def command(words, as_json, **options):
     """Print a commented SLURM script that makes the light curves of DIR.
 
     The job stops in time before its end, queues itself again, and continues, until all is done.
@@ -81,5 +78,16 @@ def command(where, **options):
     sbatch job.sh
     """
     from ..report.jobscript import job_script
+    from .run import command as run
 
-    click.echo(job_script(where, **options), nl=False)
+    given = bool(words) and not words[0].startswith("-")
+    where, run_options = (words[0], words[1:]) if given else (default_folder(), words)
+    try:
+        run.make_context("run", [where, *run_options])
+    except click.exceptions.Exit:
+        raise click.UsageError(f"{' '.join(run_options)}: expected options of a run") from None
+    script = job_script(where, run_options=run_options, **options)
+    if as_json:
+        show_json({"script": script})
+    else:
+        click.echo(script, nl=False)

@@ -2,24 +2,23 @@
 
 import click
 
+from ._options import folder_and_star, json_option
+
 
 @click.command()
-@click.argument("words", metavar="[DIR] STARID", nargs=-1, required=True)
-@click.option(
-    "--json", "as_json", is_flag=True, help="The records themselves, one JSON object a line."
-)
+@click.argument("words", metavar="[DIR] STAR", nargs=-1, required=True)
+@json_option("The records themselves, one JSON object a line.")
 def command(words, as_json):
-    """Show what became of star STARID, and what the work on it logged, in all runs that wrote to
+    """Show what became of star STAR, and what the work on it logged, in all runs that wrote to
     DIR.
 
-    DIR is the folder of the light curves, or that of the TODO-file; without it, TESSPHOT_OUTPUT,
-    TESSPHOT_INPUT or this folder.
+    DIR is the folder of the TODO-file, or that of the light curves.
     """
     import json
 
     from ..scheduler.tasklog import read_log
 
-    where, starid = _where_and_star(words)
+    where, starid = folder_and_star(words)
     path, todo_file = _places(where)
     tasks = _tasks(todo_file, starid)
     records = [] if path is None else list(read_log(path, name=starid))
@@ -39,20 +38,6 @@ def command(words, as_json):
         click.echo(_line(record))
     if not records:
         click.echo("nothing was logged of it")
-
-
-def _where_and_star(words):
-    """The folder and the star, in either order."""
-    import os
-
-    stars = [word for word in words if word.isdigit()]
-    folders = [word for word in words if not word.isdigit()]
-    if len(stars) != 1 or len(folders) > 1:
-        raise click.UsageError(
-            f"{' '.join(words)!r}: expected one star number, and at most one folder"
-        )
-    default = os.environ.get("TESSPHOT_OUTPUT") or os.environ.get("TESSPHOT_INPUT") or "."
-    return (folders or [default])[0], int(stars[0])
 
 
 def _places(where):

@@ -2,24 +2,17 @@
 
 import click
 
-from ._options import filters, todo_path
+from ._options import filters, folder_argument, json_option, settings_option, show_json, todo_path
 
 
 @click.command()
-@click.argument(
-    "folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path()
-)
+@folder_argument()
 @filters
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(),
-    help="Settings file [DIR/photometry.toml where there is one].",
-)
+@settings_option
 @click.option(
     "--no-measure", is_flag=True, help="Measure no targets: no costs without earlier results."
 )
-@click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
+@json_option()
 def command(folder, constraints, settings_file, no_measure, as_json):
     """Say what 'photometry run DIR' would do, what it would leave out and why, and what it would
     cost.
@@ -27,7 +20,6 @@ def command(folder, constraints, settings_file, no_measure, as_json):
     Costs come from earlier results of the same kind, else from a dozen targets of each kind that
     are measured now, into a folder that is removed again: core-hours as a range, and disk.
     """
-    import json
     import math
 
     from ..report.doctor.check import size
@@ -45,14 +37,10 @@ def command(folder, constraints, settings_file, no_measure, as_json):
         content = {
             "targets": planned.targets, "left_out": planned.left_out,
             "core_hours": None if math.isnan(low) else [low, high],
-            "bytes": None if math.isnan(planned.bytes) else round(planned.bytes),
-            "kinds": [
-                {key: None if isinstance(value, float) and math.isnan(value) else value
-                 for key, value in kind.__dict__.items()}
-                for kind in planned.kinds
-            ],
+            "bytes": planned.bytes,
+            "kinds": [kind.__dict__ for kind in planned.kinds],
         }  # fmt: skip
-        click.echo(json.dumps(content, indent=1))
+        show_json(content)
         return
     for kind in planned.kinds:
         cost = (

@@ -2,6 +2,8 @@
 
 import click
 
+from ._options import json_option, show_json
+
 
 @click.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path())
@@ -12,11 +14,12 @@ import click
 )
 @click.option("--fold", type=float, metavar="DAYS", help="Fold with this period.")
 @click.option("--t0", type=float, metavar="DAYS", help="Time to put in the middle of the fold.")
+@json_option()
 @click.option("--sheet", is_flag=True, help="All on one page, which --output names.")
 @click.option(
     "--format", "ending", type=click.Choice(["png", "pdf", "svg"]), default="png", show_default=True
 )
-def command(files, output, fold, t0, sheet, ending):
+def command(files, output, fold, t0, as_json, sheet, ending):
     """Draw light curves: stamp and mask, flux, background and centroid, or folded, or many on a
     sheet.
 
@@ -36,7 +39,7 @@ def command(files, output, fold, t0, sheet, ending):
         raise click.UsageError(f"{files[0]}: no light curves (*_lc.fits, *_lc.fits.gz) in it")
     if sheet and not output:
         raise click.UsageError("--sheet: say with --output which picture to write")
-    curves, failed = [], 0
+    curves, pictures, problems = [], [], []
     for path in paths:
         try:
             curve = read_curve(path)
@@ -45,15 +48,21 @@ def command(files, output, fold, t0, sheet, ending):
                 continue
             picture = _picture(path, output, ending, several=len(paths) > 1)
             plot_file(picture, curve, fold=fold, t0=t0)
-            click.echo(picture)
+            pictures.append(str(picture))
+            if not as_json:
+                click.echo(picture)
         except (BadInputError, FileNotFoundError) as error:
-            failed += 1
             reason = error if isinstance(error, BadInputError) else f"{path}: there is no such file"
+            problems.append(str(reason))
             click.echo(f"photometry: {reason}", err=True)
     if sheet and curves:
         plot_sheet(Path(output), curves)
-        click.echo(output)
-    return 1 if failed else 0
+        pictures.append(output)
+        if not as_json:
+            click.echo(output)
+    if as_json:
+        show_json({"pictures": pictures, "problems": problems})
+    return 1 if problems else 0
 
 
 def _picture(path, output, ending, several):

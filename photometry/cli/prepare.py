@@ -7,12 +7,12 @@ import click
 
 from ..processes import StopNow, StopRequests
 from . import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
-from ._options import logging_options
+from ._options import folder_argument, json_option, logging_options
 from ._progress import Bars
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@folder_argument(path_type=Path)
 @click.option(
     "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for the cubes [DIR]."
 )
@@ -28,9 +28,7 @@ from ._progress import Bars
     help="Memory of all processes together.",
 )
 @click.option("--overwrite", is_flag=True, help="Make cubes anew that are there already.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Tell what was made as JSON on standard output."
-)
+@json_option()
 @logging_options
 def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_json, quiet):
     """Make image cubes, one HDF5 file per CCD, from the full-frame images in DIR and the folders
@@ -44,8 +42,7 @@ def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_
     Interrupted at any moment, the same command goes on where it stopped, and the result is the
     same.
 
-    Exit codes: 0 all done; 1 some files could not be read and were left out; 2 wrong usage; 3
-    unfinished: run again.
+    Exit code 1: some files could not be read and were left out.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes share the work already
     from ..prepare.driver import GIB, default_workers, prepare, refuse_bad_numbers

@@ -2,35 +2,52 @@
 
 import click
 
+from ._options import folder_argument, json_option, show_json
+
 MOST_DRAWN = 48
+SHEET = "sheet.png"
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False))
+@folder_argument(exists=True, file_okay=False)
 @click.option("--workers", type=click.IntRange(min=0), help="Local processes [number of cores].")
 @click.option("--method", help="Method for all targets.")
-@click.pass_context
-def command(ctx, folder, workers, method):
+@json_option()
+def command(folder, workers, method, as_json):
     """Make the light curves of a folder of target pixel files, and look at them: no questions
     asked.
 
     The same as photometry todo tpf, doctor, run, status and plot --sheet. What is done already is
     not done again; use these commands one by one for everything else.
     """
+    import contextlib
+    import sys
     from pathlib import Path
 
+    from ..report.status import read_summary
+
     folder = Path(folder)
+    if not as_json:
+        return _all(folder, workers, method)
+    with contextlib.redirect_stdout(sys.stderr):
+        code = _all(folder, workers, method)
+    sheet = folder / "lightcurves" / SHEET
+    show_json({**read_summary(folder), "sheet": sheet if sheet.exists() else None})
+    return code
+
+
+def _all(folder, workers, method):
+    """What the command does; the exit code of the run."""
     if not (folder / "todo.sqlite").exists():
         _do("todo", "tpf", folder)
     _do("doctor", folder, "--no-mpi")
     options = [] if workers is None else ["--workers", workers]
     options += [] if method is None else ["--method", method]
     code = _do("run", folder, "--quiet", *options)
-    if code == 3:  # unfinished: what there is can be drawn when it is
-        return code
+    _do("status", folder)
     files = _some_lightcurves(folder)
     if files and _can_draw():
-        _do("plot", "--sheet", "--output", folder / "lightcurves" / "sheet.png", *files)
+        _do("plot", "--sheet", "--output", folder / "lightcurves" / SHEET, *files)
     return code
 
 

@@ -2,21 +2,16 @@
 
 import click
 
-from ._options import todo_path
+from ._options import folder_argument, json_option, output_option, show_json, todo_path
 
 
 @click.command()
-@click.argument(
-    "folder", metavar="DIR", required=False, envvar="TESSPHOT_INPUT", default=".", type=click.Path()
-)
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False),
-    help="Folder of the light curves [where the last run wrote].",
-)
+@folder_argument()
+@output_option
 @click.option("--page", type=click.Path(dir_okay=False), help="File to write [OUTPUT/report.html].")
+@json_option()
 @click.option("--open", "show", is_flag=True, help="Open it in the browser.")
-def command(folder, output, page, show):
+def command(folder, output, page, as_json, show):
     """Write a page on a run: one HTML file that opens offline, on a screen or a phone.
 
     Summary, workers against time, failures and warnings by cause, where and how bright they are,
@@ -34,6 +29,9 @@ def command(folder, output, page, show):
         page = Path(page) if page else output / "report.html"
         page.parent.mkdir(parents=True, exist_ok=True)
         run_page(view, output).write(page)
-    click.echo(page)
+    if as_json:
+        show_json({"page": page})
+    else:
+        click.echo(page)
     if show:
         click.launch(str(page))

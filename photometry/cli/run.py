@@ -8,7 +8,17 @@ from pathlib import Path
 import click
 
 from . import EXIT_OK
-from ._options import filters, logging_options, todo_path
+from ._options import (
+    filters,
+    folder_argument,
+    json_option,
+    logging_options,
+    new_output_option,
+    settings_option,
+    show_json,
+    steal_lock_option,
+    todo_path,
+)
 
 RUN_OPTIONS = {  # command-line option -> name in the section [run] of the settings
     "task_timeout": "task_timeout",
@@ -34,19 +44,8 @@ def _show_version(ctx, param, value):
 
 
 @click.command()
-@click.argument(
-    "where",
-    metavar="[DIR or TODO-file]",
-    required=False,
-    envvar="TESSPHOT_INPUT",
-    type=click.Path(),
-)
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    envvar="TESSPHOT_OUTPUT",
-    help="Folder for light curves [DIR/lightcurves, or TESSPHOT_OUTPUT].",
-)
+@folder_argument("where")
+@new_output_option
 @click.option(
     "--workers",
     type=click.IntRange(0),
@@ -87,12 +86,7 @@ def _show_version(ctx, param, value):
     metavar="[N]",
     help="Version number of the light-curve files [1]; without N: show the program's version.",
 )
-@click.option(
-    "--settings",
-    "settings_file",
-    type=click.Path(path_type=Path),
-    help="Settings file [DIR/photometry.toml where there is one].",
-)
+@settings_option
 @click.option(
     "--summary",
     type=click.Path(path_type=Path),
@@ -146,38 +140,31 @@ def _show_version(ctx, param, value):
     metavar="N",
     help="Replace the process that does the tasks after N tasks.",
 )
-@click.option(
-    "--steal-lock",
-    is_flag=True,
-    help="Take the TODO-file over from a process on another computer that is surely dead.",
-)
+@steal_lock_option
 @click.option("--dry-run", is_flag=True, help="Tell what would be done; change nothing.")
 @click.option(
     "--pdb", is_flag=True, help="Stop in the debugger where a target fails; implies --workers 0."
 )
+@json_option("The summary at the end as JSON, for programs.")
 @logging_options
 def command(where, **options):
     """Make the light curves of the tasks in a TODO-file.
 
-    Under mpiexec, rank 0 assigns the tasks and the other ranks work; without, local processes do.
+    DIR is the folder of the TODO-file and the data, or a TODO-file. Under mpiexec, rank 0 assigns the tasks and the other ranks work; without, local processes do.
     Run the same command again to continue: what is done is not done again.
-
-    Exit code: 0 all done, 1 some targets failed, 2 wrong usage, 3 unfinished: run again.
     """
     if options["overwrite"] and options["randomly"] and options["limit"] is not None:
         raise click.UsageError(
             "--overwrite with --limit and --random: which results to discard is not known; choose "
             "tasks with filters"
         )
-    if where is None:
-        raise click.UsageError("say which folder or TODO-file to run on, or set TESSPHOT_INPUT")
     from ..processes import limit_threads
 
     limit_threads()
     _check_names(options["handler"], options["method"])
     todo_file = todo_path(where)
     settings = _settings(todo_file, options)
-    output = options["output"] or todo_file.parent / "lightcurves"
+    output = Path(options["output"] or todo_file.parent / "lightcurves")
     if options["dry_run"]:
         return _tell(todo_file, settings, output, options)
     return _run(todo_file, output, settings, options)
@@ -248,19 +235,22 @@ def _run(todo_file, output, settings, options):
         constraints=options["constraints"],
         randomly=options["randomly"],
         limit=options["limit"],
-        quiet=options["quiet"],
+        quiet=options["quiet"] or options["as_json"],
         command=shlex.join(sys.argv),
         pdb=options["pdb"],
-        report=lambda: _report(summary, options["quiet"]),
+        report=lambda: _report(summary, options),
     )
     return run(plan)
 
 
-def _report(summary, quiet):
-    """Say how the run went."""
-    if not quiet:
-        from ..report.status import print_status, read_summary
+def _report(summary, options):
+    """Print how the run went."""
+    from ..report.status import print_status, read_summary, state
 
+    if options["as_json"]:
+        content = read_summary(summary)
+        show_json({**content, "state": state(content)})
+    elif not options["quiet"]:
         print_status(read_summary(summary))
 
 
@@ -361,6 +351,9 @@ def _tell(todo_file, settings, output, options):
             overwrite=options["overwrite"],
         )
         kinds, first = view.kinds(to_do), view.tasks(to_do, limit=5)
+    if options["as_json"]:
+        show_json({"targets": sum(kind[-1] for kind in kinds), "first": first})
+        return EXIT_OK
     for line in _preview(kinds, first, options["limit"]):
         click.echo(line)
     click.echo(f"Light curves would go to {output}. Nothing was changed.")

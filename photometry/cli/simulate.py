@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ._options import set_up_logging
+from ._options import folder_argument, json_option, set_up_logging, show_json
 from ._progress import Bars
 from ._simulate_ffi import ffi
 from ._simulate_lightcurves import lightcurves
@@ -21,7 +21,7 @@ command.add_command(lightcurves)
 
 
 @command.command()
-@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@folder_argument(file_okay=False, path_type=Path)
 @click.option(
     "--mission",
     type=click.Choice(["TESS", "Kepler", "K2"], case_sensitive=False),
@@ -126,7 +126,8 @@ command.add_command(lightcurves)
     help="Folder with TESS's PRF files [an analytic PRF].",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an earlier simulation in DIR.")
-def tpf(folder, prf, overwrite, **options):
+@json_option()
+def tpf(folder, prf, overwrite, as_json, **options):
     """Make target pixel files as those of TESS, Kepler or K2: stars with neighbours, transits,
     variability, jitter, noise.
 
@@ -149,6 +150,9 @@ def tpf(folder, prf, overwrite, **options):
         truth = simulate_target_pixel_files(
             folder, settings, prf=prf, overwrite=overwrite, progress=progress
         )
+    if as_json:
+        show_json({"folder": folder, "files": len(truth), "times": settings.times})
+        return
     with_transits = (truth["transit_depth"] > 0).sum()
     about = "catalog.ecsv and truth.ecsv say" if settings.catalog else "truth.ecsv says"
     click.echo(

@@ -4,6 +4,8 @@ import time
 
 import click
 
+from ._options import folder_argument, json_option, show_json, todo_path
+
 WATCH_SECONDS = 5.0
 _COLUMNS = (
     "priority",
@@ -22,9 +24,7 @@ _COLUMNS = (
 
 
 @click.command()
-@click.argument(
-    "where", metavar="[DIR]", required=False, envvar="TESSPHOT_INPUT", type=click.Path()
-)
+@folder_argument("where")
 @click.option("--failed", is_flag=True, help="List the targets with status ERROR.")
 @click.option(
     "--status",
@@ -33,7 +33,7 @@ _COLUMNS = (
     metavar="STATUS",
     help="List the targets with this status (WARNING, SKIPPED, …); repeatable.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The summary, or the list, as JSON.")
+@json_option()
 @click.option("--csv", "as_csv", is_flag=True, help="The list as CSV.")
 @click.option(
     "--files", is_flag=True, help="Of the list, the input files that there are, one a line."
@@ -53,15 +53,11 @@ def command(where, failed, statuses, as_json, as_csv, files, watch):
     photometry status DIR --status WARNING
     photometry status DIR --failed --files | xargs rm       # to get these files again
     """
-    if where is None:
-        raise click.UsageError("say which folder, or set TESSPHOT_INPUT")
     if failed or statuses:
         _list(where, (*statuses, *(["ERROR"] * failed)), as_json, as_csv, files)
         return
     if as_csv or files:
         raise click.UsageError("--csv and --files go with --failed or --status")
-    import json
-
     from ..report.status import is_running, print_status, read_summary, state
 
     summary = read_summary(where)
@@ -71,20 +67,18 @@ def command(where, failed, statuses, as_json, as_csv, files, watch):
         time.sleep(WATCH_SECONDS)
         summary = read_summary(where)
     if as_json:
-        click.echo(json.dumps({**summary, "state": state(summary)}, indent=1))
+        show_json({**summary, "state": state(summary)})
     else:
         print_status(summary)
 
 
 def _list(where, statuses, as_json, as_csv, files):
     """Print the targets with these statuses."""
-    import json
     from pathlib import Path
 
     from ..taskmanager import open_view
     from ..taskmanager.schema import star_label
     from ..taskmanager.selection import select_tasks
-    from ._options import todo_path
     from ._todo_selection import line
 
     path = todo_path(where)
@@ -97,9 +91,7 @@ def _list(where, statuses, as_json, as_csv, files):
     if files:
         _print_files(tasks, view.path.parent)
     elif as_json:
-        click.echo(
-            json.dumps([{name: task[name] for name in _COLUMNS} for task in tasks], indent=1)
-        )
+        show_json([{name: task[name] for name in _COLUMNS} for task in tasks])
     elif as_csv:
         _print_csv(tasks)
     else:

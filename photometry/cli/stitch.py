@@ -3,6 +3,7 @@
 import click
 
 from ..errors import TargetError
+from ._options import json_option, show_json
 from ._progress import Bars
 from ._transits import INPUT, Finite, read_lightcurves
 
@@ -26,7 +27,8 @@ from ._transits import INPUT, Finite, read_lightcurves
     metavar="DAYS",
     help="Remove the trend of each part with this window; 0: keep it.",
 )
-def command(files, output, flux, detrend):
+@json_option()
+def command(files, output, flux, detrend, as_json):
     """Join FILEs, parts (sectors, quarters, campaigns) of one star, into one light curve.
 
     Each part is divided by its level, after the light of other stars (CROWDSAP) was taken from it,
@@ -42,13 +44,16 @@ def command(files, output, flux, detrend):
     if not lightcurves:
         return 1
     try:
-        with Bars() as bars:
+        with Bars(quiet=as_json) as bars:
             lc = stitch(lightcurves, window=detrend or None, progress=bars.stage("joining"))
     except TargetError as error:
         click.echo(f"photometry: {error}", err=True)
         return 1
     write_stitched(lc, output)
     parts = lc.metadata["parts"]
+    if as_json:
+        show_json({"path": output, "samples": len(lc), "parts": [vars(part) for part in parts]})
+        return 1 if failed else 0
     click.echo(f"{output}: {len(parts)} parts, {len(lc)} samples, {lc.duration():.1f} d")
     for part in parts:
         crowding = "unknown" if part.crowding != part.crowding else f"{part.crowding:.4f}"

@@ -4,6 +4,8 @@ import json
 
 import click
 
+from ._options import json_option
+
 KINDS = ("transits", "star", "psls")
 
 
@@ -29,7 +31,7 @@ KINDS = ("transits", "star", "psls")
 )
 @click.option("--binary", is_flag=True, help="numpy's format rather than text.")
 @click.option("--gzip/--no-gzip", "gzipped", default=True, show_default=True, help="Of the text.")
-@click.option("--json", "as_json", is_flag=True, help="Print the metadata as JSON.")
+@json_option()
 def command(output, kind, specs, specs_file, binary, gzipped, as_json):
     """Make a light curve and write it to OUTPUT, with its metadata beside it in
     OUTPUT.metadata.cfg.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ._options import set_up_logging
+from ._options import folder_argument, json_option, set_up_logging
 from ._progress import Bars
 
 
@@ -29,7 +29,7 @@ class _Todo(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_Todo, subcommand_metavar="TEMPLATE DIR [OPTIONS]")
+@click.group(cls=_Todo, subcommand_metavar="TEMPLATE [DIR] [OPTIONS]")
 def command():
     """Make the TODO-file of a folder of data: DIR/todo.sqlite, one row per target.
 
@@ -44,7 +44,7 @@ def command():
 
 @command.command()
 @click.argument("template")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@folder_argument(path_type=Path)
 @click.option(
     "--table",
     type=click.Path(path_type=Path),
@@ -56,7 +56,7 @@ def command():
     help="Replace an existing TODO-file, and with it the results it holds.",
 )
 @click.option("--dry-run", is_flag=True, help="Tell what would be written; write nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
+@json_option()
 @click.option("--quiet", is_flag=True, help="Only warnings and errors.")
 def make(template, folder, as_json, quiet, **options):
     """Make DIR/todo.sqlite as TEMPLATE says."""
@@ -74,7 +74,7 @@ def make(template, folder, as_json, quiet, **options):
 
 
 @command.command(short_help="One TODO-file as several, for several runs at the same time.")
-@click.argument("todo_file", metavar="DIR", type=click.Path(path_type=Path))
+@folder_argument("todo_file", path_type=Path)
 @click.option(
     "--by", type=click.Choice(["ccd", "count"]), default="ccd", show_default=True,
     help="A part for each sector, camera and CCD, or --parts parts of nearly the same size.",
@@ -88,7 +88,7 @@ def make(template, folder, as_json, quiet, **options):
     metavar="DIR",
     help="Folder for the parts [beside the file].",
 )
-@click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
+@json_option()
 def split(todo_file, by, parts, output, as_json):
     """Split the TODO-file in DIR (or a TODO-file) into todo-NAME.sqlite, which can be run at the same time.
 
@@ -128,7 +128,7 @@ def split(todo_file, by, parts, output, as_json):
 @click.argument(
     "parts", metavar="PART...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )
-@click.option("--json", "as_json", is_flag=True, help="Tell it as JSON.")
+@json_option()
 def merge(output, parts, as_json):
     """Merge the TODO-files PART... (or their folders) into the new file OUT, with results, attempts
     and runs.

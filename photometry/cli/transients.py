@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ._options import logging_options, set_up_logging
+from ._options import json_option, logging_options, set_up_logging, show_json
 
 EXPORT_FORMATS = ("parquet", "ecsv", "votable")
 
@@ -31,7 +31,8 @@ def command():
 @click.option(
     "--optical", is_flag=True, help="Settings for optical frames, which need no coordinates."
 )
-def init(job, images, optical):
+@json_option()
+def init(job, images, optical, as_json):
     """Make JOB in the current project, and the project's pipeline.cfg where there is none."""
     from ..errors import ArgumentError
     from ..files import atomic_write
@@ -54,13 +55,19 @@ def init(job, images, optical):
     text = "# One path or pattern a line; @FILE: the paths in FILE. Relative ones begin at this folder.\n"
     if images or not (name / conf.IMAGES_FILE).exists():
         files[name / conf.IMAGES_FILE] = text + lines
+    written = []
     for path, content in files.items():
         if path.name == conf.IMAGES_FILE or not path.exists():
             with atomic_write(path) as part:
                 part.write_text(content, encoding="utf-8")
-            click.echo(f"wrote {path}")
-        else:
-            click.echo(f"kept {path}")
+            written.append(path)
+    kept = [path for path in files if path not in written]
+    if as_json:
+        show_json({"wrote": written, "kept": kept})
+        return
+    for what, paths in (("wrote", written), ("kept", kept)):
+        for path in paths:
+            click.echo(f"{what} {path}")
 
 
 def _absolute(image):
@@ -86,14 +93,13 @@ def _absolute(image):
 @click.option(
     "--strict", is_flag=True, help="Stop at the first image or timestep that cannot be done."
 )
-@click.option("--json", "as_json", is_flag=True, help="The summary as JSON.")
+@json_option()
 @logging_options
 def run(job, monitor, monitor_list, strict, as_json, quiet):
     """Do all timesteps of JOB that are not done yet; under mpiexec, the image work goes to the
     other ranks.
 
-    Exit code 0: all done; 1: images were skipped or timesteps failed; 3: stopped by a signal, run
-    again.
+    Exit code 1: images were skipped or timesteps failed.
     """
     from ..processes import limit_threads
 
@@ -178,7 +184,7 @@ def dataset_option(function):
 @command.command()
 @click.argument("job")
 @dataset_option
-@click.option("--json", "as_json", is_flag=True)
+@json_option()
 def status(job, dataset, as_json):
     """Show how far JOB is: its datasets, images, sources, and what was skipped or failed. Changes
     nothing."""
@@ -223,29 +229,40 @@ def status(job, dataset, as_json):
     is_flag=True,
     help="Also one text file per source, as `photometry search` reads them.",
 )
-def export(job, folder, dataset, kind, lightcurves):
+@json_option()
+def export(job, folder, dataset, kind, lightcurves, as_json):
     """Write catalogue, light curves and candidates of JOB as tables into FOLDER."""
     from ..transients.export import export_dataset, write_lightcurves
 
     with _open(job) as database:
-        for path in export_dataset(database, folder, dataset_id=dataset, kind=kind):
-            click.echo(path)
+        files = list(export_dataset(database, folder, dataset_id=dataset, kind=kind))
+        n = 0
         if lightcurves:
             n = write_lightcurves(database, folder / "lightcurves", dataset_id=dataset)
-            click.echo(f"{n} light curves in {folder / 'lightcurves'}")
+    if as_json:
+        show_json({"files": files, "light_curves": n})
+        return
+    for path in files:
+        click.echo(path)
+    if lightcurves:
+        click.echo(f"{n} light curves in {folder / 'lightcurves'}")
 
 
 @command.command()
 @click.argument("job")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @dataset_option
-def ensemble(job, folder, dataset):
+@json_option()
+def ensemble(job, folder, dataset, as_json):
     """Measure the stars of optical JOB against one another: light curves, about 1, into FOLDER."""
     from ..transients.ensemble import star_lightcurves
 
     with _open(job) as database:
         n = len(star_lightcurves(database, folder, dataset_id=dataset))
-    click.echo(f"{n} light curves in {folder}")
+    if as_json:
+        show_json({"folder": folder, "light_curves": n})
+    else:
+        click.echo(f"{n} light curves in {folder}")
 
 
 @command.command()
@@ -253,20 +270,25 @@ def ensemble(job, folder, dataset):
 @click.argument("page", type=click.Path(dir_okay=False, path_type=Path))
 @dataset_option
 @click.option("--limit", default=50, show_default=True, help="At most so many candidates.")
-def candidates(job, page, dataset, limit):
+@json_option()
+def candidates(job, page, dataset, limit, as_json):
     """Write one HTML page of the candidates of JOB: cut-outs, light curves, V against eta, sky."""
     from ..transients.candidates import write_candidates
 
     with _open(job) as database:
         n = write_candidates(database, page, dataset_id=dataset, limit=limit)
-    click.echo(f"{page}: {n} candidates")
+    if as_json:
+        show_json({"page": page, "candidates": n})
+    else:
+        click.echo(f"{page}: {n} candidates")
 
 
 @command.command()
 @click.argument("job")
 @click.argument("dataset", type=int)
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def delete(job, dataset, yes):
+@json_option()
+def delete(job, dataset, yes, as_json):
     """Delete a DATASET of JOB with all its images, sources and light curves."""
     from ..transients import configuration as conf
     from ..transients.database import Database, delete_dataset
@@ -276,7 +298,10 @@ def delete(job, dataset, yes):
     url = conf.url_of_database(conf.read_pipeline(job))
     with Database(url, must_exist=True) as database:
         delete_dataset(dataset, database=database)
-    click.echo(f"deleted dataset {dataset}")
+    if as_json:
+        show_json({"deleted": dataset})
+    else:
+        click.echo(f"deleted dataset {dataset}")
 
 
 @command.command()

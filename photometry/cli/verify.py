@@ -3,28 +3,26 @@
 import click
 
 from . import EXIT_FAILED, EXIT_OK
-from ._options import logging_options, todo_path
+from ._options import (
+    folder_argument,
+    json_option,
+    logging_options,
+    output_option,
+    steal_lock_option,
+    todo_path,
+)
 from ._progress import Bars
 
 _SHOWN = 10  # leftovers; all of them with --json
 
 
 @click.command()
-@click.argument("where", metavar="DIR", type=click.Path())
-@click.option(
-    "--output",
-    type=click.Path(),
-    envvar="TESSPHOT_OUTPUT",
-    help="Folder of the light curves [where the last run wrote them, or TESSPHOT_OUTPUT].",
-)
+@folder_argument("where")
+@output_option
 @click.option("--reset", is_flag=True, help="Put the targets of bad light curves back to do.")
 @click.option("--workers", type=click.IntRange(1), help="Local processes [number of cores].")
-@click.option("--json", "as_json", is_flag=True, help="What was found, as JSON.")
-@click.option(
-    "--steal-lock",
-    is_flag=True,
-    help="Take the file from a process on another host that has ended.",
-)
+@json_option()
+@steal_lock_option
 @logging_options
 def command(where, output, reset, workers, as_json, steal_lock, quiet):
     """Open every light curve that the TODO-file of DIR claims, and list the bad ones.
@@ -36,7 +34,7 @@ def command(where, output, reset, workers, as_json, steal_lock, quiet):
     Nothing is changed without --reset. While a run is working on the TODO-file, this refuses to
     start.
 
-    Exit code: 0 all good, 1 bad ones found, 2 wrong usage.
+    Exit code 1: bad ones were found.
     """
     from ..report.verify import verify
 

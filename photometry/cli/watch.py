@@ -4,15 +4,13 @@ from pathlib import Path
 
 import click
 
-from ._options import logging_options
+from ._options import folder_argument, json_option, logging_options, show_json
 
 PATTERNS = ("*.fits", "*.fits.gz", "*.fit")
 
 
 @click.command()
-@click.argument(
-    "folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
+@folder_argument(exists=True, file_okay=False, path_type=Path)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -64,6 +62,7 @@ PATTERNS = ("*.fits", "*.fits.gz", "*.fit")
 @click.option("--once", is_flag=True, help="Do what is there, and end.")
 @click.option("--clobber", is_flag=True, help="Also do again what was done in an earlier run.")
 @click.option("--retry-failed", is_flag=True, help="Also try again what failed in an earlier run.")
+@json_option("At the end, what became of the files, as JSON, for programs.")
 @logging_options
 def command(
     folder,
@@ -76,6 +75,7 @@ def command(
     once,
     clobber,
     retry_failed,
+    as_json,
     quiet,
     **keys,
 ):
@@ -86,10 +86,10 @@ def command(
     at any time; look at it with 'photometry events info'. The first Ctrl-C ends after the present
     file, the second one at once.
 
-    Exit code: 0 all done, 1 some failed, now or in an earlier run, 2 wrong usage, 3 something is
-    left to do."""
+    Exit code 1: some failed, now or in an earlier run.
+    """
     from ..events.config import ConfigClass
-    from ..events.interface import shared_queue
+    from ..events.interface import FrameworkInterface, shared_queue
     from ..events.startup import run
     from ._events import debugging, log_level
 
@@ -115,6 +115,9 @@ def command(
         queue = shared_queue(settings)
         queue.requeue("failed")
         queue.close()
-    return run(
+    code = run(
         pipeline, settings, directory=str(folder), monitor=not once, ncpus=ncpus, clobber=clobber
     )
+    if as_json:
+        show_json(FrameworkInterface(settings).info())
+    return code

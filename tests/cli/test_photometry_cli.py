@@ -37,7 +37,7 @@ def test_each_verb_has_help_with_exit_codes(verb):
         (["xxxxx"], "'xxxxx' is no command; see photometry --help"),
         (["run", "--worker", "2"], "run: no such option '--worker'"),
         (["run", "--workers", "x"], "run: invalid value for '--workers'"),
-        (["status"], "status: say which folder"),
+        (["status"], ".: there is no summary.json"),
         (["status", "/nowhere"], "/nowhere"),
     ],
 )
