@@ -101,10 +101,17 @@ def with_stars(stamp, catalog=None, tmag_max=None):
     stars = {name: np.array([value]) for name, value in _target_star(stamp).items()}
     located = catalog is not None and stamp.wcs.has_celestial
     if located:
-        found = catalog.cone(*_cone(stamp), tmag_max)
-        stars = _join(stars, {name: np.asarray(found[name]) for name in stars})
+        others = catalog.cone_arrays(*_cone(stamp), tmag_max)
+        if stamp.target.starid in others["starid"]:
+            stars = {name: others[name] for name in stars}
+        else:
+            stars = {name: np.concatenate([stars[name], others[name]]) for name in stars}
     stars["column"], stars["row"] = _positions(stamp, stars["ra"], stars["decl"])
-    near = _is_near(stamp, stars["row"], stars["column"]) | (stars["starid"] == stamp.target.starid)
+    off_row, off_column = (
+        np.abs(stars[name] - (size - 1) / 2) - size / 2
+        for name, size in zip(("row", "column"), stamp.shape, strict=True)
+    )
+    near = (np.maximum(off_row, off_column) <= MARGIN) | (stars["starid"] == stamp.target.starid)
     table = Table({name: values[near] for name, values in stars.items()})
     table.meta["path"] = str(catalog.path) if located else ""
     return dataclasses.replace(stamp, catalog=table)
@@ -134,13 +141,6 @@ def _target_star(stamp):
     }
 
 
-def _join(target, stars):
-    """Stars of the catalogue, with the target put first if it is not among them."""
-    if target["starid"][0] in stars["starid"]:
-        return stars
-    return {name: np.concatenate([target[name], stars[name]]) for name in stars}
-
-
 def _cone(stamp):
     """ra, decl and radius (deg) of a circle around the stamp and its margin."""
     n_rows, n_columns = stamp.shape
@@ -156,10 +156,3 @@ def _positions(stamp, ra, decl):
         n_rows, n_columns = stamp.shape
         return np.full(len(ra), (n_columns - 1) / 2), np.full(len(ra), (n_rows - 1) / 2)
     return stamp.wcs.all_world2pix(ra, decl, 0)
-
-
-def _is_near(stamp, row, column):
-    n_rows, n_columns = stamp.shape
-    return (np.abs(row - (n_rows - 1) / 2) <= n_rows / 2 + MARGIN) & (
-        np.abs(column - (n_columns - 1) / 2) <= n_columns / 2 + MARGIN
-    )

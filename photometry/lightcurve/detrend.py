@@ -4,8 +4,9 @@ The trend is Tukey's biweight in a sliding window of time: the best of the metho
 al. (2019, AJ 158, 143) compared at keeping transits. The work is done by their library, wotan.
 """
 
+from functools import lru_cache
+
 import numpy as np
-from scipy.signal import savgol_filter
 
 from ..constants import MAD_TO_SIGMA
 from ..errors import WrongUseError
@@ -144,19 +145,21 @@ def quick_cdpp(times, flux, hours=NOISE_HOURS, *, window=CDPP_WINDOW):
     """
     if len(times) < 2 or not np.median(flux) > 0:
         return float("nan")
-    _, index, count = np.unique(
-        np.floor(times * 24 / QUICK_BIN), return_inverse=True, return_counts=True
-    )
-    times, flux = (np.bincount(index, values) / count for values in (times, flux))
+    bins = np.floor(times * 24 / QUICK_BIN)
+    (starts,) = np.nonzero(np.diff(bins, prepend=-np.inf))
+    count = np.diff(starts, append=len(times))
+    times, flux = (np.add.reduceat(values, starts) / count for values in (times, flux))
     if len(times) < 2 or not np.median(np.diff(times)) > 0:
         return float("nan")
     flux = flux / np.median(flux)
-    clean = flux
+    clean, before = flux, np.zeros(len(flux), bool)
     for _ in range(QUICK_ROUNDS):
         trend = _sliding_quadratic(times, clean, window)
         deviation = np.abs(flux - trend)
         outlier = deviation > OUTLIER * MAD_TO_SIGMA * np.median(deviation)
-        clean = np.where(outlier, trend, flux)
+        if not (outlier | before).any():
+            break  # nothing to replace: the next trend would be the same
+        clean, before = np.where(outlier, trend, flux), outlier
     flat = (flux / trend)[~outlier]
     return float(np.std(_running_means(times[~outlier], flat, hours / 24)) * 1e6)
 
@@ -168,9 +171,26 @@ def _without_outliers(times, flux):
 
 
 def _sliding_quadratic(times, flux, window):
-    """Savitzky-Golay filter of second order, over as many samples as ``window`` days hold"""
+    """Savitzky-Golay filter of second order, over as many samples as ``window`` days hold; at the
+    ends, the quadratic of the first and of the last so many samples.
+    """
     count = min(round(window / np.median(np.diff(times))), len(flux) - 1) // 2 * 2 + 1
-    return savgol_filter(flux, count, 2) if 3 < count <= len(flux) else np.ones(len(flux))
+    if not 3 < count <= len(flux):
+        return np.ones(len(flux))
+    powers, fit = _quadratic(count)
+    half = count // 2
+    first, last = powers @ (fit @ flux[:count]), powers @ (fit @ flux[-count:])
+    middle = np.correlate(flux, powers[half] @ fit, "valid")
+    return np.concatenate([first[:half], middle, last[half + 1 :]])
+
+
+@lru_cache(maxsize=8)
+def _quadratic(count):
+    """Quadratics over ``count`` samples, (count, 3), and the matrix that fits their coefficients,
+    (3, count).
+    """
+    powers = np.vander(np.linspace(-1, 1, count), 3)
+    return powers, np.linalg.pinv(powers)
 
 
 def _running_means(times, flux, length):

@@ -88,8 +88,7 @@ def _extension(n_fields):
 
 def _hdu(cards, data):
     """Header and data in blocks, with CHECKSUM and DATASUM (FITS standard 4.0, section 4.4.2.7)"""
-    data = data.ljust(-(-len(data) // BLOCK) * BLOCK, b"\0")
-    datasum = ones_complement_sum(data)
+    datasum = ones_complement_sum(data)  # the zeros behind it add nothing
     cards = [
         *cards,
         ("CHECKSUM", _NO_CHECKSUM, "HDU checksum"),
@@ -98,7 +97,8 @@ def _hdu(cards, data):
     header = _header(cards)
     total = ones_complement_sum(header) + datasum
     total = (total & 0xFFFFFFFF) + (total >> 32)
-    return header.replace(_NO_CHECKSUM.encode(), encode_checksum(0xFFFFFFFF - total)) + data
+    header = header.replace(_NO_CHECKSUM.encode(), encode_checksum(0xFFFFFFFF - total))
+    return b"".join([header, data, b"\0" * (-len(data) % BLOCK)])
 
 
 def _header(cards):
@@ -124,7 +124,7 @@ def _image(keyword, value, comment):
 
 
 def ones_complement_sum(content):
-    """Sum of the 4-byte numbers of some blocks, where what runs over is added at the other end."""
+    """Sum of 4-byte numbers, where what runs over is added at the other end."""
     total = int(np.frombuffer(content, ">u4").sum(dtype=np.uint64))
     while total >> 32:
         total = (total & 0xFFFFFFFF) + (total >> 32)

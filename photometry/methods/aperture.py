@@ -61,17 +61,18 @@ def measure(stamp, mask, **values):
     -------
     Extraction
     """
-    blocks = [
-        _sums_of_block(stamp, mask, slice(start, start + BLOCK_TIMES))
-        for start in range(0, len(stamp.time), BLOCK_TIMES)
-    ]
-    series = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+    series = _sums(stamp, mask)
     # times at which a pixel is missing, in the mask or beside it, and those that may be empty
     numbers = [series[name] for name in ("flux", "flux_err", "background", "background_err")]
     (doubtful,) = np.nonzero(~np.isfinite(numbers).all(axis=0) | (series["flux"] == 0))
-    for name, sums in _sums_with_gaps(stamp, mask, doubtful).items():
-        series[name][doubtful] = sums
-    lost = (series["pixel_quality"] & NO_FLUX) != 0
+    quality = series["pixel_quality"]
+    quality[doubtful] = pixel_quality(
+        mask_pixels(stamp.flux[doubtful], mask), stamp.quality[doubtful], stamp.mission
+    )
+    lost = (quality & NO_FLUX) != 0
+    (gaps,) = np.nonzero(~lost[doubtful])
+    for name, sums in _sums_with_gaps(stamp, mask, doubtful[gaps]).items():
+        series[name][doubtful[gaps]] = sums
     for name in series.keys() - {"pixel_quality"}:
         series[name][lost] = np.nan
     others = {
@@ -87,41 +88,56 @@ def measure(stamp, mask, **values):
     )
 
 
-def _sums_of_block(stamp, mask, times):
-    """The series of `measure` for a block of times at which nothing is missing: dict of arrays.
+def _sums(stamp, mask):
+    """The series of `measure`, right at times at which no pixel of the stamp is missing: dict of
+    arrays.
 
     All pixels of the stamp are taken, those beside the mask with weight zero: matrix products of
     what lies in the processor's cache are quicker than picking pixels. Errors stay in the precision
     of the file.
     """
-    flux, background, flux_err, background_err = (
-        images[times].reshape(-1, mask.size)
-        for images in (stamp.flux, stamp.background, stamp.flux_err, stamp.background_err)
-    )
-    flux = flux.astype(float)
     inside = mask.ravel().astype(float)
-    rows, columns = (numbers.ravel() for numbers in np.indices(mask.shape))
+    rows, columns = np.indices(mask.shape).reshape(2, -1)
     middle = np.array([columns @ inside, rows @ inside]) / max(inside.sum(), 1)
-    x = (np.array([columns, rows]) - middle[:, None]) * inside
-    # a product with each vector alone: BLAS is four times slower with a few together
-    moments = np.array([inside, *x, *x**2])
-    single = moments.astype(flux_err.dtype)
-    variance = flux_err * flux_err
-    background_err = (background_err @ single[0]).astype(float)
-    series = {
-        "flux": flux @ inside,
-        "flux_err": np.sqrt(variance @ single[0] + background_err**2),
-        "background": background.astype(float) @ inside,
+    x, y = (columns - middle[0]) * inside, (rows - middle[1]) * inside
+    moments = np.column_stack([inside, x, y])
+    squares = np.column_stack([moments, x**2, y**2]).astype(stamp.flux_err.dtype)
+    inside_single = inside.astype(stamp.flux_err.dtype)
+    n_times = len(stamp.time)
+    flux, variance, background, background_err = np.empty((4, n_times))
+    weights, variances = np.empty((n_times, 3)), np.empty((n_times, 5))
+    # memory that is used again for each block stays in the cache
+    wide, positive = np.empty((2, BLOCK_TIMES, mask.size))
+    errors_squared = np.empty(wide.shape, stamp.flux_err.dtype)
+    for start in range(0, n_times, BLOCK_TIMES):
+        times = slice(start, min(start + BLOCK_TIMES, n_times))
+        n = times.stop - start
+        pixels, errors, sky, sky_errors = (
+            images[times].reshape(n, mask.size)
+            for images in (stamp.flux, stamp.flux_err, stamp.background, stamp.background_err)
+        )
+        wide[:n] = sky
+        background[times] = wide[:n] @ inside
+        background_err[times] = sky_errors @ inside_single
+        squared = np.multiply(errors, errors, out=errors_squared[:n])
+        variance[times] = squared @ inside_single
+        squared *= pixels > 0
+        variances[times] = squared @ squares
+        wide[:n] = pixels
+        flux[times] = wide[:n] @ inside
+        # twice the positive ones, in a third of the time of np.maximum
+        wide[:n] += np.abs(wide[:n], out=positive[:n])
+        weights[times] = wide[:n] @ moments
+    centroid, centroid_err = _centroid(weights / 2, variances)
+    return {
+        "flux": flux,
+        "flux_err": np.sqrt(variance + background_err**2),
+        "background": background,
         "background_err": background_err,
-        "pixel_quality": argabrightening(stamp.quality[times], stamp.mission),
+        "pixel_quality": argabrightening(stamp.quality, stamp.mission),
+        "centroid": centroid + middle + (stamp.column, stamp.row),
+        "centroid_err": centroid_err,
     }
-    variance *= flux > 0
-    np.maximum(flux, 0, out=flux)
-    weights = np.column_stack([flux @ moment for moment in moments[:3]])
-    variances = np.column_stack([variance @ moment for moment in single]).astype(float)
-    centroid, series["centroid_err"] = _centroid(weights, variances)
-    series["centroid"] = centroid + middle + (stamp.column, stamp.row)
-    return series
 
 
 def _sums_with_gaps(stamp, mask, times):
@@ -137,7 +153,6 @@ def _sums_with_gaps(stamp, mask, times):
         "flux_err": flux_error(flux_err, background_err),
         "background": pixel_sum(background),
         "background_err": pixel_sum(background_err),
-        "pixel_quality": pixel_quality(flux, stamp.quality[times], stamp.mission),
         "centroid": centroid,
         "centroid_err": centroid_err,
     }

@@ -19,7 +19,7 @@ JUMP = 8
 # background over its median
 HIGH = 1.25
 
-BLOCK_TIMES = 1024  # times that are summed at once
+BLOCK_TIMES = 512  # times that are summed at once
 
 
 def good_times(stamp, bitmask=None):
@@ -58,17 +58,17 @@ def mean_image(images, good):
 
 
 def _mean(images, good):
-    # a matrix product, block by block: a third of the time of a mean along the first axis of chosen
-    # images
-    flat, weight = images.reshape(len(images), images[0].size), good.astype(float)
+    # Matrix products of short blocks, in the precision of the pixels and added up in double: a
+    # quarter of the time of a mean along the first axis of chosen images
+    flat, weight = images.reshape(len(images), images[0].size), good.astype(images.dtype)
     total = np.zeros(flat.shape[1])
     for start in range(0, len(flat), BLOCK_TIMES):
         times = slice(start, start + BLOCK_TIMES)
         if good[times].all():
-            total += weight[times] @ flat[times].astype(float)
+            total += weight[times] @ flat[times]
         elif good[times].any():
-            chosen = flat[times][good[times]].astype(float)
-            total += np.ones(len(chosen)) @ chosen
+            chosen = flat[times][good[times]]
+            total += np.ones(len(chosen), chosen.dtype) @ chosen
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         # no images, or pixels without any value: NaN
         warnings.simplefilter("ignore", RuntimeWarning)
