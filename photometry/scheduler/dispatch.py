@@ -36,6 +36,8 @@ AHEAD_BELOW = 1.0
 MEMORY = 0.9  # of the running mean of task times, per task
 COMMIT_SECONDS = 0.1  # results are saved together when the oldest has waited this long
 WITHDRAW_SECONDS = 1.0  # between two questions to a source what is not wanted any more
+# or so many wait; one worker has work for longer than the master needs to save them
+COMMIT_RESULTS = 1000
 SHORTEST_WAIT = 0.05  # s between two questions to a source that has nothing eligible
 # tasks that share a child process while it is unknown whether one of them crashes
 QUARANTINE_SIZE = 500
@@ -133,6 +135,7 @@ class Dispatch:
         self._ask_again = math.inf  # when a drained source is asked again although nothing changed
         self._unsaved = []  # (result as the source takes it, its tasks)
         self._unsaved_since = math.inf
+        self._n_unsaved = 0
         self._mean_time = None
         self._looked = -math.inf  # when silent workers were last looked for
         self._withdrawn = getattr(source, "withdrawn", None)
@@ -162,9 +165,9 @@ class Dispatch:
         if self.hindrance and self.stopping is None:
             return self.stop(self.hindrance, now)
         actions = self._assign(worker, now) + self._assign_idle(now)
-        if now - self._unsaved_since >= COMMIT_SECONDS or not self._out:
+        if not self._out:
             self.commit()
-        return actions
+        return actions  # carried out before the next `tick` commits: workers do not wait for that
 
     def lost(self, worker, now, why, *, running=None):
         """A worker has crashed. Its tasks go back; the running one has used up an attempt.
@@ -214,7 +217,8 @@ class Dispatch:
 
     def tick(self, now):
         """Time has passed: save what waits, ask the source again, look for silent workers."""
-        if now - self._unsaved_since >= COMMIT_SECONDS:
+        is_due = now - self._unsaved_since >= COMMIT_SECONDS or self._n_unsaved >= COMMIT_RESULTS
+        if is_due:
             self.commit()
         actions = self.withdraw(now)
         if now >= self._ask_again and self.stopping is None:
@@ -256,7 +260,7 @@ class Dispatch:
         if not self._unsaved:
             return
         unsaved, self._unsaved = self._unsaved, []
-        self._unsaved_since = math.inf
+        self._unsaved_since, self._n_unsaved = math.inf, 0
         try:
             self.source.save_results([result for result, _ in unsaved])
         except ODD_RESULT:
@@ -307,6 +311,7 @@ class Dispatch:
             else:
                 self._unsaved.append((report.packed, tasks))
             self._out -= n_results
+            self._n_unsaved += n_results
             self._unsaved_since = min(self._unsaved_since, now)
             kept = 0.0 if self._mean_time is None else MEMORY**n_results
             mean = report.seconds / n_results

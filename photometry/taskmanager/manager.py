@@ -5,6 +5,7 @@ them.
 import json
 import operator
 import sqlite3
+import time
 
 import msgspec
 
@@ -16,7 +17,7 @@ from .packing import Packed, Packer
 from .result import NULL, Result, in_batches, saving
 from .schema import BLOCK, star_label
 from .selection import build_constraints, crash_record, discarded, set_aside_record
-from .session import Session
+from .session import BULK_SUMMARY_SECONDS, Session
 
 _STARTED, _ERROR = int(STATUS.STARTED), int(STATUS.ERROR)
 _OK, _ABORT = int(STATUS.OK), int(STATUS.ABORT)
@@ -254,7 +255,11 @@ class TaskManager(Session):
             self._save(batch)
         self.summary_counter += n_results
         self._results_since_backup += n_results
-        if self.summary_file is not None and self.summary_counter >= self.summary_interval:
+        if (
+            self.summary_file is not None
+            and self.summary_counter >= self.summary_interval
+            and (single or time.monotonic() >= self._summarised + BULK_SUMMARY_SECONDS)
+        ):
             self.write_summary()
         if self.backup_interval is not None and self._results_since_backup >= self.backup_interval:
             self._results_since_backup = 0

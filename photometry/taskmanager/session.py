@@ -9,6 +9,7 @@ import numbers
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 from .._version import __version__
@@ -34,6 +35,8 @@ from .store import MemoryStore, Store
 from .view import Closed, ViewStore, open_view
 
 _STARTED = int(STATUS.STARTED)
+BULK_SUMMARY_SECONDS = 0.5
+"""Between two summaries while results come in bulk."""
 _UNRESOLVED = "unresolved"  # key of todo_settings
 
 
@@ -133,7 +136,7 @@ class Session:
             raise TryAgainError(
                 f"{self.summary_file}: cannot be written ({error.strerror})"
             ) from error
-        self.summary_counter = 0
+        self.summary_counter, self._summarised = 0, time.monotonic()
 
     def backup(self):
         """Bring the TODO-file up to date. Does something in memory mode only."""

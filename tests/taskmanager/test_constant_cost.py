@@ -74,7 +74,7 @@ def test_a_run_of_200_000_tasks_costs_the_same_from_begin_to_end(tmp_path):
                 results = [make_result(task) | {"time": 1e-5} for task in send.tasks]
                 tickets = list(range(send.ticket, send.ticket + len(send.tasks)))
                 report = Report(tickets, pack(results), 1e-5 * len(results))
-                actions += dispatch.results(1, report, now=now)
+                actions += dispatch.results(1, report, now=now) + dispatch.tick(now)
                 if done >= 50_000 * len(at):
                     at.append(len(work))
         dispatch.commit()
