@@ -17,7 +17,6 @@ import socket
 import sys
 import time
 import traceback
-from operator import is_
 from typing import NamedTuple
 
 from ..errors import NothingToDoError, PhotometryError, TargetTimeoutError, TryAgainError
@@ -188,7 +187,7 @@ def _checked(returned, task):
         raise TypeError(
             f"the work returned {returned!r:.200}, expected a dict with a status of STATUS"
         )
-    if all(map(is_, map(returned.get, task), task.values())):  # it holds the task as it was
+    if task.items() <= returned.items():  # it holds the task as it was
         return returned
     for key in task.keys() & returned.keys():
         if task[key] is not returned[key] and task[key] != returned[key]:

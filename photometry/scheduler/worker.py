@@ -1,5 +1,6 @@
 """The worker: take messages, do tasks, send reports. The same for local processes and MPI ranks."""
 
+import gc
 import os
 import time
 from collections import deque
@@ -142,6 +143,7 @@ class Worker:
 
     def run(self):
         """Work until asked to finish."""
+        gc.freeze()  # what was imported stays; looking through it for cycles would be a sixth of quick work
         with self._signals.active():
             self._send((READY, HOST, os.getpid()))
             while not self._finishing:

@@ -107,8 +107,8 @@ class Packer:
             if plain is None:
                 others.append(_with_host(result))
                 continue
-            row, attempt, *origin = plain
-            origins.add(tuple(origin))
+            row, attempt, origin = plain
+            origins.add(origin)
             rows.append(row)
             attempts.append(attempt)
         if len(origins) > 1:  # results of several workers, which a block cannot hold
@@ -179,12 +179,12 @@ def _quick(result):
         and type(peak_memory) is type(rank) is int
         and type(host) is str
     ):
-        return row, (row.priority, start, seconds, peak_memory), host, rank
+        return row, (row.priority, start, seconds, peak_memory), (host, rank)
     return None
 
 
 def _plain(result, run):
-    """(row, [priority, start, seconds, peak memory], host, rank) of a plain result; None of any
+    """(row, [priority, start, seconds, peak memory], (host, rank)) of a plain result; None of any
     other.
     """
     attempt = result.attempt
@@ -200,7 +200,7 @@ def _plain(result, run):
         return None
     host, rank = (None if value != value else value for value in (attempt.host, attempt.rank))
     shown = (attempt.priority, attempt.start, attempt.seconds, attempt.peak_memory)
-    return result.diagnostics, shown, host, rank
+    return result.diagnostics, shown, (host, rank)
 
 
 def _results(block):
