@@ -25,6 +25,7 @@ from .pixels.cubestamp import area_of, cube_of, grown_area, max_resizes, stamp_f
 from .pixels.find import CHECKED, find_target_pixel_file, refuse_other_target
 from .pixels.quality import good_times, mean_image
 from .pixels.targetpixelfile import read_target_pixel_file
+from .provenance import made_from
 from .settings import photometry_settings
 from .status import STATUS
 
@@ -36,8 +37,9 @@ SWITCHED = "Automatically switched to Halo photometry"
 
 
 def photometry(
-    task, *, input_folder, output_folder, settings=None, method=None, plot=False, catalog=None
-):
+    task, *, input_folder, output_folder, settings=None, method=None, plot=False, catalog=None,
+    run_id=None,
+):  # fmt: skip
     """Make the light curve of one target.
 
     Parameters
@@ -50,6 +52,7 @@ def photometry(
     method : name of the method to use instead of the task's, see `methods.registry`
     plot : bool; also draw what was done, beside the light curve
     catalog : star catalogue of the CCD, if the caller has opened it already
+    run_id : str or None, id of the run, for the header of the light curve
 
     Returns
     -------
@@ -68,9 +71,10 @@ def photometry(
     stamp, good, extraction = extract(source, method)
     extraction = judge(extraction, stamp, good)
     details = diagnostics(stamp, extraction, good)
+    details |= made_from(source.files(stamp), input_folder, settings, method)
     if extraction.status in MADE:
         details["filepath_lightcurve"] = write_lightcurve(
-            output_folder, stamp, extraction, settings
+            output_folder, stamp, extraction, settings, run_id=run_id
         )
         if plot:
             _draw(output_folder, details["filepath_lightcurve"], stamp, extraction, good)
@@ -130,6 +134,11 @@ class StampSource:
         area = area_of(stamp, cube)
         grown = grown_area(area, mask, cube.shape)
         return None if grown == area else grown
+
+    def files(self, stamp):
+        """Paths of what a stamp was made from: its pixels, and the star catalogue, if any."""
+        catalog = self.catalog or catalog_for(stamp, self.folder)
+        return [stamp.path] if catalog is None else [stamp.path, catalog.path]
 
     @property
     def _is_cube(self):

@@ -223,7 +223,7 @@ def test_result_has_all_that_the_todo_file_wants(field, tmp_path):
         "filepath_lightcurve mean_flux variance variability rms_hour ptp pos_centroid "
         "contamination mask_size edge_flux"
     )
-    names += " stamp stamp_resizes skip_targets errors"
+    names += " stamp stamp_resizes skip_targets errors inputs method_hash version"
     assert set(result["details"]) == set(names.split())
     assert result["details"]["stamp"] == (100, 115, 45, 60)
     curve = read_lightcurve(tmp_path, result)

@@ -79,6 +79,19 @@ def _show_version(ctx, param, value):
     help="Start over: discard earlier results, of the selected targets only.",
 )
 @click.option(
+    "--changed",
+    is_flag=True,
+    help=(
+        "Also do again what other input, settings or another version of the program would change; "
+        "with --dry-run: say why."
+    ),
+)
+@click.option(
+    "--reproducible",
+    is_flag=True,
+    help="Light-curve files of equal bytes from equal input: without the id of the run.",
+)
+@click.option(
     "--version",
     callback=_show_version,
     is_flag=False,
@@ -158,6 +171,10 @@ def command(where, **options):
             "--overwrite with --limit and --random: which results to discard is not known; choose "
             "tasks with filters"
         )
+    if options["changed"] and options["overwrite"]:
+        raise click.UsageError("--changed with --overwrite: give one of them")
+    if options["changed"] and options["handler"] != "photometry":
+        raise click.UsageError("--changed: only results of the handler 'photometry' say what from")
     from ..processes import limit_threads
 
     limit_threads()
@@ -222,8 +239,10 @@ def _register_methods(todo_file):
 
 
 def _run(todo_file, output, settings, options):
+    from ..provenance import new_run_id
     from ..scheduler.run import Plan, run
 
+    options["run_id"] = new_run_id()
     summary = options["summary"] or output / "summary.json"
     plan = Plan(
         open_source=lambda: open_todo(todo_file, output, summary, settings, options),
@@ -264,6 +283,8 @@ def _handler(todo_file, output, settings, options):
     folders = {"input_folder": todo_file.parent, "output_folder": output}
     plot = options["plot"] and can_plot()
     work = {"settings": settings.photometry, "plot": plot, "method": options["method"]}
+    if not options["reproducible"]:
+        work["run_id"] = options["run_id"]
     return Handler("photometry", {**folders, **work})
 
 
@@ -284,8 +305,7 @@ def _shortcomings(folder, options):
 
 def open_todo(todo_file, output, summary, settings, options):
     """The task manager of a run. Its summary can be found from the TODO-file's folder too."""
-    from ..errors import WrongUseError
-    from ..processes import ProcessId
+    from ..errors import PhotometryError
     from ..report.status import link_summary
     from ..taskmanager import TaskManager
     from ._todo_selection import check_matches
@@ -305,23 +325,66 @@ def open_todo(todo_file, output, summary, settings, options):
     )
     try:
         check_matches(manager, options["constraints"])
-    except WrongUseError:
+        if options["changed"]:
+            _put_back(manager, todo_file.parent, settings, options)
+        _describe(manager, todo_file, output, settings, options)
+    except (PhotometryError, OSError):
         manager.close()
         raise
     manager.task_timeout = settings.run.task_timeout
     manager.task_timeouts = dict(settings.run.task_timeouts)
-    process = ProcessId.of()
-    manager.run_info.update(
-        todo_file=os.path.abspath(todo_file),
-        output=os.path.abspath(output),
-        process_started=process.started,
-        boot=process.boot,
-    )
     link_summary(summary, [todo_file.parent, output])
     if options["handler"] == "photometry":
         for message in _shortcomings(todo_file.parent, options):
             click.echo(f"photometry: {message}", err=True)
     return manager
+
+
+def _describe(manager, todo_file, output, settings, options):
+    """Say what runs: in the summary, in the table of runs, and in the record of the run."""
+    from ..processes import ProcessId
+
+    process = ProcessId.of()
+    manager.run_info.update(
+        todo_file=os.path.abspath(todo_file),
+        output=os.path.abspath(output),
+        run_id=options["run_id"],
+        process_started=process.started,
+        boot=process.boot,
+    )
+    _record(manager, settings, options)
+
+
+def _put_back(manager, folder, settings, options):
+    """Put the targets back to do that have changed since they were measured."""
+    from ._run_changed import changes_of
+
+    changes = changes_of(manager.conn, folder, settings, options)
+    manager.retry_tasks(changes.priorities)
+    if not options["quiet"]:
+        click.echo("\n".join(changes.lines()), err=True)
+
+
+def _record(manager, settings, options):
+    """Write the record of the run."""
+    from ..provenance import run_record, write_run_record
+    from ..scheduler.launch import launched_ranks
+
+    ranks = launched_ranks()
+    flags = ("method", "randomly", "limit", "overwrite", "changed", "reproducible")
+    record = run_record(
+        options["run_id"],
+        settings,
+        command=shlex.join(sys.argv),
+        todo_file=manager.run_info["todo_file"],
+        output=manager.run_info["output"],
+        tasks=manager.get_number_tasks(**options["constraints"]),
+        selection=options["constraints"],
+        options={name: options[name] for name in flags},
+        ranks=None if ranks is None else ranks[1],
+        workers=options["workers"] if ranks is None or ranks[1] == 1 else None,
+    )
+    write_run_record(manager.run_info["output"], record)
 
 
 def _selected(todo_file, options):
@@ -350,10 +413,19 @@ def _tell(todo_file, settings, output, options):
             max_attempts=settings.run.max_attempts,
             overwrite=options["overwrite"],
         )
+        changes = None
+        if options["changed"]:
+            from ._run_changed import changes_of
+
+            changes = changes_of(view.conn, todo_file.parent, settings, options)
+            to_do = f"({to_do} OR priority IN ({','.join(map(str, changes.priorities))}))"
         kinds, first = view.kinds(to_do), view.tasks(to_do, limit=5)
     if options["as_json"]:
-        show_json({"targets": sum(kind[-1] for kind in kinds), "first": first})
+        causes = {} if changes is None else {"changed": dict(changes.causes)}
+        show_json({"targets": sum(kind[-1] for kind in kinds), "first": first, **causes})
         return EXIT_OK
+    if changes is not None:
+        click.echo("\n".join(changes.lines()))
     for line in _preview(kinds, first, options["limit"]):
         click.echo(line)
     click.echo(f"Light curves would go to {output}. Nothing was changed.")

@@ -5,14 +5,11 @@ them those by which lightkurve and astropy find flux, quality and times in a fil
     astropy.timeseries.TimeSeries.read(path, format="kepler.fits")
 
 PDCSAP_FLUX is FLUX_CORR in e-/s where a light curve has been corrected, FLUX_RAW before. CATALOG
-has the stars on the stamp; it is missing where they are unknown. The same
-input gives the same bytes: no date of writing is in the file, neither in its FITS headers (DATE)
-nor in gzip's; SRC_DATE is that of the pixels.
+has the stars on the stamp; it is missing where they are unknown. No date of writing is in the file,
+neither in its FITS headers (DATE) nor in gzip's; SRC_DATE is that of the pixels. Without the id of
+a run (RUNID) the same input gives the same bytes.
 """
 
-from functools import lru_cache
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,7 @@ from .._version import __version__
 from ..constants import DAY, MISSIONS
 from ..files import atomic_write, gzip_compress
 from ..flags import DEFAULT_BITMASK
-from ..provenance import commit
+from ..provenance import commit, installed
 from ..settings import settings_hash
 from .detrend import NOISE_HOURS, quick_cdpp
 from .fitsbytes import image_hdu, primary_hdu, table_hdu
@@ -107,7 +104,7 @@ def lightcurve_path(stamp, settings):
     return f"c{stamp.cadence:04d}/{starid // STARS_PER_FOLDER:08d}/{name}"
 
 
-def write_lightcurve(folder, stamp, extraction, settings):
+def write_lightcurve(folder, stamp, extraction, settings, *, run_id=None):
     """Write the light-curve file of a target, replacing an older one.
 
     Parameters
@@ -116,6 +113,7 @@ def write_lightcurve(folder, stamp, extraction, settings):
     stamp : Stamp, with its sum image
     extraction : Extraction
     settings : PhotometrySettings
+    run_id : str or None, id of the run that makes it
 
     Returns
     -------
@@ -124,13 +122,13 @@ def write_lightcurve(folder, stamp, extraction, settings):
     relative = lightcurve_path(stamp, settings)
     path = Path(folder) / relative
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = lightcurve_bytes(stamp, extraction, settings)
+    content = lightcurve_bytes(stamp, extraction, settings, run_id=run_id)
     with atomic_write(path) as part:
         part.write_bytes(gzip_compress(content, settings.output.compress_level))
     return relative
 
 
-def lightcurve_bytes(stamp, extraction, settings):
+def lightcurve_bytes(stamp, extraction, settings, *, run_id=None):
     """The light-curve file before compression.
 
     Parameters
@@ -138,6 +136,7 @@ def lightcurve_bytes(stamp, extraction, settings):
     stamp : Stamp, with its sum image
     extraction : Extraction
     settings : PhotometrySettings
+    run_id : str or None, id of the run that makes it
     """
     image = _image_cards(stamp)
     aperture = (
@@ -152,7 +151,7 @@ def lightcurve_bytes(stamp, extraction, settings):
     table_cards = _table_cards(stamp, extraction, settings)
     return b"".join(
         [
-            primary_hdu(_primary_cards(stamp, extraction, settings)),
+            primary_hdu(_primary_cards(stamp, extraction, settings, run_id)),
             table_hdu("LIGHTCURVE", _rows(stamp, extraction), units, FORMATS, table_cards),
             image_hdu("SUMIMAGE", stamp.sumimage.astype(">f4"), sum_cards),
             image_hdu("APERTURE", aperture.astype(">i4"), image),
@@ -244,7 +243,7 @@ def _rows(stamp, extraction):
     return rows
 
 
-def _primary_cards(stamp, extraction, settings):
+def _primary_cards(stamp, extraction, settings, run_id):
     """Star, instrument, method, versions"""
     source = stamp.headers
     return [
@@ -257,6 +256,7 @@ def _primary_cards(stamp, extraction, settings):
         ("CREATOR", CREATOR, "program that made this file"),
         ("PROCVER", __version__, "version of that program"),
         ("COMMIT", commit(), "git commit of that program"),
+        ("RUNID", run_id, "id of the run that made this file"),
         ("SETHASH", settings_hash(settings), "hash of the settings"),
         ("FILEVER", FILE_VERSION, "version of the file format"),
         ("DATA_REL", settings.output.data_release, "data release of this light curve"),
@@ -264,7 +264,7 @@ def _primary_cards(stamp, extraction, settings):
         ("SRC_PROC", source.get("PROCVER")),
         ("SRC_DATE", source.get("DATE"), "date of the file with the pixels"),
         *(
-            (keyword, _installed(package), f"version of {package}")
+            (keyword, installed(package), f"version of {package}")
             for keyword, package in _PACKAGES.items()
         ),
         *_star_cards(stamp),
@@ -423,11 +423,3 @@ def _detector_cards(axis, name, what, first):
 def _real(value):
     """A number as FITS can hold it: it has no NaN, an undefined value stands for it."""
     return float(value) if np.isfinite(value) else None
-
-
-@lru_cache
-def _installed(package):
-    try:
-        return version_of(package)
-    except PackageNotFoundError:
-        return None

@@ -84,8 +84,9 @@ def run(plan):
     from . import mpi
 
     comm = mpi.world()
+    handler = comm.bcast(plan.handler)  # rank 0's, which names the run
     if comm.rank > 0:
-        mpi.run_worker(comm, plan.handler, plan.settings.recycle)
+        mpi.run_worker(comm, handler, plan.settings.recycle)
         return EXIT_OK
     return _run_mpi(plan, mpi.MpiEngine(comm))
 

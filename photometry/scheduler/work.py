@@ -70,7 +70,6 @@ class SoftLimit:
         self._limit = None  # s, of the running task; None: none is running, or without limit
         self._deadline = 0.0
         self._rings = math.inf  # when the timer will ring
-        self._is_installed = False
 
     def begin(self, seconds):
         """A task begins that may take ``seconds``."""
@@ -91,9 +90,8 @@ class SoftLimit:
             self._rings = math.inf
 
     def _set(self, seconds):
-        if not self._is_installed:
+        if signal.getsignal(signal.SIGALRM) != self._ring:
             signal.signal(signal.SIGALRM, self._ring)
-            self._is_installed = True
         self._rings = time.monotonic() + seconds
         signal.setitimer(signal.ITIMER_REAL, seconds)
 

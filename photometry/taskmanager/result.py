@@ -150,6 +150,9 @@ def _diagnostics(brief, get):
         stamp_height=height,
         stamp_resizes=_integer("stamp_resizes", get("stamp_resizes")),
         errors=NULL,
+        inputs=_text(get("inputs")),
+        method_hash=_text(get("method_hash")),
+        version=_text(get("version")),
     )
 
 

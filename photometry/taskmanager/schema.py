@@ -54,6 +54,9 @@ DIAGNOSTICS_COLUMNS = {
     "stamp_height": "INTEGER",  # rows
     "stamp_resizes": "INTEGER",
     "errors": "TEXT",  # messages joined by newline
+    "inputs": "TEXT",  # JSON, see provenance.made_from; NULL: not known
+    "method_hash": "TEXT",  # of the method that was asked for and the settings that it reads
+    "version": "TEXT",  # of the program, with its commit
 }
 
 ATTEMPTS_COLUMNS = {
@@ -110,6 +113,9 @@ class Diagnostics(NamedTuple):
     stamp_height: int
     stamp_resizes: int
     errors: str
+    inputs: str
+    method_hash: str
+    version: str
 
 
 class BriefDiagnostics(NamedTuple):

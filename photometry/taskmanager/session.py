@@ -115,6 +115,8 @@ class Session:
         """Record that a run begins: command, version, constraints, settings, …; returns its number."""
         self._sync_external_changes()
         (last,) = self._store.cursor.execute("SELECT COALESCE(MAX(run), 0) FROM runs").fetchone()
+        if "run_id" in self.run_info:
+            info["run_id"] = self.run_info["run_id"]
         self._run = Run(last + 1, info)
         self._cache.write([], [self._run.change()])
         return self._run.number

@@ -169,6 +169,9 @@ class TestSavingResults:
             "edge_flux": np.float32(0.5),
             "stamp": (100, 115, 200, 217),
             "stamp_resizes": 1,
+            "inputs": '[["a.fits", 5760, 1]]',
+            "method_hash": "0123456789ab",
+            "version": "1.2.0",
         }
         tm.save_result(make_result(task, STATUS.WARNING, ["one", "two"], **details))
         assert statuses(tm)[1] == STATUS.WARNING
@@ -192,6 +195,9 @@ class TestSavingResults:
             "stamp_height": 15,
             "stamp_resizes": 1,
             "errors": "one\ntwo",
+            "inputs": '[["a.fits", 5760, 1]]',
+            "method_hash": "0123456789ab",
+            "version": "1.2.0",
         }
 
     def test_every_detail_may_be_missing(self, tm):

@@ -1,0 +1,167 @@
+"""``photometry run --changed``: which results are not what a run would make now, and why."""
+
+import json
+import os
+from collections import Counter, defaultdict
+from pathlib import Path
+
+INPUT, SETTINGS, VERSION = "input", "settings", "version"
+UNKNOWN, SKIPPER, GONE = "unknown", "skipper", "gone"
+CAUSES = {
+    INPUT: "other input: its pixels or its star catalogue have changed, or another file is used",
+    SETTINGS: "other settings, or another method",
+    VERSION: "made by another version of the program",
+    UNKNOWN: "measured by a version that did not record what from",
+    SKIPPER: "skipped by a target that is done again",
+}
+KEPT = "whose pixels are gone: left as they are"
+_ROWS = """SELECT priority, starid, sector, camera, ccd, cadence, datasource, method, status,
+    inputs, method_hash, version, overrides.settings AS own_settings,
+    diagnostics.priority IS NULL AS is_bare
+    FROM todolist LEFT JOIN diagnostics USING (priority) LEFT JOIN overrides USING (priority)
+    WHERE status IN ({}){} ORDER BY priority"""
+
+
+class Changes:
+    """The finished targets of a TODO-file whose result would come out of other things now.
+
+    Parameters
+    ----------
+    conn : connection of a TaskManager or of a view
+    folder : Path, the input folder
+    settings : PhotometrySettings of the run
+    method : str or None, the method that the run uses for all targets
+    conditions : str, SQL conditions on ``todolist``, each after AND
+
+    Attributes
+    ----------
+    priorities : list of int, of the targets to do again
+    causes : dict, cause -> number of targets; one target may have several causes
+    n_gone : int, targets whose pixels are not there any more; their results are kept
+    versions : Counter of the other versions
+    """
+
+    def __init__(self, conn, folder, settings, method=None, conditions=""):
+        from ..provenance import program_version
+
+        self._folder, self._settings, self._method = Path(folder), settings, method
+        self._version = program_version()
+        self._hashes, self._states, self._catalogs = {}, {}, {}
+        self.versions, self.n_gone = Counter(), 0
+        found = self._compare(conn, conditions)
+        self.priorities = sorted(found)
+        self.causes = Counter(cause for causes in found.values() for cause in causes)
+
+    def lines(self):
+        """What is to be said of them, as lines."""
+        n = len(self.priorities)
+        yield f"{n} {'target has' if n == 1 else 'targets have'} changed since measured"
+        for cause, text in CAUSES.items():
+            if self.causes[cause]:
+                yield f"{self.causes[cause]:>9}  {text}{self._more(cause)}"
+        if self.n_gone:
+            yield f"{self.n_gone:>9}  {KEPT}"
+
+    def _more(self, cause):
+        if cause != VERSION:
+            return ""
+        return f" ({', '.join(sorted(self.versions))}; this is {self._version})"
+
+    def _compare(self, conn, conditions):
+        """{priority: list of causes}"""
+        from ..status import STATUS
+
+        finished = f"{STATUS.OK:d}, {STATUS.WARNING:d}, {STATUS.SKIPPED:d}"
+        cursor = conn.own_cursor()
+        cursor.row_factory = None
+        cursor.execute(_ROWS.format(finished, conditions))
+        names = [column[0] for column in cursor.description]
+        found, bare = {}, set()
+        for values in cursor.fetchall():
+            row = dict(zip(names, values, strict=True))
+            if row["is_bare"] and row["status"] == STATUS.SKIPPED:
+                bare.add(row["priority"])
+            elif causes := self._causes(row):
+                found[row["priority"]] = causes
+        # what such a target has made SKIPPED depends on it
+        sql = "SELECT priority, skipped_by FROM photometry_skipped"
+        skipped = defaultdict(set)
+        for priority, skipped_by in cursor.execute(sql).fetchall():
+            skipped[skipped_by].add(priority)
+        for priority in list(found):
+            for other in skipped[priority] & bare - set(found):
+                found[other] = [SKIPPER]
+        return found
+
+    def _causes(self, row):
+        if row["inputs"] is None:
+            return [UNKNOWN]
+        causes = []
+        try:
+            inputs = [self._state(path) for path in self._inputs(row)]
+        except FileNotFoundError:
+            self.n_gone += 1
+            return []
+        if json.loads(row["inputs"]) != inputs:
+            causes.append(INPUT)
+        if row["method_hash"] != self._hash(self._method or row["method"], row["own_settings"]):
+            causes.append(SETTINGS)
+        if row["version"] != self._version:
+            causes.append(VERSION)
+            self.versions[row["version"] or "unknown"] += 1
+        return causes
+
+    def _inputs(self, row):
+        """The files that the target would be made from now."""
+        from ..catalog.ccd import catalog_path, find_star_table
+        from ..errors import TargetNotFoundError
+        from ..pixels.find import find_target_pixel_file
+        from ..pixels.imagecube import cube_path
+
+        ccd = row["sector"], row["camera"], row["ccd"]
+        if row["datasource"] == "ffi":
+            pixels = cube_path(self._folder, *ccd)
+        else:
+            try:
+                pixels = find_target_pixel_file(self._folder, row)
+            except TargetNotFoundError as error:
+                raise FileNotFoundError(str(error)) from None
+        if ccd not in self._catalogs:
+            path = catalog_path(self._folder, *ccd)
+            self._catalogs[ccd] = path if path.is_file() else find_star_table(self._folder)
+        return [path for path in (pixels, self._catalogs[ccd]) if path is not None]
+
+    def _state(self, path):
+        """[path, size, time of change] as `provenance.made_from` records it."""
+        from ..provenance import file_state
+
+        if path not in self._states:
+            name = os.path.relpath(path, self._folder)
+            self._states[path] = [name, *file_state(path)]
+        return self._states[path]
+
+    def _hash(self, method, own_settings):
+        from ..provenance import method_hash
+
+        key = method, own_settings
+        if key not in self._hashes:
+            changes = json.loads(own_settings or "{}")
+            changes.pop("task_timeout", None)
+            self._hashes[key] = method_hash(self._settings, method, changes)
+        return self._hashes[key]
+
+
+def changes_of(conn, folder, settings, options):
+    """The `Changes` for the options of `photometry run`.
+
+    Parameters
+    ----------
+    conn : connection of a TaskManager or of a view
+    folder : Path, the input folder
+    settings : Settings
+    options : dict, of the command line
+    """
+    from ..taskmanager import build_constraints
+
+    conditions = build_constraints(**options["constraints"])
+    return Changes(conn, folder, settings.photometry, options["method"], conditions)
