@@ -18,16 +18,11 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_sessionfinish(session, exitstatus):
-    """In CI nothing may be skipped: what a test needs is there, or .ci/run has to set it up.
-
-    Tests marked ``external`` need a program that no package registry has.
-    """
+    """In CI nothing may be skipped: what a test needs is there, or .ci/run has to set it up."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None:  # in a process of pytest-xdist: the one that reports sees all of them
         return
-    skipped = [
-        report for report in reporter.stats.get("skipped", []) if "external" not in report.keywords
-    ]
+    skipped = reporter.stats.get("skipped")
     if os.environ.get("PHOTOMETRY_NO_SKIPS") and skipped and exitstatus == 0:
         reporter.write_line("PHOTOMETRY_NO_SKIPS is set, but tests were skipped", red=True)
         session.exitstatus = 1

@@ -298,7 +298,6 @@ def test_psls_that_fails_is_quoted(tmp_path):
         synthesize_psls(SHORT, program=program)
 
 
-@pytest.mark.external
 @psls
 def test_psls_light_curve_has_our_transits_and_the_noise_of_nsr():
     lc, noisy = (
