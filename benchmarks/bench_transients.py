@@ -24,6 +24,7 @@ from photometry.simulate.catalogues import (
     associate_catalogues,
     count_mistakes,
     simulated_catalogues,
+    table_errors,
 )
 from photometry.simulate.imageseries import RadioSeries, add_sources, correlated_noise
 from photometry.transients import database as db
@@ -193,31 +194,68 @@ def association(figures, n=100_000):
     figures.add("right pairs of these", 100 * right / n, "%")
 
 
+def optical(figures, seeds):
+    """The brightest star of simulated frames without coordinates (drift, flip, clouds, changing
+    seeing) beside its photons and scintillation, and a transit of 2 %."""
+    from photometry.simulate.opticalseries import OpticalSeries
+    from photometry.transients.ensemble import ensemble_photometry
+    from photometry.transients.optical import match_series
+    from photometry.transients.runner import Runner
+
+    ratios, depths, n_skipped = [], [], 0
+    for seed in seeds:
+        series = OpticalSeries(seed=seed)
+        frames = [series.frame(number) for number in range(series.n_frames)]
+        images, skipped, reference = match_series(frames, Runner("serial"))
+        n_skipped += len(skipped)
+        numbers = [int(image.url[-9:-5]) for image in images]
+        wcs = next(image.wcs for image in images if image.url == reference)
+        sky = wcs.pixel_to_world_values(*series.positions(int(reference[-9:-5])))
+        flux = ensemble_photometry(images, np.transpose(sky)).flux[series.target]
+        inside = series.in_transit()[numbers]
+        ratios.append(np.std(flux[~inside]) / series.noise_limit())
+        depths.append(1 - flux[inside].mean() / flux[~inside].mean() - series.transit_depth)
+    label = f"optical, {len(ratios)} seeds of 60 frames"
+    figures.add(f"{label}: frames not matched", n_skipped, "")
+    figures.add(f"{label}: scatter over its limit, mean", np.mean(ratios), "")
+    figures.add(f"{label}: scatter over its limit, largest", max(ratios), "", aim="at most 1.3")
+    worst = 100 * np.abs(depths).max()
+    figures.add(f"{label}: error of a 2 % transit, largest", worst, "%", aim="at most 0.2")
+
+
 def epochs(figures, n_epochs, n_sources):
-    """What an epoch costs from the tenth to the last one."""
-    times = [time.process_time()]
-    # 250 sources per square degree, whatever their number
-    width = 2 * np.sqrt(n_sources / 1000)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        db.Database(Path(folder) / "epochs.sqlite") as database,
-    ):
-        dataset = db.insert_dataset("epochs", database=database)
-        catalogues = simulated_catalogues(n_sources, n_epochs, width=width)
-        truth = associate_catalogues(
-            dataset,
-            catalogues,
-            database=database,
-            deRuiter_r=5.68,
-            beamwidths_limit=3.0,
-            on_epoch=lambda *_: times.append(time.process_time()),
-        )
-        mistakes = count_mistakes(database, dataset, truth)
+    """What an epoch costs from the tenth to the last one, how the sources of the catalogue compare
+    with the true ones, and whether its tables are those that follow from the measurements."""
     # seconds of this process: a machine with other work to do takes longer, at first as at last
+    times, label = [time.process_time()], f"{n_epochs:,} epochs of {n_sources:,} sources"
+
+    def note(number, _):
+        times.append(time.process_time())
+        if number % 100 == 99:
+            print(f"{number + 1} epochs, the last in {times[-1] - times[-2]:.2f} s", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "epochs.sqlite"
+        with db.Database(path) as database:
+            dataset = db.insert_dataset("epochs", database=database)
+            # 250 sources per square degree, whatever their number
+            catalogues = simulated_catalogues(
+                n_sources, n_epochs, width=2 * np.sqrt(n_sources / 1000)
+            )
+            truth = associate_catalogues(
+                dataset, catalogues, database=database, deRuiter_r=5.68, beamwidths_limit=3.0,
+                on_epoch=note,
+            )  # fmt: skip
+            mistakes = count_mistakes(database, dataset, truth)
+            errors = table_errors(database, dataset, truth)
+        begin = time.process_time()
+        with db.Database(path) as database:
+            db.catalogue(database, dataset)
+        again = time.process_time() - begin
+        figures.add(f"{label}: size of the database", path.stat().st_size / 1e9, "GB")
     times = np.diff(times)
     tenth = max(n_epochs // 10, 5)
     early, late = np.median(times[10 : 10 + tenth]), np.median(times[-tenth:])
-    label = f"{n_epochs:,} epochs of {n_sources:,} sources"
     figures.add(f"{label}: an epoch at first", early, "s of CPU")
     figures.add(
         f"{label}: an epoch at last",
@@ -227,8 +265,14 @@ def epochs(figures, n_epochs, n_sources):
         bound=early,
         aim="1.0 of that at first",
     )
+    figures.add(f"{label}: all epochs", times.sum(), "s of CPU")
+    figures.add(f"{label}: begun again, reading the catalogue", again, "s of CPU")
     for name, value in mistakes.items():
         figures.add(f"{label}: {name.replace('_', ' ')}", value, "")
+    for name, value in errors.items():
+        rows = isinstance(value, int)
+        unit = "rows wrong" if rows else "1e-9 arcsec" if name == "position" else "1e-9 of it"
+        figures.add(f"{label}: tables, {name}", value if rows else 1e9 * value, unit, aim="0")
 
 
 def main():
@@ -238,7 +282,7 @@ def main():
     size.add_argument("--full", action="store_true", help="1,000 epochs of 10,000 sources")
     parser.add_argument("--epochs", type=int, help="so many epochs")
     parser.add_argument("--sources", type=int, help="of so many sources")
-    parser.add_argument("--only", choices=["finder", "series", "association", "epochs"])
+    parser.add_argument("--only", choices=["finder", "series", "optical", "association", "epochs"])
     parser.add_argument("--without-pyse", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plots", type=Path, help="not used: this one draws nothing")
@@ -251,6 +295,7 @@ def main():
     parts = {
         "finder": lambda: finder(figures, not options.without_pyse),
         "series": lambda: series(figures),
+        "optical": lambda: optical(figures, range(301, 303 if options.quick else 311)),
         "association": lambda: association(figures),
         "epochs": lambda: epochs(figures, n_epochs, n_sources),
     }

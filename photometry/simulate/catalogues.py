@@ -124,14 +124,10 @@ def count_mistakes(database, dataset_id, truth):
         which most are another true one's; ``detections``; ``missing``, detections that are with no
         source
     """
-    from ..transients.database import schema
-
-    pair, runcat = schema.assocxtrsource, schema.runningcatalog
-    query = sa.select(pair.c.runcat, pair.c.xtrsrc).join(runcat, runcat.c.id == pair.c.runcat)
-    columns = database.columns(query.where(runcat.c.dataset == dataset_id))
-    of_pair = truth[columns["xtrsrc"].astype(int)]
-    blind = of_pair >= 0
-    source, true = columns["runcat"][blind].astype(int), of_pair[blind].astype(int)
+    points = _light_curves(database, dataset_id)
+    extraction = points["xtrsrc"]
+    blind = truth[extraction] >= 0
+    source, true = points["runcat"][blind], truth[extraction[blind]]
     detections = np.flatnonzero(truth >= 0)
     key, counts = np.unique(np.stack([source, true]), axis=1, return_counts=True)
     order = np.lexsort((-counts, key[0]))
@@ -147,5 +143,97 @@ def count_mistakes(database, dataset_id, truth):
         "merged": int((np.bincount(key[0][fifth]) > 1).sum()),
         "confused": int(counts[~first].sum()),
         "detections": len(detections),
-        "missing": len(np.setdiff1d(detections, columns["xtrsrc"].astype(int))),
+        "missing": len(np.setdiff1d(detections, extraction)),
     }
+
+
+def table_errors(database, dataset_id, truth):
+    """How far the tables are from what follows from their light curves, computed anew: two passes
+    over all measurements, no running means.
+
+    Parameters
+    ----------
+    database : Database, with one band
+    dataset_id : int
+    truth : (n_extractions + 1,) int array, see `associate_catalogues`
+
+    Returns
+    -------
+    dict
+        ``datapoints``, ``f_datapoints``, ``extractions`` : ints, rows whose number is wrong;
+        ``position`` : arcsec, ``flux``, ``v``, ``eta``, ``median`` : relative, the largest
+        difference
+    """
+    from ..transients.database import schema
+
+    points = _light_curves(database, dataset_id)
+    source, runcat = schema.runningcatalog, schema.runningcatalog_flux
+    metric = schema.varmetric
+    query = (
+        sa.select(source, runcat.c.f_datapoints, runcat.c.avg_f_int, metric.c.v_int,
+                  metric.c.eta_int, metric.c.lightcurve_median)
+        .join_from(source, runcat, runcat.c.runcat == source.c.id)
+        .join(metric, metric.c.runcat == source.c.id)
+        .where(source.c.dataset == dataset_id)
+        .order_by(source.c.id)
+    )  # fmt: skip
+    tables = database.columns(query)
+    order = np.lexsort((points["f_int"], points["runcat"]))
+    points = {name: values[order] for name, values in points.items()}
+    ids, start, n = np.unique(points["runcat"], return_index=True, return_counts=True)
+    blind = points["extract_type"] == 0
+    flux, weight = points["f_int"], 1 / points["f_int_err"] ** 2
+
+    def total(values):
+        return np.add.reduceat(values, start)
+
+    mean = total(flux) / n
+    weighted = total(weight * flux) / total(weight)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        several = np.maximum(n - 1, 1)
+        v = np.sqrt(total((flux - np.repeat(mean, n)) ** 2) / several) / mean
+        eta = total(weight * (flux - np.repeat(weighted, n)) ** 2) / several
+    median = (flux[start + (n - 1) // 2] + flux[start + n // 2]) / 2
+    position = blind / points["uncertainty_ns"] ** 2
+    decl = total(position * points["decl"]) / total(position)
+    extracted = schema.extractedsource
+    n_extractions = database.scalar(
+        sa.select(sa.func.count())
+        .select_from(extracted)
+        .join(schema.image, schema.image.c.id == extracted.c.image)
+        .where(schema.image.c.dataset == dataset_id)
+    )
+
+    def worst(name, values):
+        return float(np.max(np.abs(tables[name] - values) / np.maximum(np.abs(values), 1e-9)))
+
+    same = np.array_equal(ids, tables["id"])
+    return {
+        "sources": 0 if same else abs(len(ids) - len(tables["id"])) or 1,
+        "extractions": abs(n_extractions - (len(truth) - 1)),
+        "datapoints": int((total(blind.astype(int)) != tables["datapoints"]).sum()),
+        "f_datapoints": int((n != tables["f_datapoints"]).sum()),
+        "position": float(np.max(np.abs(decl - tables["wm_decl"]))) * 3600,
+        "flux": worst("avg_f_int", mean),
+        "v": worst("v_int", np.where(n > 1, v, 0)),
+        "eta": worst("eta_int", np.where(n > 1, eta, 0)),
+        "median": worst("lightcurve_median", median),
+    }
+
+
+def _light_curves(database, dataset_id):
+    """All measurements of all sources of a dataset as arrays."""
+    from ..transients.database import schema
+
+    pair, x = schema.assocxtrsource, schema.extractedsource
+    runcat = schema.runningcatalog
+    ids = database.columns(sa.select(runcat.c.id).where(runcat.c.dataset == dataset_id))["id"]
+    # the table as it lies: joined to the catalogue, SQLite would read all of it for each source
+    query = sa.select(
+        pair.c.runcat, pair.c.xtrsrc, x.c.extract_type, x.c.f_int, x.c.f_int_err, x.c.decl,
+        x.c.uncertainty_ns,
+    ).join_from(pair, x, x.c.id == pair.c.xtrsrc)  # fmt: skip
+    chunks = list(database.chunks(query.order_by(pair.c.id)))
+    columns = {name: np.concatenate([c[name] for c in chunks]) for name in chunks[0]}
+    mine = np.isin(columns["runcat"], ids)
+    return {name: values[mine] for name, values in columns.items()}

@@ -190,11 +190,19 @@ class OpticalSeries:
             fits.PrimaryHDU(pixels, header).writeto(paths[-1], overwrite=True)
         x, y, flux = self.stars()
         truth = {
-            "seed": self.seed, "target": self.target, "transit_depth": self.transit_depth,
+            "seed": self.seed,
+            "target": self.target,
+            "transit_depth": self.transit_depth,
             "in_transit": self.in_transit().tolist(),
-            "x": x.tolist(), "y": y.tolist(), "flux": flux.tolist(),
-            **{name: values.tolist() for name, values in self.conditions().items() if name not in ("x", "y")},
-        }  # fmt: skip
+            "x": x.tolist(),
+            "y": y.tolist(),
+            "flux": flux.tolist(),
+            **{
+                name: values.tolist()
+                for name, values in self.conditions().items()
+                if name not in ("x", "y")
+            },
+        }
         (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
         return paths
 

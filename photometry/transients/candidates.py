@@ -69,8 +69,11 @@ def _write_page(database, path, dataset_id, limit):
     page.section(
         "All sources",
         figures(
-            figure(plot_variability(catalog, candidates), "Variability: sources above both lines vary; new sources are red, variable ones blue."),
-            figure(plot_sky(catalog, candidates), "Sky: new sources are red, variable ones blue, monitored positions crosses."),
+            figure(plot_variability(catalog, candidates), "Variability: sources above both lines "
+                                                          "vary; new sources are red, variable "
+                                                          "ones blue."),
+            figure(plot_sky(catalog, candidates), "Sky: new sources are red, variable ones blue, "
+                                                  "monitored positions crosses."),
         ),
     )  # fmt: skip
     shown = candidates[:limit]
@@ -129,12 +132,21 @@ def _add_candidate(page, database, candidate, cutouts):
 def _points(database, runcat):
     pair, x, image = schema.assocxtrsource, schema.extractedsource, schema.image
     query = (
-        sa.select(image.c.id.label("image"), image.c.taustart_ts, image.c.tau_time, image.c.band, image.c.freq_eff, x.c.f_int, x.c.f_int_err, x.c.extract_type)
+        sa.select(
+            image.c.id.label("image"),
+            image.c.taustart_ts,
+            image.c.tau_time,
+            image.c.band,
+            image.c.freq_eff,
+            x.c.f_int,
+            x.c.f_int_err,
+            x.c.extract_type,
+        )
         .join_from(pair, x, x.c.id == pair.c.xtrsrc)
         .join(image, image.c.id == x.c.image)
         .where(pair.c.runcat == runcat)
         .order_by(image.c.taustart_ts, image.c.band)
-    )  # fmt: skip
+    )
     return database.rows(query)
 
 

@@ -355,7 +355,8 @@ def _images_of_python(path):
                 break
             return [images] if isinstance(images, str) else list(images)
     raise WrongUseError(
-        f"{path}: expected `images = [...]` or `images = glob.glob('...')`; it is read, not executed. "
+        f"{path}: expected `images = [...]` or `images = glob.glob('...')`; it is read, not "
+        f"executed. "
         f"Write the paths or patterns into {IMAGES_FILE} instead"
     )
 
@@ -396,7 +397,8 @@ MEANINGS = {
     "analysis_threshold": "local noises, edge of a source",
     "back_size_x": "px, cells of background and noise",
     "margin": "px, left out at the edges",
-    "deblend_nthresh": "levels at which islands are taken apart when shapes are free; 0: not at all",
+    "deblend_nthresh": "levels at which islands are taken apart when shapes are free; 0: not at "
+                       "all",
     "extraction_radius_pix": "px, circle around the middle",
     "force_beam": "all sources have the shape of the beam",
     "box_in_beampix": "half widths of the beam, side of the box of a forced fit",
@@ -412,13 +414,18 @@ MEANINGS = {
     "fork_other_bands": "a source that splits passes on the fluxes of its other bands",
     "new_source_sigma_margin": "noises above the detection threshold of earlier images",
     "mode": "batch: images_to_process.txt; stream: from hosts and ports",
-    "pixel_order": "of the stream: rows as in FITS, or columns as the original's emulator sends them",
-    "match_stars": "frames get their coordinates from the pattern of their stars; True where headers have none",
-    "reference": "path of the frame that the others are matched to; empty: chosen, and kept with the dataset",
-    "calibrate": "fluxes of optical frames are brought to those of the running catalogue: clouds and seeing cancel",
+    "pixel_order": "of the stream: rows as in FITS, or columns as the original's emulator sends "
+                   "them",
+    "match_stars": "frames get their coordinates from the pattern of their stars; True where "
+                   "headers have none",
+    "reference": "path of the frame that the others are matched to; empty: chosen, and kept with "
+                 "the dataset",
+    "calibrate": "fluxes of optical frames are brought to those of the running catalogue: clouds "
+                 "and seeing cancel",
     "stream_timeout": "s without an image after which a group is taken as complete",
     "engine": "sqlite or postgresql",
-    "database": "a path or a name; empty: transients.sqlite in the job's folder, or your login name",
+    "database": "a path or a name; empty: transients.sqlite in the job's folder, or your login "
+                "name",
     "copy_images": "keep pixels in the database, for cut-outs without the files",
     "method": "serial, multiproc or mpi",
     "cores": "0: all",

@@ -174,7 +174,8 @@ def combine(flux, error, *, contamination=None, rounds=12):
     common = good.mean(axis=1) >= 0.5
     if common.sum() <= MIN_ENSEMBLE:
         raise BadInputError(
-            f"{common.sum()} stars are in at least half of the frames; an ensemble needs {MIN_ENSEMBLE + 1}"
+            f"{common.sum()} stars are in at least half of the frames; an ensemble needs "
+            f"{MIN_ENSEMBLE + 1}"
         )
     value = np.where(good, np.log(np.where(good, flux, 1)), 0.0)
     variance = np.where(good, (error / np.where(good, flux, 1)) ** 2, 1.0)
@@ -364,8 +365,10 @@ def star_lightcurves(database, folder, *, dataset_id=None, min_significance=20.0
     table, bad = schema.image, schema.rejection
     rejected = sa.select(bad.c.image).where(bad.c.image == table.c.id)
     rows = database.rows(
-        sa.select(table).where(table.c.dataset == dataset_id, ~rejected.exists()).order_by(table.c.taustart_ts)
-    )  # fmt: skip
+        sa.select(table)
+        .where(table.c.dataset == dataset_id, ~rejected.exists())
+        .order_by(table.c.taustart_ts)
+    )
     images, times = [], []
     for row in rows:
         try:

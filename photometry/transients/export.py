@@ -224,12 +224,20 @@ def candidate_table(database, dataset_id, catalog=None):
     n, i = schema.newsource, schema.image
     x, r = schema.extractedsource, schema.runningcatalog
     query = (
-        sa.select(n.c.runcat, n.c.newsource_type, x.c.image, x.c.f_int, x.c.f_peak, i.c.rms_max, i.c.rms_min)
+        sa.select(
+            n.c.runcat,
+            n.c.newsource_type,
+            x.c.image,
+            x.c.f_int,
+            x.c.f_peak,
+            i.c.rms_max,
+            i.c.rms_min,
+        )
         .join_from(n, r, r.c.id == n.c.runcat)
         .join(x, x.c.id == n.c.trigger_xtrsrc)
         .join(i, i.c.id == n.c.previous_limits_image)
         .where(r.c.dataset == dataset_id)
-    )  # fmt: skip
+    )
     new = {row.runcat: row for row in database.rows(query)}
     varies = variable_sources(catalog)
     kinds = {1: "new, likely", 0: "new, possible"}

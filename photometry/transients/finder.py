@@ -10,6 +10,7 @@ import numpy as np
 
 from . import gaussians
 from .database.matching import offsets
+from .islands import branches, companions, find_islands, find_peaks, outside_halos, separate
 from .noisemaps import noise_maps
 
 EDGE = 3
@@ -18,13 +19,6 @@ EDGE = 3
 REACH = (2.3, 5.0)
 """Half widths of the beam that fits reach at least and at most: to where the brightest source has
 sunk into the noise."""
-
-HALO = 20.0
-"""Half widths around a star within which its wings are looked at."""
-
-COMPANION = 0.05
-"""A peak of the residual is a source of its own if it is above this part of the model there: beams
-are not perfect."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ def find_sources(
     maps = noise_maps(image, **options)
     inside = maps.noise[maps.usable]
     rms_min, rms_max = float(inside.min()), float(inside.max())
-    islands, objects = _islands(maps, analysis_threshold, detection_threshold)
+    islands, objects = find_islands(maps, analysis_threshold, detection_threshold)
     model = flux_error_model or ("white" if image.is_optical else "beam")
     if force_beam:
         found = _fit_beams(image, maps, islands, detection_threshold, model)
@@ -98,36 +92,18 @@ def find_sources(
     )
 
 
-def _islands(maps, analysis, detection):
-    """Numbered islands of pixels above the analysis level that reach the detection level, and their
-    moments by number."""
-    import sep
-
-    sep.set_extract_pixstack(max(300_000, maps.residual.size // 2))
-    objects, islands = sep.extract(
-        maps.residual, analysis, err=maps.noise, mask=~maps.usable, minarea=1, filter_kernel=None,
-        deblend_cont=1.0,
-        clean=False, segmentation_map=True,
-    )  # fmt: skip
-    bright = islands > 0
-    bright[bright] = maps.residual[bright] > detection * maps.noise[bright]
-    wanted = np.zeros(len(objects) + 1, bool)
-    wanted[islands[bright]] = True
-    return np.where(wanted[islands], islands, 0), objects
-
-
 def _fit_beams(image, maps, islands, detection, model):
     """Every peak of the islands as a beam, all fitted together; then what the residual still shows,
     three times."""
     beam = image.beam
-    x, y = _peaks(maps.residual, islands > 0, detection * maps.noise)
+    x, y = find_peaks(maps.residual, islands > 0, detection * maps.noise)
     if image.is_optical:
-        x, y = _outside_halos(x, y, maps.residual, beam)
+        x, y = outside_halos(x, y, maps.residual, beam)
     significance = maps.residual / maps.noise
     brightest = significance[y.astype(int), x.astype(int)].max(initial=1.0)
     half = int(np.ceil(np.clip(np.sqrt(np.log2(3 * brightest)), *REACH) * beam[0]))
     for _ in range(4):
-        x, y = _separate(x, y, maps.residual, beam)
+        x, y = separate(x, y, maps.residual, beam)
         form = np.repeat(gaussians.quadratic_form(*beam)[:, None], len(x), axis=1)
         column, row = np.rint(x).astype(int), np.rint(y).astype(int)
         noise = maps.noise[row, column]
@@ -145,12 +121,12 @@ def _fit_beams(image, maps, islands, detection, model):
         if not bright.all():
             x, y = x[bright], y[bright]
             continue
-        extra_x, extra_y = _companions(maps, islands, fit, beam, half, detection)
+        extra_x, extra_y = companions(maps, islands, fit, beam, half, detection)
         if not len(extra_x):
             break
         x, y = np.append(fit.x, extra_x), np.append(fit.y, extra_y)
         if image.is_optical:
-            x, y = _outside_halos(x, y, maps.residual, beam)
+            x, y = outside_halos(x, y, maps.residual, beam)
             if len(x) == len(fit.x):
                 break
     fit = _select(fit, bright)
@@ -203,84 +179,6 @@ def _select(fit, mask):
     )
 
 
-def _peaks(pixels, where, level):
-    """Local maxima above a level among some pixels: x, y."""
-    padded = np.pad(pixels, 1, constant_values=-np.inf)
-    row, column = np.nonzero(where & (pixels > level))
-    value = pixels[row, column]
-    top = np.ones(len(row), bool)
-    for dy in (-1, 0, 1):
-        for dx in (-1, 0, 1):
-            other = padded[row + 1 + dy, column + 1 + dx]
-            # of equal neighbours, the first counts
-            top &= value > other if (dy, dx) < (0, 0) else value >= other
-    return column[top].astype(float), row[top].astype(float)
-
-
-def _separate(x, y, pixels, beam):
-    """Leave out positions within half a beam of a brighter one."""
-    from scipy.spatial import cKDTree
-
-    if len(x) < 2:
-        return x, y
-    brightness = pixels[np.rint(y).astype(int), np.rint(x).astype(int)]
-    order = np.argsort(-brightness, kind="stable")
-    x, y = x[order], y[order]
-    keep = np.ones(len(x), bool)
-    near = cKDTree(np.transpose([x, y])).query_pairs(beam[1], output_type="ndarray")
-    for first, second in near[np.lexsort((near[:, 1], near[:, 0]))]:
-        if keep[first]:
-            keep[second] = False
-    return x[keep], y[keep]
-
-
-def _outside_halos(x, y, pixels, beam):
-    """Leave out positions that are no brighter than the wings of a brighter star there: (1 + c
-    d^2)^-2, wider than those of the air, with 1/2 at the half width.
-
-    Parameters
-    ----------
-    x, y : (k,) arrays, px
-    pixels : (n_rows, n_columns) array, background removed
-    beam : (major, minor, angle), px and rad
-    """
-    from scipy.spatial import cKDTree
-
-    if len(x) < 2:
-        return x, y
-    value = pixels[np.rint(y).astype(int), np.rint(x).astype(int)]
-    positions = np.transpose([x, y])
-    pairs = cKDTree(positions).query_pairs(HALO * beam[0], output_type="ndarray")
-    faint = np.where(value[pairs[:, 0]] < value[pairs[:, 1]], pairs[:, 0], pairs[:, 1])
-    bright = pairs.sum(axis=1) - faint
-    distance2 = ((positions[faint] - positions[bright]) ** 2).sum(axis=1)
-    halo = value[bright] * (1 + 0.4142 * distance2 / beam[0] ** 2) ** -2
-    keep = value > np.bincount(faint, halo, len(x))
-    return x[keep], y[keep]
-
-
-def _companions(maps, islands, fit, beam, half, detection):
-    """Peaks that stand out of the residual of a fit."""
-    model = np.zeros(maps.residual.shape)
-    step = np.arange(-half, half + 1)
-    column = np.rint(fit.x).astype(int)[:, None, None] + step
-    row = np.rint(fit.y).astype(int)[:, None, None] + step[:, None]
-    inside = (column >= 0) & (column < model.shape[1]) & (row >= 0) & (row < model.shape[0])
-    dx, dy = column - fit.x[:, None, None], row - fit.y[:, None, None]
-    xx, xy, yy = fit.form[:, :, None, None]
-    values = fit.peak[:, None, None] * np.exp(-(xx * dx**2 + 2 * xy * dx * dy + yy * dy**2))
-    row, column, inside = np.broadcast_arrays(row, column, inside)
-    np.add.at(model, (row[inside], column[inside]), values[inside])
-    level = np.maximum(detection * maps.noise, COMPANION * model)
-    x, y = _peaks(maps.residual - model, islands > 0, level)
-    if not len(x) or not len(fit.x):
-        return x, y
-    from scipy.spatial import cKDTree
-
-    away = cKDTree(np.transpose([fit.x, fit.y])).query(np.transpose([x, y]))[0] > beam[1]
-    return x[away], y[away]
-
-
 def _fit_shapes(image, maps, islands, objects, detection, analysis, n_thresholds, model):
     """Gaussians of free shape, one per island, or per branch of it; islands that are too thin keep
     their moments."""
@@ -289,8 +187,6 @@ def _fit_shapes(image, maps, islands, objects, detection, analysis, n_thresholds
         name: objects[name][numbers - 1] for name in ("x", "y", "a", "b", "theta", "peak", "flux")
     }
     if n_thresholds:
-        from .deblending import branches
-
         start = branches(maps, islands, numbers, start, n_thresholds, detection, analysis)
     beam = image.beam
     # moments of a Gaussian cut off at the analysis level are too small; the beam is the least that
@@ -322,12 +218,20 @@ def _fit_shapes(image, maps, islands, objects, detection, analysis, n_thresholds
     angle = np.where(good, angle, (start["theta"] - np.pi / 2) % np.pi)
     errors = gaussians.shape_errors(peak, major, minor, angle, noise, beam)
     return {
-        "x": x, "y": y, "significance": _near_maximum(maps.residual / maps.noise, row, column),
+        "x": x,
+        "y": y,
+        "significance": _near_maximum(maps.residual / maps.noise, row, column),
         "major": major,
-        "minor": minor, "angle": angle, "fit_type": good.astype(float), "chisq": fit.chisq,
+        "minor": minor,
+        "angle": angle,
+        "fit_type": good.astype(float),
+        "chisq": fit.chisq,
         "reduced": fit.reduced_chisq,
-        **{name: errors[name] for name in ("peak", "peak_err", "flux", "flux_err", "x_err", "y_err")},
-    }  # fmt: skip
+        **{
+            name: errors[name]
+            for name in ("peak", "peak_err", "flux", "flux_err", "x_err", "y_err")
+        },
+    }
 
 
 def _near_maximum(values, row, column):
@@ -410,8 +314,15 @@ def position_errors(image, x, y, x_err, y_err):
 
 
 def measure_at(
-    image, positions, *, box_in_beampix=10, flux_error_model=None, ew_sys_err=0.0, ns_sys_err=0.0, **options
-):  # fmt: skip
+    image,
+    positions,
+    *,
+    box_in_beampix=10,
+    flux_error_model=None,
+    ew_sys_err=0.0,
+    ns_sys_err=0.0,
+    **options,
+):
     """Forced fits: the flux of a beam at each position, at its true place within the pixel.
 
     Parameters

@@ -49,7 +49,8 @@ def quadratic_form(major, minor, angle):
 
 
 def axes(form):
-    """Major and minor axis and angle (in [0, pi)) of quadratic forms; inverse of `quadratic_form`."""
+    """Major and minor axis and angle (in [0, pi)) of quadratic forms; inverse of
+    `quadratic_form`."""
     xx, xy, yy = form
     mean, spread = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     major, minor = np.sqrt(LN2 / (mean - spread)), np.sqrt(LN2 / (mean + spread))
@@ -217,7 +218,8 @@ def _has_neighbour(x, y, radius):
 
 
 def _limited(form, step):
-    """A step of the shapes, shortened so that none becomes wider or narrower than by half at once."""
+    """A step of the shapes, shortened so that none becomes wider or narrower than by half at
+    once."""
     largest = np.abs(step).max(axis=0) / np.maximum(form[0], form[2])
     return step * np.minimum(1, 0.4 / np.maximum(largest, 1e-12))
 

@@ -5,10 +5,8 @@ work goes to a `Runner`; association and the database stay in this process. A ti
 with one start time) is one transaction: done wholly, or not at all and done again by the next run.
 """
 
-import fcntl
 import json
 import logging
-import shutil
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -67,9 +65,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-_lock_file = None
-
 
 # Setting up
 
@@ -135,9 +130,9 @@ def setup(pipe_config, supplied_mon_coords=None):
     if not job_dir.is_dir():
         raise WrongUseError(f"{job_dir}: no such folder; `photometry transients init` makes a job")
     url = configuration.url_of_database(pipe_config)
-    _lock(url)
+    db.claim(url)
     if pipe_config.database.dump_backup_copy:
-        _back_up(url)
+        db.back_up(url)
     db.connect(url)
     job_config = configuration.read_job(job_dir / configuration.JOB_FILE)
     job_config["persistence"]["job_name"] = pipe_config.DEFAULT["job_name"]
@@ -146,40 +141,6 @@ def setup(pipe_config, supplied_mon_coords=None):
     if not db.current().try_lock(dataset_id):
         raise WrongUseError(f"dataset {dataset_id} is in use by another run")
     return str(job_dir), job_config, dataset_id
-
-
-def _lock(url):
-    """Claim an SQLite file for this process; the kernel lets go of it when the process ends,
-    however it does."""
-    global _lock_file
-    parsed = db.database_url(url)
-    _unlock()
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
-        return
-    path = Path(f"{parsed.database}.lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _lock_file = open(path, "a")  # noqa: SIM115 - held until the run ends
-    try:
-        fcntl.flock(_lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        _unlock()
-        raise WrongUseError(f"{parsed.database}: in use by another run") from None
-
-
-def _unlock():
-    global _lock_file
-    if _lock_file is not None:
-        _lock_file.close()
-        _lock_file = None
-
-
-def _back_up(url):
-    """Copy the database beside itself before anything is changed."""
-    parsed = db.database_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        raise WrongUseError("dump_backup_copy copies SQLite files; use pg_dump for a server")
-    if Path(parsed.database).is_file():
-        shutil.copy2(parsed.database, f"{parsed.database}.backup")
 
 
 def _write_settings(pipe_config, job_config):
@@ -276,7 +237,7 @@ def close_database(dataset_id):
         db.update_dataset_process_end_ts(dataset_id)
     finally:
         db.disconnect()
-        _unlock()
+        db.release()
 
 
 # Runs
@@ -299,6 +260,7 @@ def run_batch(image_paths, job_config, runner, dataset_id, copy_images, *, stric
     Summary
     """
     summary = Summary(dataset_id)
+    db.current().index_lightcurves(False)
     if job_config["optical"]["match_stars"]:
         image_paths, skipped = _match_stars(image_paths, job_config, runner, dataset_id)
         _skip(summary, skipped, strict)
@@ -346,6 +308,7 @@ def run_stream(runner, job_config, dataset_id, copy_images, *, strict=False):
 
     found = job_config["pipeline"]
     summary = Summary(dataset_id)
+    db.current().index_lightcurves(False)
     finished = db.finished_timesteps(dataset_id)
     stream = ImageStream(
         addresses(found["hosts"], found["ports"]),
@@ -430,6 +393,7 @@ def _skip_late(summary, time, images, dataset_id, strict):
 def _finish(dataset_id):
     table = schema.dataset
     db.current().change(table.update().where(table.c.id == dataset_id).values(finished=True))
+    db.current().index_lightcurves(True)
 
 
 def _sorted_images(runner, images):

@@ -70,7 +70,8 @@ def noise_maps(
     usable &= circle
     if not usable.any():
         raise BadInputError(
-            f"{image.url}: no pixel within {extraction_radius_pix} px of the middle and {margin} px of the edges"
+            f"{image.url}: no pixel within {extraction_radius_pix} px of the middle and {margin} "
+            f"px of the edges"
         )
     residual, noise = _subtract(pixels, ~usable, back_size_x, back_size_y, background)
     usable &= noise > DEAD * np.median(noise[usable])

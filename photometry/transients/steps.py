@@ -134,7 +134,8 @@ def stop_logging(handlers):
 
 
 def pixels_to_bytes(pixels):
-    """(n_rows, n_columns) pixels as little-endian float32, to be stored; see `pixels_from_bytes`."""
+    """(n_rows, n_columns) pixels as little-endian float32, to be stored; see
+    `pixels_from_bytes`."""
     return np.asarray(pixels, "<f4").tobytes()
 
 

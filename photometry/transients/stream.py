@@ -318,9 +318,13 @@ class Emulator:
         bands = list(zip(*images, strict=True))
         errors = []
         threads = [
-            threading.Thread(target=self._send_band, args=(number, band, pixel_order, pause, chunk, connect_timeout, errors), daemon=True)
+            threading.Thread(
+                target=self._send_band,
+                args=(number, band, pixel_order, pause, chunk, connect_timeout, errors),
+                daemon=True,
+            )
             for number, band in enumerate(bands)
-        ]  # fmt: skip
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -27,6 +27,12 @@ def stars_of_frame(frame):
     return header, optical.find_stars(pixels), optical.measure_psf(pixels)
 
 
+def match_frame(item, reference):
+    """The affine map of (name, stars) of a frame to the stars of the reference frame, see
+    `optical.match`."""
+    return optical.match(item[1], reference)[0]
+
+
 def extract_metadatas(accessor, sigma, fraction):
     """What the row of ``image`` needs, with the noise in the middle of the image.
 

@@ -72,8 +72,11 @@ def test_simulated_catalogues_are_associated_rightly(tmp_path):
     with db.Database(tmp_path / "c.sqlite") as database:
         dataset = db.insert_dataset("catalogues", database=database)
         truth = associate_catalogues(
-            dataset, simulated_catalogues(500, 30, pairs=0.0, error=1.0), database=database, beamwidths_limit=3.0
-        )  # fmt: skip
+            dataset,
+            simulated_catalogues(500, 30, pairs=0.0, error=1.0),
+            database=database,
+            beamwidths_limit=3.0,
+        )
         found = count_mistakes(database, dataset, truth)
         assert found["sources"] == found["true_sources"] == 500
         assert found["split"] == found["merged"] == found["confused"] == found["missing"] == 0

@@ -21,7 +21,7 @@ def number_of(image):
     return int(image.url[-9:-5])
 
 
-@pytest.fixture(scope="module", params=[101, 202])
+@pytest.fixture(scope="module", params=[101, 202, 303])
 def series(request):
     return OpticalSeries(seed=request.param)
 

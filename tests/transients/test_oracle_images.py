@@ -11,7 +11,7 @@ from photometry import sky
 from photometry.transients import clipping, gaussians, lofar
 from photometry.transients.accessors import beam_in_pixels
 from photometry.transients.database.matching import alpha
-from photometry.transients.deblending import sub_thresholds
+from photometry.transients.islands import sub_thresholds
 from photometry.transients.steps import group_per_timestep
 
 

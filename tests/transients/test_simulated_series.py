@@ -23,7 +23,8 @@ from photometry.transients.finder import measure_at
 
 @pytest.fixture(scope="module")
 def steady(tmp_path_factory):
-    """50 epochs of 20 steady sources, and one of 30 sigma in a single epoch: 1,000 source-epochs."""
+    """50 epochs of 20 steady sources, and one of 30 sigma in a single epoch: 1,000 source-
+    epochs."""
     series = RadioSeries(n_epochs=50, seed=11)
     sources = steady_sources(series, 21)
     burst = replace(sources[20], kind="transient", flux=30 * series.noise, start=25)

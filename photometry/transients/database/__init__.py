@@ -7,7 +7,16 @@ one transaction, or within that of its caller.
 from . import schema
 from .association import associate_extracted_sources
 from .catalogue import catalogue
-from .connection import Database, connect, current, database_url, disconnect
+from .connection import (
+    Database,
+    back_up,
+    claim,
+    connect,
+    current,
+    database_url,
+    disconnect,
+    release,
+)
 from .forced import associate_ms, associate_nd, get_monitor_requests, get_nulldetections
 from .records import (
     EXTRACT_TYPES,
@@ -48,7 +57,9 @@ __all__ = [
     "associate_extracted_sources",
     "associate_ms",
     "associate_nd",
+    "back_up",
     "catalogue",
+    "claim",
     "connect",
     "consistency_check",
     "current",
@@ -76,6 +87,7 @@ __all__ = [
     "record_skipped",
     "record_timestep",
     "reject",
+    "release",
     "schema",
     "update_config",
     "update_dataset_process_end_ts",

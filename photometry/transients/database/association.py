@@ -251,7 +251,8 @@ def _join_regions(known, image, rows):
 
 
 def _find_new_sources(known, image, rows, triggers, margin):
-    """Note which of the new sources earlier images of this band would have shown; returns how many."""
+    """Note which of the new sources earlier images of this band would have shown; returns how
+    many."""
     if not len(rows):
         return 0
     limits = _best_limits(known.database, image, margin)

@@ -88,35 +88,47 @@ class Catalogue:
         if len(columns["id"]):
             rows = np.array([row_of[i] for i in columns["runcat"].tolist()])
             self._append_fluxes({**columns, "row": rows})
-        self._load_points(row_of)
+        self._load_points()
         self._load_links(row_of, of_dataset)
         self.sources.loaded()
         self.fluxes.loaded()
         self.touched = set(row_of.values())
 
-    def _load_points(self, row_of):
-        x, i = schema.extractedsource, schema.image
-        query = (
-            sa.select(
-                _ASSOC.c.id, _ASSOC.c.runcat, x.c.f_int, i.c.band, i.c.stokes, i.c.taustart_ts
-            )
-            .join_from(_ASSOC, x, x.c.id == _ASSOC.c.xtrsrc)
-            .join(i, i.c.id == x.c.image)
-            .where(i.c.dataset == self.dataset_id)
-            .order_by(_ASSOC.c.id)
-        )
-        tables = {key: rows.tolist() for key, rows in self._flux_rows.items()}
-        last_flux, last_time = self.fluxes["last_flux"], self.fluxes["last_time"]
-        for number, runcat, flux, band, stokes, time in self.database.rows(query):
-            row = row_of[runcat]
-            self.associations[row].append(number)
-            k = tables[band, stokes][row] if (band, stokes) in tables else -1
-            # a source that split without its other bands still has their associations
-            if k >= 0:
-                self.points[k].append(flux)
-                if seconds(time) >= last_time[k]:
-                    last_flux[k], last_time[k] = flux, seconds(time)
-        self.points = [array("d", sorted(points)) for points in self.points]
+    def _load_points(self):
+        """Light curves and associations, a hundred thousand rows at a time: they may be ten
+        million."""
+        image, x = schema.image, schema.extractedsource
+        query = sa.select(image.c.id, image.c.band, image.c.stokes, image.c.taustart_ts)
+        images = {
+            row.id: (row.band, row.stokes, seconds(row.taustart_ts))
+            for row in self.database.rows(query.where(image.c.dataset == self.dataset_id))
+        }
+        ids = self.sources["id"]
+        query = sa.select(_ASSOC.c.id, _ASSOC.c.runcat, x.c.f_int, x.c.image)
+        query = query.join_from(_ASSOC, x, x.c.id == _ASSOC.c.xtrsrc).order_by(_ASSOC.c.id)
+        parts = []
+        for part in self.database.chunks(query):
+            row = np.minimum(np.searchsorted(ids, part["runcat"]), len(ids) - 1)
+            mine = ids[row] == part["runcat"]
+            numbers, which = np.unique(part["image"][mine], return_inverse=True)
+            of_image = np.array([images[number] for number in numbers.tolist()]).reshape(-1, 3)
+            flux_row = np.full(mine.sum(), -1)
+            for key, table in self._flux_rows.items():
+                of_key = (of_image[which, :2] == key).all(axis=1)
+                flux_row[of_key] = table[row[mine][of_key]]
+            parts.append((part["id"][mine], row[mine], flux_row, part["f_int"][mine],
+                          of_image[which, 2]))  # fmt: skip
+        number, row, flux_row, flux, time = (np.concatenate(a) for a in zip(*parts, strict=True))
+        for source, start, end in _groups(order := np.argsort(row, kind="stable"), row):
+            self.associations[source] = array("q", number[order[start:end]].tobytes())
+        # a source that split without its other bands still has their associations
+        known = np.flatnonzero(flux_row >= 0)
+        flux_row, flux, time = flux_row[known], flux[known], time[known]
+        for k, start, end in _groups(order := np.lexsort((flux, flux_row)), flux_row):
+            self.points[k] = array("d", flux[order[start:end]].tobytes())
+        for k, _, end in _groups(order := np.lexsort((known, time, flux_row)), flux_row):
+            self.fluxes["last_flux"][k] = flux[order[end - 1]]
+            self.fluxes["last_time"][k] = time[order[end - 1]]
 
     def _load_links(self, row_of, of_dataset):
         table, new, image, x = (
@@ -423,6 +435,14 @@ def _mean_near_pole(new, old, extractions, weight):
     for name, values in zip(("ra", "decl"), sky.angles(before + now), strict=True):
         new[f"wm_{name}"][polar] = values
         new[f"avg_w{name}"][polar] = values * new[f"avg_weight_{name}"][polar]
+
+
+def _groups(order, values):
+    """Where equal ones of ``values[order]`` begin and end: (value, start, end), as ints."""
+    values = values[order]
+    starts = np.flatnonzero(np.diff(values, prepend=-1))
+    ends = np.append(starts[1:], len(values))
+    return zip(values[starts].tolist(), starts.tolist(), ends.tolist(), strict=True)
 
 
 def seconds(time):

@@ -2,7 +2,9 @@
 time."""
 
 import contextlib
+import fcntl
 import logging
+import shutil
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +23,7 @@ SQLITE_CACHE = 64_000
 _WRITER_LOCK = 7_151_300
 
 _current = None
+_lock_file = None
 
 
 class Database:
@@ -159,11 +162,17 @@ class Database:
 
     def columns(self, statement):
         """The result of a SELECT as arrays by column name; NULL in a column of numbers is NaN."""
-        names = [column.key for column in statement.selected_columns]
         rows = self._connection.execute(statement).all()
         self._end_reading()
-        values = zip(*rows, strict=True) if rows else ([] for _ in names)
-        return {name: _as_array(column) for name, column in zip(names, values, strict=True)}
+        return _as_columns(statement, rows)
+
+    def chunks(self, statement, size=100_000):
+        """As `columns`, for results too long to be held as Python's objects: yield so many rows at
+        a time."""
+        result = self._connection.execute(statement.execution_options(yield_per=size))
+        for rows in result.partitions():
+            yield _as_columns(statement, rows)
+        self._end_reading()
 
     def _end_reading(self):
         """A reader that has all it wants must not keep writers waiting."""
@@ -232,7 +241,10 @@ class Database:
                     [*values[1:], values[0]],
                 )
             else:
-                text = f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+                text = (
+                    f"INSERT INTO {table.name} ({', '.join(names)}) VALUES "
+                    f"({', '.join('?' * len(names))})"
+                )
             self._connection.exec_driver_sql(text, list(zip(*values, strict=True)))
             return
         keys = ["row_id", *(f"new_{name}" for name in names[1:])] if update else names
@@ -240,9 +252,17 @@ class Database:
             statement, [dict(zip(keys, row, strict=True)) for row in zip(*values, strict=True)]
         )
 
+    def index_lightcurves(self, wanted):
+        """Have an index of light curves by source, or have none, in SQLite: readers want it; while
+        epochs are added it would cost the more the more there are. PostgreSQL keeps it."""
+        if self.is_sqlite:
+            name, table = schema.LIGHTCURVE_INDEX, schema.assocxtrsource.name
+            create = f"CREATE INDEX IF NOT EXISTS {name} ON {table} (runcat)"
+            self.change(sa.text(create if wanted else f"DROP INDEX IF EXISTS {name}"))
+
     def try_lock(self, dataset_id):
-        """Claim a dataset for this process on a server; True if nobody else has it. For SQLite see
-        `main.setup`."""
+        """Claim a dataset for this process on a server; True if no other process has it. For SQLite
+        see `claim`."""
         if self.is_sqlite:
             return True
         found = self.scalar(sa.select(sa.func.pg_try_advisory_lock(_WRITER_LOCK, int(dataset_id))))
@@ -272,6 +292,41 @@ def disconnect():
     if _current is not None:
         _current.close()
         _current = None
+
+
+def claim(url):
+    """Claim an SQLite file for this process; the kernel lets go of it when the process ends,
+    however it does. A dataset on a server is claimed by `Database.try_lock`."""
+    global _lock_file
+    parsed = database_url(url)
+    release()
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return
+    path = Path(f"{parsed.database}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _lock_file = open(path, "a")  # noqa: SIM115 - held until the run ends
+    try:
+        fcntl.flock(_lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        release()
+        raise WrongUseError(f"{parsed.database}: in use by another run") from None
+
+
+def release():
+    """Give up the file of `claim`."""
+    global _lock_file
+    if _lock_file is not None:
+        _lock_file.close()
+        _lock_file = None
+
+
+def back_up(url):
+    """Copy an SQLite file beside itself before anything is changed."""
+    parsed = database_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        raise WrongUseError("dump_backup_copy copies SQLite files; use pg_dump for a server")
+    if Path(parsed.database).is_file():
+        shutil.copy2(parsed.database, f"{parsed.database}.backup")
 
 
 def database_url(url):
@@ -317,6 +372,12 @@ def _as_list(column, n):
             values = [None if value != value else value for value in values]
         return values
     return list(column)
+
+
+def _as_columns(statement, rows):
+    names = [column.key for column in statement.selected_columns]
+    values = zip(*rows, strict=True) if rows else ([] for _ in names)
+    return {name: _as_array(column) for name, column in zip(names, values, strict=True)}
 
 
 def _as_array(values):

@@ -1,4 +1,5 @@
-"""Sources to be measured though they were not detected: null detections and monitoring positions."""
+"""Sources to be measured though they were not detected: null detections and monitoring
+positions."""
 
 import logging
 
@@ -50,7 +51,8 @@ def get_nulldetections(image_id, expiration=10, *, database=None):
 
 
 def associate_nd(image_id, *, database=None):
-    """Take the forced fits at null detections of an image into the light curves of their sources."""
+    """Take the forced fits at null detections of an image into the light curves of their
+    sources."""
     database = current(database)
     with database.transaction():
         image = get_image(image_id, database=database)

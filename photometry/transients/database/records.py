@@ -336,7 +336,8 @@ def isrejected(image_id, *, database=None):
 
 
 def insert_imagedata(image_id, header, data, *, database=None):
-    """Store an image's header text and the bytes of its pixels, to be shown beside its candidates."""
+    """Store an image's header text and the bytes of its pixels, to be shown beside its
+    candidates."""
     columns = {"image": image_id, "fits_header": header, "fits_data": data}
     current(database).insert(schema.imagedata, columns)
 
@@ -383,7 +384,8 @@ def insert_extracted_sources(
     )
     if not good.all():
         log.warning(
-            "image %d: %d of %d measurements have no finite flux, or an error that is not above 0; left out",
+            "image %d: %d of %d measurements have no finite flux, or an error that is not above 0; "
+            "left out",
             image_id,
             (~good).sum(),
             len(good),

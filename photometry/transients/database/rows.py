@@ -31,7 +31,7 @@ class Rows:
         self._extra = tuple(extra)
         self._names = [column.name for column in table.c]
         self._arrays = {name: np.zeros(0, _dtype(name)) for name in (*self._names, *extra)}
-        self._changed = []
+        self._changed, self._changed_names = [], set()
 
     def __len__(self):
         return self._n
@@ -59,6 +59,7 @@ class Rows:
         for name, values in columns.items():
             self._arrays[name][rows] = values
         self._changed.append(np.asarray(rows))
+        self._changed_names.update(columns)
 
     def take(self, rows):
         """Rows as a dict of arrays."""
@@ -66,7 +67,7 @@ class Rows:
 
     def loaded(self):
         """All rows are in the database already."""
-        self._written, self._changed = self._n, []
+        self._written, self._changed, self._changed_names = self._n, [], set()
 
     def write(self, database, alive):
         """Insert new rows and update changed ones; ``alive``: (n,) bool array, False for rows not
@@ -78,7 +79,8 @@ class Rows:
         if self._changed:
             changed = np.unique(np.concatenate(self._changed))
             changed = changed[(changed < self._written) & alive[changed]]
-            database.update(self._table, {name: self[name][changed] for name in self._names})
+            names = [n for n in self._names if n == "id" or n in self._changed_names]
+            database.update(self._table, {name: self[name][changed] for name in names})
         self.loaded()
 
 

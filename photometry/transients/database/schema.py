@@ -216,7 +216,10 @@ assocxtrsource = Table(
     # however many there are.
     UniqueConstraint("xtrsrc", "runcat"),
 )
-Index("assoc_by_runcat", assocxtrsource.c.runcat).ddl_if(dialect="postgresql")
+LIGHTCURVE_INDEX = "assoc_by_runcat"
+"""SQLite has it when a run is finished, see `connection.Database.index_lightcurves`."""
+
+Index(LIGHTCURVE_INDEX, assocxtrsource.c.runcat).ddl_if(dialect="postgresql")
 
 assocskyrgn = Table(
     "assocskyrgn",

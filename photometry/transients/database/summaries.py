@@ -122,7 +122,8 @@ def consistency_check(*, database=None):
                 continue
             if (wrong := database.scalar(query)) is not None:
                 raise WrongUseError(
-                    f"table {table.name}, row {wrong}: column {key.parent.name} points to no row of {key.column.table.name}"
+                    f"table {table.name}, row {wrong}: column {key.parent.name} points to no row "
+                    f"of {key.column.table.name}"
                 )
 
 
@@ -159,7 +160,8 @@ def finished_timesteps(dataset_id, *, database=None):
 
 
 def record_skipped(dataset_id, skipped, *, database=None):
-    """Note images that could not be used: dict url -> reason. Earlier notes on them are replaced."""
+    """Note images that could not be used: dict url -> reason. Earlier notes on them are
+    replaced."""
     database, table = current(database), schema.skippedimage
     with database.transaction():
         for url, reason in skipped.items():
