@@ -89,7 +89,14 @@ class RadioSeries:
     seed: int = 1
 
     def header(self, epoch, frequency, pointing=None):
-        """The FITS header of an image."""
+        """The FITS header of an image.
+
+        Parameters
+        ----------
+        epoch : int
+        frequency : float, Hz
+        pointing : (ra, decl), deg, by default that of the epoch
+        """
         from astropy.io import fits
 
         ra, decl = pointing or self.pointings[epoch % len(self.pointings)]

@@ -46,7 +46,7 @@ def mjd(time, exposure=0.0):
     time : datetime, UTC, its start
     exposure : float, s
     """
-    from .database.catalogue import seconds
+    from .database.loading import seconds
 
     return _EPOCH_MJD + (seconds(time) + (exposure or 0) / 2) / DAY
 

@@ -302,7 +302,13 @@ def run_stream(runner, job_config, dataset_id, copy_images, *, strict=False):
     """Take images from the hosts and ports of the settings, a timestep at a time, until a signal
     asks to stop.
 
-    Parameters and returned value as for `run_batch`.
+    Parameters
+    ----------
+    runner, job_config, dataset_id, copy_images, strict : see `run_batch`
+
+    Returns
+    -------
+    Summary
     """
     from .stream import ImageStream, addresses
 

@@ -72,7 +72,13 @@ def check_pixels(pixels):
 
 
 def check_rms(rms, low, high):
-    """Is the noise, Jy, between the limits?"""
+    """Is the noise, Jy, between the limits?
+
+    Parameters
+    ----------
+    rms : float, Jy
+    low, high : float, Jy, limits that it lies between
+    """
     if low < rms < high:
         return None
     return Rejection(
@@ -124,7 +130,14 @@ def check_history(rms, history, n_history, sigma=3):
 
 
 def check_lofar(image, rms, settings):
-    """The tests for images of LOFAR; arguments as for `check_image`."""
+    """The tests for images of LOFAR: a `Rejection` or None.
+
+    Parameters
+    ----------
+    image : accessors.LofarImage
+    rms : float, Jy
+    settings : dict of dicts, with the section ``quality_lofar``
+    """
     limits, own = settings["quality_lofar"], image.lofar
     if image.tau_time == 0:
         return Rejection(TAU_TIME, "the exposure has length 0")

@@ -63,7 +63,14 @@ class Runner:
         return results
 
     def map_each(self, func_name, iterable, args=()):
-        """As `map`; what a bad item gives is its BadInputError, in its place."""
+        """As `map`; what a bad item gives is its BadInputError, in its place.
+
+        Parameters
+        ----------
+        func_name : str, a function of `tasks`
+        iterable : items that can be pickled
+        args : further arguments, the same for all
+        """
         if not callable(getattr(tasks, func_name, None)):
             raise NotImplementedError(f"no task {func_name!r}")
         jobs = [(func_name, item, tuple(args)) for item in iterable]

@@ -314,7 +314,13 @@ class Emulator:
 
     def send(self, images, *, pixel_order="rows", pause=0.0, chunk=None, connect_timeout=60.0):
         """See `emulate`; each band in a thread of its own, so that one slow reader does not keep
-        the others waiting."""
+        the others waiting.
+
+        Parameters
+        ----------
+        images, pixel_order, pause, connect_timeout : see `emulate`
+        chunk : int, bytes sent at once, all by default
+        """
         bands = list(zip(*images, strict=True))
         errors = []
         threads = [

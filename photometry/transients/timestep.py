@@ -111,7 +111,14 @@ def get_accessors(runner, all_images):
 
 
 def extract_metadata(job_config, accessors, runner):
-    """What the rows of ``image`` need, a dict per image, with the noise ``rms_qc``."""
+    """What the rows of ``image`` need, a dict per image, with the noise ``rms_qc``.
+
+    Parameters
+    ----------
+    job_config : settings of the job
+    accessors : list of ImageAccessor
+    runner : Runner
+    """
     found = job_config["persistence"]
     return runner.map(
         "extract_metadatas", accessors, [found["rms_est_sigma"], found["rms_est_fraction"]]
@@ -218,7 +225,14 @@ def _noise_history(image, n):
 
 
 def source_extraction(accessors, job_config, runner):
-    """The sources of images: a list of `finder.Extraction`."""
+    """The sources of images: a list of `finder.Extraction`.
+
+    Parameters
+    ----------
+    accessors : list of ImageAccessor
+    job_config : settings of the job
+    runner : Runner
+    """
     return runner.map("extract_sources", accessors, [job_config["source_extraction"]])
 
 

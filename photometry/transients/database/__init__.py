@@ -17,19 +17,16 @@ from .connection import (
     disconnect,
     release,
 )
+from .extractions import EXTRACT_TYPES, RECORD, flux_scale, insert_extracted_sources
 from .forced import associate_ms, associate_nd, get_monitor_requests, get_nulldetections
 from .records import (
-    EXTRACT_TYPES,
-    RECORD,
     fetch_config,
-    flux_scale,
     get_band,
     get_image,
     get_monitor_entries,
     get_skyregion,
     insert_config,
     insert_dataset,
-    insert_extracted_sources,
     insert_image,
     insert_imagedata,
     insert_monitor_positions,

@@ -8,10 +8,12 @@ import sqlalchemy as sa
 from ... import sky
 from ...errors import ArgumentError
 from . import schema
-from .catalogue import catalogue, seconds
+from .catalogue import catalogue
+from .loading import seconds
 from .connection import current
+from .extractions import extractions_of
 from .matching import MANY_TO_ONE, candidate_pairs, keep_nearest, prune
-from .records import extractions_of, get_image
+from .records import get_image
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,13 @@ in compact arrays, so that an epoch costs the same however many there were.
 
 from array import array
 from bisect import insort
-from datetime import datetime
 
 import numpy as np
-import sqlalchemy as sa
 
 from ... import sky
 from .. import variability
 from . import schema
+from .loading import load
 from .matching import POLAR, wrapped
 from .rows import Rows
 
@@ -54,9 +53,9 @@ class Catalogue:
         self.points, self.associations = [], []
         self.members, self.new_sources = {}, {}
         self.touched, self.has_varmetric = set(), set()
-        self._flux_rows = {}
+        self.flux_tables = {}
         self._deleted = []
-        self._load()
+        load(self)
 
     @property
     def alive(self):
@@ -66,102 +65,9 @@ class Catalogue:
     def flux_alive(self):
         return np.array(self._flux_alive, bool)
 
-    def _load(self):
-        database, of_dataset = self.database, _RUNCAT.c.dataset == self.dataset_id
-        first = schema.extractedsource.join(
-            schema.image, schema.image.c.id == schema.extractedsource.c.image
-        )
-        query = (
-            sa.select(*_RUNCAT.c, schema.image.c.taustart_ts)
-            .join_from(_RUNCAT, first, schema.extractedsource.c.id == _RUNCAT.c.xtrsrc)
-            .where(of_dataset)
-            .order_by(_RUNCAT.c.id)
-        )
-        columns = database.columns(query)
-        times = columns.pop("taustart_ts")
-        if not len(times):
-            return
-        self._append_sources({**columns, "first_seen": [seconds(t) for t in times]})
-        row_of = dict(zip(columns["id"].tolist(), range(len(times)), strict=True))
-        query = sa.select(*_FLUX.c).join(_RUNCAT, _RUNCAT.c.id == _FLUX.c.runcat).where(of_dataset)
-        columns = database.columns(query.order_by(_FLUX.c.id))
-        if len(columns["id"]):
-            rows = np.array([row_of[i] for i in columns["runcat"].tolist()])
-            self._append_fluxes({**columns, "row": rows})
-        self._load_points()
-        self._load_links(row_of, of_dataset)
-        self.sources.loaded()
-        self.fluxes.loaded()
-        self.touched = set(row_of.values())
-
-    def _load_points(self):
-        """Light curves and associations, a hundred thousand rows at a time: they may be ten
-        million."""
-        image, x = schema.image, schema.extractedsource
-        query = sa.select(image.c.id, image.c.band, image.c.stokes, image.c.taustart_ts)
-        images = {
-            row.id: (row.band, row.stokes, seconds(row.taustart_ts))
-            for row in self.database.rows(query.where(image.c.dataset == self.dataset_id))
-        }
-        ids = self.sources["id"]
-        query = sa.select(_ASSOC.c.id, _ASSOC.c.runcat, x.c.f_int, x.c.image)
-        query = query.join_from(_ASSOC, x, x.c.id == _ASSOC.c.xtrsrc).order_by(_ASSOC.c.id)
-        parts = []
-        for part in self.database.chunks(query):
-            row = np.minimum(np.searchsorted(ids, part["runcat"]), len(ids) - 1)
-            mine = ids[row] == part["runcat"]
-            numbers, which = np.unique(part["image"][mine], return_inverse=True)
-            of_image = np.array([images[number] for number in numbers.tolist()]).reshape(-1, 3)
-            flux_row = np.full(mine.sum(), -1)
-            for key, table in self._flux_rows.items():
-                of_key = (of_image[which, :2] == key).all(axis=1)
-                flux_row[of_key] = table[row[mine][of_key]]
-            parts.append((part["id"][mine], row[mine], flux_row, part["f_int"][mine],
-                          of_image[which, 2]))  # fmt: skip
-        number, row, flux_row, flux, time = (np.concatenate(a) for a in zip(*parts, strict=True))
-        for source, start, end in _groups(order := np.argsort(row, kind="stable"), row):
-            self.associations[source] = array("q", number[order[start:end]].tobytes())
-        # a source that split without its other bands still has their associations
-        known = np.flatnonzero(flux_row >= 0)
-        flux_row, flux, time = flux_row[known], flux[known], time[known]
-        for k, start, end in _groups(order := np.lexsort((flux, flux_row)), flux_row):
-            self.points[k] = array("d", flux[order[start:end]].tobytes())
-        for k, _, end in _groups(order := np.lexsort((known, time, flux_row)), flux_row):
-            self.fluxes["last_flux"][k] = flux[order[end - 1]]
-            self.fluxes["last_time"][k] = time[order[end - 1]]
-
-    def _load_links(self, row_of, of_dataset):
-        table, new, image, x = (
-            schema.assocskyrgn,
-            schema.newsource,
-            schema.image,
-            schema.extractedsource,
-        )
-        query = sa.select(table.c.runcat, table.c.skyrgn).join(
-            _RUNCAT, _RUNCAT.c.id == table.c.runcat
-        )
-        for runcat, region in self.database.rows(query.where(of_dataset).order_by(table.c.id)):
-            self.members.setdefault(region, {})[row_of[runcat]] = None
-        query = (
-            sa.select(new.c.id, new.c.runcat, x.c.f_int, image.c.rms_min, image.c.rms_max)
-            .join_from(new, _RUNCAT, _RUNCAT.c.id == new.c.runcat)
-            .join(x, x.c.id == new.c.trigger_xtrsrc)
-            .join(image, image.c.id == new.c.previous_limits_image)
-            .where(of_dataset)
-            .order_by(new.c.id)
-        )
-        for number, runcat, flux, rms_min, rms_max in self.database.rows(query):
-            self.add_new_source(row_of[runcat], number, flux, rms_min, rms_max)
-        query = sa.select(schema.varmetric.c.runcat).join(
-            _RUNCAT, _RUNCAT.c.id == schema.varmetric.c.runcat
-        )
-        self.has_varmetric = {
-            row_of[row.runcat] for row in self.database.rows(query.where(of_dataset))
-        }
-
     # Sources
 
-    def _append_sources(self, columns):
+    def append_sources(self, columns):
         rows = self.sources.append(columns)
         self._alive += [True] * len(rows)
         self.associations += [array("q") for _ in rows]
@@ -169,10 +75,17 @@ class Catalogue:
 
     def add_sources(self, extractions, first_seen, mon_src=False):
         """New sources at the positions of extractions (dict of arrays), without points yet; returns
-        their rows."""
+        their rows.
+
+        Parameters
+        ----------
+        extractions : dict of (k,) arrays, columns of ``extractedsource``
+        first_seen : float, s since 1970, start of their image
+        mon_src : bool, they are monitoring positions
+        """
         n = len(extractions["id"])
         ids = self.database.new_ids(_RUNCAT, n)
-        rows = self._append_sources(
+        rows = self.append_sources(
             {
                 "id": ids,
                 "xtrsrc": extractions["id"],
@@ -228,7 +141,7 @@ class Catalogue:
 
     # Fluxes
 
-    def _append_fluxes(self, columns):
+    def append_fluxes(self, columns):
         rows = self.fluxes.append({**columns, "last_time": -np.inf})
         self._flux_alive += [True] * len(rows)
         self.points += [array("d") for _ in rows]
@@ -248,11 +161,11 @@ class Catalogue:
     def _table_of(self, key):
         """Row in ``fluxes`` by row in ``sources`` for a band and Stokes parameter; -1 where there
         is none."""
-        table = self._flux_rows.get(key, np.zeros(0, int))
+        table = self.flux_tables.get(key, np.zeros(0, int))
         if len(table) < len(self.sources):
             longer = np.full(max(len(self.sources), 2 * len(table)), -1)
             longer[: len(table)] = table
-            table = self._flux_rows[key] = longer
+            table = self.flux_tables[key] = longer
         return table
 
     def add_points(self, rows, band, stokes, time, extractions):
@@ -272,7 +185,7 @@ class Catalogue:
         rows = np.asarray(rows)
         absent = rows[self._table_of((band, stokes))[rows] < 0]
         if len(absent):
-            self._append_fluxes(
+            self.append_fluxes(
                 {
                     "id": self.database.new_ids(_FLUX, len(absent)),
                     "runcat": self.sources["id"][absent],
@@ -321,7 +234,7 @@ class Catalogue:
         """Rows in ``fluxes`` of one source, oldest first."""
         found = [
             int(table[row])
-            for table in self._flux_rows.values()
+            for table in self.flux_tables.values()
             if row < len(table) and table[row] >= 0
         ]
         return sorted(found)
@@ -338,7 +251,14 @@ class Catalogue:
             self.associations[row].append(number)
 
     def add_members(self, region, rows, distance):
-        """Link sources to a sky region; ``distance``: (k,) array, deg, to its centre."""
+        """Link sources to a sky region; ``distance``: (k,) array, deg, to its centre.
+
+        Parameters
+        ----------
+        region : int, id of the sky region
+        rows : (k,) int array of sources
+        distance : (k,) array, deg
+        """
         if not len(rows):
             return
         columns = {"runcat": self.sources["id"][rows], "skyrgn": region, "distance_deg": distance}
@@ -346,7 +266,15 @@ class Catalogue:
         self.members.setdefault(region, {}).update(dict.fromkeys(np.asarray(rows).tolist()))
 
     def add_new_source(self, row, number, flux, rms_min, rms_max):
-        """Remember that a source is a new one, by the limits of an earlier image."""
+        """Remember that a source is a new one, by the limits of an earlier image.
+
+        Parameters
+        ----------
+        row : int, of the source
+        number : int, id in ``newsource``
+        flux : float, Jy, of its first detection
+        rms_min, rms_max : float, Jy, of the earlier image
+        """
         self.new_sources[row] = {
             "newsource": number,
             "sigma_rms_min": flux / rms_min,
@@ -369,7 +297,7 @@ class Catalogue:
             "xtrsrc": [xtrsrc],
             "first_seen": [first_seen],
         }
-        copy = int(self._append_sources(columns)[0])
+        copy = int(self.append_sources(columns)[0])
         for k in self.flux_rows(row):
             key = int(self.fluxes["band"][k]), int(self.fluxes["stokes"][k])
             if keep_bands is not None and key != keep_bands:
@@ -381,7 +309,7 @@ class Catalogue:
                 "runcat": [self.sources["id"][copy]],
                 "row": [copy],
             }
-            new = int(self._append_fluxes(columns)[0])
+            new = int(self.append_fluxes(columns)[0])
             self.fluxes.set([new], {"last_time": last_time})
             self.points[new] = array("d", self.points[k])
         self.touched.add(copy)
@@ -435,22 +363,6 @@ def _mean_near_pole(new, old, extractions, weight):
     for name, values in zip(("ra", "decl"), sky.angles(before + now), strict=True):
         new[f"wm_{name}"][polar] = values
         new[f"avg_w{name}"][polar] = values * new[f"avg_weight_{name}"][polar]
-
-
-def _groups(order, values):
-    """Where equal ones of ``values[order]`` begin and end: (value, start, end), as ints."""
-    values = values[order]
-    starts = np.flatnonzero(np.diff(values, prepend=-1))
-    ends = np.append(starts[1:], len(values))
-    return zip(values[starts].tolist(), starts.tolist(), ends.tolist(), strict=True)
-
-
-def seconds(time):
-    """A naive UTC datetime as seconds since 1970."""
-    return (time - _EPOCH).total_seconds()
-
-
-_EPOCH = datetime(1970, 1, 1)
 
 
 def catalogue(database, dataset_id):

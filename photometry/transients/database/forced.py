@@ -9,10 +9,12 @@ import sqlalchemy as sa
 from ... import sky
 from . import schema
 from .association import FIRST_MONITORED, MONITORED, NULL_DETECTION
-from .catalogue import catalogue, seconds
+from .catalogue import catalogue
+from .loading import seconds
 from .connection import current
+from .extractions import extractions_of
 from .matching import offsets
-from .records import extractions_of, get_image, get_monitor_entries
+from .records import get_image, get_monitor_entries
 
 log = logging.getLogger(__name__)
 

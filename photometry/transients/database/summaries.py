@@ -161,7 +161,13 @@ def finished_timesteps(dataset_id, *, database=None):
 
 def record_skipped(dataset_id, skipped, *, database=None):
     """Note images that could not be used: dict url -> reason. Earlier notes on them are
-    replaced."""
+    replaced.
+
+    Parameters
+    ----------
+    dataset_id : int
+    skipped : dict
+    """
     database, table = current(database), schema.skippedimage
     with database.transaction():
         for url, reason in skipped.items():
@@ -171,7 +177,13 @@ def record_skipped(dataset_id, skipped, *, database=None):
 
 
 def forget_skipped(dataset_id, urls, *, database=None):
-    """Images that can be used by now are not skipped any more."""
+    """Images that can be used by now are not skipped any more.
+
+    Parameters
+    ----------
+    dataset_id : int
+    urls : list of str
+    """
     database, table = current(database), schema.skippedimage
     if not database.rows(sa.select(table.c.id).where(table.c.dataset == dataset_id)):
         return
