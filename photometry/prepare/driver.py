@@ -110,19 +110,32 @@ def prepare(
     output.mkdir(parents=True, exist_ok=True)
     progress = progress or (lambda stage, done, n: None)
     frames, skipped = _list_frames(files, output, workers, progress)
-    groups = group_frames(frames, sector=sector, camera=camera, ccd=ccd)
+    groups, left_out = group_frames(frames, sector=sector, camera=camera, ccd=ccd)
+    for problem in left_out:
+        log.warning("%s; left out", problem)
+    skipped += left_out
     if not groups:
         raise WrongUseError(_nothing_found(folder, frames, skipped))
-    cubes = []
-    for group in groups.values():
+    cubes, missing = [], []
+    for group in groups:
+        path = cube_path(output, *group[0].group[1:4])
         try:
-            cubes.append(_prepare_cube(group, output, workers, memory, overwrite, progress))
+            if path.exists() and not overwrite:
+                cubes.append(_already_there(path, group))
+            else:
+                missing.append((path, group))
+        except BadInputError as error:
+            log.warning("%s; give --overwrite to make it anew", error)
+            skipped.append(str(error))
+    for path, group in missing:
+        try:
+            cubes.append(_prepare_cube(path, group, workers, memory, progress))
         except BadInputError as error:
             log.warning("%s; no cube", error)
             skipped.append(str(error))
     with contextlib.suppress(OSError):
         shutil.rmtree(output / ".unpacked")
-    return Report(cubes, skipped)
+    return Report(sorted(cubes, key=lambda cube: cube.path), skipped)
 
 
 def _list_frames(paths, output, workers, progress):
@@ -150,15 +163,14 @@ def _nothing_found(folder, frames, skipped):
         present = "; ".join("sector {}, camera {}, CCD {}".format(*kind) for kind in kinds[:5])
         return f"{folder}: no images of the sector, camera and CCD asked for; there are {present}"
     broken = f" ({len(skipped)} could not be read; the first: {skipped[0]})" if skipped else ""
-    return f"{folder}: no full-frame images found{broken}; expected FITS files of TESS (SPOC, TICA), TessCut or Kepler"
+    return (
+        f"{folder}: no full-frame images found{broken}; expected FITS files of TESS (SPOC, TICA), "
+        "TessCut or Kepler"
+    )
 
 
-def _prepare_cube(frames, output, workers, memory, overwrite, progress):
+def _prepare_cube(path, frames, workers, memory, progress):
     began = time.monotonic()
-    path = cube_path(output, *frames[0].group[1:4])
-    if path.exists() and not overwrite:
-        WorkFolder(path).remove_leftovers()
-        return _already_there(path, frames)
     for warning in small_image_warnings(frames[0].shape):
         log.warning("%s: %s", path, warning)
     if frames[0].cropped:
@@ -197,6 +209,7 @@ def _prepare_cube(frames, output, workers, memory, overwrite, progress):
 
 
 def _already_there(path, frames):
+    WorkFolder(path).remove_leftovers()
     with ImageCube(path) as cube:
         if cube.n_times != len(frames):
             raise WrongUseError(

@@ -30,6 +30,7 @@ KEPLER_CADENCE = 1800  # s, nominal, as for long-cadence target pixel files
 TESS_SCIENCE = ((0, 2048), (44, 2092))
 # the same for 1070 x 1132 pixels
 KEPLER_SCIENCE = ((20, 1044), (12, 1112))
+_SPOC_NAME = re.compile(r"-s(\d{4})-(\d)-(\d)-\d{4}-[a-z]_ffic\.")
 _SECTOR_IN_NAME = re.compile(r"[-_]s(\d{4})-")
 
 
@@ -66,7 +67,20 @@ def read_frames(path):
             _refuse_truncated(path, hdulist)
     for frame in frames:
         frame.check()
+        _refuse_foreign_name(frame)
     return frames
+
+
+def _refuse_foreign_name(frame):
+    """Refuse an image whose name, as SPOC gives it, is of another CCD than its header."""
+    match = _SPOC_NAME.search(Path(frame.flux.path).name)
+    if match and tuple(map(int, match.groups())) != frame.group[1:4]:
+        sector, camera, ccd = map(int, match.groups())
+        raise BadInputError(
+            f"{frame.flux.path}: its header says sector {frame.sector}, camera {frame.camera}, CCD "
+            f"{frame.ccd}, its name sector {sector}, camera {camera}, CCD {ccd}; one of them is "
+            "wrong, get it again"
+        )
 
 
 def _refuse_truncated(path, hdulist):

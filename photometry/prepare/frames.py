@@ -5,7 +5,7 @@ Pixels are read straight from their offset in the (uncompressed) file, a few row
 that is all one needs.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from ..constants import DAY
 from ..errors import BadInputError, WrongUseError
 
 TESS_CADENCES = (20, 120, 200, 600, 1800)  # s, nominal times between exposures
+# fraction of the images of a CCD that may be left out because they do not fit the others
+MAX_ODD = 0.1
 _DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}  # BITPIX of the FITS standard
 
 
@@ -156,7 +158,10 @@ def nominal_cadence(days):
 
 
 def group_frames(frames, *, sector=None, camera=None, ccd=None):
-    """Sort frames into cubes.
+    """Sort frames into cubes, one for each CCD of a sector.
+
+    An image that does not fit the others of its CCD (a header damaged, a file in the wrong folder)
+    costs itself; where many do not fit, nothing says which of them are meant.
 
     Parameters
     ----------
@@ -165,57 +170,75 @@ def group_frames(frames, *, sector=None, camera=None, ccd=None):
 
     Returns
     -------
-    groups : dict (mission, sector, camera, ccd, cadence) -> list of Frame in order of time
+    groups : list of lists of Frame, each in order of time
+    left_out : list of str, one message per image that does not fit
 
     Raises
     ------
-    WrongUseError : two groups would be the same cube, or images of one cube do not fit one another
+    WrongUseError : the images of a CCD are of two missions, cadences, or parts of the CCD
     """
-    groups = defaultdict(list)
     wanted = (sector, camera, ccd)
+    by_ccd = defaultdict(list)
     for frame in frames:
-        if all(
-            want is None or want == have
-            for want, have in zip(wanted, frame.group[1:4], strict=True)
-        ):
-            groups[frame.group].append(frame)
-    _refuse_same_cube(groups)
-    return {group: _in_order(groups[group]) for group in sorted(groups)}
+        having = frame.group[1:4]
+        if all(want in (None, have) for want, have in zip(wanted, having, strict=True)):
+            by_ccd[having].append(frame)
+    groups, left_out = [], []
+    for _, group in sorted(by_ccd.items()):
+        for kind in (_cadence_of, _part_of):
+            group, problems = _of_one_kind(group, kind)
+            left_out += problems
+        group, problems = _of_different_times(group)
+        left_out += problems
+        groups.append(group)
+    return [group for group in groups if group], left_out
 
 
-def _in_order(frames):
-    frames = sorted(frames, key=lambda frame: (frame.time, frame.flux.path))
-    first = frames[0]
-    for frame in frames:
-        if (frame.shape, frame.first_row, frame.first_column) != (
-            first.shape,
-            first.first_row,
-            first.first_column,
-        ):
-            raise WrongUseError(
-                f"{frame.flux.path}: {frame.shape} pixels from row {frame.first_row}, column "
-                f"{frame.first_column}, but "
-                f"{first.flux.path} has {first.shape} from {first.first_row}, "
-                f"{first.first_column}; images of different parts of "
-                f"a CCD do not make one cube: put them in folders of their own"
-            )
-    repeated = np.flatnonzero(np.diff([frame.time for frame in frames]) == 0)
-    if repeated.size:
-        a, b = frames[repeated[0]], frames[repeated[0] + 1]
+def _cadence_of(frame):
+    return f"of {frame.mission}, every {frame.cadence} s"
+
+
+def _part_of(frame):
+    n_rows, n_columns = frame.shape
+    return f"{n_rows} x {n_columns} pixels from row {frame.first_row}, column {frame.first_column}"
+
+
+def _of_one_kind(frames, kind):
+    """Of the frames of a CCD those of the most frequent kind, and a message for each other."""
+    (most, _), *others = Counter(map(kind, frames)).most_common()
+    odd = [frame for frame in frames if kind(frame) != most]
+    # two frames, one of each kind: either may be the odd one
+    if len(odd) > max(1, MAX_ODD * len(frames)) or 2 * len(odd) == len(frames) > 0:
+        first = next(frame for frame in frames if kind(frame) == most)
         raise WrongUseError(
-            f"{a.flux.path} and {b.flux.path} are of the same time; keep one of them"
+            f"{odd[0].flux.path}: {others[0][0]}, but {first.flux.path} is {most}; {len(odd)} of "
+            f"{len(frames)} images of one CCD differ and do not make one cube: put them in a "
+            "folder of their own"
         )
-    return frames
+    problems = [
+        f"{frame.flux.path}: {kind(frame)}, all others of its CCD {most}; its header is damaged, "
+        "or it belongs into another folder"
+        for frame in odd
+    ]
+    return [frame for frame in frames if kind(frame) == most], problems
 
 
-def _refuse_same_cube(groups):
-    seen = {}
-    for group in groups:
-        if group[1:4] in seen:
-            raise WrongUseError(
-                f"images of sector {group[1]}, camera {group[2]}, CCD {group[3]} are of different "
-                "missions or cadences "
-                f"({seen[group[1:4]][0]} {seen[group[1:4]][4]} s, {group[0]} {group[4]} s); put "
-                "them in folders of their own"
-            )
-        seen[group[1:4]] = group
+def _of_different_times(frames):
+    """Frames in order of time, without those of which another has the time as well: of copies the
+    first is taken, of two different images none, since nothing says whose time is wrong.
+    """
+    by_time = defaultdict(list)
+    for frame in sorted(frames, key=lambda frame: (frame.time, frame.flux.path)):
+        by_time[frame.time].append(frame)
+    taken, problems = [], []
+    for first, *more in by_time.values():
+        copies = all(frame.cadenceno == first.cadenceno for frame in more)
+        if copies:
+            taken.append(first)
+        problems += [
+            f"{frame.flux.path}: is of the same time as {other.flux.path}"
+            + ("; keep one of them" if copies else ", and another image by its number")
+            for frame, other in [(frame, first) for frame in more]
+            + ([] if copies else [(first, more[0])])
+        ]
+    return taken, problems

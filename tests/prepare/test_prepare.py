@@ -247,26 +247,63 @@ class TestBadInput:
         with pytest.raises(WrongUseError, match="there are sector 3, camera 1, CCD 2"):
             prepare(images, ccd=4)
 
-    def test_images_of_two_cadences_do_not_make_one_cube(self, tmp_path):
-        folder = tmp_path / "ffi"
-        spoc_series(folder, 2)
-        write_spoc(
-            folder / "tess2018300000000-s0003-1-2-0123-s_ffic.fits",
-            star_image(),
-            time=1350,
-            cadence=600,
-        )
-        with pytest.raises(WrongUseError, match="different missions or cadences"):
-            prepare(folder)
+    @pytest.mark.parametrize(
+        ("shape", "kind", "reason"),
+        [
+            ((80, 72), {"cadence": 600, "time": 1350}, "every 600 s, all others of its CCD"),
+            ((30, 30), {"time": 1350}, "30 x 30 pixels from row 1, column 1"),
+            ((80, 72), {"camera": 3}, "its header says sector 3, camera 3, CCD 2, its name"),
+            ((80, 72), {"number": 4701, "time": 1330.0}, "is of the same time as"),
+        ],
+    )
+    def test_an_odd_image_costs_itself_and_is_named(self, tmp_path, shape, kind, reason):
+        paths = spoc_series(tmp_path / "ffi", 5)
+        odd = paths[0].with_name("tess2018300000000-s0003-1-2-0123-s_ffic.fits")
+        write_spoc(odd, star_image(shape), **kind)
+        report = prepare(tmp_path / "ffi")
+        problem = next(problem for problem in report.skipped if problem.startswith(str(odd)))
+        assert reason in problem
+        # which of two images has the wrong time is not known: neither is used
+        n_left = 4 if "same time" in reason else 5
+        assert [cube.n_frames for cube in report.cubes] == [n_left]
+        assert len(report.skipped) == 6 - n_left
 
-    def test_images_of_different_sizes_do_not_make_one_cube(self, tmp_path):
-        folder = tmp_path / "ffi"
-        spoc_series(folder, 2)
-        write_spoc(
-            folder / "tess2018300000000-s0003-1-2-0123-s_ffic.fits", star_image((30, 30)), time=1350
-        )
-        with pytest.raises(WrongUseError, match="do not make one cube"):
-            prepare(folder)
+    def test_of_two_copies_of_an_image_one_is_used(self, tmp_path):
+        paths = spoc_series(tmp_path / "ffi", 4)
+        copy = paths[1].with_name(paths[1].name.replace("tess2018", "tess2019"))
+        shutil.copy(paths[1], copy)
+        report = prepare(tmp_path / "ffi")
+        assert report.cubes[0].n_frames == 4
+        (problem,) = report.skipped
+        assert "keep one of them" in problem
+
+    @pytest.mark.parametrize(
+        ("shape", "cadence", "reason"),
+        [((80, 72), 600, "every 600 s"), ((30, 30), 1800, "30 x 30 pixels")],
+    )
+    def test_two_kinds_of_images_do_not_make_one_cube(self, tmp_path, shape, cadence, reason):
+        spoc_series(tmp_path / "ffi", 3)
+        for i in range(2):
+            write_spoc(
+                tmp_path / "ffi" / f"tess201830000000{i}-s0003-1-2-0123-s_ffic.fits",
+                star_image(shape),
+                time=1350 + i,
+                cadence=cadence,
+            )
+        with pytest.raises(WrongUseError, match=f"{reason}.*put them in a folder of their own"):
+            prepare(tmp_path / "ffi")
+
+    def test_a_cube_that_differs_from_its_images_is_reported_before_any_work(self, tmp_path):
+        spoc_series(tmp_path / "ffi", 3, ccd=2)
+        prepare(tmp_path / "ffi")
+        (path,) = (tmp_path / "ffi").glob("*.hdf5")
+        for i in range(2):
+            name = f"tess201830000000{i}-s0003-1-1-0123-s_ffic.fits"
+            write_spoc(tmp_path / "ffi" / name, star_image(), time=1350 + i, ccd=1)
+        next((tmp_path / "ffi").glob("*-1-2-*.fits")).unlink()
+        with pytest.raises(WrongUseError, match="--overwrite"):
+            prepare(tmp_path / "ffi")
+        assert list((tmp_path / "ffi").glob("*.hdf5")) == [path]
 
     def test_a_folder_with_more_images_than_its_cube_is_told(self, tmp_path):
         folder = tmp_path / "ffi"
