@@ -267,7 +267,7 @@ def read_toml(path):
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such settings file") from None
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}; expected TOML") from None
     except UnicodeDecodeError as error:
         byte = f"byte 0x{error.object[error.start]:02x} at position {error.start}"
         raise SettingsError(f"{path}: is not UTF-8 text ({byte}); expected TOML") from None

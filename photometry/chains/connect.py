@@ -132,7 +132,10 @@ class Database:
         """Make the tables, or bring older ones to today's form; returns the names of the changes
         applied."""
         if self.is_sqlite and self.url.database:
-            Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            path = Path(self.url.database)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise WrongUseError(f"database {path}: is a folder; expected a file")
 
         def apply(db):
             schema.MIGRATIONS_TABLE.create(db, checkfirst=True)

@@ -305,7 +305,9 @@ def restore(database, path):
     try:
         database._once(load)
     except (OSError, EOFError, ValueError, KeyError, UnboundLocalError) as error:
-        raise WrongUseError(f"{path}: is not a dump of a task database ({error})") from None
+        raise WrongUseError(
+            f"{path}: is not a dump of a task database ({error}); expected one of photometry chain dump"
+        ) from None
 
 
 def _flush(db, insert, rows):

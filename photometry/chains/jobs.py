@@ -36,7 +36,8 @@ class Submission:
 
 
 def open_database(settings):
-    """The task database of the settings, its tables made where they are missing."""
+    """The task database of the settings and the folder for products, made where missing."""
+    settings.file_store.mkdir(parents=True, exist_ok=True)
     database = Database(settings.database_url, patience=settings.database_patience)
     database.migrate()
     return database

@@ -8,6 +8,7 @@ functions, so that ``photometry --help`` answers at once. Its name is the verb, 
 import difflib
 import errno
 import pkgutil
+import re
 import sys
 import traceback
 from importlib import import_module
@@ -17,6 +18,7 @@ import click
 from .._version import __version__
 from ..errors import PhotometryError, TryAgainError
 from ..scheduler.launch import is_master
+from ._options import add_checks
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNFINISHED = 0, 1, 2, 3
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h: an error in this program
@@ -102,7 +104,9 @@ class _Verbs(click.Group):
     def get_command(self, ctx, name):
         if name not in self.list_commands(ctx):
             return None
-        return _with_exit_codes(import_module(f"{__name__}.{name.replace('-', '_')}").command)
+        command = import_module(f"{__name__}.{name.replace('-', '_')}").command
+        add_checks(command)
+        return _with_exit_codes(command)
 
     def resolve_command(self, ctx, args):
         try:
@@ -147,7 +151,9 @@ def main(args=None):
     Errors of this package become one line on standard error; anything else is a defect and keeps
     its traceback.
     """
+    args = sys.argv[1:] if args is None else args
     try:
+        _refuse_empty(args)
         sys.exit(cli.main(args=args, prog_name="photometry", standalone_mode=False) or EXIT_OK)
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
@@ -155,7 +161,7 @@ def main(args=None):
         error.show()
         sys.exit(EXIT_USAGE)
     except click.ClickException as error:
-        _leave(_usage(error), EXIT_USAGE)
+        _leave(_usage(error, args), EXIT_USAGE)
     except (click.Abort, KeyboardInterrupt):
         _leave("stopped by the user", EXIT_UNFINISHED)
     except TryAgainError as error:
@@ -167,7 +173,7 @@ def main(args=None):
         sys.exit(EXIT_OK)
     except OSError as error:
         if error.errno in _USERS_ERRORS:
-            _leave(_of_the_system(error), EXIT_USAGE)
+            _leave(f"{_of_the_system(error)}; choose another path, or mend that", EXIT_USAGE)
         if error.errno in _PASSING_ERRORS:
             _leave(f"{_of_the_system(error)}; make that possible and run again", EXIT_UNFINISHED)
         _defect()
@@ -175,14 +181,36 @@ def main(args=None):
         _defect()
 
 
-def _usage(error):
+def _refuse_empty(args):
+    """Refuse an empty word: as a path it would mean this folder, by a variable that is not set."""
+    for i, word in enumerate(args):
+        if word == "" or re.fullmatch(r"--[\w-]+=", word):
+            named = word.rstrip("=") or (args[i - 1] if i and args[i - 1].startswith("-") else "")
+            where = f"{named}: an" if named else "an"
+            raise click.UsageError(
+                f"{where} empty word; is a variable of the shell not set? expected a value"
+            )
+
+
+def _usage(error, args):
     """A click error as one line that ends with the way out."""
     message = " ".join(error.format_message().split()).rstrip(".")
     context = getattr(error, "ctx", None)
-    verb = context.command_path.partition(" ")[2] if context else ""
+    verb = context.command_path.partition(" ")[2] if context else _verb(args)
     if not verb:
         return message
     return f"{verb}: {message[:1].lower()}{message[1:]}; see photometry {verb} --help"
+
+
+def _verb(args):
+    """The words of a command line that name a verb, as far as there is one."""
+    command, verb = cli, []
+    for word in args:
+        command = isinstance(command, click.Group) and command.get_command(None, word)
+        if not command:
+            break
+        verb.append(word)
+    return " ".join(verb)
 
 
 def _of_the_system(error):

@@ -10,6 +10,7 @@ import sys
 import click
 
 FOLDER_VARIABLE = "TESSPHOT_INPUT"
+MAX_RANGE = 10_000_000  # numbers
 
 
 class Numbers(click.ParamType):
@@ -25,9 +26,17 @@ class Numbers(click.ParamType):
                 self.fail(
                     f"{part.strip()!r}: expected whole numbers like 5, 1,2,7 or 3-9", param, ctx
                 )
-            if dash and int(last) < int(first):
+            first, last = int(first), int(last if dash else first)
+            if last < first:
                 self.fail(f"{part.strip()!r}: expected the smaller number first", param, ctx)
-            numbers += range(int(first), int(last if dash else first) + 1)
+            if last >= 2**63 or last - first >= MAX_RANGE:
+                self.fail(
+                    f"{part.strip()!r}: expected numbers below 2**63, at most {MAX_RANGE:,} in a "
+                    "range",
+                    param,
+                    ctx,
+                )
+            numbers += range(first, last + 1)
         return numbers
 
 
@@ -142,6 +151,25 @@ def _finite(value):
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def refuse_senseless(ctx, param, value):
+    """Callback of every option: a number that no option of a verb can mean is refused by name."""
+    for number in value if isinstance(value, tuple | list) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise click.BadParameter(f"{number}: expected a finite number", ctx, param)
+        if type(number) is int and number >= 2**63:
+            raise click.BadParameter(f"{number}: expected a number below 2**63", ctx, param)
+    return value
+
+
+def add_checks(command):
+    """Let each option of a command, and of the commands in it, refuse what has no sense."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.callback is None:
+            option.callback = refuse_senseless
+    for inner in getattr(command, "commands", {}).values():
+        add_checks(inner)
 
 
 FILTERS = (

@@ -25,7 +25,11 @@ from ._options import folder_argument, json_option, show_json
     help="Trends of a typical star over its photon noise.",
 )
 @click.option(
-    "--seed", default=1, show_default=True, help="The same seed and options give the same bytes."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="The same seed and options give the same bytes.",
 )
 @click.option("--sector", type=click.IntRange(min=1), default=1, show_default=True)
 @json_option()

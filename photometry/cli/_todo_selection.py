@@ -23,6 +23,7 @@ def selection_options(function):
             "statuses",
             multiple=True,
             metavar="STATUS",
+            callback=_check_statuses,
             help="ERROR, WARNING, SKIPPED, …; repeatable.",
         ),
         click.option("--error-class", metavar="CLASS", help="Class of the error, e.g. ValueError."),
@@ -35,6 +36,15 @@ def selection_options(function):
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def _check_statuses(ctx, param, statuses):
+    """Refuse a status that there is not, before the TODO-file is opened."""
+    from ..taskmanager.selection import parse_status
+
+    for status in statuses:
+        parse_status(status)
+    return statuses
 
 
 def constraints_of(filters):

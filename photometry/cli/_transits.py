@@ -80,6 +80,12 @@ class Finding(NamedTuple):
     lc: object  # Lightcurve, without the transits of the other signals
 
 
+def make_folder(folder):
+    """Make the folder for pictures, or find out before hours of search that it cannot be made."""
+    if folder is not None:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+
+
 def read_lightcurves(paths, flux, report):
     """Light curves that can be read, and how many cannot.
 
@@ -225,7 +231,6 @@ def write_pictures(folder, label, number, finding):
     """Picture of the search, and the page of the vetting"""
     from ..transits.plots import plot_search, plot_vetting
 
-    Path(folder).mkdir(parents=True, exist_ok=True)
     stem = Path(folder) / f"{Path(label).name.split('.')[0]}-{number}"
     if finding.periodogram is not None:
         plot_search(finding.lc, finding.signal, finding.periodogram).savefig(f"{stem}.png", dpi=120)

@@ -72,6 +72,8 @@ def _tell(report, as_json):
 
 def _groups(folder, output):
     """{(sector, camera, ccd, cadence): {area: [path]}} of the light curves that a run made."""
+    import numpy as np
+
     from ..taskmanager import read_results
 
     groups = {}
@@ -79,7 +81,7 @@ def _groups(folder, output):
         if not row["lightcurve"] or row["status"] not in (1, 3):  # OK, WARNING
             continue
         group = tuple(int(row[name]) for name in ("sector", "camera", "ccd", "cadence"))
-        area = int(row["cbv_area"])
+        area = 0 if np.isnan(row["cbv_area"]) else int(row["cbv_area"])  # 0: not known
         groups.setdefault(group, {}).setdefault(area, []).append(output / str(row["lightcurve"]))
     return groups
 

@@ -142,6 +142,7 @@ def run(pipeline, settings, files, named, listed, output, as_json, quiet, **opti
     log_level()
     sys.path.insert(0, "")  # pipelines are looked for in the current directory, as by 'python -m'
     if output is not None:
+        Path(output).mkdir(parents=True, exist_ok=True)
         settings.output_directory = output
     lines = [line.strip() for line in listed or ()]
     names = [*files, *named, *(line for line in lines if line and not line.startswith("#"))]

@@ -24,6 +24,8 @@ def command(words, light_curves, output, as_json, rows_per_file):
     """
     from ..report.export import lightcurve_table, results_table, write_table
 
+    if output is not None and not light_curves:
+        raise click.UsageError("--output: where light curves are; expected with --light-curves")
     if len(words) > 2:
         raise click.UsageError(f"{' '.join(words)!r}: expected one TABLE, and at most one DIR")
     *folders, table = words

@@ -42,19 +42,18 @@ def command(files, output, fold, t0, as_json, sheet, ending):
     curves, pictures, problems = [], [], []
     for path in paths:
         try:
-            curve = read_curve(path)
-            if sheet:
-                curves.append(curve)
-                continue
-            picture = _picture(path, output, ending, several=len(paths) > 1)
-            plot_file(picture, curve, fold=fold, t0=t0)
-            pictures.append(str(picture))
-            if not as_json:
-                click.echo(picture)
+            curves.append(read_curve(path))
         except (BadInputError, FileNotFoundError) as error:
             reason = error if isinstance(error, BadInputError) else f"{path}: there is no such file"
             problems.append(str(reason))
             click.echo(f"photometry: {reason}", err=True)
+            continue
+        if not sheet:
+            picture = _picture(path, output, ending, several=len(paths) > 1)
+            plot_file(picture, curves.pop(), fold=fold, t0=t0)
+            pictures.append(str(picture))
+            if not as_json:
+                click.echo(picture)
     if sheet and curves:
         plot_sheet(Path(output), curves)
         pictures.append(output)

@@ -113,7 +113,7 @@ class ConfigClass:
             parser.read_string(Path(path).read_text(encoding="utf-8"), source=str(path))
         except OSError as error:
             raise SettingsError(
-                f"{path}: cannot read this configuration file: {error.strerror}"
+                f"{path}: cannot read this configuration file: {error.strerror}; expected INI"
             ) from error
         except (configparser.Error, UnicodeDecodeError) as error:
             message = " ".join(str(error).split())

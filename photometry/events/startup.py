@@ -103,4 +103,6 @@ def _refuse_nothing(framework, directory):
             if directory is None
             else why_nothing(directory, patterns_of(framework.config.file_type))
         )
-        raise WrongUseError(f"nothing to do: {what}, and no events are pending")
+        raise WrongUseError(
+            f"nothing to do: {what}, and no events are pending; name files, or --monitor a folder"
+        )

@@ -77,7 +77,8 @@ class SqliteFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WrongUseError(
-                f"{self.path}: cannot make the folder of the queue: {error.strerror}"
+                f"{self.path}: cannot make the folder of the queue: {error.strerror}; choose "
+                "another path"
             ) from error
         with self._lock, self._as_our_errors():
             self._connect()

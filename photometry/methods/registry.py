@@ -77,7 +77,9 @@ def _load(name, location):
             sys.path.append(here)
         loaded = import_module(module)
     except Exception as error:
-        raise SettingsError(f"method={name!r}: {module!r} cannot be imported: {error!r}") from error
+        raise SettingsError(
+            f"method={name!r}: {module!r} cannot be imported: {error!r}; expected 'module:function'"
+        ) from error
     if not callable(method := getattr(loaded, function, None)):
         names = [other for other in vars(loaded) if not other.startswith("_")]
         raise SettingsError(

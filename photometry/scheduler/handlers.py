@@ -44,8 +44,8 @@ def load_handler(handler):
 
 
 def check_handler(name):
-    """Refuse the name of a handler that does not exist, before workers are started. Imports
-    nothing.
+    """Refuse the name of a handler that does not exist, or whose module cannot be imported, before
+    workers are started. A built-in one is not imported.
     """
     module, _ = _location(name)
     try:
@@ -54,6 +54,16 @@ def check_handler(name):
         spec = None
     if spec is None:
         raise SettingsError(f"handler {name!r}: there is no module {module!r} that can be imported")
+    if name in BUILT_IN:
+        return
+    try:
+        load_handler(Handler(name))
+    except SettingsError:
+        raise
+    except Exception as error:  # importing a module runs it
+        raise SettingsError(
+            f"handler {name!r}: {module} cannot be imported: {error!r}; expected 'module:function'"
+        ) from error
 
 
 def _location(name):

@@ -148,7 +148,8 @@ def _serve(plan, start_engine):
     end = end_of_run(plan.settings.time_limit)
     requests = _StopRequests()
     with requests.active(), contextlib.ExitStack() as stack, _disk_full_is_no_crash():
-        stack.callback(_remove_if_empty, plan.output_folder)
+        if not plan.output_folder.exists():
+            stack.callback(_remove_if_empty, plan.output_folder)
         _make_folder(plan.output_folder)
         source = plan.open_source()
         stack.callback(source.close)
@@ -184,7 +185,7 @@ def _make_folder(folder):
 
 
 def _remove_if_empty(folder):
-    """Leave no empty output folder behind where nothing could be done."""
+    """Leave no empty folder of this run's making behind where nothing could be done."""
     with contextlib.suppress(OSError):
         folder.rmdir()
 

@@ -251,7 +251,7 @@ def _summary_path(path):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArgumentError(
-            f"summary={str(path)!r}: {folder} cannot be made ({error.strerror})"
+            f"summary={str(path)!r}: {folder} cannot be made ({error.strerror}); choose another path"
         ) from None
     return path
 

@@ -83,6 +83,11 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
     """
     template, folder = load_template(template), Path(folder)
     path = folder / TODO_NAME
+    if table is not None and template.source != "table":
+        raise WrongUseError(
+            f"--table {table}: the template has source = {template.source!r}, which reads no table; "
+            "expected the template table, or one with source = 'table'"
+        )
     if not folder.is_dir():
         raise WrongUseError(f"{folder}: no such folder; expected the folder with the data")
     if path.exists() and not (overwrite or dry_run):

@@ -42,8 +42,8 @@ def check_disk(todo_file, output, settings, work, n_times):
 def check_folders(todo_file, output):
     """Yield whether the folder of the TODO-file and that of the light curves can be written to."""
     yield check_writable("TODO-file", todo_file.parent)
-    if output.exists() and not output.is_dir():
-        yield Check("writable", FAIL, f"{output} is no folder; say another one with --output")
+    if files := [path for path in (output, *output.parents) if path.exists() and not path.is_dir()]:
+        yield Check("writable", FAIL, f"{files[0]} is no folder; say another one with --output")
     else:
         yield check_writable("light curves", _existing(output))
 
@@ -59,7 +59,8 @@ def check_writable(what, folder):
         return Check(
             "writable",
             FAIL,
-            f"{folder} ({what}) cannot be written to: {error.strerror}; the run needs to",
+            f"{folder} ({what}) cannot be written to: {error.strerror}; the run needs to, say another "
+            "one with --output or mend that",
         )
     finally:
         with contextlib.suppress(OSError):

@@ -100,7 +100,7 @@ def check_methods(view, to_do, settings, *, method=None, plot=False):
     """
     sql = f"SELECT DISTINCT method, sector, camera, ccd FROM todolist WHERE {to_do}"
     rows = [(method or row[0] or "aperture", *row[1:]) for row in view.query(sql)]
-    names = sorted({name for name, *_ in rows})
+    names = sorted({name for name, *_ in rows} | ({method} if method else set()))
     prf = settings.photometry.psf.prf
     try:
         for name in names:
