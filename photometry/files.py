@@ -124,6 +124,12 @@ def _part_suffix(path):
 def write_json(path, content, *, durable=False):
     """Write ``content`` as JSON, atomically. Values that are not a number (NaN) are refused: JSON
     has none.
+
+    Parameters
+    ----------
+    path : path
+    content : dicts, lists, texts and finite numbers
+    durable : bool, on the disk before this returns
     """
     with atomic_write(path, durable=durable) as part:
         part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -65,6 +65,12 @@ class ProcessId:
 def is_alive(pid, started, boot):
     """Whether the process runs that `ProcessId` describes by the same three values, as read from a
     file.
+
+    Parameters
+    ----------
+    pid : int
+    started : float or int, as in `ProcessId`
+    boot : str, as `boot_id` gives it
     """
     return ProcessId(pid, started, boot).is_alive()
 

@@ -3,9 +3,11 @@ whole database."""
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..errors import WrongUseError
 from ..files import atomic_write
@@ -304,9 +306,14 @@ def restore(database, path):
     database.migrate()
     try:
         database._once(load)
-    except (OSError, EOFError, ValueError, KeyError, UnboundLocalError) as error:
+    except (
+        OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, UnboundLocalError,
+        SQLAlchemyError,
+    ) as error:  # fmt: skip
+        reason = str(error).partition("\n")[0]
         raise WrongUseError(
-            f"{path}: is not a dump of a task database ({error}); expected one of photometry chain dump"
+            f"{path}: is not a dump of a task database ({reason}); expected one of photometry "
+            "chain dump"
         ) from None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ..errors import TryAgainError, WrongUseError
 from . import EXIT_FAILED, EXIT_OK
 from ._options import json_option, logging_options, show_json
 
@@ -47,8 +48,6 @@ def queue_options(function):
 
 
 def _refuse_without_secret(settings):
-    from ..errors import WrongUseError
-
     if settings.queue_manager_auth_code is None:
         raise WrongUseError(
             f"--host and --port need a secret: set {SECRET}, or queue_manager_auth_code "
@@ -198,6 +197,10 @@ def stop(settings, as_json):
 def info(settings, as_json, limit):
     """Show what is pending, in progress and failed, and who works."""
     found = _interface(settings).info(limit)
+    if found is None:
+        raise TryAgainError(
+            "the queue cannot be read; expected a queue that is whole and within reach"
+        )
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:
@@ -251,7 +254,6 @@ def new(path, as_json):
     """Write a pipeline to change, FILE.py, and its configuration with all keys, FILE.cfg."""
     import inspect
 
-    from ..errors import WrongUseError
     from ..events import template_pipeline
     from ..events.settings import as_file
     from ..files import atomic_write
@@ -301,7 +303,6 @@ def table(pipeline, config, as_json):
 
 def _interface(settings, start=False):
     """The interface to a queue that is there; with ``start`` it is made if it is missing."""
-    from ..errors import WrongUseError
     from ..events.interface import FrameworkInterface, queue_name
 
     interface = FrameworkInterface(settings)

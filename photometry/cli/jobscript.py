@@ -83,7 +83,9 @@ def command(words, as_json, **options):
     given = bool(words) and not words[0].startswith("-")
     where, run_options = (words[0], words[1:]) if given else (default_folder(), words)
     try:
-        run.make_context("run", [where, *run_options])
+        run.make_context(
+            "run", [where, *run_options], parent=click.get_current_context().find_root()
+        )
     except click.exceptions.Exit:
         raise click.UsageError(f"{' '.join(run_options)}: expected options of a run") from None
     script = job_script(where, run_options=run_options, **options)

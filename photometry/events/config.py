@@ -145,7 +145,14 @@ class ConfigClass:
         return section == self.default_section or section.lower() in self.properties
 
     def set(self, section, key, value):
-        """Set a key of a section; those of the default section are the attributes."""
+        """Set a key of a section; those of the default section are the attributes.
+
+        Parameters
+        ----------
+        section : str, as in the file, or the name of the default section
+        key : str
+        value : anything; what a text spells is not looked for
+        """
         if section == self.default_section:
             setattr(self, key, value)
         else:

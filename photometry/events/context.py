@@ -38,12 +38,26 @@ class ProcessingContext:
     push_event = push_hi_event
 
     def append_event(self, name, args=None, recurrent=False):
-        """Add an item: the end of the low-priority queue."""
+        """Add an item: the end of the low-priority queue.
+
+        Parameters
+        ----------
+        name : str, an event
+        args : Arguments, dict or Namespace; None: empty
+        recurrent : bool, whether it comes again after it was done
+        """
         self.event_queue.put(Event(name, Arguments() if args is None else args, recurrent))
 
 
 def create_context(event_queue=None, event_queue_hi=None, logger=None, config=None):
-    """A context with defaults for what is not given, to run primitives by hand."""
+    """A context with defaults for what is not given, to run primitives by hand.
+
+    Parameters
+    ----------
+    event_queue, event_queue_hi : queues; by default in memory
+    logger : logging.Logger; by default that named DRPF
+    config : ConfigClass; by default that of no file
+    """
     return ProcessingContext(
         SimpleEventQueue() if event_queue is None else event_queue,
         SimpleEventQueue() if event_queue_hi is None else event_queue_hi,

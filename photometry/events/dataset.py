@@ -142,7 +142,14 @@ class DataSet:
         return None if row is None else row.get(key)
 
     def set_info_value(self, filename, key, value):
-        """Set one value in the row of a file."""
+        """Set one value in the row of a file.
+
+        Parameters
+        ----------
+        filename : str, path of the file, a key of `data_table`
+        key : str
+        value : anything
+        """
         self.data_table.setdefault(filename, {})[key] = value
 
     def get_size(self):

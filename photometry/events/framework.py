@@ -95,7 +95,14 @@ class Framework:
     # events in
 
     def append_event(self, event_name, args=None, recurrent=False):
-        """Add an item to the end of the low-priority queue; ``args=None`` means the last output."""
+        """Add an item to the end of the low-priority queue; ``args=None`` means the last output.
+
+        Parameters
+        ----------
+        event_name : str, in the event table
+        args : Arguments, dict or Namespace
+        recurrent : bool, whether it comes again after it was done
+        """
         self.event_queue.put(
             Event(event_name, self.store_arguments if args is None else args, recurrent)
         )
@@ -298,4 +305,11 @@ class Framework:
             context.state = "ready"
 
     def default_on_error(self, action, context, exception):
-        """Called for an exception in an action, or anywhere in the turn. The log has it already."""
+        """Called for an exception in an action, or anywhere in the turn. The log has it already.
+
+        Parameters
+        ----------
+        action : Action, or None outside of one
+        context : ProcessingContext
+        exception : Exception
+        """

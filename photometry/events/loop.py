@@ -149,7 +149,14 @@ def execute(framework, action, context):
 
 def log_exception(framework, what, error):
     """Log an exception: its traceback where ``print_trace`` asks for it, else only at level DEBUG;
-    the item's line has the reason."""
+    the item's line has the reason.
+
+    Parameters
+    ----------
+    framework : Framework
+    what : str, what was being done
+    error : Exception
+    """
     log = framework.logger.error if framework.config.print_trace else framework.logger.debug
     log("%s: %s: %s", what, type(error).__name__, error, exc_info=error)
 

@@ -113,7 +113,15 @@ class SimpleEventQueue:
 
     def finish(self, event_id, outcome=OUTCOME.DONE, error=None, successor=None):
         """Discard an event for good, with what became of it, and add its ``successor`` if there is
-        one."""
+        one.
+
+        Parameters
+        ----------
+        event_id : str
+        outcome : OUTCOME
+        error : str, the reason of a failure
+        successor : Event, the next occurrence of a recurrent one
+        """
         event = self.discard(event_id)
         if event is not None:
             event.error = error
@@ -123,7 +131,15 @@ class SimpleEventQueue:
 
     def re_append(self, event_id, delay=0, error=None, worker=None):
         """Move an event in progress to the end of the queue, not to be taken for ``delay`` s.
-        Returns it, or None."""
+        Returns it, or None.
+
+        Parameters
+        ----------
+        event_id : str
+        delay : float, s
+        error : str, why it is tried again
+        worker : of no meaning in memory
+        """
         with self._changed:
             event = self._in_progress.pop(event_id, None)
             if event is not None:

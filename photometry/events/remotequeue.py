@@ -131,7 +131,12 @@ class RemoteEventQueue(PolledQueue):
             return event
 
     def finish(self, event_id, outcome=OUTCOME.DONE, error=None, successor=None, worker=None):
-        """Finish an event; see `SharedEventQueue.finish`."""
+        """Finish an event; see `SharedEventQueue.finish`.
+
+        Parameters
+        ----------
+        event_id, outcome, error, successor, worker : as there
+        """
         return self._let_go(event_id, "finish", str(outcome), error, successor, worker)
 
     def discard(self, event_id):
@@ -140,7 +145,12 @@ class RemoteEventQueue(PolledQueue):
         return self._let_go(event_id, "discard")
 
     def re_append(self, event_id, delay=0, error=None, worker=None):
-        """Move an event in progress to the end of the queue; see `SharedEventQueue.re_append`."""
+        """Move an event in progress to the end of the queue; see `SharedEventQueue.re_append`.
+
+        Parameters
+        ----------
+        event_id, delay, error, worker : as there
+        """
         return self._let_go(event_id, "re_append", delay, error, worker)
 
     def release(self, event_id, worker=None):
@@ -153,7 +163,12 @@ class RemoteEventQueue(PolledQueue):
         return self._call("release_worker", pid, host or self._holder.host)
 
     def find(self, state, limit=None, since=None):
-        """The events in a state; see `SharedEventQueue.find`."""
+        """The events in a state; see `SharedEventQueue.find`.
+
+        Parameters
+        ----------
+        state, limit, since : as there
+        """
         return self._call("find", state, limit, since)
 
     def counts(self, since=None):
@@ -252,7 +267,15 @@ _PLAIN = {
 
 
 def get_event_queue(hostname, portnr, auth_code, **options):
-    """The queue that a server offers; None if nobody answers, or not to this secret."""
+    """The queue that a server offers; None if nobody answers, or not to this secret.
+
+    Parameters
+    ----------
+    hostname : str
+    portnr : int
+    auth_code : str, the secret
+    options : of `RemoteEventQueue`
+    """
     try:
         return RemoteEventQueue(hostname, portnr, auth_code, **options)
     except (TryAgainError, WrongUseError) as error:

@@ -298,13 +298,18 @@ def _to_item(event):
 
 
 def _to_event(item):
-    """The event that an item holds; None for None."""
+    """The event that an item holds; None for None. One of a damaged file has a name that no table
+    has, so that it fails, and it alone.
+    """
     if item is None:
         return None
-    payload = item.payload
-    args = Arguments.from_json(payload["args"])
-    event = Event(payload["name"], args, bool(payload["recurrent"]), item.key)
-    event.id, event.attempt, event.repeats = item.id, item.attempt, payload["repeats"]
+    try:
+        payload = item.payload
+        args, repeats = Arguments.from_json(payload["args"]), int(payload["repeats"])
+        event = Event(str(payload["name"]), args, bool(payload["recurrent"]), item.key)
+    except (TypeError, ValueError, KeyError):
+        event, repeats = Event("damaged", Arguments(), False, item.key), 0
+    event.id, event.attempt, event.repeats = item.id, item.attempt, repeats
     event.error, event.state, event.worker = item.error, item.state, item.holder
     event.lease_until, event.taken = item.lease_until, item.taken
     return event

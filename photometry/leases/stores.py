@@ -26,7 +26,12 @@ other."""
 
 def _check_version(connection, name):
     """Refuse the tables of a later program."""
-    version = connection.rows("SELECT value FROM lease_control WHERE name='version'")[0]["value"]
+    rows = connection.rows("SELECT value FROM lease_control WHERE name='version'")
+    version = rows[0]["value"] if rows else None
+    if not isinstance(version, int):
+        raise WrongUseError(
+            f"{name}: damaged, its version is {version!r}; expected a whole number: move it away"
+        )
     if version > VERSION:
         raise WrongUseError(
             f"{name}: leases of version {version}, newer than this program ({VERSION}); "

@@ -232,9 +232,12 @@ def select(where, order="i.position"):
 
 
 def to_item(row):
-    """The Item in a row of `select`."""
+    """The Item in a row of `select`; a payload that is damaged is None."""
     values = {column: row[column] for column in COLUMNS} | {"lease_until": row["lease_until"]}
-    values["payload"] = json.loads(values["payload"])
+    try:
+        values["payload"] = json.loads(values["payload"])
+    except (TypeError, ValueError):
+        values["payload"] = None
     return Item(key=values.pop("item_key"), **values)
 
 

@@ -293,8 +293,7 @@ def list_images(job_dir):
     job_dir = Path(job_dir)
     path = job_dir / IMAGES_FILE
     if path.is_file():
-        lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
-        patterns = [line for line in lines if line and not line.startswith("#")]
+        patterns = _lines(path)
     elif (path := job_dir / "images_to_process.py").is_file():
         patterns = _images_of_python(path)
     else:
@@ -302,6 +301,17 @@ def list_images(job_dir):
             f"{job_dir}: no {IMAGES_FILE}; make the job with `photometry transients init`"
         )
     return expand(patterns, job_dir, path)
+
+
+def _lines(path):
+    """The lines of a file without comments."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise WrongUseError(
+            f"{path}: is not UTF-8 text ({error}); expected a path a line"
+        ) from None
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def expand(patterns, folder, source):
@@ -321,10 +331,7 @@ def expand(patterns, folder, source):
             inner = Path(folder) / pattern[1:]
             if not inner.is_file():
                 raise WrongUseError(f"{source}: {inner} is not there")
-            lines = [line.strip() for line in inner.read_text(encoding="utf-8").splitlines()]
-            found.update(
-                dict.fromkeys(expand([s for s in lines if s and s[0] != "#"], inner.parent, inner))
-            )
+            found.update(dict.fromkeys(expand(_lines(inner), inner.parent, inner)))
             continue
         full = os.path.join(folder, pattern)
         matches = (

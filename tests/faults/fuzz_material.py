@@ -1,6 +1,7 @@
 """Sound files of every kind that is read, and ways to damage them, for `test_fuzz`."""
 
 import contextlib
+import gzip
 import re
 import shutil
 import sqlite3
@@ -12,13 +13,24 @@ from astropy.table import Table
 
 from photometry.catalog.ccd import make_catalog
 from photometry.catalog.tables import read_stars
+from photometry.chains.connect import Database
+from photometry.chains.definition import read_definition
+from photometry.chains.interface import dump
+from photometry.chains.jobs import submit
+from photometry.chains.settings import load_chain_settings
+from photometry.events import Arguments, Event
+from photometry.events.sharedqueue import SharedEventQueue
 from photometry.lightcurve.lightcurve import LightcurveArbitraryRaster
 from photometry.pixels.find import write_index
 from photometry.prepare.driver import prepare
 from photometry.simulate.fullframe import simulate_full_frames
+from photometry.simulate.imageseries import RadioSeries, Source
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
+from photometry.target import photometry
 from photometry.taskmanager import TaskManager, create_todo
+from photometry.transients import configuration as conf
 
+TEMPLATES = Path(__file__).parents[2] / "todo_templates" / "chains"
 PLACE = {"sector": 1, "camera": 1, "ccd": 1}
 
 
@@ -66,7 +78,71 @@ def make_all(folder):
     header = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 10.0, "CRVAL2": 20.0}
     header |= {"CDELT1": -0.01, "CDELT2": 0.01, "CRPIX1": 4.0, "CRPIX2": 4.0}
     fits.PrimaryHDU(np.ones((8, 9)), fits.Header(header)).writeto(made["image"])
+    made["product"] = _product(made["tpf"], truth["starid"][0], folder / "product")
+    return made | _chains(folder / "chains") | _transients(folder / "transients") | _events(folder)
+
+
+def _product(tpf, starid, folder):
+    """A light curve that we made."""
+    task = {"priority": 1, "starid": starid, **PLACE, "cadence": 120, "datasource": "tpf"}
+    task |= {"tmag": 9.0, "method": None}
+    (folder / "lightcurves").mkdir(parents=True)
+    photometry(task, input_folder=tpf.parent, output_folder=folder / "lightcurves")
+    (path,) = folder.rglob("*_lc.fits.gz")
+    plain = folder / path.name.removesuffix(".gz")
+    plain.write_bytes(gzip.decompress(path.read_bytes()))
+    return plain
+
+
+def _chains(folder):
+    """A chain as JSON and as TOML, settings, and the dump of a task database."""
+    folder.mkdir()
+    made = {
+        kind: folder / f"three.{kind.rpartition('.')[2]}" for kind in ("chain.json", "chain.toml")
+    }
+    for path in made.values():
+        shutil.copy(TEMPLATES / f"three_nulls{path.suffix}", path)
+    made["chains.toml"] = folder / "chains.toml"
+    made["chains.toml"].write_text(
+        'queue = "sql"\nmax_attempts = 4\ndatabase_patience = 0.5\ndatabase = "a.sqlite"\n'
+    )
+    made["dump"] = folder / "dump.gz"
+    database = Database(folder / "chains.sqlite", patience=0.5)
+    database.migrate()
+    submit(read_definition(made["chain.json"]), database, load_chain_settings({"home": folder}))
+    dump(database, made["dump"])
+    database.close()
     return made
+
+
+def _transients(folder):
+    """A job of three small images: its settings, its list of images, one of the images."""
+    (folder / "job").mkdir(parents=True)
+    images = RadioSeries(n_epochs=3, shape=(64, 64), sources=(Source(123.0, 30.0, 0.1),)).write(
+        folder / "job"
+    )
+    (folder / conf.PIPELINE_FILE).write_text(conf.template(conf.PIPELINE_DEFAULTS, conf.MEANINGS))
+    job = folder / "job" / conf.JOB_FILE
+    job.write_text(conf.template(conf.job_settings(), conf.MEANINGS))
+    listed = folder / "job" / conf.IMAGES_FILE
+    listed.write_text("".join(f"{Path(image).name}\n" for image in images))
+    return {
+        "job": job,
+        "pipeline.cfg": folder / conf.PIPELINE_FILE,
+        "list of images": listed,
+        "image of a job": Path(images[1]),
+    }
+
+
+def _events(folder):
+    """A configuration of a pipeline, and a queue with two events."""
+    configuration = folder / "events.cfg"
+    configuration.write_text("[DEFAULT]\nname = 'mine'\nsettle_time = 3\n[BLUE]\nn = 1\n")
+    queue = SharedEventQueue(folder / "events.sqlite")
+    for i in range(2):
+        queue.put(Event("next_file", Arguments(name=f"{i}.fits")))
+    queue.close()
+    return {"events.cfg": configuration, "events.sqlite": folder / "events.sqlite"}
 
 
 def _among_sound_ones(paths, folder):
@@ -259,6 +335,10 @@ def copy_of(path, folder):
     run).
     """
     folder = Path(folder)
+    for whole in path.parents:
+        if whole.name == "transients":  # a job needs its project
+            shutil.copytree(whole, folder)
+            return folder / path.relative_to(whole)
     if path.parent.name in ("done", "left", "lock", "images"):
         shutil.copytree(path.parent, folder)
     else:

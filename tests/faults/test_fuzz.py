@@ -1,11 +1,12 @@
 """Damaged files of every kind that is read end in success or in one message, never in a traceback.
 
-The seed is fixed: a case that fails is named by kind, damage and number, and comes again. 22 kinds
+The seed is fixed: a case that fails is named by kind, damage and number, and comes again. 33 kinds
 x 4 kinds of damage x `CASES` files.
 """
 
 import contextlib
 import io
+import os
 import shutil
 import warnings
 
@@ -15,8 +16,10 @@ from fuzz_material import DAMAGE, PLACE, copy_of, make_all
 
 from photometry.catalog.ccd import open_catalog
 from photometry.catalog.tables import read_stars
+from photometry.chains.settings import load_chain_settings
 from photometry.cli import main
 from photometry.errors import PhotometryError
+from photometry.events.config import ConfigClass
 from photometry.fitsfile import kind_of_file, read_image
 from photometry.lightcurve import Lightcurve
 from photometry.pixels.cubestamp import Area, stamp_from_cube
@@ -25,10 +28,12 @@ from photometry.pixels.imagecube import ImageCube
 from photometry.pixels.stamp import Target
 from photometry.pixels.targetpixelfile import read_target_pixel_file
 from photometry.prepare.ffi import headers_of, read_frames, wcs_of
+from photometry.report.plots import read_curve
 from photometry.settings import load_settings
 from photometry.taskmanager import TaskManager
 from photometry.todolist.pixelfiles import inspect_file
 from photometry.todolist.template import load_template
+from photometry.transients.database import disconnect
 
 SEED = 20261128
 CASES = 14
@@ -130,6 +135,48 @@ def command(*words):
     return code
 
 
+def plan_chain(path):
+    command("chain", "run", path, "--dry-run", "--home", path.parent)
+
+
+def read_chain_settings(path):
+    load_chain_settings({"home": path.parent})
+
+
+def restore_chains(path):
+    command("chain", "restore", path, "--home", path.parent)
+    command("chain", "status", "--home", path.parent)
+
+
+def run_job(path):
+    """The whole job of images, whichever of its files is damaged."""
+    project = next(p for p in path.parents if (p / "pipeline.cfg").exists())
+    before = os.getcwd()
+    os.chdir(project)
+    try:
+        command("transients", "run", "job", "--quiet")
+        command("transients", "status", "job")
+    finally:
+        os.chdir(before)
+        disconnect()
+
+
+def read_product(path):
+    Lightcurve.read(path)
+    read_curve(path)
+    command("correct", path.parent, "--method", "biweight", "--dry-run")
+
+
+def read_events_settings(path):
+    ConfigClass(path).check()
+
+
+def look_at_queue(path):
+    command("events", "info", "--queue", path)
+    command("events", "info", "--queue", path, "--json")
+    command("events", "retry", "--queue", path)
+
+
 KINDS = {
     "tpf": read_tpf,
     "tpf in a folder": make_target_list,
@@ -153,6 +200,17 @@ KINDS = {
     "lightcurve.fits": Lightcurve.read,
     "lightcurve.txt": Lightcurve.read,
     "image": read_image,
+    "product": read_product,
+    "chain.json": plan_chain,
+    "chain.toml": plan_chain,
+    "chains.toml": read_chain_settings,
+    "dump": restore_chains,
+    "job": run_job,
+    "pipeline.cfg": run_job,
+    "list of images": run_job,
+    "image of a job": run_job,
+    "events.cfg": read_events_settings,
+    "events.sqlite": look_at_queue,
 }
 
 
