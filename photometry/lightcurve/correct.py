@@ -17,8 +17,10 @@ from ..files import GZIP_MAGIC, atomic_write
 from ..fitsfile import open_fits
 from ..flags import DEFAULT_BITMASK
 from . import detrend
+from .cotrend import own_scattered_light
 from .fitsfiles import PPM, mission_of
 from .lightcurve import LightcurveArbitraryRaster
+from .tasoc import BIT_FLUX
 
 NEEDED = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_CORR", "FLUX_CORR_ERR", "QUALITY")
 
@@ -57,44 +59,45 @@ def cotrend(lc, *, vectors=None):
     return Correction(*cotrended(lc, vectors=vectors))
 
 
-METHODS = {"biweight": biweight, "cotrend": cotrend}
-_METHODS_CARDS = tuple(
-    [
-        "CORRWIN",
-        "CTFILE",
-        "CTN",
-        "CTPRIOR",
-        "CTSHRINK",
-        "CTHOURS",
-        "CTW",
-        "CTKEPT",
-        "CTOVER",
-        "CTUNDER",
-    ]
-)
-OPTIONS = {"biweight": ("window",), "cotrend": ("vectors",)}
+def roll(lc, *, pixels=None):
+    """Take out what K2's roll does to a star: `photometry.lightcurve.roll.roll`."""
+    from .roll import roll as unrolled
+
+    return Correction(*unrolled(lc, pixels=pixels))
+
+
+METHODS = {"biweight": biweight, "cotrend": cotrend, "roll": roll}
+_METHODS_CARDS = (
+    "CORRWIN", "CTFILE", "CTN", "CTPRIOR", "CTPOS", "CTPIX", "CTSIZE", "CTSHRINK", "CTHOURS",
+    "CTW", "CTKEPT", "CTOVER", "CTUNDER",
+)  # fmt: skip
+OPTIONS = {"biweight": ("window",), "cotrend": ("vectors",), "roll": ("pixels",)}
 """Options of each method."""
 
 
-def best_method(path, starid, vectors=None):
-    """``'cotrend'`` where there are basis vectors for the star, else ``'biweight'``.
+def best_method(star, vectors=None):
+    """``'cotrend'`` where there are basis vectors for the star, else ``'roll'`` in K2 where the
+    star's position is known, else ``'biweight'``.
 
     Parameters
     ----------
-    path : path of the light curve
-    starid : int
+    star : dict, metadata of a light curve as `correct_file` makes them
     vectors : path of a file of vectors, or None
     """
     from .cotrended import vectors_of
+    from .roll import can_unroll
 
-    return "cotrend" if vectors or vectors_of(path, starid) else "biweight"
+    if vectors or vectors_of(star["path"], star["starid"]):
+        return "cotrend"
+    return "roll" if can_unroll(star) else "biweight"
 
 
 def correct_file(path, *, method=None, overwrite=False, dry_run=False, **options):
     """Fill the corrected columns of one light-curve file, atomically.
 
     FLUX_CORR is the corrected flux relative to its level, minus 1, in ppm; NaN where the quality is
-    bad. PDCSAP_FLUX is the same in e-/s. All else in the file stays; its checksums are made anew.
+    bad. PDCSAP_FLUX is the same in e-/s. QUALITY of TESS gets the star's own flag of scattered light
+    (`own_scattered_light`). All else in the file stays; its checksums are made anew.
 
     Parameters
     ----------
@@ -104,7 +107,8 @@ def correct_file(path, *, method=None, overwrite=False, dry_run=False, **options
         Also where the columns are filled already
     dry_run : bool
         Compute, but do not write
-    options : of the methods: ``window`` [d] of 'biweight', ``vectors`` (path) of 'cotrend'
+    options : of the methods: ``window`` [d] of 'biweight', ``vectors`` (path) of 'cotrend',
+        ``pixels`` (path of the star's target pixel file) of 'roll'
 
     Returns
     -------
@@ -125,8 +129,10 @@ def correct_file(path, *, method=None, overwrite=False, dry_run=False, **options
             cdpp = table.header.get("CDPP")
             return {"path": str(path), "corrected": False, "method": done, "cdpp": cdpp}
         good, lc, level = _good_samples(table, hdulist[0].header, path)
+        if "APERTURE" in hdulist:
+            lc.metadata["mask"] = hdulist["APERTURE"].data & BIT_FLUX > 0
         if method is None:
-            method = best_method(path, lc.metadata["starid"], options.get("vectors"))
+            method = best_method(lc.metadata, options.get("vectors"))
         wanted = {name: options[name] for name in OPTIONS[method] if name in options}
         correction = METHODS[method](lc, **wanted)
         corrected = LightcurveArbitraryRaster(
@@ -159,6 +165,7 @@ def _table(hdulist, path):
 def _good_samples(table, primary, path):
     """(n_rows,) bool array, light curve of the good samples, their median flux [e-/s]"""
     mission = mission_of(primary)
+    _flag_scattered_light(table, mission, primary)
     times = np.asarray(table.data["TIME"], dtype=float)
     good = np.isfinite(times) & (table.data["QUALITY"] & DEFAULT_BITMASK[mission] == 0)
     flux, error = (
@@ -176,17 +183,31 @@ def _good_samples(table, primary, path):
     return good, lc, level
 
 
+def _flag_scattered_light(table, mission, primary):
+    """Put the star's own flag of scattered light in place of its CCD's"""
+    if "FLUX_BKG" not in table.columns.names:
+        return
+    sector = primary.get(MISSIONS[mission].period_keyword)
+    series = (table.data[name] for name in ("QUALITY", "FLUX_RAW", "FLUX_BKG"))
+    table.data["QUALITY"] = own_scattered_light(*series, mission=mission, sector=sector)
+
+
 def _about(table, primary, mission, good, path):
     """What a method may want to know of the star besides its flux."""
     keywords = MISSIONS[mission]
     module, output = keywords.detector_keywords
 
-    def middle(name):
-        if name not in table.columns.names:
-            return float("nan")
-        values = np.asarray(table.data[name][good], dtype=float)
+    def pair(name):
+        """(n, 2) array of a column and its row; NaN where the file has none"""
+        names = (f"{name}1", f"{name}2")
+        if not set(names) <= set(table.columns.names):
+            return np.full((good.sum(), 2), np.nan)
+        return np.column_stack([np.asarray(table.data[n][good], dtype=float) for n in names])
+
+    def middle(values):
         return float(np.nanmedian(values)) if np.isfinite(values).any() else np.nan
 
+    centroid = pair("MOM_CENTR")
     magnitude = primary.get(keywords.magnitude_keyword)
     return {
         "path": str(path),
@@ -197,8 +218,11 @@ def _about(table, primary, mission, good, path):
         "ccd": primary.get(output),
         "cadence": round(DAY * table.header["TIMEDEL"]) if table.header.get("TIMEDEL") else None,
         "tmag": float("nan") if magnitude is None else float(magnitude),
-        "column": middle("MOM_CENTR1"),
-        "row": middle("MOM_CENTR2"),
+        "column": middle(centroid[:, 0]),
+        "row": middle(centroid[:, 1]),
+        "contamination": float("nan") if primary.get("CONTAM") is None else primary["CONTAM"],
+        "centroid": centroid,
+        "pos_corr": pair("POS_CORR"),
         "cadenceno": (
             np.asarray(table.data["CADENCENO"][good], dtype=int)
             if "CADENCENO" in table.columns.names

@@ -19,6 +19,8 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from ..constants import MAD_TO_SIGMA
+from ..flags import bitmask
+from .detrend import quick_cdpp
 
 KEPT_PERIODS = (1.0, 3.0, 10.0)
 """d; of the weak sines whose part that stays in the light curve is reported."""
@@ -26,6 +28,8 @@ KEPT_PERIODS = (1.0, 3.0, 10.0)
 FINE_MODES, COARSE_MODES = 20, 24  # sines every 1/(2T), then every 1/T, of the star's variation
 ROUNDS = 6  # of estimating their variances
 SPIKE, SPIKE_WINDOW = 5.0, 49  # robust standard deviations; samples
+MAX_RISE = 1.05  # of a star's noise by its correction; above, less is taken out
+FACTORS = (1.0, 0.75, 0.5, 0.25, 0.0)
 CHUNK = 256  # stars at once, so that their matrices stay in the cache
 
 
@@ -59,6 +63,41 @@ class Fit:
     covariance: np.ndarray
     noise: np.ndarray
     kept: np.ndarray
+
+
+SCATTERED_LIGHT = bitmask(["ScatteredLight"], "TESS")
+FIRST_OWN_SECTOR = 20  # from it on the mission flags scattered light per target
+
+
+def own_scattered_light(quality, flux, background, *, mission, sector):
+    """Flag scattered light by the star's own background, not by that of its CCD.
+
+    The flag is set where the light that is added to the background is more than the star and its
+    usual background together, so that photon noise alone is 1.4 times the usual one. Less is left
+    to the additive vectors. The mission's own flags are per target from sector 20 on, and stay;
+    those before are of a whole CCD and are dropped.
+
+    Parameters
+    ----------
+    quality : (n_times,) int array, bits of `flags.TESS`
+    flux, background : (n_times,) arrays, e-/s in the mask; NaN where they are not known
+    mission : str
+    sector : int or None
+
+    Returns
+    -------
+    (n_times,) int array; ``quality`` itself for missions other than TESS, and where the background
+    is not known
+    """
+    known = np.isfinite(flux) & np.isfinite(background)
+    if mission != "TESS" or not known.any():
+        return quality
+    usual = float(np.median(background[known]))
+    limit = float(np.median(flux[known])) + max(usual, 0.0)
+    high = known & (background - usual > limit) & (limit > 0)
+    if sector is not None and sector < FIRST_OWN_SECTOR:
+        quality = quality & ~SCATTERED_LIGHT
+    return np.where(high, quality | SCATTERED_LIGHT, quality)
 
 
 def without_spikes(flux, trend):
@@ -146,7 +185,7 @@ def _running_mean(values, n):
     return (total[:, n:] - total[:, :-n]) / n
 
 
-def fit(vectors, time, flux, prior):
+def fit(vectors, time, flux, prior, *, shortest=None):
     """Fit the vectors to stars.
 
     Parameters
@@ -155,13 +194,16 @@ def fit(vectors, time, flux, prior):
     time : (n_times,) array, d
     flux : (n_stars, n_times) array, relative, about 0; NaN where a star has no value
     prior : Prior of these stars
+    shortest : float, d, optional
+        Shortest period of the star's variation that is modelled; by default that of
+        `COARSE_MODES`
 
     Returns
     -------
     Fit
     """
     flux = np.atleast_2d(np.asarray(flux, dtype=float))
-    sines = _sines(time)
+    sines = _sines(time, shortest)
     probes = _probes(time)
     design = np.vstack([vectors, np.ones(len(time)) / np.sqrt(len(time)), sines])
     gram = design @ design.T
@@ -173,11 +215,14 @@ def fit(vectors, time, flux, prior):
     return Fit(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def _sines(time):
+def _sines(time, shortest=None):
     """Sines and cosines of the star's variation: (2 n, n_times) array, amplitude 1."""
     length = time[-1] - time[0]
     fine = np.arange(1, FINE_MODES + 1) / (2 * length)
-    coarse = fine[-1] + np.arange(1, COARSE_MODES + 1) / length
+    n_coarse = COARSE_MODES
+    if shortest is not None:
+        n_coarse = max(int(np.ceil((1 / shortest - fine[-1]) * length)), 0)
+    coarse = fine[-1] + np.arange(1, n_coarse + 1) / length
     frequencies = np.concatenate([fine, coarse])
     sampled = frequencies < 0.25 / np.median(np.diff(time))
     angle = 2 * np.pi * frequencies[sampled, None] * (time - time[0])
@@ -295,3 +340,94 @@ def model(fit, vectors, error=0.0):
 def shrunk(fit, factor):
     """The fit with all weights times a factor from 0 to 1."""
     return replace(fit, weights=fit.weights * factor, covariance=fit.covariance * factor**2)
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What is taken out of a star, so that its noise does not rise.
+
+    Attributes
+    ----------
+    fluxes, uncertainties : (n,) arrays, relative, about 1; NaN where nothing could be taken out
+    fit : Fit, of one star, as it was fitted
+    factor : float, part of the fit that is taken out
+    hours : float, h; over which the noise is measured
+    before, after : float, ppm, noise
+    rise : float, white noise after over before
+    """
+
+    fluxes: np.ndarray
+    uncertainties: np.ndarray
+    fit: Fit
+    factor: float
+    hours: float
+    before: float
+    after: float
+    rise: float
+
+    def cards(self, vectors, flux):
+        """What the header says of it: list of (keyword, value, comment).
+
+        Parameters
+        ----------
+        vectors : (n_vectors, n_times) array
+        flux : (n_times,) array, relative, about 0, NaN where it is not known
+        """
+        under = _remaining_trend(vectors, flux, self.factor * self.fit.weights[0])
+        cards = [
+            ("CTSHRINK", self.factor, "part of the fit taken out; 0: nothing"),
+            ("CTHOURS", self.hours, "[h] of CTNOISE0 and CTNOISE1"),
+            ("CTNOISE0", _number(self.before), "[ppm] noise before"),
+            ("CTNOISE1", _number(self.after), "[ppm] noise after"),
+            ("CTOVER", _number(self.rise), "white noise after over before, over 1: bad"),
+            ("CTUNDER", _number(under), "part of the trends left in"),
+        ]
+        for days, kept in zip(KEPT_PERIODS, self.fit.kept[0], strict=True):
+            kept = _number(1 - self.factor * (1 - kept))
+            cards.append((f"CTKEPT{days:g}", kept, f"part kept of a weak sine of {days:g} d"))
+        weights = self.factor * self.fit.weights[0]
+        return cards + [
+            (f"CTW{number}", _number(weight), f"weight of VECTOR_{number}")
+            for number, weight in enumerate(weights, 1)
+        ]
+
+
+def remove(times, flux, fitted, corrected, hours):
+    """Take out of a star as much of a fit as does not raise its noise by more than 5 %.
+
+    Parameters
+    ----------
+    times : (n,) array, d
+    flux : (n,) array, relative, about 1
+    fitted : Fit of one star
+    corrected : callable, Fit -> (fluxes, uncertainties), (n,) arrays, about 1, NaN for unknown
+    hours : float, h, over which the noise is measured
+
+    Returns
+    -------
+    Removed
+    """
+    before = None
+    for factor in FACTORS:
+        fluxes, uncertainties = corrected(shrunk(fitted, factor))
+        known = np.isfinite(fluxes)
+        if before is None:
+            before = quick_cdpp(times[known], flux[known], hours)
+        after = quick_cdpp(times[known], fluxes[known], hours)
+        if not after > MAX_RISE * before:
+            break
+    rise = white_noise(fluxes[None, known])[0] / white_noise(flux[None, known])[0]
+    return Removed(fluxes, uncertainties, fitted, factor, hours, before, after, rise)
+
+
+def _remaining_trend(vectors, flux, weights):
+    """rms of the trends that stay in the flux over that of the trends that were in it."""
+    known = np.isfinite(flux)
+    design = vectors[:, known].T
+    total = np.linalg.lstsq(design, flux[known], rcond=None)[0]
+    return np.std(design @ (total - weights)) / max(np.std(design @ total), 1e-15)
+
+
+def _number(value):
+    """A number for a header; None, an empty card, for what is not known."""
+    return round(float(value), 7) if np.isfinite(value) else None

@@ -9,15 +9,13 @@ import numpy as np
 
 from ..errors import BadInputError, WrongUseError
 from . import basis as bases
-from .cotrend import fit, flat_prior, model, shrunk, white_noise
-from .detrend import quick_cdpp
+from .cotrend import fit, flat_prior, model, remove
+from .detrend import NOISE_HOURS
 from .vectors import read_members, read_vectors
 
 FOLDER = "cotrend"
 """Folder of the files of vectors, beside the light curves."""
 
-MAX_RISE = 1.05  # of a star's noise by its correction; above, less is taken out
-FACTORS = (1.0, 0.75, 0.5, 0.25, 0.0)
 MIN_COMMON = 0.5  # of the good samples that must be at times of the vectors
 
 
@@ -57,21 +55,22 @@ def cotrend(lc, *, vectors=None):
     else:
         prior = flat_prior(flux, basis.vectors)
     fitted = fit(basis.vectors, basis.time, flux, prior)
-    hours = 1.0 if star["mission"] == "TESS" else 6.5
-    before = quick_cdpp(lc.times[at >= 0], lc.fluxes[at >= 0], hours)
-    for factor in FACTORS:
-        fluxes, uncertainties = _corrected(lc, level, basis, shrunk(fitted, factor), at)
-        known = np.isfinite(fluxes)
-        after = quick_cdpp(lc.times[known], fluxes[known], hours)
-        if not after > MAX_RISE * before:
-            break
-    cards = _cards(path, basis, fitted, factor, before, after, hours)
-    rise = white_noise(fluxes[None, known])[0] / white_noise(lc.fluxes[None, known] / level)[0]
-    cards += [
-        ("CTOVER", _number(rise), "white noise after over before, over 1: bad"),
-        ("CTUNDER", _number(_under(basis, flux, fitted, factor)), "part of the trends left in"),
+    hours = 1.0 if star["mission"] == "TESS" else NOISE_HOURS
+    removed = remove(
+        lc.times,
+        lc.fluxes / level,
+        fitted,
+        lambda part: _corrected(lc, level, basis, part, at),
+        hours,
+    )
+    cards = [
+        ("CTFILE", path.name[:60], ""),
+        ("CTNVEC", len(basis.vectors), "number of basis vectors"),
+        ("CTNADD", int(basis.additive.sum()), "of them, that add flux (scattered light)"),
+        ("CTPRIOR", len(basis.starid), "quiet stars of the prior; 0: no prior"),
+        *removed.cards(basis.vectors, flux[0]),
     ]
-    return fluxes, uncertainties, cards
+    return removed.fluxes, removed.uncertainties, cards
 
 
 def _on_vectors(lc, level, basis, path):
@@ -121,40 +120,6 @@ def _corrected(lc, level, basis, fitted, at):
     fluxes = fluxes / np.nanmedian(fluxes)
     uncertainties = np.hypot(lc.uncertainties / level, np.where(at >= 0, error[0][at], np.nan))
     return fluxes, uncertainties
-
-
-def _under(basis, flux, fitted, factor):
-    """rms of the trends that are left in the flux over that of the trends that were in it."""
-    known = np.isfinite(flux[0])
-    design = basis.vectors[:, known].T
-    total = np.linalg.lstsq(design, flux[0, known], rcond=None)[0]
-    remaining = total - factor * fitted.weights[0]
-    return np.std(design @ remaining) / max(np.std(design @ total), 1e-15)
-
-
-def _cards(path, basis, fitted, factor, before, after, hours):
-    """What was done, for the header."""
-    cards = [
-        ("CTFILE", path.name[:60], ""),
-        ("CTNVEC", len(basis.vectors), "number of basis vectors"),
-        ("CTNADD", int(basis.additive.sum()), "of them, that add flux (scattered light)"),
-        ("CTPRIOR", len(basis.starid), "quiet stars of the prior; 0: no prior"),
-        ("CTSHRINK", factor, "part of the fit taken out; 0: nothing"),
-        ("CTHOURS", hours, "[h] of CTNOISE0 and CTNOISE1"),
-        ("CTNOISE0", _number(before), "[ppm] noise before"),
-        ("CTNOISE1", _number(after), "[ppm] noise after"),
-    ]
-    weights = factor * fitted.weights[0]
-    cards += [(f"CTW{n}", _number(w), f"weight of VECTOR_{n}") for n, w in enumerate(weights, 1)]
-    for days, kept in zip((1, 3, 10), fitted.kept[0], strict=True):
-        kept = 1 - factor * (1 - kept)
-        cards.append((f"CTKEPT{days}", _number(kept), f"part kept of a weak sine of {days} d"))
-    return cards
-
-
-def _number(value):
-    """A number for a header; None, an empty card, for what is not known."""
-    return round(float(value), 7) if np.isfinite(value) else None
 
 
 # Which vectors

@@ -18,6 +18,7 @@ from ..files import atomic_write
 from ..fitsfile import open_fits
 from ..flags import DEFAULT_BITMASK
 from .basis import BasisVectors
+from .cotrend import own_scattered_light
 from .fitsfiles import mission_of
 
 MIN_FRACTION = 0.5
@@ -85,13 +86,17 @@ def _read_curve(path):
             raise BadInputError(f"{path}: no column FLUX_RAW; not a light curve of ours")
         header, table = hdulist[0].header, hdulist["LIGHTCURVE"].data
         mission = mission_of(header)
-        flux = np.asarray(table["FLUX_RAW"], dtype=float)
+        keywords = MISSIONS[mission]
+        flux, background = (np.asarray(table[n], dtype=float) for n in ("FLUX_RAW", "FLUX_BKG"))
+        sector = header.get(keywords.period_keyword)
+        quality = own_scattered_light(
+            table["QUALITY"], flux, background, mission=mission, sector=sector
+        )
         good = np.isfinite(table["TIME"]) & np.isfinite(flux)
-        good &= table["QUALITY"] & DEFAULT_BITMASK[mission] == 0
+        good &= quality & DEFAULT_BITMASK[mission] == 0
         level = float(np.median(flux[good])) if good.any() else np.nan
         if not level > 0:
             raise BadInputError(f"{path}: the median flux of its good samples is {level:g}")
-        keywords = MISSIONS[mission]
         return {
             "mission": mission,
             "starid": int(header.get(keywords.id_keyword) or 0),
@@ -102,7 +107,7 @@ def _read_curve(path):
             "cadenceno": np.asarray(table["CADENCENO"][good], dtype=int),
             "time": np.asarray(table["TIME"][good], dtype=float),
             "flux": flux[good] / level - 1,
-            "background": np.asarray(table["FLUX_BKG"][good], dtype=float),
+            "background": background[good],
         }
 
 

@@ -129,3 +129,19 @@ def test_no_run_no_vectors(tmp_path):
     done = photometry("cotrend", tmp_path)
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_two_stars_of_a_ccd_get_their_own_flags_of_scattered_light(tmp_path):
+    stars = ensemble(202, n_stars=2, n_times=400)
+    stars.background[0, 100:130] = stars.background[0].mean() + 3 * stars.flux[0].mean()
+    paths = write_ensemble(tmp_path, stars, sector=7)
+    for path in paths:  # the mission's flag, of the whole CCD
+        with fits.open(path, mode="update") as hdulist:
+            hdulist["LIGHTCURVE"].data["QUALITY"][200:240] |= 4096
+    flagged = []
+    for path in paths:
+        correct_file(path, method="biweight")
+        table = fits.getdata(path, "LIGHTCURVE")
+        flagged.append(np.flatnonzero(table["QUALITY"] & 4096).tolist())
+        assert np.array_equal(np.isnan(table["FLUX_CORR"]), table["QUALITY"] & 4096 > 0)
+    assert flagged == [list(range(100, 130)), []]

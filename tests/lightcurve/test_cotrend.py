@@ -5,7 +5,14 @@ import pytest
 
 from photometry.errors import BadInputError
 from photometry.lightcurve.basis import basis_vectors, prior, with_stars
-from photometry.lightcurve.cotrend import Fit, fit, flat_prior, model, shrunk
+from photometry.lightcurve.cotrend import (
+    Fit,
+    fit,
+    flat_prior,
+    model,
+    own_scattered_light,
+    shrunk,
+)
 from photometry.lightcurve.vectors import read_vectors, vectors_name, write_vectors
 from photometry.simulate.ensemble import ensemble
 
@@ -257,3 +264,33 @@ def test_no_prior_is_least_squares_for_a_star_that_does_not_vary():
     half = shrunk(found, 0.5)
     assert isinstance(half, Fit)
     assert half.weights == pytest.approx(found.weights / 2)
+
+
+SCATTERED, DESAT = 4096, 32
+
+
+@pytest.mark.parametrize("sector", [5, 19, 20, 60])
+def test_scattered_light_is_flagged_by_the_stars_own_background(sector):
+    flux = np.full(1000, 500.0)
+    background = np.full(1000, 900.0)
+    background[400:420] += 1500  # more than 500 + 900: photon noise is over 1.4 times the usual
+    background[500:520] += 1300  # less
+    of_the_ccd = np.zeros(1000, int)
+    of_the_ccd[600:700] = SCATTERED | DESAT
+    about = {"mission": "TESS", "sector": sector}
+    quality = own_scattered_light(of_the_ccd, flux, background, **about)
+    assert (quality[400:420] == SCATTERED).all()
+    assert (quality[500:520] == 0).all()
+    # until sector 19 the mission flags the whole CCD, from 20 on the target
+    assert (quality[600:700] == (DESAT if sector < 20 else SCATTERED | DESAT)).all()
+    assert quality[:400].sum() == quality[700:].sum() == 0
+    bright = own_scattered_light(of_the_ccd, 100 * flux, background, **about)
+    assert (bright[400:420] == 0).all()
+
+
+def test_scattered_light_of_other_missions_and_of_unknown_backgrounds_stays_as_it_was():
+    flux, background, quality = np.full(50, 5.0), np.linspace(0, 1e4, 50), np.full(50, SCATTERED)
+    kepler = own_scattered_light(quality, flux, background, mission="Kepler", sector=3)
+    assert np.array_equal(kepler, quality)
+    unknown = own_scattered_light(quality, flux, background * np.nan, mission="TESS", sector=3)
+    assert np.array_equal(unknown, quality)
