@@ -27,9 +27,11 @@ KNOTS = 10.0  # d, between which their coefficients change
 SHORTEST = 1.0  # d, period of the star's variation in the model; the roll's is a quarter
 MIN_SAMPLES = 100
 ROUNDS = 8  # of estimating how large the weights are
+SAME_TIME = 1e-4  # d; times of one exposure agree to rounding
 CORE = 2.0  # pixels from the brightest
 # of other stars' light in the mask: with more, a transit changes the fractions of the pixels
 MAX_CONTAMINATION = 0.1
+MORE_NOISE = 1.02  # of a sample, with pixels: with more, they follow the star's own dips
 FAR = 8.0  # robust standard deviations of a position that does not shape the path
 
 
@@ -39,8 +41,8 @@ def roll(lc, *, pixels=None):
     Parameters
     ----------
     lc : light curve of good samples, e-/s, whose metadata say ``path``, ``mission``,
-        ``cadenceno`` (n,), ``pos_corr`` and ``centroid`` (n, 2) [pixels]; with pixels
-        ``mask`` (n_rows, n_columns) and ``contamination``
+        ``pos_corr`` and ``centroid`` (n, 2) [pixels]; with pixels ``mask`` (n_rows, n_columns)
+        and ``contamination``
     pixels : path of the star's target pixel file; None: positions alone
 
     Returns
@@ -68,10 +70,11 @@ def roll(lc, *, pixels=None):
     removed, *tried = _unrolled(lc, position, None)
     n_pixels = 0
     if pixels is not None and not star.get("contamination", np.nan) > MAX_CONTAMINATION:
-        fractions = pixel_fractions(pixels, star)
+        fractions = pixel_fractions(pixels, lc.get_times(), star.get("mask"))
         if fractions is not None:
             with_pixels, *others = _unrolled(lc, position, fractions)
-            if with_pixels.after < removed.after and with_pixels.rise <= removed.rise:
+            quieter = with_pixels.after < removed.after
+            if quieter and with_pixels.rise <= MORE_NOISE * removed.rise:
                 removed, tried, n_pixels = with_pixels, others, fractions.shape[1]
     vectors, flux, size = tried
     cards = [
@@ -178,27 +181,29 @@ def arc_vectors(times, arc):
     return np.array([hat * power for hat in hats for power in powers])
 
 
-def pixel_fractions(path, star):
+def pixel_fractions(path, times, mask):
     """The fraction of the star's light that each of its pixels has.
 
     Parameters
     ----------
     path : path of a target pixel file
-    star : dict with ``cadenceno`` (n,) and ``mask`` (n_rows, n_columns) bool
+    times : (n,) array, d, as in the file
+    mask : (n_rows, n_columns) bool array, or None
 
     Returns
     -------
-    (n, n_pixels) array, of the pixels near the brightest of the mask; NaN where there are no pixels; None where the file is of another stamp
+    (n, n_pixels) array, of the pixels near the brightest of the mask; NaN where there are no pixels;
+    None where the file is of another stamp
     """
     with open_fits(path, memmap=False) as hdulist:
         table = hdulist[1].data
-        images, numbers = np.asarray(table["FLUX"], dtype=float), np.asarray(table["CADENCENO"])
-    mask = star.get("mask")
-    if mask is None or images.shape[1:] != mask.shape or not mask.any():
+        images, theirs = (np.asarray(table[name], dtype=float) for name in ("FLUX", "TIME"))
+    theirs, images = theirs[np.isfinite(theirs)], images[np.isfinite(theirs)]
+    if mask is None or images.shape[1:] != mask.shape or not mask.any() or not len(theirs):
         return None
-    order = np.argsort(numbers, kind="stable")
-    at = order[np.minimum(np.searchsorted(numbers[order], star["cadenceno"]), len(order) - 1)]
-    chosen = np.where((numbers[at] == star["cadenceno"])[:, None], images[at][:, mask], np.nan)
+    at = np.minimum(np.searchsorted(theirs, times - SAME_TIME), len(theirs) - 1)
+    same = np.abs(theirs[at] - times) <= SAME_TIME
+    chosen = np.where(same[:, None], images[at][:, mask], np.nan)
     if np.isfinite(chosen).all(axis=1).mean() < 0.5:
         return None
     chosen = chosen[:, _core(np.nanmean(chosen, axis=0), mask)]

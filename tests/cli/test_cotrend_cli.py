@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
+import psutil
 import pytest
 from astropy.io import fits
 from astropy.table import Table
-from running import photometry
+from running import environment, photometry, wait_for
 
 from photometry.lightcurve.correct import correct_file, lightcurve_files
 from photometry.simulate.ensemble import ensemble, write_ensemble
@@ -55,6 +59,52 @@ def test_light_curves_are_corrected_with_their_vectors_once_whoever_does_it(
     again = photometry("correct", folder)
     assert f"0 light curves corrected, {N} were corrected before" in again.stdout
     assert contents(folder) == alone
+
+
+@pytest.mark.slow
+def test_eight_processes_that_are_killed_and_continued_give_what_one_gives(
+    folder, run_folder, tmp_path
+):
+    command = [sys.executable, "-m", "photometry", "correct", str(folder), "--jobs", "8"]
+    process = subprocess.Popen(command, env=environment(), start_new_session=True)
+
+    def corrected():
+        """Files that are done: {name: time of change}"""
+        return {
+            path.name: path.stat().st_mtime_ns
+            for path in lightcurve_files(folder)
+            if fits.getheader(path, "LIGHTCURVE").get("CORRMETH")
+        }
+
+    try:
+        wait_for(lambda: len(corrected()) >= 5)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    wait_for(lambda: not processes_of(process.pid))
+    before = corrected()
+    assert 5 <= len(before) < N
+    again = photometry("correct", folder, "--jobs", 8)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert f"{N - len(before)} light curves corrected, {len(before)} were" in again.stdout
+    after = corrected()
+    assert len(after) == N
+    assert {name: after[name] for name in before} == before
+    alone = shutil.copytree(run_folder, tmp_path / "alone")
+    assert photometry("correct", alone, "--jobs", 1).returncode == 0
+    assert contents(folder) == contents(alone)
+
+
+def processes_of(group):
+    """Processes of a group that are alive."""
+    alive = []
+    for process in psutil.process_iter(["status"]):
+        try:
+            if os.getpgid(process.pid) == group and process.info["status"] != "zombie":
+                alive.append(process.pid)
+        except ProcessLookupError:
+            continue
+    return alive
 
 
 @pytest.mark.slow
