@@ -19,7 +19,12 @@ DEPTH = 4.5
 # fraction of the duration in ingress, and as much in egress: a planet of a tenth of the star's
 # radius, central
 INGRESS = 0.15
-FIRST_STARID = 100_000_000
+# of the targets, and of their neighbours, in the ranges of the mission's catalogue
+FIRST_STARIDS = {
+    "TESS": (100_000_000, 200_000_000),
+    "Kepler": (1_000_000, 2_000_000),
+    "K2": (201_000_001, 202_000_001),
+}
 
 
 def flux_of(tmag, mission="TESS"):
@@ -60,7 +65,7 @@ def draw_targets(settings, wcs, rng):
     table["truncated"] = _first(order[::-1], settings.truncated)
     table["isolated"] = _first(rng.permutation(n), round(settings.isolated * n))
     table["tmag"][table["saturated"]] = rng.uniform(*settings.saturated_range, settings.saturated)
-    return _on_the_sky(table, FIRST_STARID, wcs, settings, rng)
+    return _on_the_sky(table, FIRST_STARIDS[settings.mission][0], wcs, settings, rng)
 
 
 def draw_neighbours(targets, settings, wcs, rng):
@@ -92,7 +97,8 @@ def draw_neighbours(targets, settings, wcs, rng):
     field = Table({"row": crowded["row"][near] + rng.uniform(-reach, reach, near.size)})
     field["column"] = crowded["column"][near] + rng.uniform(-reach, reach, near.size)
     field["tmag"] = _field_magnitudes(near.size, settings, rng)
-    return _on_the_sky(vstack([companions, field]), FIRST_STARID * 2, wcs, settings, rng)
+    first = FIRST_STARIDS[settings.mission][1]
+    return _on_the_sky(vstack([companions, field]), first, wcs, settings, rng)
 
 
 def draw_signals(targets, span, start, settings, rng):

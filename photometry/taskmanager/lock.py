@@ -163,12 +163,13 @@ class Lock:
         owner = _read(self.path)
         if owner is None:
             return None
-        if steal or _is_dead(owner):
+        may_be_stolen = owner.get("host") != socket.gethostname()
+        if _is_dead(owner) or (steal and may_be_stolen):
             log.warning("%s: taking over the lock of %s", self.todo_file, _describe(owner))
             self.was_left_behind = True
             return owner
         message = f"{self.todo_file}: in use by {_describe(owner)}"
-        if owner.get("host") != socket.gethostname():
+        if may_be_stolen:
             message += "; if that process has ended, take over with --steal-lock"
         raise TodoFileError(message)
 

@@ -110,6 +110,13 @@ def test_a_lock_of_another_host_has_to_be_stolen(todo_file, open_todo, in_memory
     assert open_todo(todo_file, steal_lock=True).get_number_tasks() == 12
 
 
+def test_the_lock_of_a_live_process_of_this_host_cannot_be_stolen(todo_file, in_memory, holder):
+    before = lock_of(todo_file).read_text()
+    with pytest.raises(TodoFileError, match=f"in use by process {holder.pid} on "):
+        TaskManager(todo_file, load_into_memory=in_memory, steal_lock=True)
+    assert lock_of(todo_file).read_text() == before
+
+
 @pytest.mark.parametrize("content", ["", "[]", "nonsense"])
 def test_a_damaged_lock_has_to_be_stolen(todo_file, open_todo, in_memory, content):
     lock_of(todo_file).write_text(content)
