@@ -218,6 +218,9 @@ def plot(rows, path):
             np.convolve(snr[order], window, "valid"),
             100 * np.convolve(right, window, "valid"),
             line,
+            # a broken line over the one that it agrees with
+            lw=2.5 if line == "-" else 1.2,
+            zorder=2 if line == "-" else 3,
             color=colour,
             label=name,
         )

@@ -178,6 +178,8 @@ def command(where, **options):
     from ..processes import limit_threads
 
     limit_threads()
+    if options["pdb"] and options["workers"]:
+        raise click.UsageError("--pdb: works in this process alone; expected --workers 0, or none")
     _check_names(options["handler"], options["method"])
     todo_file = todo_path(where)
     settings = _settings(todo_file, options)

@@ -62,14 +62,26 @@ def equalise(image, *, clip_limit=0.02):
     return equalize_adapthist(scaled, clip_limit=clip_limit)
 
 
-def write_picture(path, image):
-    """Write an image of values 0..1 as a grey picture, row 0 at the bottom."""
+def write_picture(path, image, title=""):
+    """Write an image of values 0..1 as a grey picture, row 0 at the bottom: the pixels alone.
+
+    Parameters
+    ----------
+    path : path of the picture
+    image : (n_rows, n_columns) array
+    title : str, what it shows; a PNG file keeps it as its Title
+    """
     from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    said = PngInfo()
+    if title:
+        said.add_text("Title", title.encode(errors="replace").decode())
+    more = {"pnginfo": said} if path.suffix.lower() == ".png" else {}
     with atomic_write(path, durable=False) as part:
-        Image.fromarray(np.uint8(np.flipud(image) * 255)).save(part)
+        Image.fromarray(np.uint8(np.flipud(image) * 255)).save(part, **more)
 
 
 def write_contact_sheet(folder, name="index.html", title="Pictures", patterns=PICTURES):
@@ -115,6 +127,6 @@ def _pictures(folder, patterns):
 
 
 def _figure_html(name):
-    link, text = html.escape(quote(os.fsencode(name)), quote=True), html.escape(Path(name).name)
+    link, text = html.escape(quote(os.fsencode(name)), quote=True), html.escape(name)
     image = f'<a href="{link}"><img src="{link}" alt=""></a>'
     return f"<figure>{image}<figcaption>{text}</figcaption></figure>"

@@ -94,7 +94,7 @@ class SavePng(BasePrimitive):
     def _perform(self):
         name, extension = self.action.args.name, _option(self.config, "output_extension", ".png")
         path = picture_path(name, self.context, extension)
-        pictures.write_picture(path, self.action.args.img)
+        pictures.write_picture(path, self.action.args.img, Path(name).name)
         return Arguments(name=str(path), source=name)
 
 

@@ -193,10 +193,17 @@ class FailureGroups:
         return [group.as_dict() for group in groups]
 
 
+# a path, or the bare name of a file in the folder of the run
+_PATH = re.compile(
+    r"(?<![\w.])(?:[\w.~-]*/)+[\w.~-]+"
+    r"|(?<![\w./])[\w~-][\w.~-]*\.(?:fits?|gz|fz|hdf5|sqlite|ecsv|csv)(?!\w)"
+)
+
+
 def without_numbers(text):
     """The first line of a message with paths and numbers replaced, so that equal causes read the
     same.
     """
     line = text.strip().splitlines()[0] if text.strip() else ""
-    line = re.sub(r"(?<![\w.])(?:[\w.~-]*/)+[\w.~-]+", "PATH", line)
+    line = _PATH.sub("PATH", line)
     return re.sub(r"(?<![A-Za-z_])[-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "N", line)

@@ -100,6 +100,7 @@ def test_what_is_no_todo_file_is_refused_and_left_as_it_was(tmp_path):
         (["--handler", "fotometry"], "handler 'fotometry': expected one of noop, photometry"),
         (["--handler", "no.such:thing"], "there is no module 'no.such'"),
         (["--handler", "os:nosuch"], "os has no function 'nosuch'"),
+        (["--pdb", "--workers", "3"], "--pdb: works in this process alone"),
         (["--output", "/proc/x"], "/proc/x: cannot be made"),
         (["--settings", "nowhere.toml"], "nowhere.toml: there is no such settings file"),
         (["--task-timeout", "-1"], "run.task_timeout=-1.0: input should be greater than 0"),

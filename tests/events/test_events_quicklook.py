@@ -76,6 +76,13 @@ class TestPictures:
         assert picture[2, 1] == 255
         assert picture.sum() == 255
 
+    def test_a_picture_says_of_which_file_it_is(self, tmp_path):
+        write_picture(tmp_path / "sub" / "a.png", np.zeros((3, 2)), "a_ffic.fits")
+        with Image.open(tmp_path / "sub" / "a.png") as image:
+            assert image.text == {"Title": "a_ffic.fits"}
+        write_contact_sheet(tmp_path)
+        assert "<figcaption>sub/a.png</figcaption>" in (tmp_path / "index.html").read_text()
+
     def test_names_in_a_contact_sheet_are_harmless(self, tmp_path):
         name = 'a"><script>.png'
         write_picture(tmp_path / name, np.zeros((2, 2)))

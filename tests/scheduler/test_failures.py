@@ -14,6 +14,9 @@ def failure(starid, text, error_class="BadInputError", where="pixels/x.py:10 in 
     ("text", "bare"),
     [
         ("/data/s1/tess-123.fits: truncated after 5760 bytes", "PATH: truncated after N bytes"),
+        # as in a run of the folder itself
+        ("kplr000000011-2009131105131_lpd-targ.fits: empty", "PATH: empty"),
+        ("kic11-q101cad_tpf.fits: empty", "PATH: empty"),
         ("TIC 25155310: no pixel above 3.5e-2", "TIC N: no pixel above N"),
         ("KeyError: 'flux'\nmore", "KeyError: 'flux'"),
         ("FLUX_ERR2 is missing", "FLUX_ERR2 is missing"),
