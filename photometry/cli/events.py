@@ -255,7 +255,7 @@ def new(path, as_json):
     import inspect
 
     from ..events import template_pipeline
-    from ..events.settings import as_file
+    from ..events.config import as_file
     from ..files import atomic_write
 
     texts = {

@@ -4,12 +4,10 @@ A pipeline is a table that says which function an event calls and which event fo
 ``docs/events.md`` has a how-to."""
 
 from ..lazy import lazy_names
-from .arguments import Arguments
 from .config import ConfigClass
-from .context import ProcessingContext, create_context
 from .dataset import DataSet
-from .event import OUTCOME, Action, Event
-from .framework import Framework
+from .event import OUTCOME, Action, Arguments, Event
+from .framework import Framework, ProcessingContext, create_context
 from .logger import getLogger
 from .pipeline import BasePipeline, BasePrimitive, find_pipeline
 from .queues import SimpleEventQueue

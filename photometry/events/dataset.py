@@ -5,8 +5,7 @@ import os
 import threading
 import warnings
 
-from .arguments import Arguments
-from .event import Event
+from .event import Arguments, Event
 from .watcher import Watcher, find_files, patterns_of, settled_files, signature, why_nothing
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from . import pictures
-from .arguments import Arguments
 from .config import literal
+from .event import Arguments
 from .pipeline import BasePrimitive
 
 

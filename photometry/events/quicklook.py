@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import NothingToDoError, TargetError
 from ..fitsfile import Kind, kind_of_file, open_fits
 from ..status import STATUS
-from .arguments import Arguments
+from .event import Arguments
 from .pictures import shrink, write_contact_sheet
 from .pipeline import BasePipeline
 from .primitives import HistEqual2d, SavePng, SimpleFitsReader

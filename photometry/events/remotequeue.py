@@ -16,8 +16,7 @@ from multiprocessing.connection import Connection, answer_challenge, deliver_cha
 
 from ..errors import SettingsError, TryAgainError, WrongUseError
 from ..leases import Holder
-from .arguments import Arguments
-from .event import OUTCOME, Event
+from .event import OUTCOME, Arguments, Event
 from .queues import PolledQueue
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,7 @@ from pathlib import Path
 from ..errors import TryAgainError, WrongUseError
 from ..leases import Leases
 from ..leases.view import stored_key
-from .arguments import Arguments
-from .event import OUTCOME, Event
+from .event import OUTCOME, Arguments, Event
 from .queues import PolledQueue
 
 KIND = "events"

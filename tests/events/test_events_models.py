@@ -359,7 +359,7 @@ def test_a_logging_file_is_never_run(tmp_path, old, new):
 def test_the_documentation_has_every_key_with_its_default():
     from pathlib import Path
 
-    from photometry.events.settings import EventSettings
+    from photometry.events.config import EventSettings
 
     page = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
     for name, key in EventSettings.model_fields.items():
@@ -379,7 +379,7 @@ def test_the_walk_of_an_event_has_seven_modules():
 
 
 def test_the_written_configuration_says_the_defaults(tmp_path):
-    from photometry.events.settings import as_file
+    from photometry.events.config import as_file
 
     (tmp_path / "all.cfg").write_text(as_file())
     assert ConfigClass(str(tmp_path / "all.cfg")).properties == ConfigClass().properties
