@@ -9,9 +9,9 @@ from ... import sky
 from ...errors import ArgumentError
 from . import schema
 from .catalogue import catalogue
-from .loading import seconds
 from .connection import current
 from .extractions import extractions_of
+from .loading import seconds
 from .matching import MANY_TO_ONE, candidate_pairs, keep_nearest, prune
 from .records import get_image
 

@@ -10,9 +10,9 @@ from ... import sky
 from . import schema
 from .association import FIRST_MONITORED, MONITORED, NULL_DETECTION
 from .catalogue import catalogue
-from .loading import seconds
 from .connection import current
 from .extractions import extractions_of
+from .loading import seconds
 from .matching import offsets
 from .records import get_image, get_monitor_entries
 
