@@ -7,7 +7,6 @@ tasks make.
 
 import contextlib
 import difflib
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,14 +20,9 @@ from .expressions import (
     parse,
 )
 from .filestore import check_directory
-from .jsontext import parse_json
 from .outline import MAX_PROBLEMS, Outline, Simulation, Stop
+from .reading import parse_json, parse_toml
 from .tasktype import task_type
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 CHAIN_KEYS = {
     "job_name": "label of all tasks",
@@ -48,7 +42,7 @@ class ChainDefinition:
     Attributes
     ----------
     description : dict
-    lines : dict, path of keys and indices -> (line, column); empty for TOML
+    lines : dict, path of keys and indices -> (line, column)
     source : str, name of the file
     """
 
@@ -104,10 +98,7 @@ def parse_definition(text, *, source="chain", is_toml=False):
     WrongUseError : as `read_definition`
     """
     if is_toml:
-        try:
-            description, lines = tomllib.loads(text), {}
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise WrongUseError(f"{source}: {str(error)[0].lower()}{str(error)[1:]}") from None
+        description, lines = parse_toml(text, source)
     else:
         description, lines = parse_json(text, source)
     if not isinstance(description, dict):

@@ -1,6 +1,9 @@
 """What people look at: the state of a job, its tree, progress, timings, pass and fail, errors.
-Looking changes nothing."""
+Looking changes nothing. The ``fetch_...`` functions look into the database of the settings, unless
+they are given one.
+"""
 
+import functools
 import json
 import time
 from collections import Counter
@@ -8,7 +11,7 @@ from collections import Counter
 import sqlalchemy as sa
 
 from . import states
-from .jobs import products_of
+from .jobs import existing_database, products_of
 from .lookups import newest_passed
 from .rows import fetch_values, select_in
 from .schema import (
@@ -19,11 +22,29 @@ from .schema import (
     TASK_TYPES,
     TASKS,
 )
+from .settings import load_chain_settings
 
 T, A = TASKS.c, ATTEMPTS.c
 COLUMNS = ("Task", "Waiting", "Queued", "Stalled", "Running", "Done")
 LONGEST_VALUE = 25  # characters; longer values of metadata stay out of tables
 ERROR_LEVEL = 40
+RECENT = 5.0  # s
+
+
+def _on_database(function):
+    """A function that opens the database of the settings where it is given none."""
+
+    @functools.wraps(function)
+    def wrapped(*args, database=None, **options):
+        if database is not None:
+            return function(*args, database=database, **options)
+        database = existing_database(load_chain_settings())
+        try:
+            return function(*args, database=database, **options)
+        finally:
+            database.close()
+
+    return wrapped
 
 
 def job_state(database, root):
@@ -127,16 +148,17 @@ def scope_metadata(db, rows):
 # --- the tree
 
 
-def fetch_job_tree(database, *, job_name=None, parent_id=None, max_depth=5, running_only=False):
+@_on_database
+def fetch_job_tree(job_name=None, parent_id=None, max_depth=5, *, running=None, database=None):
     """Tasks as a tree, a dict each in the order of display.
 
     Parameters
     ----------
-    database : connect.Database
-    job_name : str or None
+    job_name : str or None; its roots are the tasks of that name whose parents have another one
     parent_id : id of the task whose tree it is, or None: all roots
     max_depth : int or None
-    running_only : bool, only tasks that run, with what is above them
+    running : set of ids of tasks, or None; only these, with what is above them
+    database : connect.Database, by default that of the settings
 
     Returns
     -------
@@ -152,23 +174,23 @@ def fetch_job_tree(database, *, job_name=None, parent_id=None, max_depth=5, runn
         T.stateReason,
         TASK_TYPES.c.taskTypeName,
     ).join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
+    above = TASKS.alias()
+    if parent_id is not None:
+        roots = query.where(T.taskId == parent_id)
+    elif job_name is not None:
+        is_other = sa.func.coalesce(above.c.jobName, "") != job_name
+        roots = query.join(above, above.c.taskId == T.parentTask, isouter=True)
+        roots = roots.where(T.jobName == job_name, is_other)
+    else:
+        roots = query.where(T.parentTask.is_(None))
 
     def look(db):
-        if running_only:
-            running = db.execute(sa.select(T.taskId).where(T.state == states.RUNNING)).scalars()
-            running = set(running)
-            keep = running | states.ancestors(db, running)
-            rows = select_in(db, query, T.taskId, keep)
-            return rows, set()
+        keep = None if running is None else running | states.ancestors(db, running)
         rows, current, truncated, depth = [], None, set(), 0
         while True:
-            if current is None:
-                where = T.parentTask.is_(None) if parent_id is None else T.taskId == parent_id
-                level = db.execute(query.where(where)).all()
-                if job_name is not None and parent_id is None:
-                    level = [row for row in level if row.jobName == job_name]
-            else:
-                level = select_in(db, query, T.parentTask, current)
+            level = db.execute(roots).all() if current is None else _below(db, current)
+            if keep is not None:
+                level = [row for row in level if row.taskId in keep]
             if not level:
                 break
             if max_depth is not None and depth > max_depth:
@@ -178,6 +200,9 @@ def fetch_job_tree(database, *, job_name=None, parent_id=None, max_depth=5, runn
             current = [row.taskId for row in level]
             depth += 1
         return rows, truncated
+
+    def _below(db, ids):
+        return select_in(db, query, T.parentTask, ids)
 
     def look_all(db):
         rows, truncated = look(db)
@@ -221,9 +246,27 @@ def fetch_job_tree(database, *, job_name=None, parent_id=None, max_depth=5, runn
     return found
 
 
-def fetch_running_job_tree(database, *, job_name=None):
-    """The tree of what runs now, see `fetch_job_tree`."""
-    return fetch_job_tree(database, job_name=job_name, max_depth=None, running_only=True)
+@_on_database
+def fetch_running_job_tree(
+    job_name=None, include_recently_finished=False, max_depth=20, *, parent_id=None, database=None
+):
+    """The tree of what runs now, see `fetch_job_tree`.
+
+    Parameters
+    ----------
+    job_name : str or None
+    include_recently_finished : bool, what has ended within 5 s, too
+    max_depth : int or None
+    parent_id : id of the task whose tree it is, or None
+    database : connect.Database, by default that of the settings
+    """
+    queries = [sa.select(T.taskId).where(T.state == states.RUNNING)]
+    if include_recently_finished:
+        queries.append(sa.select(A.taskId).where(A.endTime > time.time() - RECENT))
+    running = database.read(
+        lambda db: {id_ for query in queries for id_ in db.execute(query).scalars()}
+    )
+    return fetch_job_tree(job_name, parent_id, max_depth, running=running, database=database)
 
 
 def tree_lines(tree):
@@ -242,23 +285,27 @@ def tree_lines(tree):
 # --- tables
 
 
-def fetch_progress_summary(database, settings, *, root=None):
+@_on_database
+def fetch_progress_summary(job_name=None, *, root=None, max_heartbeat_age=None, database=None):
     """How far each task type is: rows of dict of `COLUMNS`, each number as it is.
 
     Parameters
     ----------
-    database : connect.Database
-    settings : ChainSettings
+    job_name : str or None
     root : id of the root task of a job, or None
+    max_heartbeat_age : s, by default that of the settings
+    database : connect.Database, by default that of the settings
     """
-    where = [T.rootTask == root] if root is not None else []
+    where = _of_job(job_name, root)
+    if max_heartbeat_age is None:
+        max_heartbeat_age = load_chain_settings().max_heartbeat_age
     waiting = (
         sa.select(TASK_TYPES.c.taskTypeName, sa.func.count())
         .join(TASKS, T.taskTypeId == TASK_TYPES.c.taskTypeId)
         .where(sa.not_(sa.exists().where(A.taskId == T.taskId)), *where)
         .group_by(TASK_TYPES.c.taskTypeName)
     )
-    old = time.time() - settings.max_heartbeat_age
+    old = time.time() - max_heartbeat_age
     kind = sa.case(
         (A.state == states.QUEUED, "Queued"),
         (sa.and_(A.state == states.RUNNING, A.latestHeartbeat >= old), "Running"),
@@ -288,8 +335,20 @@ def fetch_progress_summary(database, settings, *, root=None):
     ]
 
 
-def fetch_timings_table(database, *, root=None, task_type=None):
-    """Run times of all attempts that ended: list of dict, oldest first."""
+@_on_database
+def fetch_timings_table(
+    job_name=None, task_type=None, *, root=None, least=None, limit=None, database=None
+):
+    """Run times of all attempts that ended: list of dict, oldest first.
+
+    Parameters
+    ----------
+    job_name, task_type : str or None
+    root : id of the root task of a job, or None
+    least : s, only attempts that took at least so long
+    limit : int, only the newest ones
+    database : connect.Database, by default that of the settings
+    """
     query = (
         sa.select(
             *(A.schedulingAttemptId, A.startTime, T.jobName, TASK_TYPES.c.taskTypeName, T.taskId),
@@ -300,10 +359,13 @@ def fetch_timings_table(database, *, root=None, task_type=None):
         .join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
         .join(HOSTS, HOSTS.c.hostId == A.hostId, isouter=True)
         .where(A.endTime.is_not(None))
-        .order_by(A.schedulingAttemptId)
+        .order_by(A.schedulingAttemptId.desc())
+        .limit(limit)
     )
-    query = _limited(query, root, task_type)
-    rows = database.read(lambda db: db.execute(query).all())
+    query = _limited(query, job_name, root, task_type)
+    if least is not None:
+        query = query.where(A.endTime - A.startTime >= least)
+    rows = database.read(lambda db: db.execute(query).all())[::-1]
     return [
         {
             "start": row.startTime,
@@ -325,17 +387,30 @@ def fetch_timings_table(database, *, root=None, task_type=None):
     ]
 
 
-def _limited(query, root, task_type):
-    if root is not None:
-        query = query.where(T.rootTask == root)
+def _of_job(job_name, root):
+    """Conditions: tasks of a name, and below a root."""
+    named = [] if job_name is None else [T.jobName == job_name]
+    return named if root is None else [*named, T.rootTask == root]
+
+
+def _limited(query, job_name, root, task_type):
+    query = query.where(*_of_job(job_name, root))
     if task_type is not None:
         query = query.where(TASK_TYPES.c.taskTypeName == task_type)
     return query
 
 
-def fetch_pass_fail_table(database, *, root=None, task_type=None):
+@_on_database
+def fetch_pass_fail_table(job_name=None, task_type=None, *, root=None, database=None):
     """Outcomes of the searches: list of dict of job, type, loop variables and ``outcome`` (1 for
-    PASS, else 0), sorted."""
+    PASS, else 0), sorted.
+
+    Parameters
+    ----------
+    job_name, task_type : str or None
+    root : id of the root task of a job, or None
+    database : connect.Database, by default that of the settings
+    """
     query = (
         sa.select(T.taskId, T.jobName, TASK_TYPES.c.taskTypeName, T.scopeId)
         .join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
@@ -344,7 +419,7 @@ def fetch_pass_fail_table(database, *, root=None, task_type=None):
             TASK_TYPES.c.taskTypeName.not_like("execution\\_%", escape="\\"),
         )
     )
-    query = _limited(query, root, task_type)
+    query = _limited(query, job_name, root, task_type)
 
     def look(db):
         rows = db.execute(query).all()
@@ -376,17 +451,20 @@ def fetch_pass_fail_table(database, *, root=None, task_type=None):
     )
 
 
-def fetch_errors(database, *, root=None, task_type=None, level=ERROR_LEVEL, limit=1000):
+@_on_database
+def fetch_errors(
+    job_name=None, task_type=None, *, root=None, level=ERROR_LEVEL, limit=1000, database=None
+):
     """Messages of a severity and above, newest last: list of dict of ``time, job, type, task,
     attempt, severity, message``.
 
     Parameters
     ----------
-    database : connect.Database
+    job_name, task_type : str or None
     root : id of the root task of a job, or None
-    task_type : str or None
     level : int, as in `logging`
     limit : int, the newest ones
+    database : connect.Database, by default that of the settings
     """
     m = LOG_MESSAGES.c
     query = (
@@ -401,7 +479,7 @@ def fetch_errors(database, *, root=None, task_type=None, level=ERROR_LEVEL, limi
         .order_by(m.messageId.desc())
         .limit(limit)
     )
-    rows = database.read(lambda db: db.execute(_limited(query, root, task_type)).all())
+    rows = database.read(lambda db: db.execute(_limited(query, job_name, root, task_type)).all())
     names = ("time", "job", "type", "task", "attempt", "severity", "message")
     return [dict(zip(names, row, strict=True)) for row in reversed(rows)]
 

@@ -92,9 +92,8 @@ def create_app(settings):
     def tree_of(running_only=False):
         parent = flask.request.args.get("task_id", type=int) or job_argument()
         depth = flask.request.args.get("depth", default=2, type=int)
-        return tables.fetch_job_tree(
-            database, parent_id=parent, max_depth=depth, running_only=running_only
-        )
+        fetch = tables.fetch_running_job_tree if running_only else tables.fetch_job_tree
+        return fetch(parent_id=parent, max_depth=depth, database=database)
 
     def tree_table(tree):
         rows = []
@@ -371,31 +370,36 @@ def create_app(settings):
     add_table(
         "progress",
         "Progress",
-        lambda: tables.fetch_progress_summary(database, settings, root=job_argument()),
+        lambda: tables.fetch_progress_summary(
+            root=job_argument(), max_heartbeat_age=settings.max_heartbeat_age, database=database
+        ),
     )
     add_table(
-        "timings", "Timings", lambda: tables.fetch_timings_table(database, root=job_argument())
+        "timings",
+        "Timings",
+        lambda: tables.fetch_timings_table(root=job_argument(), database=database),
     )
     add_table(
         "pass_fail",
         "Pass and fail",
-        lambda: tables.fetch_pass_fail_table(database, root=job_argument()),
+        lambda: tables.fetch_pass_fail_table(root=job_argument(), database=database),
     )
     add_table(
         "logs",
         "Messages",
-        lambda: tables.fetch_errors(database, root=job_argument(), level=level()),
+        lambda: tables.fetch_errors(root=job_argument(), level=level(), database=database),
     )
 
     @app.get("/timeline")
     def timeline():
-        rows = tables.fetch_timings_table(database, root=job_argument())
         least = flask.request.args.get("least", default=0.0, type=float)
-        rows = [row for row in rows if row["start"] and row["end"] - row["start"] >= least]
+        rows = tables.fetch_timings_table(
+            root=job_argument(), least=least, limit=MOST_ATTEMPTS, database=database
+        )
         choice = Markup("<p>At least: {}</p>").format(
             Markup(" ").join(link(f"{s} s", f"/timeline?least={s}") for s in (0, 2, 60))
         )
-        return render("Timeline", ("", [choice, draw_timeline(rows[-MOST_ATTEMPTS:])]))
+        return render("Timeline", ("", [choice, draw_timeline(rows)]))
 
     return app
 

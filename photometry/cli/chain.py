@@ -302,8 +302,15 @@ def status(settings, database, root, as_json):
         click.echo(json.dumps(_finite(found), indent=1))
     else:
         _show_status(found)
-        _table(tables.fetch_progress_summary(database, settings, root=root))
+        _table(_progress(settings, database, root))
     return EXIT_OK
+
+
+def _progress(settings, database, root):
+    from ..chains.tables import fetch_progress_summary
+
+    age = settings.max_heartbeat_age
+    return fetch_progress_summary(root=root, max_heartbeat_age=age, database=database)
 
 
 def _all_roots(database):
@@ -324,9 +331,8 @@ def tree(settings, database, root, max_depth, running, as_json):
     """The tasks of a job as a tree, with why they wait."""
     from ..chains import tables
 
-    found = tables.fetch_job_tree(
-        database, parent_id=root, max_depth=max_depth, running_only=running
-    )
+    fetch = tables.fetch_running_job_tree if running else tables.fetch_job_tree
+    found = fetch(parent_id=root, max_depth=max_depth, database=database)
     if as_json:
         click.echo(json.dumps(found, indent=1))
     else:
@@ -368,7 +374,7 @@ def errors(settings, database, root, task_type, level, as_json):
     """Messages of failures: time, job, type, task, text."""
     from ..chains.tables import fetch_errors
 
-    found = fetch_errors(database, root=root, task_type=task_type, level=level)
+    found = fetch_errors(task_type=task_type, root=root, level=level, database=database)
     if as_json:
         click.echo(json.dumps(found, indent=1))
         return EXIT_OK
@@ -387,7 +393,7 @@ def timings(settings, database, root, task_type, as_json, as_csv):
     """Run times of all attempts that ended."""
     from ..chains.tables import fetch_timings_table
 
-    rows = fetch_timings_table(database, root=root, task_type=task_type)
+    rows = fetch_timings_table(task_type=task_type, root=root, database=database)
     if not as_json and not as_csv:
         kept = ("job", "type", "task", "state", "wall_clock", "cpu", "cpu_inc_children", "host")
         rows = [{key: row[key] for key in kept} for row in rows]
@@ -404,7 +410,8 @@ def pass_fail(settings, database, root, task_type, as_json, as_csv):
     """Outcomes of the transit searches, with the loop variables."""
     from ..chains.tables import fetch_pass_fail_table
 
-    _table(fetch_pass_fail_table(database, root=root, task_type=task_type), as_json, as_csv)
+    rows = fetch_pass_fail_table(task_type=task_type, root=root, database=database)
+    _table(rows, as_json, as_csv)
     return EXIT_OK
 
 
@@ -414,9 +421,7 @@ def pass_fail(settings, database, root, task_type, as_json, as_csv):
 @looking
 def progress(settings, database, root, as_json, as_csv):
     """How far each type of task is."""
-    from ..chains.tables import fetch_progress_summary
-
-    _table(fetch_progress_summary(database, settings, root=root), as_json, as_csv)
+    _table(_progress(settings, database, root), as_json, as_csv)
     return EXIT_OK
 
 

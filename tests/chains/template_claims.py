@@ -1,6 +1,23 @@
 """What each template of todo_templates/chains must come to, however it is run."""
 
-from chain_runs import names_by_state
+import json
+
+from chain_runs import TEMPLATES, names_by_state
+
+
+def chain_of(name):
+    """A template as dict; the two that take long, with fewer and shorter light curves."""
+    chain = json.loads((TEMPLATES / f"{name}.json").read_text())
+    if name == "completeness":
+        loop = chain["task_list"][0]
+        loop["log_range"] = [0.05, 0.5, 2]
+        loop["task_list"][0]["log_range"] = [2, 4, 1]
+        loop["task_list"][0]["task_list"][0]["values"] = [0]
+    elif name == "synthesis_and_search":
+        synthesis, search = chain["task_list"]
+        synthesis["specs"]["sampling_cadence"] = 1800
+        search["search_settings"] = {"period_min": 300}
+    return chain
 
 
 def three_nulls(found, code):
@@ -110,10 +127,43 @@ def quality_control(found, code):
     assert found["by_name"]["doubtful"]["reason"] == "the value is out of range"
 
 
+def searches(found, code):
+    assert (code, found["state"]) == (0, "PASSED")
+    done = [task for task in found["tasks"] if task["name"] == "found"]
+    assert {task["type"] for task in done} == {
+        f"transit_search_{name}" for name in ("tls", "bls_reference", "bls_kovacs", "qats")
+    }
+    for task in done:
+        assert task["metadata"]["outcome"] == "PASS"
+        assert abs(task["metadata"]["period"] / 4.3 - 1) < 0.03
+        assert task["metadata"]["target_period"] == 4.3
+
+
+def completeness(found, code):
+    assert (code, found["state"]) == (0, "PASSED")
+    picture = found["by_name"]["picture"]
+    assert picture["metadata"]["searches"] == 4
+    # the large one is found; whether the small one is, is chance
+    assert picture["metadata"]["transit_search_tls_completeness"] >= 0.5
+    assert all(product["passed"] and product["size"] for product in picture["products"].values())
+
+
+def synthesis_and_search(found, code):
+    assert (code, found["state"]) == (0, "PASSED")
+    synthesis = found["by_name"]["synthesis_step"]["metadata"]
+    assert synthesis["planet_radius"] == 0.08911486
+    # the two transits of the Earth last 13 h, 26 samples
+    assert 48 <= synthesis["pixels_in_transit"] <= 54
+    search = found["by_name"]["transit_detection_step"]["metadata"]
+    assert search["target_period"] == 365
+    assert search["outcome"] in ("PASS", "FAIL")
+
+
 CLAIMS = {
     function.__name__: function
     for function in (
         *(three_nulls, nested_chain, for_loops, conditional, do_while_loop, metadata, files),
         *(barrier, failures, retries, quality_control),
+        *(searches, completeness, synthesis_and_search),
     )
 }

@@ -5,10 +5,12 @@ import json
 
 import pytest
 from chain_runs import TEMPLATES, command_line, run_here, settings_for
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from photometry.chains import jobs
 from photometry.chains.definition import parse_definition, read_definition, validate
-from photometry.chains.jsontext import parse_json
+from photometry.chains.reading import parse_json, parse_toml
 from photometry.errors import WrongUseError
 
 
@@ -167,6 +169,93 @@ def test_all_problems_are_told_at_once():
 def test_toml_says_where_it_is_wrong():
     with pytest.raises(WrongUseError, match="line 2"):
         parse_definition("a = 1\nb = = 2\n", is_toml=True)
+
+
+TOML = """
+# a comment
+job_name = "[a]" # another
+"working_directory" = '''
+x'''
+
+[metadata]
+a.b = 1
+[[task_list]]
+task = "nul"
+[[task_list]]
+task = "null"
+slep = 1  # [[task_list]]
+[[task_list]]
+task = "execution_for_loop"
+parameter = "i"
+values = [
+    1,  # ]
+    2,
+]
+[[task_list.task_list]]
+task = "null"
+[[task_list.task_list]]
+task = "null"
+results = {x = 1, y = ["}", "(constants.dya)"]}
+[[task_list]]
+task = "execution_conditional"
+criterion = "1 > 2"
+task_list = [
+  {task = "null", sleep = "long"}]
+"""
+
+
+def test_what_is_wrong_in_toml_is_reported_with_its_line():
+    with pytest.raises(WrongUseError) as refusal:
+        validate(parse_definition(TOML, source="c.toml", is_toml=True))
+    expected = (
+        ("c.toml: line 10: task_list[0].task", "did you mean 'null'"),
+        ("c.toml: line 13: task_list[1].slep", "did you mean 'sleep'"),
+        ("c.toml: line 25: task_list[2].task_list[1].results.y[1]", "did you mean 'day'"),
+        ("c.toml: line 28: task_list[3].criterion", "always true"),
+        ("c.toml: line 30: task_list[3].task_list[0].sleep", "expected a number"),
+    )
+    for message, (where, what) in zip(str(refusal.value).splitlines(), expected, strict=True):
+        assert message.startswith(f"{where}: ")
+        assert what in message
+
+
+def paths(value, path=()):
+    """The paths of all values in a value."""
+    yield path
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from paths(item, (*path, key))
+
+
+def as_toml(value):
+    """A value as inline TOML."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{json.dumps(k)} = {as_toml(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return "[\n" + "".join(f"  {as_toml(item)}, # ]\n" for item in value) + "]"
+    return json.dumps(value)
+
+
+TEXT = st.text(st.characters(codec="ascii", exclude_characters="\x7f"), max_size=5)
+VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**40), 2**40) | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(
+    st.dictionaries(TEXT, VALUES, max_size=5), st.lists(st.dictionaries(TEXT, VALUES), max_size=3)
+)
+def test_every_value_of_a_toml_text_has_a_line(values, tables):
+    lines = [f"{json.dumps(key)} = {as_toml(value)}" for key, value in values.items()]
+    for table in tables:
+        lines.append("[[ t . 'a b' ]]")
+        lines += [f"{json.dumps(key)} = {as_toml(value)}" for key, value in table.items()]
+    assume("t" not in values)
+    found, positions = parse_toml("\n".join(lines))
+    assert found == values | ({"t": {"a b": tables}} if tables else {})
+    assert set(positions) == set(paths(found))
 
 
 def test_unknown_names_in_loops_are_known_inside_only():

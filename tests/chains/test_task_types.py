@@ -1,13 +1,10 @@
 """The types of tasks: golden values, injected planets that come back, and each quality control from
 both sides."""
 
-import json
-import os
-import stat
-
 import numpy as np
 import pytest
-from chain_runs import TEMPLATES, run_here, settings_for
+from chain_runs import run_here, settings_for
+from template_claims import chain_of
 
 from photometry.chains.filestore import FileStore
 from photometry.chains.tasks.completeness import (
@@ -20,6 +17,7 @@ from photometry.chains.work import run_chain_task
 from photometry.constants import DAY
 from photometry.lightcurve import LightcurveArbitraryRaster
 from photometry.status import STATUS
+from photometry.transits.psls import psls_program
 
 CADENCE = 900.0  # s
 
@@ -194,20 +192,6 @@ def test_detrend_takes_the_trend_out(store, tmp_path):
     assert "expected 1" in qc(store, task, tmp_path, {}, wrong)[0]
 
 
-@pytest.mark.slow
-def test_four_searches_find_the_injected_planet(tmp_path):
-    code, found = run_here(settings_for(tmp_path), TEMPLATES / "searches.json")
-    assert code == 0
-    searches = [task for task in found["tasks"] if task["name"] == "found"]
-    assert {task["type"] for task in searches} == {
-        f"transit_search_{name}" for name in ("tls", "bls_reference", "bls_kovacs", "qats")
-    }
-    for task in searches:
-        assert task["metadata"]["outcome"] == "PASS"
-        assert task["metadata"]["period"] == pytest.approx(4.3, rel=0.03)
-        assert task["metadata"]["target_period"] == 4.3
-
-
 def test_search_qc_from_both_sides(store, tmp_path):
     task = task_of("transit_search_tls", lc_duration=30, search_settings={"period_min": 2})
     right = {"period": 4.3, "outcome": "FAIL", "target_period": 4.0}
@@ -290,37 +274,25 @@ def test_photometry_of_a_target_pixel_file(make_tpf, store, tmp_path):
     assert qc(store, task, tmp_path, {}, dark) == ["the light curve has no good flux"]
 
 
-PSLS = """#!/usr/bin/env python3
-import json, numpy as np
-config = json.load(open("star.yaml"))
-cadence = config["Instrument"]["Sampling"]
-days = sum(config["Observation"]["QuarterDuration"])
-times = np.arange(0, days * 86400, cadence) + 273.4
-noise = np.random.default_rng(config["Observation"]["MasterSeed"]).normal(0, 30, len(times))
-np.savetxt("0000000001.dat", np.column_stack([times, noise, np.zeros(len(times))]))
-"""
-
-
 @pytest.mark.slow
-def test_the_second_example_of_the_documentation_runs(tmp_path, monkeypatch):
-    """With its comma mended; a program in place of PSLS makes the star, sampled every 30 min, so
-    that it takes seconds."""
-    program = tmp_path / "bin" / "psls"
-    program.parent.mkdir()
-    program.write_text(PSLS)
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
-    chain = json.loads((TEMPLATES / "synthesis_and_search.json").read_text())
-    chain["task_list"][0]["specs"]["sampling_cadence"] = 1800
-    chain["task_list"][1]["search_settings"] = {"period_min": 300}
-    code, found = run_here(settings_for(tmp_path / "home"), chain)
-    assert code == 0, [task["reason"] for task in found["tasks"]]
-    synthesis = found["by_name"]["synthesis_step"]["metadata"]
-    assert synthesis["planet_radius"] == 0.08911486
-    assert synthesis["pixels_in_transit"] > 10
-    search = found["by_name"]["transit_detection_step"]["metadata"]
-    assert search["target_period"] == 365
-    assert search["outcome"] in ("PASS", "FAIL")
+@pytest.mark.skipif(psls_program() is None, reason="the program psls is not installed")
+def test_psls_makes_the_star_and_we_the_transits(store, tmp_path):
+    specs = {
+        "duration": 20, "sampling_cadence": 900, "orbital_period": 8, "t0": 2.5,
+        "semi_major_axis": 0.1, "nsr": 1000,
+    }  # fmt: skip
+    task = task_of("synthesis_psls", outputs={"lightcurve": "a.lc"}, specs=specs)
+    result, again = run(store, task, tmp_path), run(store, task, tmp_path)
+    assert (result["status"], result["qc"]) == (STATUS.OK, []), result.get("details")
+    product = result["products"]["lightcurve"]
+    assert product["md5"] == again["products"]["lightcurve"]["md5"]  # the seed of the task
+    path = store.path(product["directory"], product["repository_id"])
+    lc = LightcurveArbitraryRaster.from_file(path, dict(product["metadata"]))
+    deep = lc.times[lc.fluxes < 0.995]
+    np.testing.assert_allclose(np.mod(deep - 2.5 + 4, 8) - 4, 0, atol=0.25)
+    outside = lc.fluxes[np.abs(np.mod(lc.times - 2.5 + 4, 8) - 4) > 0.5]
+    # 1,000 ppm in an hour for one camera; 24 cameras, 4 samples in an hour
+    assert np.std(outside) == pytest.approx(1000e-6 * np.sqrt(4 / 24), rel=0.15)
 
 
 def test_a_task_that_runs_too_long_or_takes_too_much_fails(tmp_path):
@@ -361,16 +333,9 @@ def test_completeness_counts_what_was_found():
 
 @pytest.mark.slow
 def test_a_small_completeness_chain_ends_in_a_picture(tmp_path):
-    chain = json.loads((TEMPLATES / "completeness.json").read_text())
-    loop = chain["task_list"][0]
-    loop["log_range"] = [0.05, 0.5, 2]
-    loop["task_list"][0]["log_range"] = [2, 4, 2]
-    loop["task_list"][0]["task_list"][0]["values"] = [0, 1]
-    code, found = run_here(settings_for(tmp_path), chain)
+    code, found = run_here(settings_for(tmp_path), chain_of("completeness"))
     assert code == 0
-    picture = found["by_name"]["picture"]
-    assert picture["metadata"]["searches"] == 16
-    assert picture["metadata"]["transit_search_tls_completeness"] >= 0.5  # the large ones are found
-    files = {role: tmp_path / "files" / item["path"] for role, item in picture["products"].items()}
+    products = found["by_name"]["picture"]["products"]
+    files = {role: tmp_path / "files" / item["path"] for role, item in products.items()}
     assert files["picture"].read_bytes().startswith(b"\x89PNG")
-    assert len(files["table"].read_text().splitlines()) == 1 + 2 * 4
+    assert len(files["table"].read_text().splitlines()) == 1 + 2 * 2
