@@ -1,4 +1,4 @@
-"""Numbers that more than one room needs, each with its source; per mission where missions differ."""
+"""Numbers that more than one room needs, each with its source; per mission where these differ."""
 
 from dataclasses import dataclass
 from types import MappingProxyType

@@ -3,14 +3,14 @@
 ::
 
     PhotometryError
-    ├── TryAgainError            the cause lies outside and may pass (disk full, network): stop or requeue, nothing is lost
+    ├── TryAgainError            it may pass (disk full, network): stop or requeue, nothing is lost
     ├── TargetError              record and go on: this one target cannot be done, the others can
     │   ├── BadInputError            its input file is truncated, foreign, or holds no usable pixels
     │   ├── TargetNotFoundError      it is not where the TODO-file says
     │   └── TargetTimeoutError       it took longer than its time limit
-    ├── NothingToDoError         the target is done already, or belongs to another one: becomes SKIPPED
+    ├── NothingToDoError         it is done already, or belongs to another one: becomes SKIPPED
     └── WrongUseError            the user has to change something first: one message, exit code 2
-        ├── ArgumentError            an argument with a value that is not accepted; also a ValueError
+        ├── ArgumentError            a value that is not accepted; also a ValueError
         ├── TodoFileError            not a TODO-file, damaged, or in use by somebody else
         └── SettingsError            a setting with an unknown name or a value outside its range
 """

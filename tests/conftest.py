@@ -31,7 +31,7 @@ def pytest_sessionfinish(session, exitstatus):
 PR_SET_CHILD_SUBREAPER = 36  # prctl(2): orphans of what tests start become children of this process
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE = 20.0  # s for processes to end that were asked to
+PATIENCE = 60.0  # s for processes to end that were asked to
 
 
 def pytest_sessionstart(session):

@@ -51,5 +51,6 @@ def lightcurves(folder, stars, times, strength, seed, sector, as_json):
         show_json({"folder": folder, "files": len(paths), "times": len(made.time)})
         return
     click.echo(
-        f"{folder}: {len(paths)} light curves of {len(made.time)} samples; truth.ecsv says what is in them"
+        f"{folder}: {len(paths)} light curves of {len(made.time)} samples; truth.ecsv says what is "
+        f"in them"
     )

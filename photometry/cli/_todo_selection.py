@@ -106,7 +106,8 @@ def show(tasks, *, done, dry_run, as_json, looked_at):
         return
     if not tasks:
         click.echo(
-            f"no task matches, nothing {'would be ' if dry_run else ''}{done}; looked at {looked_at}"
+            f"no task matches, nothing {'would be ' if dry_run else ''}{done}; looked at "
+            f"{looked_at}"
         )
         return
     noun = "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
@@ -124,4 +125,5 @@ def line(task):
 
     label = star_label(task["starid"], task["datasource"], task["cadence"])
     error = (task["errors"] or "").strip().splitlines()
-    return f"priority {task['priority']}  {label}  {task['status']}  {error[-1] if error else ''}".rstrip()
+    reason = error[-1] if error else ""
+    return f"priority {task['priority']}  {label}  {task['status']}  {reason}".rstrip()

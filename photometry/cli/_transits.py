@@ -222,7 +222,8 @@ def _part_lines(parts):
 def dip_line(dip, label):
     """The line of a dip that was seen once"""
     return (
-        f"one dip, seen once, at {dip.time:.4f} d: {1e6 * dip.depth:.0f} ± {1e6 * dip.depth_err:.0f} "
+        f"one dip, seen once, at {dip.time:.4f} d: {1e6 * dip.depth:.0f} ± "
+        f"{1e6 * dip.depth_err:.0f} "
         f"ppm, {24 * dip.duration:.2f} h, S/N {dip.snr:.1f}  {label}"
     )
 

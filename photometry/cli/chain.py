@@ -37,12 +37,14 @@ def settings_options(function):
         click.option(
             "--database",
             metavar="URL",
-            help="Task database: a path, or a URL of MySQL or PostgreSQL without password [chains.sqlite in HOME].",
+            help="Task database: a path, or a URL of MySQL or PostgreSQL without password "
+            "[chains.sqlite in HOME].",
         ),
         click.option(
             "--home",
             type=click.Path(),
-            help="Folder for database, files and chains.toml [photometry-chains, or PHOTOMETRY_CHAINS_HOME].",
+            help="Folder for database, files and chains.toml [photometry-chains, or "
+            "PHOTOMETRY_CHAINS_HOME].",
         ),
     ):
         wrapped = option(wrapped)

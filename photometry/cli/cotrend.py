@@ -158,7 +158,8 @@ def _basis(curves, report, vectors, min_quiet):
     common, theirs, ours = np.intersect1d(basis.cadenceno, curves.cadenceno, return_indices=True)
     if len(common) < 0.5 * len(curves.cadenceno):
         raise BadInputError(
-            f"{vectors}: has {len(common)} of the {len(curves.cadenceno)} cadences of the light curves"
+            f"{vectors}: has {len(common)} of the {len(curves.cadenceno)} cadences of the light "
+            f"curves"
         )
     flux = np.full((len(curves), len(basis.time)), np.nan)
     flux[:, theirs] = curves.flux[:, ours]

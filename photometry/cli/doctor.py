@@ -54,7 +54,8 @@ def command(where, output, settings_file, mpi, method, plot, as_json):
         checks.append(check)
         if not as_json:
             click.echo(
-                f"{click.style(f'{check.state:<4}', fg=COLOURS[check.state])}  {check.name:<11}  {check.message}"
+                f"{click.style(f'{check.state:<4}', fg=COLOURS[check.state])}  {check.name:<11}  "
+                f"{check.message}"
             )
     _sum_up(checks, as_json)
     return EXIT_FAILED if any(check.state == FAIL for check in checks) else EXIT_OK

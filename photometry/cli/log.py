@@ -72,8 +72,10 @@ def _tasks(todo_file, starid):
     from ..taskmanager import open_view
 
     sql = """SELECT priority, starid, sector, cadence, datasource, status, method_used, errors,
-        (SELECT GROUP_CONCAT(skipped_by) FROM photometry_skipped s WHERE s.priority = t.priority) AS skipped_by
-        FROM todolist AS t LEFT JOIN diagnostics USING (priority) WHERE starid = ? ORDER BY priority"""
+        (SELECT GROUP_CONCAT(skipped_by) FROM photometry_skipped s WHERE s.priority = t.priority)
+            AS skipped_by
+        FROM todolist AS t LEFT JOIN diagnostics USING (priority) WHERE starid = ?
+        ORDER BY priority"""
     with open_view(todo_file) as view:
         return [dict(row) for row in view.conn.execute(sql, (starid,))]
 

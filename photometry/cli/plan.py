@@ -50,7 +50,8 @@ def command(folder, constraints, settings_file, no_measure, as_json):
         )
         method = kind.method or "the program's choice"
         click.echo(
-            f"{kind.targets:>9,} {kind.datasource}, {kind.cadence} s, {method}: {cost} ({kind.source})"
+            f"{kind.targets:>9,} {kind.datasource}, {kind.cadence} s, {method}: {cost} "
+            f"({kind.source})"
         )
         for problem in kind.problems[:3]:
             click.echo(f"{'':10}one of them failed: {problem.splitlines()[0]}")

@@ -21,7 +21,8 @@ def command(
     everything,
     **constraints,
 ):
-    """Put tasks of the TODO-file in DIR (or a TODO-file) back to do: results, method and settings of a retry and used-up attempts are gone.
+    """Put tasks of the TODO-file in DIR (or a TODO-file) back to do: results, method and settings
+    of a retry and used-up attempts are gone.
 
     Say which ones, or --all. Light-curve files stay until they are written anew.
 

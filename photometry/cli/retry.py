@@ -27,10 +27,11 @@ def command(
     settings,
     **constraints,
 ):
-    """Put finished tasks of the TODO-file in DIR (or a TODO-file) back to do, and lose their results.
+    """Put finished tasks of the TODO-file in DIR (or a TODO-file) back to do, and lose their
+    results.
 
-    Without --status these are the tasks with status ERROR. Tasks that took their worker down too often are left alone:
-    `photometry reset` brings them back.
+    Without --status these are the tasks with status ERROR. Tasks that took their worker down too
+    often are left alone: `photometry reset` brings them back.
 
     \b
     photometry retry DIR --error-class TargetTimeoutError --set task_timeout=600

@@ -163,8 +163,9 @@ def _show_version(ctx, param, value):
 def command(where, **options):
     """Make the light curves of the tasks in a TODO-file.
 
-    DIR is the folder of the TODO-file and the data, or a TODO-file. Under mpiexec, rank 0 assigns the tasks and the other ranks work; without, local processes do.
-    Run the same command again to continue: what is done is not done again.
+    DIR is the folder of the TODO-file and the data, or a TODO-file. Under mpiexec, rank 0 assigns
+    the tasks and the other ranks work; without, local processes do. Run the same command again to
+    continue: what is done is not done again.
     """
     if options["overwrite"] and options["randomly"] and options["limit"] is not None:
         raise click.UsageError(

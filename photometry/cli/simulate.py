@@ -72,7 +72,8 @@ command.add_command(lightcurves)
     default=3.0,
     show_default=True,
     metavar="N",
-    help="Faint stars in the stamp of each other target, on average; each also gets a brighter companion.",
+    help="Faint stars in the stamp of each other target, on average; each also gets a brighter "
+    "companion.",
 )
 @click.option(
     "--transits", default=0.3, show_default=True, metavar="FRACTION", help="Targets with transits."

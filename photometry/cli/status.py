@@ -44,9 +44,9 @@ _COLUMNS = (
 def command(where, failed, statuses, as_json, as_csv, files, watch):
     """Show how far the last run is, and why targets failed or need a look.
 
-    DIR is the folder of the TODO-file or of the light curves. Reads only the summary: it can be asked at any time. With
-    --failed or --status it lists targets from the TODO-file in DIR, all of them, as after the last result that is saved; a run
-    may be going on.
+    DIR is the folder of the TODO-file or of the light curves. Reads only the summary: it can be
+    asked at any time. With --failed or --status it lists targets from the TODO-file in DIR, all of
+    them, as after the last result that is saved; a run may be going on.
 
     \b
     photometry status DIR --failed --csv > failed.csv

@@ -16,7 +16,8 @@ KINDS = ("transits", "star", "psls")
     type=click.Choice(KINDS),
     default="transits",
     show_default=True,
-    help="Transits and white noise; a star of our own with oscillations and granulation; PSLS, if it is installed.",
+    help="Transits and white noise; a star of our own with oscillations and granulation; PSLS, if "
+    "it is installed.",
 )
 @click.option(
     "--spec",
@@ -47,7 +48,8 @@ def command(output, kind, specs, specs_file, binary, gzipped, as_json):
         click.echo(json.dumps(lc.metadata))
     else:
         click.echo(
-            f"{output}: {len(lc)} samples, {lc.metadata['pixels_in_transit']} in transit, MES {lc.metadata['mes']:.1f}"
+            f"{output}: {len(lc)} samples, {lc.metadata['pixels_in_transit']} in transit, MES "
+            f"{lc.metadata['mes']:.1f}"
         )
     return 0
 

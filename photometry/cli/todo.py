@@ -90,10 +90,11 @@ def make(template, folder, as_json, quiet, **options):
 )
 @json_option()
 def split(todo_file, by, parts, output, as_json):
-    """Split the TODO-file in DIR (or a TODO-file) into todo-NAME.sqlite, which can be run at the same time.
+    """Split the TODO-file in DIR (or a TODO-file) into todo-NAME.sqlite, which can be run at the
+    same time.
 
-    The original stays as it is. Results that it has go with their targets. Targets that may skip one another stay together
-    with --by ccd; with --by count only those of one target pixel file do.
+    The original stays as it is. Results that it has go with their targets. Targets that may skip
+    one another stay together with --by ccd; with --by count only those of one target pixel file do.
 
     \b
     photometry todo split DIR --by count --parts 16
@@ -156,7 +157,8 @@ def _report(summary, dry_run):
     """A few lines for people."""
     listed = ", ".join(f"{number} {name}" for name, number in summary["by_datasource"].items())
     lines = [
-        f"{summary['todo_file']}: {summary['targets']} targets ({listed}){', not written: dry run' if dry_run else ''}"
+        f"{summary['todo_file']}: {summary['targets']} targets "
+        f"({listed}){', not written: dry run' if dry_run else ''}"
     ]
     lines += [f"  {number} {name}" for name, number in summary["other_files"].items()]
     if summary["damaged_files"]:

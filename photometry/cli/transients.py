@@ -52,7 +52,10 @@ def init(job, images, optical, as_json):
         ),
     }
     lines = "".join(f"{_absolute(image)}\n" for image in images)
-    text = "# One path or pattern a line; @FILE: the paths in FILE. Relative ones begin at this folder.\n"
+    text = (
+        "# One path or pattern a line; @FILE: the paths in FILE. Relative ones begin at this "
+        "folder.\n"
+    )
     if images or not (name / conf.IMAGES_FILE).exists():
         files[name / conf.IMAGES_FILE] = text + lines
     written = []
@@ -139,8 +142,10 @@ def _with_executor(work):
 
 def _show(summary):
     click.echo(
-        f"dataset {summary.dataset}: {summary.done} of {summary.n_timesteps} timesteps done, {summary.failed} failed; this "
-        f"run: {summary.n_images} images, {summary.n_rejected} rejected, {len(summary.skipped)} skipped, "
+        f"dataset {summary.dataset}: {summary.done} of {summary.n_timesteps} timesteps done, "
+        f"{summary.failed} failed; this "
+        f"run: {summary.n_images} images, {summary.n_rejected} rejected, {len(summary.skipped)} "
+        f"skipped, "
         f"{summary.n_new_sources} new sources"
     )
     for url, reason in summary.skipped.items():

@@ -67,15 +67,18 @@ def _show_json(found, reset):
 
 def _show(found, reset):
     click.echo(
-        f"{found.output}: {found.checked} light curves checked, {len(found.bad)} of them bad{_kinds(found)}"
+        f"{found.output}: {found.checked} light curves checked, {len(found.bad)} of them "
+        f"bad{_kinds(found)}"
     )
     for problem in found.bad:
         click.echo(
-            f"  priority {problem['priority']}, star {problem['starid']}: {problem['lightcurve']} {problem['problem']}"
+            f"  priority {problem['priority']}, star {problem['starid']}: {problem['lightcurve']} "
+            f"{problem['problem']}"
         )
     if found.without:
         click.echo(
-            f"Targets that are OK or WARNING but claim no light curve (done by a handler of your own?): {found.without}"
+            f"Targets that are OK or WARNING but claim no light curve (done by a handler of your "
+            f"own?): {found.without}"
         )
     _show_leftovers(
         found.orphans, f"Light curves in {found.output} that no target of this TODO-file claims"
@@ -110,5 +113,6 @@ def _tell_what_next(found, reset):
         click.echo(f"Nothing was changed; targets that --reset puts back to do: {number}")
     if number < len(found.bad):
         click.echo(
-            f"Left alone, as the file cannot be read or the target has another outcome by now: {len(found.bad) - number}"
+            f"Left alone, as the file cannot be read or the target has another outcome by now: "
+            f"{len(found.bad) - number}"
         )

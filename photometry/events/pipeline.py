@@ -311,7 +311,8 @@ def find_pipeline(pipeline_name, pipeline_path=("",), context=None, logger=None)
         kind = pipeline_name
     if kind is None:
         raise WrongUseError(
-            f"no pipeline {pipeline_name!r}: {_looked_for(pipeline_name, _several(pipeline_path))}; "
+            f"no pipeline {pipeline_name!r}: "
+            f"{_looked_for(pipeline_name, _several(pipeline_path))}; "
             "expected a class, its module, or a file with it"
         )
     if not callable(getattr(kind, "event_to_action", None)):

@@ -81,7 +81,7 @@ class Measured:
 
 
 def background_model(frame):
-    """The model of the background for images like ``frame``; cut-outs are too small for the glow."""
+    """The model of the background of images like ``frame``; cut-outs are too small for the glow."""
     whole = min(frame.shape) >= 200
     return BackgroundModel(
         frame.shape, camera_centre(frame.mission, frame.ccd, frame.shape) if whole else None

@@ -85,7 +85,8 @@ def make_todo(template, folder, *, table=None, overwrite=False, dry_run=False, p
     path = folder / TODO_NAME
     if table is not None and template.source != "table":
         raise WrongUseError(
-            f"--table {table}: the template has source = {template.source!r}, which reads no table; "
+            f"--table {table}: the template has source = {template.source!r}, which reads no "
+            f"table; "
             "expected the template table, or one with source = 'table'"
         )
     if not folder.is_dir():

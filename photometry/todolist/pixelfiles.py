@@ -120,7 +120,7 @@ def inspect_file(path):
 
 
 def _refuse_truncated_light_curve(path, stream, primary):
-    """A whole light curve is passed over; one that ends early may be a broken download of anything."""
+    """A whole light curve is passed over; one that ends early may be a download of anything."""
     extensions = 1
     while stream.next_header() is not None:
         extensions += 1

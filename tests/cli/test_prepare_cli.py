@@ -108,7 +108,10 @@ def test_sigterm_ends_a_prepare_in_the_background_of_a_script_with_3_and_keeps_w
     there, pid, code = (tmp_path / name for name in ("second-band", "pid", "code"))
     words = ["prepare", str(simulated), "--output", str(tmp_path), "--workers", "1"]
     program = shlex.join([sys.executable, "-c", SLOW, str(there), *words])
-    script = f"{program} & echo $! >{pid}.part; mv {pid}.part {pid}; wait $!; echo $? >{code}.part; mv {code}.part {code}"
+    script = (
+        f"{program} & echo $! >{pid}.part; mv {pid}.part {pid}; wait $!; echo $? "
+        f">{code}.part; mv {code}.part {code}"
+    )
     shell = subprocess.Popen(["bash", "-c", script], stderr=subprocess.PIPE, text=True)
     try:
         wait_for(there)

@@ -10,7 +10,7 @@ from running import photometry
 
 @pytest.fixture(scope="module", params=[("Kepler", "KIC"), ("K2", "EPIC"), ("TESS", "TIC")])
 def failed_run(request, tmp_path_factory):
-    """A folder of a mission with one truncated file, after its run; and how its stars are called."""
+    """A folder of a mission with one truncated file, after its run, and how stars are called."""
     mission, name = request.param
     folder = tmp_path_factory.mktemp(mission)
     simulation = ["--targets", 2, "--times", 20, "--truncated", 1, "--stamp", "6", "--no-catalog"]

@@ -272,7 +272,8 @@ class TestBuilding:
     def test_rows_of_a_file_keep_the_capitals_of_events(self, tmp_path):
         path = tmp_path / "my.cfg"
         path.write_text(
-            "[DEFAULT]\nlogger_config_file = None\n[event_table]\nNext_File = 'noop', None, 'second'\n"
+            "[DEFAULT]\nlogger_config_file = None\n[event_table]\nNext_File = 'noop', None, "
+            "'second'\n"
         )
         assert Framework(NotesPipeline, str(path)).pipeline.event_table["Next_File"] == (
             "noop",
@@ -303,7 +304,8 @@ class TestBuilding:
         code = (
             "import sys, photometry.events as e\n"
             "class P(e.BasePipeline): pass\n"
-            "f = e.Framework(P, None); f.append_event('noop', e.Arguments()); f.config.event_timeout = 0; f.main_loop()\n"
+            "f = e.Framework(P, None); f.append_event('noop', e.Arguments()); "
+            "f.config.event_timeout = 0; f.main_loop()\n"
             "print([m for m in ('numpy', 'pandas', 'matplotlib', 'astropy', 'scipy', "
             "'watchdog') if m in sys.modules])"
         )
@@ -600,6 +602,7 @@ class TestStarting:
 
     def test_continuous_goes_on_until_it_is_stopped_and_wakes_up_at_once(self, framework):
         taken = threading.Event()
+        framework.config.no_event_wait_time = 30
         framework.on_state = lambda action, context: (
             taken.set() if action.name == "second" else None
         )
@@ -607,7 +610,7 @@ class TestStarting:
         thread.start()
         time.sleep(0.2)
         framework.append_event("second", Arguments(name="a"))
-        assert taken.wait(4), "an event waited for the end of no_event_wait_time, which is 5 s"
+        assert taken.wait(25), "an event waited for the end of no_event_wait_time, which is 30 s"
         framework.stop()
         thread.join()
         assert names(framework) == [("second", "a")]

@@ -160,7 +160,8 @@ def test_the_defaults_are_those_of_the_original_but_for_the_secret():
 def test_a_file_gives_attributes_and_sections(tmp_path):
     path = tmp_path / "my.cfg"
     path.write_text(
-        "[DEFAULT]\nevent_timeout = 10 # sec\npipeline_path = '', 'mine'\nSecret = b'abc'\nplain = some text 50%\n"
+        "[DEFAULT]\nevent_timeout = 10 # sec\npipeline_path = '', 'mine'\nSecret = b'abc'\nplain = "
+        "some text 50%\n"
         "[fits2png]\nclip = 0.5\nevent_timeout = 3\n"
     )
     config = ConfigClass(str(path), colour="red", plain="old")

@@ -194,7 +194,8 @@ def spectrograph(package):
         "ifudrp/pipelines/ifu_pipeline.py": PIPELINE,
         "ifudrp/primitives/ifu_file_primitives.py": FILES,
         "ifudrp/primitives/MakeMasterObject.py": STACK,
-        "ifudrp/configs/framework.cfg": "[DEFAULT]\nname = 'IFU-Pipeline'\nmonitor_interval = 10 # sec\n"
+        "ifudrp/configs/framework.cfg": "[DEFAULT]\nname = 'IFU-Pipeline'\nmonitor_interval = 10 # "
+        "sec\n"
         'event_timeout = 0.02\nprint_trace = False\nprimitive_path = "ifudrp.primitives", ""\n'
         'pipeline_path = "", "pipelines"\nno_event_event = None\nhttp_server_port = 50100\n'
         'queue_manager_auth_code = b"ifu"\nsettle_time = 0\noutput_directory = "output"\n',
@@ -339,9 +340,11 @@ def test_the_classic_example_with_a_reader_of_its_own(package):
             "primitives/simple_fits_reader.py": READER,
             "pipelines/__init__.py": "",
             "pipelines/fits2png_pipeline.py": EXAMPLE,
-            "fits2png.cfg": "[DEFAULT]\ndenoise_sigmas = (1, 3)\ndenoise_sizes = (3, 3)\nhist_equal_length = 256 * 256\n"
+            "fits2png.cfg": "[DEFAULT]\ndenoise_sigmas = (1, 3)\ndenoise_sizes = (3, "
+            "3)\nhist_equal_length = 256 * 256\n"
             'output_extension = ".jpg"\noutput_format = "jpeg"\n',
-            "config.cfg": '[DEFAULT]\nevent_timeout = 0.02\nprimitive_path = "photometry.events.primitives", "", "primitives",\n'
+            "config.cfg": "[DEFAULT]\nevent_timeout = 0.02\nprimitive_path = "
+            '"photometry.events.primitives", "", "primitives",\n'
             "settle_time = 0\nqueue_manager_auth_code = b'a very long authentication code'\n",
         }
     )
@@ -433,7 +436,8 @@ def test_a_pipeline_made_of_the_template(package, make_fits, tmp_path):
             "template/primitives/Template.py": PRIMITIVE.format(name="MyTemplate"),
             "template/primitives/Template2.py": PRIMITIVE.format(name="Template2"),
             "template/pipelines/template_pipeline.py": TEMPLATE,
-            "framework.cfg": '[DEFAULT]\nprimitive_path = "template.primitives", ""\nevent_timeout = 0.02\n',
+            "framework.cfg": '[DEFAULT]\nprimitive_path = "template.primitives", ""\nevent_timeout '
+            "= 0.02\n",
             "template.cfg": "[TEMPLATE]\nsome_parameter = 3\n",
         }
     )
@@ -464,7 +468,8 @@ def test_the_command_of_the_page_changes_every_import_line():
     lines = [
         "from keckdrpframework.models.arguments import Arguments",
         "from keckdrpframework.config.framework_config import ConfigClass",
-        "    from keckdrpframework.primitives.create_contact_sheet_HTML import CreateContactSheetHTML",
+        "    from keckdrpframework.primitives.create_contact_sheet_HTML import "
+        "CreateContactSheetHTML",
     ]
     (pattern, replacement) = re.search(
         r"sed -i -E 's/(.*)/(.*)/' \*\.py", PAGE.read_text()

@@ -64,7 +64,7 @@ def start(pipeline_file, config):
         process.communicate()
 
 
-def wait_for(condition, timeout=30):
+def wait_for(condition, timeout=120):
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -181,7 +181,8 @@ def test_a_signal_drains_a_pool_and_a_grace_period_ends_what_does_not(
     config, queue = shared
     config_file = tmp_path / "pool.cfg"
     config_file.write_text(
-        f"[DEFAULT]\nqueue_file = {config.queue_file!r}\noutput_directory = {config.output_directory!r}\n"
+        f"[DEFAULT]\nqueue_file = {config.queue_file!r}\noutput_directory = "
+        f"{config.output_directory!r}\n"
         "event_timeout = 0.02\nstop_grace = 1\n"
     )
     queue.put(Event("slow", Arguments(name="short", seconds=0.8)))

@@ -113,7 +113,7 @@ class TestContract:
 
     def test_a_waiting_get_wakes_up_when_an_event_comes(self, events):
         threading.Timer(0.1, events.put, [event("late")]).start()
-        assert events.get(timeout=20).name == "late"
+        assert events.get(timeout=60).name == "late"
 
     def test_interrupt_ends_waiting(self, events):
         threading.Timer(0.1, events.interrupt).start()
@@ -215,7 +215,7 @@ class TestFile:
         first.put(event("a"))
         first.get()
         first.close()
-        assert second.get(timeout=5).attempt == 1
+        assert second.get(timeout=60).attempt == 1
         second.close()
 
     def test_an_item_of_a_killed_process_comes_back_at_once(self, path):
@@ -225,13 +225,13 @@ class TestFile:
         process.start()
         wait_for(lambda: events.counts()["running"] == 1)
         os.kill(process.pid, signal.SIGKILL)
-        found = events.get(timeout=20)  # before the parent has even noticed the death
+        found = events.get(timeout=60)  # before the parent has even noticed the death
         process.join()
         assert (found.name, found.attempt) == ("a", 2)
         assert "was lost" in found.error
         events.close()
 
-    def test_an_item_of_a_suspended_process_comes_back_after_its_lease_and_its_late_result_does_not_count(
+    def test_an_item_of_a_suspended_process_comes_back_and_its_late_result_does_not_count(
         self, path
     ):
         healthy = SharedEventQueue(path)
@@ -241,7 +241,7 @@ class TestFile:
         process.start()
         taken = here.recv()
         os.kill(process.pid, signal.SIGSTOP)
-        found = healthy.get(timeout=20)
+        found = healthy.get(timeout=60)
         assert (found.id, found.attempt) == (taken, 2)
         os.kill(process.pid, signal.SIGCONT)
         here.send("finish")
@@ -284,11 +284,12 @@ class TestFile:
 
     def test_a_lease_is_renewed_while_the_worker_lives(self, path, monkeypatch):
         monkeypatch.setattr("photometry.leases.holding.EXPIRY_INTERVAL", 0.05)
-        worker, other = SharedEventQueue(path, lease=0.3), SharedEventQueue(path)
+        # renewed each third of it, by a thread that may wait for its turn on a loaded machine
+        worker, other = SharedEventQueue(path, lease=3.0), SharedEventQueue(path)
         worker.put(event("a"))
         held = worker.get()
         with pytest.raises(queue.Empty):
-            other.get(timeout=0.8)
+            other.get(timeout=4.0)
         assert worker.finish(held.id) is not None
         worker.close()
         other.close()
@@ -396,14 +397,20 @@ def test_file_of_version_1_is_taken_over(path):
 
 
 VERSION_1 = """
-CREATE TABLE items (position INTEGER PRIMARY KEY, id TEXT, name TEXT, args TEXT, key TEXT, state TEXT, attempt INTEGER, worker TEXT,
-    lease_until REAL, not_before REAL, recurrent INTEGER, repeats INTEGER, error TEXT, created REAL, taken REAL, finished REAL);
+CREATE TABLE items (position INTEGER PRIMARY KEY, id TEXT, name TEXT, args TEXT, key TEXT,
+    state TEXT, attempt INTEGER,
+    worker TEXT, lease_until REAL, not_before REAL, recurrent INTEGER, repeats INTEGER, error TEXT,
+    created REAL, taken REAL, finished REAL);
 CREATE TABLE workers (id TEXT); CREATE TABLE control (stopping INTEGER);
-INSERT INTO items VALUES (1, 'x1', 'next_file', '{"args": [], "kwargs": {"name": "a"}}', '/data/f|1|2', 'done', 1, NULL, NULL, 0,
+INSERT INTO items VALUES (1, 'x1', 'next_file', '{"args": [], "kwargs": {"name": "a"}}',
+    '/data/f|1|2',
+    'done', 1, NULL, NULL, 0,
     0, 0, NULL, 1.0, 2.0, 3.0);
-INSERT INTO items VALUES (2, 'x2', 'next_file', '{"args": [], "kwargs": {"name": "b"}}', NULL, 'running', 1, 'w', 9.0, 0, 0, 0,
+INSERT INTO items VALUES (2, 'x2', 'next_file', '{"args": [], "kwargs": {"name": "b"}}', NULL,
+    'running', 1, 'w', 9.0, 0, 0, 0,
     NULL, 1.0, 2.0, NULL);
-INSERT INTO items VALUES (3, 'x3', 'tick', '{"args": [], "kwargs": {"name": "c"}}', NULL, 'pending', 0, NULL, NULL, 0, 1, 0, NULL,
+INSERT INTO items VALUES (3, 'x3', 'tick', '{"args": [], "kwargs": {"name": "c"}}', NULL,
+    'pending', 0, NULL, NULL, 0, 1, 0, NULL,
     1.0, NULL, NULL);
 PRAGMA application_id = 1346721361;
 """
@@ -434,7 +441,7 @@ def take_and_die(path):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait_for(condition, timeout=30):
+def wait_for(condition, timeout=120):
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -75,7 +75,8 @@ def save_output(action, context):
     import os
 
     os.makedirs(context.config.output_directory, exist_ok=True)
-    name = os.path.join(context.config.output_directory, os.path.basename(action.args.name) + ".txt")
+    base = os.path.basename(action.args.name)
+    name = os.path.join(context.config.output_directory, base + ".txt")
     with open(name, "w") as fh:
         print(action.args.level, action.args.trimmed, len(context.data_set.data_table), file=fh)
     return action.args
@@ -110,7 +111,8 @@ class MakeMasterBias(BasePrimitive):
         return self.action.args.want_type == "BIAS"
 
     def _perform(self):
-        with open(self.context.config.output_directory + "/bias%d.txt" % self.action.args.number, "w") as fh:
+        folder = self.context.config.output_directory
+        with open(folder + "/bias%d.txt" % self.action.args.number, "w") as fh:
             print(self.action.args.groupid, file=fh)
         return self.action.args
 """
@@ -213,7 +215,8 @@ def project(tmp_path):
         "primitives/make_master_bias.py": MASTER,
         "reduce.py": SCRIPT,
         "logger.cfg": LOGGER,
-        "framework.cfg": "[DEFAULT]\nevent_timeout = 0.05 # sec\nsettle_time = 0\nfile_type = '*.fits'\n"
+        "framework.cfg": "[DEFAULT]\nevent_timeout = 0.05 # sec\nsettle_time = 0\nfile_type = "
+        "'*.fits'\n"
         "output_directory = output\nprimitive_path = '', 'primitives'\nhttp_server_port = 50100\n",
         "instrument.cfg": "[SPEC]\noverscan = 10\n[colours]\nblue = 450.5\n",
     }

@@ -19,7 +19,7 @@ from photometry.events.watcher import (
 )
 from photometry.files import is_network_disk
 
-WAIT = 20  # s, far beyond what any of these takes
+WAIT = 60  # s, far beyond what any of these takes
 
 
 class TestSettling:
@@ -159,7 +159,10 @@ class TestWatcher:
 
     def test_a_file_is_reported_when_it_is_complete(self, watch, tmp_path):
         sizes = []
-        arrived = watch(lambda path: (sizes.append(os.path.getsize(path)), arrived.put(path)))
+        arrived = watch(
+            lambda path: (sizes.append(os.path.getsize(path)), arrived.put(path)),
+            settle=2.0,  # s, far longer than a loaded machine lets the writer wait
+        )
         with open(tmp_path / "growing.fits", "wb", buffering=0) as file:
             for _ in range(10):
                 file.write(b"x" * 1000)

@@ -60,11 +60,13 @@ def make_all(folder):
     made["ffi in a folder"] = _among_sound_ones(sorted((ffi / "ffi").glob("*.fits")), folder)
     made["template"] = folder / "mine.toml"
     made["template"].write_text(
-        'source = "tpf"\ntmag_min = 3.5\nfaint_limit = 14.0\n[[method]]\nuse = "halo"\ntmag_max = 4.0\n[[exclude]]\nstarid = [7]\n'
+        'source = "tpf"\ntmag_min = 3.5\nfaint_limit = 14.0\n[[method]]\nuse = "halo"\ntmag_max = '
+        "4.0\n[[exclude]]\nstarid = [7]\n"
     )
     made["settings"] = folder / "photometry.toml"
     made["settings"].write_text(
-        "[run]\nmax_attempts = 4\n[photometry]\nfaint_limit = 14.0\n[photometry.aperture]\nthreshold = 0.7\n"
+        "[run]\nmax_attempts = 4\n[photometry]\nfaint_limit = "
+        "14.0\n[photometry.aperture]\nthreshold = 0.7\n"
     )
     made |= _runs(folder)
     time = np.arange(50) * 0.02
@@ -146,7 +148,7 @@ def _events(folder):
 
 
 def _among_sound_ones(paths, folder):
-    """A folder with images, the first to be damaged, the others under names that are no images yet."""
+    """A folder with images, the first to be damaged, the others under names of no images yet."""
     together = folder / "images"
     together.mkdir()
     for path in paths[1:4]:

@@ -72,7 +72,7 @@ class Job:
         wait_for(lambda: self.journal_size() >= enough or self.process.poll() is not None)
 
     def workers(self):
-        """Processes of the ranks that work, without the children that do crash candidates for them."""
+        """Processes of the ranks that work, without children that do crash candidates for them."""
         ranks = {}
         for process in psutil.Process(self.process.pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):

@@ -58,7 +58,8 @@ def left(tmp_path_factory):
         tm.start_tasks([task["priority"] for task in tasks])
         results = [
             task | {"status": STATUS.OK, "method_used": "a", "time": 1.0, "attempt": attempt,
-                    "details": {"mean_flux": 5.0} if task["priority"] % 2 else {}, "worker_wait_time": 0.0}
+                    "details": {"mean_flux": 5.0} if task["priority"] % 2 else {},
+                    "worker_wait_time": 0.0}
             for task in tasks
         ]  # fmt: skip
         results[0] |= {"status": STATUS.ERROR, "details": {"errors": ["ValueError: x"]}}
@@ -115,9 +116,11 @@ SUMMARY = {
     "numtasks": 100, "tasks_run": 41, "OK": 30, "WARNING": 10, "ERROR": 1, "STARTED": 2, "run": 3,
     "host": "node1", "pid": 17, "version": "0.1.0", "started": "2026-01-01T00:00:00Z", "rate": 12.5,
     "updated": "2026-01-01T00:10:00Z", "mean_elaptime": 0.3, "workers": 8, "workers_lost": 1,
-    "expected_end": "2026-01-01T00:20:00Z", "todo_file": "/a/todo.sqlite", "output": "/a/b", "ended": None,
+    "expected_end": "2026-01-01T00:20:00Z", "todo_file": "/a/todo.sqlite",
+    "output": "/a/b", "ended": None,
     "reason": "", "exit_code": None, "boot": "x", "process_started": 5.0,
-    "failures": [{"error_class": "E", "message": "m", "where": "", "count": 1, "example": "TIC 7", "example_text": "t"}],
+    "failures": [{"error_class": "E", "message": "m", "where": "", "count": 1, "example": "TIC 7",
+                  "example_text": "t"}],
 }  # fmt: skip
 
 

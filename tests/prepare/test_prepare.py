@@ -132,7 +132,10 @@ class TestInterruption:
         """Start prepare, kill the process and its workers after a while; True if it had finished
         before.
         """
-        code = f"from photometry.prepare.driver import prepare; prepare({str(images)!r}, {str(output)!r}, workers=2)"
+        code = (
+            f"from photometry.prepare.driver import prepare; prepare({str(images)!r}, "
+            f"{str(output)!r}, workers=2)"
+        )
         process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
         try:
             process.wait(seconds)
@@ -219,7 +222,10 @@ class TestInterruption:
 
     def test_two_at_once_are_refused(self, images, tmp_path):
         with WorkFolder(cube_path(tmp_path, 3, 1, 2)):
-            code = f"from photometry.prepare.driver import prepare; prepare({str(images)!r}, {str(tmp_path)!r})"
+            code = (
+                f"from photometry.prepare.driver import prepare; prepare({str(images)!r}, "
+                f"{str(tmp_path)!r})"
+            )
             done = subprocess.run(
                 [sys.executable, "-c", code], capture_output=True, text=True, check=False
             )

@@ -26,7 +26,7 @@ from photometry import TaskManager
 tm = TaskManager(sys.argv[1], load_into_memory=sys.argv[2] == "True")
 tm.start_task(1)
 print("ready", flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

@@ -1,5 +1,7 @@
 """The pictures show what they should; what they look like was looked at."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from transit_examples import planet
@@ -46,6 +48,14 @@ def test_periodogram_plot_peaks_at_the_period(found):
     line = max(axes.lines, key=lambda line: len(line.get_xdata()))
     assert line.get_xdata()[np.argmax(line.get_ydata())] == pytest.approx(signal.period, rel=0.01)
     assert axes.get_xscale() == "log"
+
+
+def test_periodogram_plot_says_which_other_periods_the_gaps_allow(found):
+    _, signal, periodogram = found
+    assert "gaps" not in plot_periodogram(periodogram, signal=signal).get_title()
+    other = dataclasses.replace(signal, possible_periods=(signal.period, 2 * signal.period))
+    title = plot_periodogram(periodogram, signal=other).get_title()
+    assert f"the gaps allow {2 * signal.period:.5g} d as well" in title
 
 
 def test_search_plot_is_written_also_where_nothing_was_found(found, tmp_path):
