@@ -253,6 +253,21 @@ def set_up_logging(level):
     logging.getLogger("photometry").setLevel(min(level, logging.INFO))
 
 
+def log_events():
+    """Let the loggers of the event framework say as much as those of this package; of events and
+    watch."""
+    # --quiet is a level of the handler
+    levels = [handler.level for handler in logging.getLogger().handlers]
+    level = max([logging.getLogger("photometry").level, *levels])
+    for name in ("DRPF", "pipeline"):
+        logging.getLogger(name).setLevel(level)
+
+
+def debugging():
+    """Whether --debug was given: then the log has tracebacks."""
+    return logging.getLogger("photometry").level == logging.DEBUG
+
+
 def todo_path(path):
     """The TODO-file for a path that may be its folder."""
     from pathlib import Path

@@ -8,7 +8,14 @@ import click
 
 from ..errors import TryAgainError, WrongUseError
 from . import EXIT_FAILED, EXIT_OK
-from ._options import json_option, logging_options, show_json
+from ._options import (
+    debugging,
+    json_option,
+    log_events,
+    logging_options,
+    set_up_logging,
+    show_json,
+)
 
 PATHS = click.Path(path_type=Path)
 SECRET = "PHOTOMETRY_EVENTS_SECRET"
@@ -62,7 +69,6 @@ def settings_of(config, queue_file):
     import os
 
     from ..events.config import ConfigClass
-    from ._events import debugging
 
     settings = ConfigClass(config, print_trace=debugging())
     if settings.queue_manager_auth_code is None:
@@ -136,9 +142,8 @@ def run(pipeline, settings, files, named, listed, output, as_json, quiet, **opti
     import sys
 
     from ..events.startup import run as run_pipeline
-    from ._events import log_level
 
-    log_level()
+    log_events()
     sys.path.insert(0, "")  # pipelines are looked for in the current directory, as by 'python -m'
     if output is not None:
         Path(output).mkdir(parents=True, exist_ok=True)
@@ -284,11 +289,9 @@ def table(pipeline, config, as_json):
     import sys
 
     from ..events import Framework
-    from ._events import log_level
-    from ._options import set_up_logging
 
     set_up_logging(logging.WARNING)
-    log_level()
+    log_events()
     sys.path.insert(0, "")
     settings = settings_of(config, None)
     settings.want_multiprocessing, settings.queue_file = False, None

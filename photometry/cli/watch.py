@@ -4,7 +4,14 @@ from pathlib import Path
 
 import click
 
-from ._options import folder_argument, json_option, logging_options, show_json
+from ._options import (
+    debugging,
+    folder_argument,
+    json_option,
+    log_events,
+    logging_options,
+    show_json,
+)
 
 PATTERNS = ("*.fits", "*.fits.gz", "*.fit")
 
@@ -91,9 +98,8 @@ def command(
     from ..events.config import ConfigClass
     from ..events.interface import FrameworkInterface, shared_queue
     from ..events.startup import run
-    from ._events import debugging, log_level
 
-    log_level()
+    log_events()
     defaults = {
         "name": "Quick look",
         "file_type": PATTERNS,
