@@ -11,7 +11,7 @@
     ├── NothingToDoError         it is done already, or belongs to another one: becomes SKIPPED
     └── WrongUseError            the user has to change something first: one message, exit code 2
         ├── ArgumentError            a value that is not accepted; also a ValueError
-        ├── TodoFileError            not a TODO-file, damaged, or in use by somebody else
+        ├── TodoFileError            not a TODO-file, damaged, or in use by another process
         └── SettingsError            a setting with an unknown name or a value outside its range
 """
 
@@ -57,7 +57,7 @@ class ArgumentError(WrongUseError, ValueError):
 
 
 class TodoFileError(WrongUseError):
-    """A file that is not a TODO-file, is damaged, or is in use by somebody else."""
+    """A file that is not a TODO-file, is damaged, or is in use by another process."""
 
 
 class SettingsError(WrongUseError):

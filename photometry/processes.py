@@ -34,7 +34,7 @@ THREAD_VARIABLES = (
 
 @dataclass(frozen=True)
 class ProcessId:
-    """One process of this host, told apart from a later one that has the same number.
+    """One process of this host, kept apart from a later one that has the same number.
 
     Attributes
     ----------

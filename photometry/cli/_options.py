@@ -241,7 +241,7 @@ def logging_options(command):
         return command(quiet=quiet, **options)
 
     wrapped = click.option("--quiet", is_flag=True, help="Only warnings and errors.")(wrapped)
-    return click.option("--debug", is_flag=True, help="Tell every step.")(wrapped)
+    return click.option("--debug", is_flag=True, help="Log every step.")(wrapped)
 
 
 def set_up_logging(level):

@@ -51,7 +51,7 @@ class Bars:
 
     def track(self, things, name, total=None):
         """Iterate over things with a bar; ``total`` of them, where they do not know themselves.
-        None: nobody knows.
+        None: not known.
         """
         total = len(things) if total is None and hasattr(things, "__len__") else total
         for done, thing in enumerate(things, start=1):

@@ -43,9 +43,9 @@ def command(before, after, flux_tolerance, noise_tolerance, as_json):
         click.echo(f"{'status':<9}{len(keys):,} {old} -> {new}{_examples(keys)}")
     for name, groups in (("flux", found.flux), ("noise", found.noise)):
         for magnitude, (n, ratio, worst) in groups.items():
-            place = "unknown" if magnitude is None else f"{magnitude}-{magnitude + 1}"
+            bin_name = "unknown" if magnitude is None else f"{magnitude}-{magnitude + 1}"
             click.echo(
-                f"{name:<9}magnitude {place:<8}{n:>7,} targets: median B/A {ratio:.6f}, farthest "
+                f"{name:<9}magnitude {bin_name:<8}{n:>7,} targets: median B/A {ratio:.6f}, farthest "
                 f"from 1 {worst:.2g}"
             )
     click.echo(f"{'time':<9}{found.seconds[0]:.4g} s -> {found.seconds[1]:.4g} s of work")

@@ -57,7 +57,7 @@ from ._options import default_folder, json_option, new_output_option, show_json
     default=300,
     show_default=True,
     metavar="S",
-    help="Seconds before the end at which the ranks are told to stop.",
+    help="Seconds before the end at which the ranks are asked to stop.",
 )
 @click.option(
     "--max-restarts",

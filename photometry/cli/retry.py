@@ -98,12 +98,12 @@ def _nested(texts):
         *sections, name = key.strip().split(".")
         if not separator or not all([*sections, name]):
             raise click.BadParameter(f"{text!r}: expected KEY=VALUE", param_hint="--set")
-        place = nested
+        inner = nested
         for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
+            inner = inner.setdefault(section, {})
+            if not isinstance(inner, dict):
                 raise click.BadParameter(f"{text!r}: {section} has a value", param_hint="--set")
-        place[name] = _value(value.strip())
+        inner[name] = _value(value.strip())
     return nested
 
 

@@ -103,7 +103,7 @@ def _show_version(ctx, param, value):
 @click.option(
     "--summary",
     type=click.Path(path_type=Path),
-    help="Where to tell the progress as JSON [OUTPUT/summary.json].",
+    help="Where to write the progress as JSON [OUTPUT/summary.json].",
 )
 @click.option(
     "--no-in-memory", is_flag=True, help="Work on the TODO-file on disk: slower, less memory."
@@ -154,7 +154,7 @@ def _show_version(ctx, param, value):
     help="Replace the process that does the tasks after N tasks.",
 )
 @steal_lock_option
-@click.option("--dry-run", is_flag=True, help="Tell what would be done; change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done; change nothing.")
 @click.option(
     "--pdb", is_flag=True, help="Stop in the debugger where a target fails; implies --workers 0."
 )

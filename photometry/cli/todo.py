@@ -55,7 +55,7 @@ def command():
     is_flag=True,
     help="Replace an existing TODO-file, and with it the results it holds.",
 )
-@click.option("--dry-run", is_flag=True, help="Tell what would be written; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written; write nothing.")
 @json_option()
 @click.option("--quiet", is_flag=True, help="Only warnings and errors.")
 def make(template, folder, as_json, quiet, **options):

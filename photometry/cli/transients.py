@@ -318,7 +318,7 @@ def delete(job, dataset, yes, as_json):
     "--pixel-order", type=click.Choice(["rows", "columns"]), default="rows", show_default=True
 )
 @click.option(
-    "--wait", default=60.0, show_default=True, help="Seconds to wait for somebody to connect."
+    "--wait", default=60.0, show_default=True, help="Seconds to wait for a client to connect."
 )
 def emulate(files, host, ports, pause, pixel_order, wait):
     """Send FILES as a stream, each band on a port of its own, to whoever connects."""

@@ -307,7 +307,7 @@ class Loop:
     # settling
 
     def _settle(self):
-        """Tell the queue what became of the item, count it, and log it in one line."""
+        """Give the queue what became of the item, count it, and log it in one line."""
         item, self.item, self.context.item = self.item, None, None
         event = item.event
         self.steps.clear()

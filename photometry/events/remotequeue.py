@@ -90,7 +90,7 @@ class RemoteEventQueue(PolledQueue):
     Raises
     ------
     WrongUseError : on opening, the server does not know this secret
-    TryAgainError : from any method, nobody answers at present
+    TryAgainError : from any method, no server answers at present
     """
 
     def __init__(self, hostname, portnr, auth_code, *, lease=60):
@@ -266,7 +266,7 @@ _PLAIN = {
 
 
 def get_event_queue(hostname, portnr, auth_code, **options):
-    """The queue that a server offers; None if nobody answers, or not to this secret.
+    """The queue that a server offers; None if no server answers, or not to this secret.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ class SharedEventQueue(PolledQueue):
         return self.leases.holders()
 
     def is_over(self):
-        """Whether nothing is pending and nobody holds an item that might come back."""
+        """Whether nothing is pending and no holder has an item that might come back."""
         self.leases.expire_now_and_then()
         return self.leases.is_over(KIND)
 
@@ -167,7 +167,7 @@ class SharedEventQueue(PolledQueue):
         event_id : str
         outcome : OUTCOME
         error : str or None, why
-        successor : Event that takes its place, or None
+        successor : Event that follows it, or None
         worker : str or None, another worker, on whose behalf it is finished
 
         Returns

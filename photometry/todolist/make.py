@@ -154,7 +154,7 @@ def arrange(rows, template):
 
 
 def _usual_method(row):
-    """What a target gets that nobody gave a method: None, the program chooses when it sees the
+    """What a target gets that has no method: None, the program chooses when it sees the
     pixels.
     """
     bright = row["tmag"] is not None and row["tmag"] <= HALO_TMAG
