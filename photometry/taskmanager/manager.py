@@ -91,10 +91,7 @@ class TaskManager(Session):
     def get_number_tasks(self, **constraints):
         """How many tasks are to do; keyword arguments as for `build_constraints`."""
         self._sync_external_changes()
-        conditions = self._constraints.sql(constraints)
-        if not conditions and self._cache.counts.counts is not None:
-            return self._cache.counts[None]
-        return self._cache.pending.count(conditions)
+        return self._cache.number(self._cache.conditions(constraints))
 
     @damage_reported
     def get_number_rows(self, **constraints):
@@ -139,9 +136,9 @@ class TaskManager(Session):
         tasks : list of dict, see `get_task`
         """
         self._sync_external_changes()
-        last = self._crashes.priorities if crashed_last else ()
-        tasks = self._cache.pending.next(n, self._constraints.sql(constraints), last)
-        return self._with_settings(tasks)
+        last = self._crashes.keys() if crashed_last else ()
+        tasks = self._cache.next(n, self._cache.conditions(constraints), last)
+        return self._with_settings(tasks) if self._has_overrides else tasks
 
     def get_random_task(self, **constraints):
         """Any task that is to do, as a dict, or None."""
@@ -152,8 +149,8 @@ class TaskManager(Session):
     def get_random_tasks(self, n, **constraints):
         """Any ``n`` different tasks that are to do, or as many as there are."""
         self._sync_external_changes()
-        tasks = self._cache.pending.any(n, self._constraints.sql(constraints))
-        return self._with_settings(tasks)
+        tasks = self._cache.any(n, self._cache.conditions(constraints))
+        return self._with_settings(tasks) if self._has_overrides else tasks
 
     def next_eligible(self):
         """None: only results make tasks eligible (part of the contract of a task source)."""
@@ -203,7 +200,7 @@ class TaskManager(Session):
         """Set of priorities of tasks that may take their process down: those that have done so, and
         those that were STARTED when the process that had the file open before was killed. The
         latter counts as no attempt."""
-        return self._interrupted | set(self._crashes.priorities)
+        return self._interrupted | set(self._crashes)
 
     # --- what became of it
     # -------------------------------------------------------------------------------------------
@@ -230,7 +227,7 @@ class TaskManager(Session):
 
     def result_packer(self):
         """What checks and packs results in the workers, for `save_results`."""
-        return Packer(self._run and self._run.number)
+        return Packer(self._run and self._run["run"])
 
     @damage_reported
     def save_results(self, results):
@@ -242,7 +239,7 @@ class TaskManager(Session):
             lists
         """
         self._sync_external_changes()
-        run = self._run and self._run.number
+        run = self._run and self._run["run"]
         packed = [one for one in results if isinstance(one, Packed)]
         single = [one for one in results if not isinstance(one, Packed)]
         single += [other for one in packed for other in one.others]
@@ -303,14 +300,14 @@ class TaskManager(Session):
         is_unfinished = self._cache.status(taskid) in (_STARTED, None)
         n_crashes = self._crashes[taskid] + 1
         again = is_unfinished and n_crashes < self.max_attempts
-        changes = [crash_record(taskid, why, **{"run": self._run and self._run.number} | info)]
+        changes = [crash_record(taskid, why, **{"run": self._run and self._run["run"]} | info)]
         if is_unfinished and not again:
             changes.append(set_aside_record(taskid, n_crashes, why, info.get("seconds")))
             self.logger.error(
                 "Task %d took its worker down %d times and is set aside", taskid, n_crashes
             )
         self._cache.write([(None if again else _ERROR, [taskid])] if is_unfinished else [], changes)
-        self._crashes.add(taskid)
+        self._crashes[taskid] += 1
         return again
 
     @damage_reported
@@ -353,12 +350,11 @@ class TaskManager(Session):
     # ------------------------------------------------------------------------------------------------------
 
     def _with_settings(self, tasks):
-        if self._has_overrides:
-            for task in tasks:
-                if settings := self.overrides(task["priority"]):
-                    if "task_timeout" in settings:  # the scheduler's business, not that of the work
-                        task["task_timeout"] = settings.pop("task_timeout")
-                    task["settings"] = settings
+        for task in tasks:
+            if settings := self.overrides(task["priority"]):
+                if "task_timeout" in settings:  # the scheduler's business, not that of the work
+                    task["task_timeout"] = settings.pop("task_timeout")
+                task["settings"] = settings
         return tasks
 
     def _save_packed(self, packed):

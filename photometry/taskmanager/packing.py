@@ -55,7 +55,7 @@ class MeanOfMany(NamedTuple):
         return mean * (1 - WEIGHT) ** self.n + self.weighted
 
 
-_UNKNOWN = MeanOfMany.of([])
+_UNKNOWN = MeanOfMany(0, math.nan, 0.0)
 
 
 class Packed(msgspec.Struct, gc=False):

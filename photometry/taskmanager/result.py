@@ -5,6 +5,7 @@ What is not known is NaN here, which sqlite3 stores as NULL like None: it binds 
 looks for an adapter for each None, which would make saving three times as slow.
 """
 
+import functools
 import math
 import os
 import time
@@ -19,6 +20,7 @@ from .schema import Attempt, BriefDiagnostics, Diagnostics, star_label
 _STATUS = {status: int(status) for status in STATUS}
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1  # integers that SQLite can store
 NULL = math.nan
+_NULLS = dict.fromkeys(Diagnostics._fields, NULL)
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -58,11 +60,11 @@ class Result(msgspec.Struct, frozen=True, gc=False):
         ------
         ArgumentError : a key is missing, or its value is not what it has to be
         """
-        priority, status, seconds = _required(result)
+        priority, status, method, seconds = _required(result)
         attempt, details = result.get("attempt"), result.get("details")
         brief = BriefDiagnostics(
             priority=priority,
-            method_used=_method(result),
+            method_used=method,
             elaptime=seconds if seconds == seconds else 0.0,
             worker_wait_time=_real("worker_wait_time", result.get("worker_wait_time")),
         )
@@ -72,33 +74,23 @@ class Result(msgspec.Struct, frozen=True, gc=False):
             return cls(priority, status, brief, (), (), attempt)
         if type(details) is not dict and not isinstance(details, Mapping):
             raise ArgumentError(f"details={details!r:.200}: expected a dict")
+        errors = details.get("errors")
+        errors = [errors] if isinstance(errors, str) and errors else errors
         return cls(
             priority,
             status,
             _diagnostics(brief, details.get),
-            _messages(details.get("errors")),
-            _starids(details.get("skip_targets")),
+            _listed("errors", errors, _text, "a list of text"),
+            _listed("skip_targets", details.get("skip_targets"), _starid, "a list of star numbers"),
             attempt,
         )
-
-    def row(self, errors):
-        """The row of the table ``diagnostics``.
-
-        Parameters
-        ----------
-        errors : str, or None where there are none
-        """
-        if errors is None:
-            return self.diagnostics
-        nulls = dict.fromkeys(Diagnostics._fields, NULL)
-        return Diagnostics(**nulls | self.diagnostics._asdict() | {"errors": errors})
 
 
 # --- the parts of a result, checked
 
 
 def _required(result):
-    """Priority, status and seconds of work."""
+    """Priority, status, method and seconds of work."""
     if type(result) is not dict and not isinstance(result, Mapping):
         raise ArgumentError(f"result={result!r:.200}: expected a dict")
     for key in ("priority", "status", "time"):
@@ -116,20 +108,16 @@ def _required(result):
     priority = _integer("priority", result["priority"])
     if priority != priority:
         raise ArgumentError(f"priority={result['priority']!r}: expected a whole number")
-    return priority, code, _real("time", result["time"])
-
-
-def _method(result):
     method = result.get("method_used", result.get("method") or "none")
     if not isinstance(method, str) or not method:
         raise ArgumentError(f"method_used={method!r:.200}: expected the name of a method")
-    return _text(method)
+    return priority, code, _text(method), _real("time", result["time"])
 
 
 def _diagnostics(brief, get):
     """The whole row of a result with details; ``get`` is the method of that dict."""
-    column, row = _pair("pos_centroid", get("pos_centroid"))
-    height, width = _stamp_size(get("stamp"))
+    column, row = _several("pos_centroid", get("pos_centroid"), "column, row")
+    row1, row2, column1, column2 = _several("stamp", get("stamp"), "row1, row2, column1, column2")
     return Diagnostics(
         priority=brief.priority,
         lightcurve=_path(get("filepath_lightcurve")),
@@ -146,8 +134,8 @@ def _diagnostics(brief, get):
         contamination=_real("contamination", get("contamination")),
         mask_size=_integer("mask_size", get("mask_size")),
         edge_flux=_real("edge_flux", get("edge_flux")),
-        stamp_width=width,
-        stamp_height=height,
+        stamp_width=_integer("stamp", column2 - column1),
+        stamp_height=_integer("stamp", row2 - row1),
         stamp_resizes=_integer("stamp_resizes", get("stamp_resizes")),
         errors=NULL,
         inputs=_text(get("inputs")),
@@ -212,40 +200,20 @@ def _integer(name, value):
     return value
 
 
-def _pair(name, value):
-    if value is None:
-        return NULL, NULL
-    try:
-        first, second = value
-    except (TypeError, ValueError):
-        raise ArgumentError(f"{name}={value!r:.200}: expected two numbers (column, row)") from None
-    return _real(name, first), _real(name, second)
-
-
-def _stamp_size(stamp):
-    """Height and width of ``(row1, row2, column1, column2)``, ends not included."""
-    if stamp is None:
-        return NULL, NULL
-    try:
-        row1, row2, column1, column2 = stamp
-        height, width = row2 - row1, column2 - column1
-    except (TypeError, ValueError):
-        raise ArgumentError(
-            f"stamp={stamp!r:.200}: expected (row1, row2, column1, column2)"
-        ) from None
-    return _integer("stamp", height), _integer("stamp", width)
-
-
-def _starids(values):
+def _several(name, values, expected):
+    """As many floats as there are names in ``expected``."""
+    n = len(expected.split(", "))
     if values is None:
-        return ()
+        return [NULL] * n
     try:
-        starids = tuple(() if isinstance(values, (str, bytes)) else values)
-    except TypeError:
-        starids = None
-    if starids is None or (isinstance(values, (str, bytes)) and values):
-        raise ArgumentError(f"skip_targets={values!r:.200}: expected a list of star numbers")
-    return tuple([_integer("skip_targets", starid) for starid in starids])
+        if len(values) == n:
+            return [_real(name, value) for value in values]
+    except TypeError:  # not several
+        pass
+    raise ArgumentError(f"{name}={values!r:.200}: expected {n} numbers ({expected})")
+
+
+_starid = functools.partial(_integer, "skip_targets")
 
 
 def _path(value):
@@ -272,16 +240,24 @@ def _text(value):
     )  # half a surrogate cannot be stored
 
 
-def _messages(errors):
-    """Each error as text, of one text or several: a list, an array, …"""
-    if errors is None or isinstance(errors, str):
-        return (_text(errors),) if errors else ()
+def _listed(name, values, check, expected):
+    """Tuple of a list, an array, …, each item checked.
+
+    Parameters
+    ----------
+    name : str
+    values : whatever the worker gave; None: an empty list
+    check : callable(item) -> item as it is stored
+    expected : str, for people
+    """
     try:
-        if isinstance(errors, (bytes, bytearray)):
+        if values is None or (isinstance(values, (str, bytes, bytearray)) and not values):
+            return ()
+        if isinstance(values, (str, bytes, bytearray)):
             raise TypeError
-        return tuple([_text(error) for error in errors if error is not None])
+        return tuple([check(value) for value in values if value is not None])
     except TypeError:
-        raise ArgumentError(f"errors={errors!r:.200}: expected a list of text") from None
+        raise ArgumentError(f"{name}={values!r:.200}: expected {expected}") from None
 
 
 # --- which of two stars in one mask gets the light curve
@@ -350,8 +326,12 @@ def saving(cursor, results):
             of_others, skips, is_skipped, error = skip(cursor, result.priority, result.skip_targets)
             status = _SKIPPED if is_skipped else status
             errors = (*errors, error) if error else errors
-        texts.append("\n".join(errors) if errors else None)
-        rows.append(result.row(texts[-1]))
+        text = "\n".join(errors) if errors else None
+        texts.append(text)
+        row = result.diagnostics
+        if text is not None:
+            row = Diagnostics(**_NULLS | row._asdict() | {"errors": text})
+        rows.append(row)
         by_status.setdefault(status, []).append(result.priority)
     brief = [row for row in rows if type(row) is BriefDiagnostics]
     full = [row for row in rows if type(row) is not BriefDiagnostics]

@@ -11,7 +11,6 @@ import math
 import numbers
 import sqlite3
 import time
-from collections import Counter
 
 import numpy as np
 
@@ -95,35 +94,6 @@ def build_constraints(
     return conditions if return_list else "".join(f" AND {condition}" for condition in conditions)
 
 
-class LastConstraints:
-    """SQL of the constraints of the last call, because mostly the same ones come with the next.
-
-    A list of a million stars is not looked at again if it is the same object with the same length.
-    """
-
-    def __init__(self):
-        self._constraints, self._sql, self._lengths = {}, "", ()
-
-    def sql(self, constraints):
-        """As `build_constraints`, of a dict of its arguments."""
-        if not self._is_last(constraints):
-            self._sql = build_constraints(**constraints)
-            self._constraints = constraints
-            self._lengths = [
-                (value, len(value)) for value in constraints.values() if hasattr(value, "__len__")
-            ]
-        return self._sql
-
-    def _is_last(self, constraints):
-        for value, length in self._lengths:
-            if len(value) != length:
-                return False
-        try:
-            return constraints == self._constraints
-        except ValueError:  # two different arrays
-            return False
-
-
 def _any_of(name, value):
     several = (not isinstance(value, (str, bytes)) and np.ndim(value) != 0) or isinstance(
         value, (set, frozenset)
@@ -170,6 +140,7 @@ def _float(name, value, kind="a number"):
 # --- what is to do
 
 _UNFINISHED = f"({STATUS.STARTED:d}, {STATUS.ABORT:d}, {STATUS.ERROR:d})"
+CRASHES = "SELECT priority, COUNT(*) FROM attempt_records WHERE died = 1 GROUP BY priority"
 _CRASHED_OFTEN = (
     "SELECT priority FROM attempt_records WHERE died = 1 GROUP BY priority HAVING COUNT(*) >= {:d}"
 )
@@ -295,37 +266,6 @@ def _to_do(priorities):
 
 def _rows(priorities):
     return [(priority,) for priority in priorities]
-
-
-class Crashes:
-    """How many attempts of each task ended with the death of its process.
-
-    Parameters
-    ----------
-    conn : sqlite3.Connection
-    """
-
-    def __init__(self, conn):
-        self._conn = conn
-        self.invalidate()
-
-    def __getitem__(self, priority):
-        return self._counts[priority]
-
-    @property
-    def priorities(self):
-        """Of the tasks that crashed at least once."""
-        return self._counts.keys()
-
-    def add(self, priority):
-        self._counts[priority] += 1
-
-    def invalidate(self):
-        """Something unknown has changed: count again. Few tasks crash, and they have an index."""
-        rows = self._conn.own_cursor().execute(
-            "SELECT priority, COUNT(*) FROM attempt_records WHERE died = 1 GROUP BY priority"
-        )
-        self._counts = Counter(dict(rows.fetchall()))
 
 
 def crash_record(priority, why, **info):

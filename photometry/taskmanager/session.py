@@ -5,11 +5,13 @@ of the run.
 import datetime
 import json
 import logging
+import math
 import numbers
 import os
 import socket
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from .._version import __version__
@@ -27,10 +29,10 @@ from .opening import (
     find_todo_file,
     recover,
 )
-from .packing import WEIGHT
+from .packing import MeanOfMany
 from .pending import TaskCache
 from .schema import RUNS_COLUMNS
-from .selection import Crashes, LastConstraints, cleanup_conditions, prepare
+from .selection import CRASHES, cleanup_conditions, prepare
 from .store import MemoryStore, Store
 from .view import Closed, ViewStore, open_view
 
@@ -75,12 +77,14 @@ class Session:
             )
         self.logger = logging.getLogger("photometry.taskmanager")
         self.todo_file = find_todo_file(todo_file)
-        self.summary_file = None if read_only else _summary_path(summary)
+        self.summary_file = None if read_only or summary is None else summary
+        if self.summary_file is not None:
+            _make_folder_of(summary)
         self.run_info = {}
         self.summary_counter = self._results_since_backup = self.n_discarded = 0
         self.task_timeout, self.task_timeouts = DEFAULT_TASK_TIMEOUT, {}
-        self._run, self._limits = None, {}
-        self._constraints = LastConstraints()
+        self._run, self._limits, self._summary = None, {}, Summary()
+        self._summarised = -math.inf
         self._lock = None
         if read_only:
             self._use(ViewStore(self.todo_file, open_view(self.todo_file).conn), was_killed=False)
@@ -97,7 +101,11 @@ class Session:
             self._use(store, was_killed=was_killed or store.replayed > 0)
             options = {"overwrite": overwrite, "max_attempts": self.max_attempts}
             self.n_discarded = prepare(store, conditions, **options)
-            self._sort_interrupted()
+            # of the tasks that were STARTED when the file was left, those that are to do again are
+            # crash candidates
+            started = self._started()
+            self._unresolved = self._interrupted & started
+            self._interrupted -= started
             self._invalidate()
             if cleanup:
                 store.vacuum()
@@ -112,28 +120,36 @@ class Session:
 
     @damage_reported
     def begin_run(self, **info):
-        """Record that a run begins: command, version, constraints, settings, …; returns its number."""
+        """Record that a run begins; returns its number.
+
+        ``info`` are columns of the table ``runs`` (command, version, constraints, settings, …);
+        where missing, this process is described. What is no column is kept as JSON.
+        """
         self._sync_external_changes()
         (last,) = self._store.cursor.execute("SELECT COALESCE(MAX(run), 0) FROM runs").fetchone()
         if "run_id" in self.run_info:
             info["run_id"] = self.run_info["run_id"]
-        self._run = Run(last + 1, info)
-        self._cache.write([], [self._run.change()])
-        return self._run.number
+        other = {key: value for key, value in info.items() if key not in RUNS_COLUMNS}
+        ours = {"command": " ".join(sys.argv), "version": __version__, "pid": os.getpid()}
+        ours |= {"host": socket.gethostname(), "info": other or None}
+        self._run = dict.fromkeys(RUNS_COLUMNS) | ours | info | {"run": last + 1}
+        self._record_run(start=info.get("start"))
+        return last + 1
 
     @damage_reported
     def end_run(self, exit_code=None, reason=None):
         """Record how the run ended."""
         self._sync_external_changes()
-        self._run.end(exit_code, reason)
-        self._cache.write([], [self._run.change()])
+        self._record_run(end=None, exit_code=exit_code, reason=reason)
 
     @damage_reported
     def write_summary(self):
         """Write the progress to the summary file, as JSON, if there is to be one."""
         self._sync_external_changes()
         try:
-            self._summary.write(self._cache.counts, self.run_info)
+            if self.summary_file is not None:
+                content = self._summary.content(self._cache.counts(), self.run_info)
+                write_json(self.summary_file, content)
         except OSError as error:
             raise TryAgainError(
                 f"{self.summary_file}: cannot be written ({error.strerror})"
@@ -179,13 +195,20 @@ class Session:
 
     # --- inside ---
 
+    def _record_run(self, **changed):
+        """Store the row of the run, with ``changed`` columns; a time that is None is now."""
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        times = {key: now for key in ("start", "end") if key in changed and changed[key] is None}
+        self._run |= changed | times
+        row = [self._run[name] for name in RUNS_COLUMNS]
+        is_json = [not (value is None or isinstance(value, (str, int, float))) for value in row]
+        row = [json.dumps(v, default=str) if j else v for v, j in zip(row, is_json, strict=True)]
+        self._cache.write([], [("run", [row])])
+
     def _use(self, store, *, was_killed):
-        self._store = store
-        self.conn = store.conn
+        self._store, self.conn = store, store.conn
         self.cursor = self.conn.cursor()
-        self._cache, self._crashes = TaskCache(store), Crashes(store.conn)
-        self._summary = Summary(self.summary_file)
-        self._has_overrides = True
+        self._cache = TaskCache(store)
         self._interrupted = set(json.loads(store.setting(_UNRESOLVED) or "[]"))
         if was_killed:
             self._interrupted |= self._started()
@@ -193,14 +216,6 @@ class Session:
     def _started(self):
         sql = "SELECT priority FROM todolist WHERE status = ?"
         return {priority for (priority,) in self._store.cursor.execute(sql, (_STARTED,)).fetchall()}
-
-    def _sort_interrupted(self):
-        """Of the tasks that were STARTED when the file was left, those are crash candidates that
-        are to do again.
-        """
-        started = self._started()
-        self._unresolved = self._interrupted & started
-        self._interrupted -= started
 
     def _note_unresolved(self):
         """Leave word of the tasks that no opening has put back to do since the process that had
@@ -220,9 +235,10 @@ class Session:
 
     def _invalidate(self):
         self._cache.invalidate()
-        self._crashes.invalidate()
-        sql = "SELECT EXISTS (SELECT 1 FROM overrides)"
-        self._has_overrides = bool(self._store.cursor.execute(sql).fetchone()[0])
+        ask = self._store.cursor.execute
+        self._has_overrides = bool(ask("SELECT EXISTS (SELECT 1 FROM overrides)").fetchone()[0])
+        # attempts that ended with the death of their process, by task; few, and they have an index
+        self._crashes = Counter(dict(ask(CRASHES).fetchall()))
 
     def _give_up(self):
         if self.conn is not None:
@@ -242,34 +258,22 @@ def _whole_number(name, value):
     return int(value)
 
 
-def _summary_path(path):
-    """``path``, whose folder is made where it is missing."""
-    if path is None:
-        return None
-    folder = Path(path).absolute().parent
+def _make_folder_of(summary):
+    folder = Path(summary).absolute().parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArgumentError(
-            f"summary={str(path)!r}: {folder} cannot be made ({error.strerror}); choose another path"
+            f"summary={str(summary)!r}: {folder} cannot be made ({error.strerror}); choose another path"
         ) from None
-    return path
 
 
 class Summary:
-    """What the summary file says of the results of this run.
+    """What the summary file says of the results of this run."""
 
-    Parameters
-    ----------
-    path : path of the summary file, or None
-    """
-
-    def __init__(self, path):
-        self.path = path
-        self.tasks_run = 0
-        self.last_error = None
-        self.mean_elaptime = None  # s
-        self.mean_worker_waittime = None  # s
+    def __init__(self):
+        self.tasks_run, self.last_error = 0, None
+        self.mean_elaptime = self.mean_worker_waittime = None  # s
 
     def add(self, errors, elaptime, worker_wait_time):
         """Take a result into account.
@@ -281,8 +285,9 @@ class Summary:
         """
         self.tasks_run += 1
         self.last_error = errors or self.last_error
-        self.mean_elaptime = _running_mean(self.mean_elaptime, elaptime)
-        self.mean_worker_waittime = _running_mean(self.mean_worker_waittime, worker_wait_time)
+        self.mean_elaptime = MeanOfMany.of([elaptime]).after(self.mean_elaptime)
+        waited = MeanOfMany.of([worker_wait_time])
+        self.mean_worker_waittime = waited.after(self.mean_worker_waittime)
 
     def add_packed(self, packed):
         """Take the plain results of a `packing.Packed` into account."""
@@ -291,79 +296,20 @@ class Summary:
         self.mean_worker_waittime = packed.worker_wait_time.after(self.mean_worker_waittime)
 
     def content(self, counts, run_info):
-        """The summary as a dict that JSON can hold.
+        """The summary as a dict that JSON can hold: no NaN and no infinity; unknown is null.
 
         Parameters
         ----------
-        counts : pending.StatusCounts
+        counts : collections.Counter, tasks by status
         run_info : dict, what the scheduler adds
         """
         return {
             "slurm_jobid": os.environ.get("SLURM_JOB_ID"),
-            "numtasks": counts.total(),
-            "tasks_run": self.tasks_run,
-            "last_error": self.last_error,
-            "mean_elaptime": self.mean_elaptime,
-            "mean_worker_waittime": self.mean_worker_waittime,
+            "numtasks": sum(counts.values()),
+            **vars(self),
             **{status.name: counts[int(status)] for status in STATUS},
-            **{key: _finite(value) for key, value in run_info.items()},
+            **{
+                key: None if isinstance(value, float) and value - value != 0.0 else value
+                for key, value in run_info.items()
+            },
         }
-
-    def write(self, counts, run_info):
-        """Replace the summary file, if there is to be one; parameters as for `content`."""
-        if self.path is not None:
-            write_json(self.path, self.content(counts, run_info))
-
-
-def _running_mean(mean, value):
-    if value != value:  # NaN: not known
-        return mean
-    return value if mean is None else mean + WEIGHT * (value - mean)
-
-
-def _finite(value):
-    """JSON knows no NaN and no infinity; unknown is null."""
-    return None if isinstance(value, float) and value - value != 0.0 else value
-
-
-class Run:
-    """One run.
-
-    Parameters
-    ----------
-    number : int
-    info : dict
-        Columns of the table ``runs``; where missing, this process is described. What is no column
-        is kept as JSON.
-    """
-
-    def __init__(self, number, info):
-        self.number = number
-        columns = {key: value for key, value in info.items() if key in RUNS_COLUMNS}
-        other = {key: value for key, value in info.items() if key not in RUNS_COLUMNS}
-        self._row = dict.fromkeys(RUNS_COLUMNS) | {
-            "command": " ".join(sys.argv),
-            "version": __version__,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "start": _now(),
-            "info": other or None,
-        }
-        self._row |= columns | {"run": number}
-
-    def end(self, exit_code, reason):
-        self._row |= {"end": _now(), "exit_code": exit_code, "reason": reason}
-
-    def change(self):
-        """The change (see `schema.apply`) that records this run as it is now."""
-        return "run", [tuple(_cell(self._row[name]) for name in RUNS_COLUMNS)]
-
-
-def _cell(value):
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    return json.dumps(value, default=str)
-
-
-def _now():
-    return datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")

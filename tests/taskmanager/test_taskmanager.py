@@ -313,7 +313,7 @@ class TestSavingResults:
             ({"time": "long"}, "time='long': expected a number"),
             ({"priority": 1.5}, "priority=1.5: expected a whole number"),
             ({"details": {"mask_size": 2.5}}, "mask_size=2.5: expected a whole number"),
-            ({"details": {"pos_centroid": 1.0}}, "pos_centroid=1.0: expected two numbers"),
+            ({"details": {"pos_centroid": 1.0}}, "pos_centroid=1.0: expected 2 numbers"),
         ],
     )
     def test_a_result_that_is_not_one_is_refused(self, tm, change, message):
