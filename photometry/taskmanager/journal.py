@@ -77,10 +77,6 @@ class Segments:
     good: list
     problem: str | None = None
 
-    @property
-    def n_changes(self):
-        return sum(segment.n_changes for segment in self.good)
-
 
 class Journal:
     """The journal file that is being written.
@@ -98,7 +94,6 @@ class Journal:
 
     Attributes
     ----------
-    n_changes : int
     size : int, bytes
     """
 
@@ -106,12 +101,11 @@ class Journal:
         self.todo_file, self.todo_id = todo_file, todo_id
         self.generation, self.durability = generation, durability
         self.path = segment_path(todo_file, generation)
-        self.n_changes = 0
         self._crc = self.size = 0
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         header = {"journal": _FORMAT, "id": todo_id, "generation": generation, "follows": follows}
         try:
-            self._append(header | {"columns": JOURNAL_COLUMNS})
+            self.append(header | {"columns": JOURNAL_COLUMNS})
         except BaseException:
             self.close()
             self.path.unlink(missing_ok=True)
@@ -127,8 +121,20 @@ class Journal:
         ------
         TryAgainError : the disk is full or gone; nothing of ``changes`` stays in the journal
         """
-        self._append(changes)
-        self.n_changes += 1
+        text = _encode(changes)
+        crc = zlib.crc32(text, self._crc)
+        line = b"%08x %b\n" % (crc, text)
+        try:
+            written = os.write(self._file, line)
+            while written < len(line):
+                written += os.write(self._file, line[written:])
+            if self.durability == "record":
+                _sync_data(self._file)
+        except OSError as error:
+            self._take_back()
+            raise _disk_error(self.path, error) from error
+        self._crc = crc
+        self.size += len(line)
 
     def next(self):
         """Close this one and begin the journal of the next generation."""
@@ -148,22 +154,6 @@ class Journal:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-    def _append(self, content):
-        text = _encode(content)
-        crc = zlib.crc32(text, self._crc)
-        line = b"%08x %b\n" % (crc, text)
-        try:
-            written = os.write(self._file, line)
-            while written < len(line):
-                written += os.write(self._file, line[written:])
-            if self.durability == "record":
-                _sync_data(self._file)
-        except OSError as error:
-            self._take_back()
-            raise _disk_error(self.path, error) from error
-        self._crc = crc
-        self.size += len(line)
 
     def _take_back(self):
         """Remove the beginning of a line that did not get onto a full disk, so that the next one

@@ -42,6 +42,7 @@ class Lock:
     Attributes
     ----------
     was_left_behind : bool, it was taken over from a process that had ended without releasing it
+    loss : TodoFileError that the look of each second has met with, or None
 
     Raises
     ------
@@ -54,11 +55,10 @@ class Lock:
         self.path = self.todo_file.with_name(self.todo_file.name + ".lock")
         self.was_left_behind = False
         self._token = uuid.uuid4().hex
-        self._loss = None  # TodoFileError that the look of each second has met with
+        self.loss = None
         self._released = threading.Event()
-        self._mutex = (
-            threading.Lock()
-        )  # so that a lock is not made again while it is being released
+        # so that a lock is not made again while it is being released
+        self._mutex = threading.Lock()
         while not self._create():
             self._remove(self._judge(steal))
         threading.Thread(target=self._watch, name="todo-file lock", daemon=True).start()
@@ -84,11 +84,6 @@ class Lock:
                 f"{self.todo_file}: its lock was taken over by {_describe(owner)}; this run may not write to it any more"
             )
 
-    def raise_if_lost(self):
-        """Raise what the look of the last second has met with; costs nothing."""
-        if self._loss is not None:
-            raise self._loss
-
     def release(self):
         """Give the file free. Does nothing to the lock of another process."""
         with self._mutex:
@@ -103,7 +98,7 @@ class Lock:
             try:
                 self.check()
             except TodoFileError as error:
-                self._loss = error
+                self.loss = error
                 return
             except TryAgainError:  # the disk is full; the next change will say so
                 continue
@@ -113,39 +108,36 @@ class Lock:
         already.
         """
         part = self.path.with_name(f".{self.path.name}-{self._token}")
+        content = json.dumps(_ourselves() | {"token": self._token}, indent=1) + "\n"
         try:
-            part.write_text(
-                json.dumps(_ourselves() | {"token": self._token}, indent=1) + "\n", encoding="utf-8"
-            )
-            return self._link(part)
+            part.write_text(content, encoding="utf-8")
+            try:
+                os.link(part, self.path)
+            except FileExistsError:
+                # Over NFS the answer may be lost: the request is sent again, and finds the link
+                # that the first one made.
+                return part.stat().st_nlink == 2
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+                    raise
+                return self._copy(part)
+            return True
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise TryAgainError(
                     f"{self.path}: the disk is full; make room and run again"
                 ) from error
             raise TodoFileError(
-                f"{self.todo_file}: its folder cannot be written to ({error.strerror}); copy the TODO-file to where"
-                " it can be worked on, or only look at it: TaskManager(path, read_only=True)"
+                f"{self.todo_file}: its folder cannot be written to ({error.strerror}); copy the "
+                "TODO-file to where it can be worked on, or only look at it: "
+                "TaskManager(path, read_only=True)"
             ) from error
         finally:
             with contextlib.suppress(OSError):  # the first error is the one to report
                 part.unlink(missing_ok=True)
 
-    def _link(self, part):
-        try:
-            os.link(part, self.path)
-        except FileExistsError:
-            # Over NFS the answer may be lost: the request is sent again, and finds the link that
-            # the first one made.
-            return part.stat().st_nlink == 2
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
-                raise
-            return self._copy(part)
-        return True
-
     def _copy(self, part):
-        """As `_link`, on a file system without hard links."""
+        """Make the lock file on a file system without hard links; False if there is one already."""
         try:
             file = open(self.path, "x", encoding="utf-8")  # noqa: SIM115 (only what we have made may be removed below)
         except FileExistsError:
@@ -188,22 +180,19 @@ class Lock:
 
 def _ourselves():
     process = ProcessId.of()
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user number without a name, as in containers
+        user = str(os.getuid())
     return {
         "host": socket.gethostname(),
         "pid": process.pid,
         "since": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "user": _user(),
+        "user": user,
         "command": " ".join(sys.argv),
         "started": process.started,
         "boot": process.boot,
     }
-
-
-def _user():
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a user number without a name, as in containers
-        return str(os.getuid())
 
 
 def _read(path):

@@ -13,6 +13,22 @@ log = logging.getLogger(__name__)
 _FFI_CADENCE = "CASE WHEN sector < 27 THEN 1800 WHEN sector < 56 THEN 600 ELSE 200 END"  # s
 _TPF_CADENCE = 120  # s, before sector 27; later sectors have 20-s target pixel files as well
 
+# A file that has all these, and no `_OLD_COLUMN`, needs none of what follows.
+_NAMES = "SELECT name, NULL FROM sqlite_master"
+_ALL_COLUMNS = "SELECT m.name, c.name FROM sqlite_master AS m JOIN pragma_table_info(m.name) AS c"
+_COLUMNS = {"todolist": schema.TODOLIST_COLUMNS, "diagnostics": schema.DIAGNOSTICS_COLUMNS}
+_CURRENT = {
+    *((name, None) for name in schema.INDEX_NAMES),
+    *(
+        (table, column)
+        for table, columns in (_COLUMNS | schema.OUR_COLUMNS).items()
+        for column in columns
+    ),
+    ("attempts", "priority"),
+}
+_STAR_INDICES = {("todolist_identity", None), ("todolist_starid", None)}
+_OLD_COLUMN = ("diagnostics", "starid")
+
 
 class CadenceUnknownError(TodoFileError, ValueError):
     """The cadence of a target cannot be known from what an older file says; a ValueError, as the
@@ -21,15 +37,13 @@ class CadenceUnknownError(TodoFileError, ValueError):
 
 
 def check_migratable(conn, path):
-    """Refuse a file whose cadences cannot be known, before anything is changed.
+    """Refuse a file without cadences where they cannot be known, before anything is changed.
 
     Raises
     ------
     CadenceUnknownError : which is a ValueError
     """
     columns = _columns(conn, "todolist")
-    if "cadence" in columns:
-        return
     is_ffi = "datasource = 'ffi'" if "datasource" in columns else "1"
     sql = f"SELECT priority, sector FROM todolist WHERE sector IS NULL OR (NOT ({is_ffi}) AND sector >= 27) LIMIT 1"
     row = conn.execute(sql).fetchone()
@@ -44,6 +58,9 @@ def migrate(conn):
     """Apply what is missing, inside the transaction of the caller, and record it in the table
     ``migrations``.
     """
+    have = {*conn.execute(_NAMES).fetchall(), *conn.execute(_ALL_COLUMNS).fetchall()}
+    if have >= _CURRENT and _OLD_COLUMN not in have and have & _STAR_INDICES:
+        return
     applied = [rename_attempts] if rename_attempts(conn) else []
     for sql in (*schema.PROGRESS_TABLES, *schema.OUR_TABLES):
         conn.execute(sql)

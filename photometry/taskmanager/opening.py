@@ -82,21 +82,26 @@ def check_writable(path):
 def check_header(path):
     """Refuse what is not a SQLite file at all.
 
+    Returns
+    -------
+    header : bytes, the first 100
+
     Raises
     ------
     TodoFileError
     """
     try:
         with open(path, "rb") as file:
-            header = file.read(len(_MAGIC))
+            header = file.read(_HEADER_SIZE)
     except OSError as error:
         raise TodoFileError(f"{path}: cannot be read ({error.strerror})") from None
     if not header:
         raise TodoFileError(f"{path}: empty; expected a TODO-file (SQLite) with the table todolist")
-    if header != _MAGIC:
+    if not header.startswith(_MAGIC):
         raise TodoFileError(
             f"{path}: not a SQLite file; expected a TODO-file with the table todolist"
         )
+    return header
 
 
 def check_todo_file(path):
@@ -110,13 +115,21 @@ def check_todo_file(path):
     TodoFileError : empty, not SQLite, truncated, damaged, or without the table ``todolist``
     ValueError : the cadences of an older file cannot be known, see `migrations`
     """
-    check_header(path)
-    _check_size(path)
+    header, size = check_header(path), path.stat().st_size
+    page_size = int.from_bytes(header[16:18], "big")
+    page_size = 65536 if page_size == 1 else page_size
+    # else an old program did not update the number of pages with its last change
+    is_current = header[24:28] == header[92:96]
+    promised = page_size * int.from_bytes(header[28:32], "big") if is_current else 0
+    if size < max(promised, _HEADER_SIZE):
+        raise TodoFileError(
+            f"{path}: truncated, {size} bytes of {promised or 'more'}; take another copy"
+        )
     with contextlib.closing(read_only(path)) as conn:
         try:
-            _check_tables(conn, path)
+            columns = _check_tables(conn, path)
             (verdict,) = conn.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict == "ok":
+            if verdict == "ok" and "cadence" not in columns:
                 check_migratable(conn, path)
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise TodoFileError(f"{path}: damaged ({error})") from None
@@ -147,26 +160,8 @@ def fingerprint(path):
     return digest.hexdigest()[:32]
 
 
-def _check_size(path):
-    with open(path, "rb") as file:
-        header = file.read(_HEADER_SIZE)
-    size = path.stat().st_size
-    if len(header) < _HEADER_SIZE or size < _expected_size(header):
-        raise TodoFileError(
-            f"{path}: truncated, {size} bytes of {_expected_size(header) or 'more'}; take another copy"
-        )
-
-
-def _expected_size(header):
-    """Bytes that the header promises; 0 where an old program did not say."""
-    page_size = int.from_bytes(header[16:18], "big")
-    page_size = 65536 if page_size == 1 else page_size
-    # else the page count was not updated with the last change
-    is_current = header[24:28] == header[92:96]
-    return page_size * int.from_bytes(header[28:32], "big") if is_current else 0
-
-
 def _check_tables(conn, path):
+    """Columns of the table todolist."""
     columns = {row[1] for row in conn.execute("PRAGMA table_info(todolist)")}
     if not columns:
         raise TodoFileError(f"{path}: has no table todolist; is it a TODO-file?")
@@ -183,6 +178,7 @@ def _check_tables(conn, path):
             raise TodoFileError(
                 f"{path}: format {row[0]} is newer than this program ({schema.FORMAT}); upgrade photometry"
             )
+    return columns
 
 
 # --- the owner opens it
@@ -241,15 +237,9 @@ class Connection(sqlite3.Connection):
         return self.cursor().executemany(*args)
 
     def close_cursors(self):
-        """Close all cursors, also those in the middle of their rows."""
+        """Close all cursors, also those in the middle of their rows; before `close`, of a file."""
         for cursor in list(self._cursors):
             cursor.close()
-
-    def close(self):
-        if self._cursors:
-            self.close_cursors()
-            self._cursors.clear()
-        super().close()
 
 
 def connect(path):

@@ -269,6 +269,14 @@ TODO_INDEX = (
     f"CREATE INDEX IF NOT EXISTS {TODO_INDEX_NAME} ON todolist (priority) WHERE status IS NULL"
 )
 
+INDEX_NAMES = (
+    TODO_INDEX_NAME,
+    "diagnostics_lightcurve",
+    "photometry_skipped_priority",
+    "photometry_skipped_by",
+    "attempts_died",
+)
+
 FORMAT = 2
 """Of the tables in OUR_TABLES; a program refuses files of a higher one."""
 

@@ -30,7 +30,7 @@ from .schema import apply
 log = logging.getLogger(__name__)
 
 _SYNC_INTERVAL = 1.0  # s
-_LOCKED_WAIT = 5.0  # s that SQLite waits for another program that has the file locked
+_DATA_VERSION = "PRAGMA data_version"  # changes when another program has changed the file
 
 BACKUP_DUTY_FACTOR = 20
 """A backup is followed by a pause this many times as long: it takes 5 % of the time at most."""
@@ -76,7 +76,7 @@ class Store:
             self.conn.close()
             raise
         self.seen = self.conn.total_changes
-        self._version = self._data_version()
+        self._version = self.cursor.execute(_DATA_VERSION).fetchone()
 
     def write(self, changes):
         """Make ``changes`` (see `schema.apply`), all or none of them; when this returns they are
@@ -87,7 +87,8 @@ class Store:
         TryAgainError : the disk is full or gone; nothing was changed
         TodoFileError : the lock is lost
         """
-        self.lock.raise_if_lost()
+        if self.lock.loss is not None:
+            raise self.lock.loss
         if self.conn.in_transaction:
             self.conn.commit()  # SQL of the user
         if self._syncer and self._syncer.error:
@@ -113,7 +114,7 @@ class Store:
         if self.conn.total_changes != self.seen or self.conn.in_transaction:
             self.seen = -1 if self.conn.in_transaction else self.conn.total_changes
             return True
-        version = self._data_version()
+        version = self.cursor.execute(_DATA_VERSION).fetchone()
         is_changed, self._version = version != self._version, version
         return is_changed
 
@@ -162,6 +163,7 @@ class Store:
 
     def abandon(self):
         """Opening failed: leave things as they are."""
+        self.conn.close_cursors()
         self.conn.close()
 
     def _open(self):
@@ -183,13 +185,14 @@ class Store:
     def _segments(self, todo_id, generation):
         """The journals to be replayed; where none can be, they are set aside."""
         segments = read_segments(self.path, todo_id, generation)
-        if segments.problem and not segments.n_changes:
+        n_changes = sum(segment.n_changes for segment in segments.good)
+        if segments.problem and not n_changes:
             set_aside(self.path, segments.problem)
             return Segments([])
         for segment in segments.good:
             if segment.is_torn:
                 log.warning("%s: its last line was torn by a crash and is left out", segment.path)
-        self.replayed = segments.n_changes
+        self.replayed = n_changes
         return segments
 
     def _remove_replayed(self, segments):
@@ -200,10 +203,6 @@ class Store:
             return
         for path in {*paths, *find_segments(self.path).values()}:
             path.unlink(missing_ok=True)
-
-    def _data_version(self):
-        """Changes when another program has changed the file."""
-        return self.cursor.execute("PRAGMA data_version").fetchone()
 
     def _keep(self, changes):
         """COMMIT keeps them."""
@@ -228,7 +227,8 @@ class MemoryStore(Store):
 
     def backup(self):
         """Replace the TODO-file by what is in memory."""
-        self._replace_file()
+        self.journal = self.journal.next()
+        self._replace_file(self.journal.generation)
         self._remove_journals(before=self.journal.generation)
 
     def backup_soon(self):
@@ -244,7 +244,9 @@ class MemoryStore(Store):
         pause = BACKUP_DUTY_FACTOR * n_bytes / self._speed
         if not is_small and time.monotonic() < self._rested_since + pause:
             return
-        generation = self._next_journal()
+        self.journal = self.journal.next()
+        generation = self.journal.generation
+        self._call(generation)
         self._thread = threading.Thread(
             target=self._fold, args=[generation, n_bytes], name="todo-file backup", daemon=True
         )
@@ -254,9 +256,10 @@ class MemoryStore(Store):
 
     def close(self):
         """Replace the TODO-file by what is in memory, and remove the journal."""
+        following = self.journal.generation + 1
         try:
-            self.backup()
-            self._remove_journals(before=self.journal.generation + 1)
+            self._replace_file(following)
+            self._remove_journals(before=following)
         finally:
             self._end_fold()
             if self._syncer:
@@ -292,23 +295,20 @@ class MemoryStore(Store):
             damaged = [
                 path for path in find_segments(self.path).values() if path != self.journal.path
             ]
-            self._replace_file()
+            self.journal = self.journal.next()
+            self._replace_file(self.journal.generation)
             set_aside(self.path, segments.problem, damaged)
             self._remove_journals(before=self.journal.generation)
 
     def _keep(self, changes):
         self.journal.append(changes)
 
-    def _data_version(self):
-        return None
-
-    def _replace_file(self):
-        """Write what is in memory beside the TODO-file, and rename it; the journals that it has in
-        it stay.
+    def _replace_file(self, generation):
+        """Write what is in memory beside the TODO-file, as its ``generation``, and rename it; the
+        journals that it has in it stay.
         """
         self._end_fold()
-        self.conn.commit()
-        self._next_journal()
+        self._call(generation)
         try:
             with atomic_write(self.path) as part:
                 with contextlib.closing(sqlite3.connect(part)) as copy:
@@ -323,13 +323,11 @@ class MemoryStore(Store):
         self._is_journal_complete = True
         self._rested_since = time.monotonic()
 
-    def _next_journal(self):
-        """From now on changes go to the next journal; the database in memory has all before it."""
-        self.journal = self.journal.next()
-        write_identity(self.cursor, self._todo_id, self.journal.generation)
+    def _call(self, generation):
+        """The database in memory has all journals before ``generation`` in it."""
+        write_identity(self.cursor, self._todo_id, generation)
         self.conn.commit()
         self.seen = self.conn.total_changes
-        return self.journal.generation
 
     def _fold(self, generation, n_bytes):
         """Thread: bring a copy of the TODO-file up to date with the journals before ``generation``,

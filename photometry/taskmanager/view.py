@@ -148,7 +148,8 @@ def open_view(todo_file, *, is_ours=False):
                 segments = _replay(conn, path, segments, todo_id, generation)
                 conn.execute("PRAGMA query_only = ON")
                 conn.row_factory = sqlite3.Row
-                return View(path, conn, owner, segments.n_changes, segments.problem)
+                pending = sum(segment.n_changes for segment in segments.good)
+                return View(path, conn, owner, pending, segments.problem)
         except BaseException:
             conn.close()
             raise
