@@ -248,7 +248,7 @@ def test_whoever_lost_its_lock_saves_nothing_from_the_next_second_on(todo_file, 
     robbed.start_task(1)
     other = {"host": "elsewhere", "pid": 1, "since": "noon", "token": "x"}
     lock_of(todo_file).write_text(json.dumps(other))
-    wait_for(lambda: robbed._lock._loss is not None)
+    wait_for(lambda: robbed._lock.loss is not None)
     with pytest.raises(TodoFileError, match="its lock was taken over by process 1 on elsewhere"):
         robbed.start_task(2)
     with pytest.raises(TodoFileError) if in_memory else contextlib.nullcontext():
