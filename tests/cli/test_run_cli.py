@@ -116,10 +116,10 @@ def test_what_no_target_could_be_done_with_is_refused_at_the_start(folder, words
     assert set(statuses(folder).values()) == {None}
 
 
-def test_without_folder_the_help_is_pointed_to(folder):
+def test_without_folder_this_one_is_meant(folder):
     done = photometry("run")
     assert done.returncode == 2
-    assert "TESSPHOT_INPUT" in done.stderr
+    assert "no such TODO-file" in done.stderr
 
 
 def test_folders_come_from_the_environment(folder, tmp_path):
