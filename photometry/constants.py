@@ -29,6 +29,7 @@ class Mission:
     name : 'TESS', 'Kepler' or 'K2', as in the header keyword MISSION or TELESCOP
     zero_point : mag of a star that gives 1 e-/s
     saturation_limit : mag; brighter stars fill the wells of their pixels and bleed along columns
+    full_well : e-/s; a pixel holds no more in one exposure
     band : name of the photometric band of the magnitudes
     catalog : name of the star catalogue, as people write it before a star's number
     id_keyword, magnitude_keyword : FITS keywords of the star's number and magnitude
@@ -42,6 +43,7 @@ class Mission:
     name: str
     zero_point: float
     saturation_limit: float
+    full_well: float
     band: str
     catalog: str
     id_keyword: str
@@ -63,6 +65,8 @@ TESS = Mission(
     zero_point=20.54,
     # Handberg & Lund 2014 for Kepler; TESS Instrument Handbook v0.1: bleeding from about Tmag 7
     saturation_limit=7.0,
+    # 200,000 e- in exposures of 1.98 s: TESS Instrument Handbook v0.1
+    full_well=200_000 / 1.98,
     band="Tmag",
     catalog="TIC",
     id_keyword="TICID",
@@ -79,6 +83,8 @@ KEPLER = Mission(
     zero_point=25.1,
     # Kepler Instrument Handbook (KSCI-19033), section 6.10
     saturation_limit=11.5,
+    # 1.05e6 e- in exposures of 6.02 s: Kepler Instrument Handbook (KSCI-19033)
+    full_well=1.05e6 / 6.02,
     band="Kp",
     catalog="KIC",
     id_keyword="KEPLERID",
@@ -93,6 +99,7 @@ K2 = Mission(
     name="K2",
     zero_point=KEPLER.zero_point,
     saturation_limit=KEPLER.saturation_limit,
+    full_well=KEPLER.full_well,
     band="Kp",
     catalog="EPIC",
     id_keyword="KEPLERID",

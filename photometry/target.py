@@ -178,12 +178,23 @@ def extract(source, method=None):
     """
     stamp, good, extraction, complete = grow(source, get_method(method or "aperture"))
     if method is None and not is_secondary(stamp) and needs_halo(stamp, extraction, complete):
-        halo = get_method("halo")(stamp, source.settings)
-        resizes = extraction.stamp_resizes
-        extraction = dataclasses.replace(
-            halo, stamp_resizes=resizes, errors=(*halo.errors, SWITCHED)
-        )
+        extraction = _with_halo(stamp, source.settings, extraction)
     return stamp, good, extraction
+
+
+def _with_halo(stamp, settings, aperture):
+    """The target by halo photometry; where that cannot be done, as it was, with a WARNING."""
+    try:
+        halo = get_method("halo")(stamp, settings)
+        problem = halo.errors[0] if halo.status is STATUS.ERROR else ""
+    except BadInputError as error:
+        problem = str(error)
+    if not problem:
+        resizes, errors = aperture.stamp_resizes, (*halo.errors, SWITCHED)
+        return dataclasses.replace(halo, stamp_resizes=resizes, errors=errors)
+    status = STATUS.WARNING if aperture.status is STATUS.OK else aperture.status
+    errors = (*aperture.errors, f"light is missing at the edge of the stamp, and {problem}")
+    return dataclasses.replace(aperture, status=status, errors=errors)
 
 
 def grow(source, method):

@@ -181,6 +181,15 @@ def mask_limits(stamp, settings):
     return {"threshold": settings.threshold, "saturation_limit": limit}
 
 
+def known_stars(stamp, settings):
+    """Stars on and near a stamp: those of the catalogue; without one, those that its sum image
+    shows, the target first. A table or dict of arrays with row, column, tmag.
+    """
+    if stamp.has_catalog:
+        return stamp.catalog
+    return with_peaks(stamp.catalog, stamp.sumimage, **mask_limits(stamp, settings))
+
+
 def own_mask(stamp, settings):
     """The pixel mask over the target's pixel.
 
@@ -192,9 +201,7 @@ def own_mask(stamp, settings):
     """
     row, column = target_position(stamp)
     limits = mask_limits(stamp, settings)
-    stars = (
-        stamp.catalog if stamp.has_catalog else with_peaks(stamp.catalog, stamp.sumimage, **limits)
-    )
+    stars = known_stars(stamp, settings)
     masks = pixel_masks(stamp.sumimage, stars, min_pixels=settings.min_pixels, **limits)
     over_target = [mask for mask in masks if in_mask({"row": [row], "column": [column]}, mask)[0]]
     if len(over_target) == 1:

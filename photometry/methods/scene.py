@@ -26,7 +26,7 @@ from .prf import fit_prf, open_prf
 MAX_FAINTER, MAX_FAINTER_FAR = 5.0, 2.0  # within `NEAR` of the target, and farther away
 NEAR = 5.0  # pixels
 MIN_SEPARATION = 0.25  # pixels; stars closer to a brighter one than this cannot be told from it
-FULL_WELL = 1e5  # e-/s; pixels near it have lost or gained charge
+FULL = 0.9  # of the full well; pixels above have lost or gained charge
 # of the largest eigenvalue of the scaled normal matrix; below, stars cannot be told apart
 DEGENERATE = 1e-9
 # pixels without much of the target's light, by their distance from it, and how many a residual
@@ -263,8 +263,9 @@ def _mission_prf(folder, camera, ccd, sector):
 
 def usable_pixels(stamp):
     """(n_rows, n_columns) bool array: pixels with a value, below saturation."""
+    limit = FULL * MISSIONS[stamp.mission].full_well
     with np.errstate(invalid="ignore"):
-        return np.isfinite(stamp.sumimage) & (stamp.sumimage < 0.9 * FULL_WELL)
+        return np.isfinite(stamp.sumimage) & (stamp.sumimage < limit)
 
 
 def _stars(stamp):

@@ -19,8 +19,6 @@ READ_NOISE = (10.05, 7.72, 7.54, 9.88)  # electrons per read, outputs A to D
 INT_TIME, READ_TIME = 1.98, 0.02  # s
 # fraction of the exposures that the on-board rejection of cosmic rays keeps
 COSMIC_RAY_REJECTION = 0.8
-# e-/s: electrons that a TESS pixel holds (TESS Instrument Handbook), in one exposure
-FULL_WELL = 200_000 / INT_TIME
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ _TESS = Detector(
     int_time=INT_TIME,
     read_time=READ_TIME,
     steps={},
-    full_well=FULL_WELL,
+    full_well=TESS.full_well,
     prf=TESS_LIKE,
 )
 # Kepler Instrument Handbook (KSCI-19033): scale 3.98 arcsec, frames of 6.02 + 0.52 s, 270 (or 9) in
@@ -115,7 +113,7 @@ _KEPLER = Detector(
     int_time=6.019802903270,
     read_time=0.518948526144,
     steps={1800: 270, 60: 9},
-    full_well=1.05e6 / 6.02,
+    full_well=KEPLER.full_well,
     prf=((0.65, 0.55), (0.27, 1.1), (0.08, 2.4)),
 )
 DETECTORS = {
@@ -128,7 +126,7 @@ DETECTORS = {
 frames, output_of, noise = _TESS.frames, _TESS.output_of, _TESS.noise
 
 
-def bleed(images, full_well=FULL_WELL):
+def bleed(images, full_well=TESS.full_well):
     """Let the charge above the full well run along the columns, half of it up and half of it down.
 
     No charge is lost, except what runs over the edge of the image.

@@ -125,8 +125,61 @@ def test_flux_of_a_star_without_errors_has_none(saturated):
     assert np.isnan(found.flux_err).all()
 
 
-def test_a_star_too_faint_for_halo_photometry_is_a_warning():
-    stamp, _ = make_stamp(tmag=[11.0], row=[7.0], column=[7.0])
+def test_a_star_that_is_not_saturated_is_a_warning():
+    stamp, _ = make_stamp(tmag=[8.0], row=[7.0], column=[7.0], n_times=400)
     found = halo_photometry(stamp, SETTINGS)
     assert found.status is STATUS.WARNING
-    assert "for saturated stars, brighter than 7:" in found.errors[-1]
+    assert found.errors == ("halo photometry is for saturated stars, brighter than 7",)
+
+
+def test_a_star_whose_noise_decides_the_weights_is_an_error_that_says_so():
+    stamp, _ = make_stamp(tmag=[13.0], row=[7.0], column=[7.0])
+    found = halo_photometry(stamp, SETTINGS)
+    assert found.status is STATUS.ERROR
+    assert "ppm of test transits of 500 ppm" in found.errors[0]
+    assert "use method 'aperture'" in found.errors[0]
+
+
+IN_TRANSIT = np.arange(400) % 25 < 5
+
+
+@pytest.mark.parametrize("depth", [5e-4, 0.01, 0.2])
+@pytest.mark.parametrize(
+    ("tmag", "shape"),
+    [(3.0, (21, 21)), (4.0, (21, 21)), (4.0, (41, 29)), (6.0, (11, 11)), (6.8, (4, 6))],
+)
+@pytest.mark.parametrize("n_stars", [1, 2])
+def test_transits_of_a_saturated_star_are_as_deep_as_injected_or_an_error(
+    tmag, shape, depth, n_stars
+):
+    star = {
+        "tmag": [tmag, tmag + 2.5][:n_stars],
+        "row": [shape[0] / 2 + 0.2, 0.8 * shape[0]][:n_stars],
+        "column": [shape[1] / 2 + 0.1, 0.85 * shape[1]][:n_stars],
+        "shape": shape,
+        "bleed": bleed,
+        "n_times": 400,
+        "motion": 0.02 * np.random.default_rng(3).standard_normal((400, 2)),
+    }
+    signal = np.ones((n_stars, 400))
+    signal[0] -= depth * IN_TRANSIT
+    before, after = (
+        halo_photometry(make_stamp(**star, signal=values)[0], SETTINGS)
+        for values in (np.ones((n_stars, 400)), signal)
+    )
+    if STATUS.ERROR not in (before.status, after.status):
+        ratio = after.flux / before.flux
+        found = 1 - np.mean(ratio[IN_TRANSIT]) / np.median(ratio[~IN_TRANSIT])
+        assert found == pytest.approx(depth, rel=0.05)
+    # not by giving up: a star that the stamp holds, alone, is measured
+    assert before.status is STATUS.OK or n_stars == 2 or shape == (21, 21)
+
+
+def test_a_column_whose_charge_runs_over_the_edge_gets_no_weight():
+    stamp, _ = make_stamp(tmag=[3.0], row=[10.2], column=[10.1], shape=(21, 21), bleed=bleed)
+    full = stamp.sumimage > 0.99e5
+    cut = full[[0, -1]].any(axis=0)
+    assert 2 <= cut.sum() < full.any(axis=0).sum()  # and there are columns that hold their charge
+    found = halo_photometry(stamp, SETTINGS)
+    assert found.mask[full & ~cut].all()
+    assert not found.mask[:, cut].any()
