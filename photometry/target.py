@@ -38,7 +38,7 @@ SWITCHED = "Automatically switched to Halo photometry"
 
 def photometry(
     task, *, input_folder, output_folder, settings=None, method=None, plot=False, catalog=None,
-    run_id=None,
+    run_id=None, injection=None,
 ):  # fmt: skip
     """Make the light curve of one target.
 
@@ -53,6 +53,7 @@ def photometry(
     plot : bool; also draw what was done, beside the light curve
     catalog : star catalogue of the CCD, if the caller has opened it already
     run_id : str or None, id of the run, for the header of the light curve
+    injection : injection.work.Injection, signals to put into the pixels; None: the real light curve
 
     Returns
     -------
@@ -67,14 +68,15 @@ def photometry(
     method = method or task.get("method")
     get_method(method)  # so that its section of the settings is known
     settings = photometry_settings(settings, task.get("settings"))
-    source = StampSource(task, input_folder, settings, catalog)
+    source = StampSource(task, input_folder, settings, catalog, injection)
     stamp, good, extraction = extract(source, method)
     extraction = judge(extraction, stamp, good)
     details = diagnostics(stamp, extraction, good)
     details |= made_from(source.files(stamp), input_folder, settings, method)
     if extraction.status in MADE:
+        cards = injection.cards(stamp, extraction, good) if injection else ()
         details["filepath_lightcurve"] = write_lightcurve(
-            output_folder, stamp, extraction, settings, run_id=run_id
+            output_folder, stamp, extraction, settings, run_id=run_id, cards=cards
         )
         if plot:
             _draw(output_folder, details["filepath_lightcurve"], stamp, extraction, good)
@@ -97,12 +99,14 @@ class StampSource:
     folder : the input folder
     settings : PhotometrySettings
     catalog : star catalogue of the CCD, if the caller has opened it already
+    injection : injection.work.Injection or None
     """
 
     task: dict
     folder: object
     settings: object
     catalog: object = None
+    injection: object = None
 
     def make(self, area=None):
         """All that a method needs to know about the task.
@@ -122,7 +126,10 @@ class StampSource:
             stamp, self.catalog or catalog_for(stamp, self.folder), self.settings.faint_limit
         )
         good = good_times(stamp, self.settings.good_quality)
-        return dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good)), good
+        stamp = dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good))
+        if self.injection:
+            stamp = self.injection.into(stamp, good, self.settings)
+        return stamp, good
 
     def larger(self, stamp, mask):
         """The area to make a larger stamp from, because a mask touches the edge; None where there

@@ -151,17 +151,17 @@ class Changes:
         return self._hashes[key]
 
 
-def changes_of(conn, folder, settings, options):
+def changes_of(conn, settings, options):
     """The `Changes` for the options of `photometry run`.
 
     Parameters
     ----------
     conn : connection of a TaskManager or of a view
-    folder : Path, the input folder
     settings : Settings
     options : dict, of the command line
     """
     from ..taskmanager import build_constraints
 
     conditions = build_constraints(**options["constraints"])
-    return Changes(conn, folder, settings.photometry, options["method"], conditions)
+    folder, method = options["input_folder"], options["method"]
+    return Changes(conn, folder, settings.photometry, method, conditions)

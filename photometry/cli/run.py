@@ -92,6 +92,23 @@ def _show_version(ctx, param, value):
     help="Light-curve files of equal bytes from equal input: without the id of the run.",
 )
 @click.option(
+    "--inject",
+    multiple=True,
+    metavar="WHAT",
+    help=(
+        "Put signals into the pixels and see how they come out: a table of them, or drawn, as "
+        "transits:depth=0.0005..0.01,period=3 or flares:amplitude=0.01. Goes to DIR/injected, away "
+        "from real results; repeatable."
+    ),
+)
+@click.option("--inject-seed", type=click.IntRange(0), default=1, help="Of what is drawn [1].")
+@click.option(
+    "--inject-search",
+    type=click.Choice(["bls", "tls", "none"]),
+    default="tls",
+    help="How to search for what was injected [tls].",
+)
+@click.option(
     "--version",
     callback=_show_version,
     is_flag=False,
@@ -176,6 +193,8 @@ def command(where, **options):
         raise click.UsageError("--changed with --overwrite: give one of them")
     if options["changed"] and options["handler"] != "photometry":
         raise click.UsageError("--changed: only results of the handler 'photometry' say what from")
+    if options["inject"] and options["handler"] != "photometry":
+        raise click.UsageError("--inject with --handler: give one of them")
     from ..processes import limit_threads
 
     limit_threads()
@@ -185,9 +204,46 @@ def command(where, **options):
     todo_file = todo_path(where)
     settings = _settings(todo_file, options)
     output = Path(options["output"] or todo_file.parent / "lightcurves")
+    options["input_folder"] = todo_file.parent
+    if options["inject"]:
+        todo_file, output = _injection(todo_file, options)
+    else:
+        _refuse_injection(todo_file, output)
     if options["dry_run"]:
         return _tell(todo_file, settings, output, options)
     return _run(todo_file, output, settings, options)
+
+
+def _injection(todo_file, options):
+    """The TODO-file and the output folder of an injection, which are apart from the real ones."""
+    from ..injection import LIGHTCURVES, TODO
+    from ..injection.folder import check_folder, default_folder, prepare_folder
+    from ..scheduler.launch import is_master
+
+    folder = Path(options["output"] or default_folder(todo_file.parent, options["method"]))
+    what = options["inject"], options["inject_seed"]
+    if is_master():
+        check_folder(folder, *what, overwrite=options["overwrite"])
+        if not options["dry_run"]:
+            prepare_folder(folder, todo_file, *what)
+    options["injection_folder"] = folder
+    if options["dry_run"] and not (folder / TODO).is_file():
+        options["overwrite"] = True  # nothing of it is done, whatever the real targets are
+        return todo_file, folder / LIGHTCURVES
+    return folder / TODO, folder / LIGHTCURVES
+
+
+def _refuse_injection(todo_file, output):
+    """Refuse to put real results where those of an injection are."""
+    from ..errors import WrongUseError
+    from ..injection import TRUTH
+
+    for folder in (todo_file.parent, output, output.parent):
+        if (folder / TRUTH).is_file():
+            raise WrongUseError(
+                f"{folder}: holds an injection, not real targets; go on with it by the command in "
+                "its lightcurves/run.json, or choose another folder"
+            )
 
 
 def _check_names(handler, method):
@@ -269,6 +325,10 @@ def _report(summary, options):
     """Print how the run went."""
     from ..report.status import print_status, read_summary, state
 
+    if options["inject"]:
+        from ..injection.folder import write_recovered
+
+        write_recovered(options["injection_folder"])
     if options["as_json"]:
         content = read_summary(summary)
         show_json({**content, "state": state(content)})
@@ -283,11 +343,16 @@ def _handler(todo_file, output, settings, options):
         return Handler(options["handler"])
     from ..methods.plots import can_plot
 
-    folders = {"input_folder": todo_file.parent, "output_folder": output}
+    folders = {"input_folder": options["input_folder"], "output_folder": output}
     plot = options["plot"] and can_plot()
     work = {"settings": settings.photometry, "plot": plot, "method": options["method"]}
     if not options["reproducible"]:
         work["run_id"] = options["run_id"]
+    if options["inject"]:
+        from ..injection import TRUTH
+
+        work |= {"truth": options["injection_folder"] / TRUTH, "search": options["inject_search"]}
+        return Handler("injection", {**folders, **work})
     return Handler("photometry", {**folders, **work})
 
 
@@ -329,7 +394,7 @@ def open_todo(todo_file, output, summary, settings, options):
     try:
         check_matches(manager, options["constraints"])
         if options["changed"]:
-            _put_back(manager, todo_file.parent, settings, options)
+            _put_back(manager, settings, options)
         _describe(manager, todo_file, output, settings, options)
     except (PhotometryError, OSError):
         manager.close()
@@ -338,7 +403,7 @@ def open_todo(todo_file, output, summary, settings, options):
     manager.task_timeouts = dict(settings.run.task_timeouts)
     link_summary(summary, [todo_file.parent, output])
     if options["handler"] == "photometry":
-        for message in _shortcomings(todo_file.parent, options):
+        for message in _shortcomings(options["input_folder"], options):
             click.echo(f"photometry: {message}", err=True)
     return manager
 
@@ -358,11 +423,11 @@ def _describe(manager, todo_file, output, settings, options):
     _record(manager, settings, options)
 
 
-def _put_back(manager, folder, settings, options):
+def _put_back(manager, settings, options):
     """Put the targets back to do that have changed since they were measured."""
     from ._run_changed import changes_of
 
-    changes = changes_of(manager.conn, folder, settings, options)
+    changes = changes_of(manager.conn, settings, options)
     manager.retry_tasks(changes.priorities)
     if not options["quiet"]:
         click.echo("\n".join(changes.lines()), err=True)
@@ -374,7 +439,8 @@ def _record(manager, settings, options):
     from ..scheduler.launch import launched_ranks
 
     ranks = launched_ranks()
-    flags = ("method", "randomly", "limit", "overwrite", "changed", "reproducible")
+    flags = ("method", "randomly", "limit", "overwrite", "changed", "reproducible", "inject",
+             "inject_seed")  # fmt: skip
     record = run_record(
         options["run_id"],
         settings,
@@ -420,7 +486,7 @@ def _tell(todo_file, settings, output, options):
         if options["changed"]:
             from ._run_changed import changes_of
 
-            changes = changes_of(view.conn, todo_file.parent, settings, options)
+            changes = changes_of(view.conn, settings, options)
             to_do = f"({to_do} OR priority IN ({','.join(map(str, changes.priorities))}))"
         kinds, first = view.kinds(to_do), view.tasks(to_do, limit=5)
     if options["as_json"]:

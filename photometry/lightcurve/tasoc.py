@@ -104,7 +104,7 @@ def lightcurve_path(stamp, settings):
     return f"c{stamp.cadence:04d}/{starid // STARS_PER_FOLDER:08d}/{name}"
 
 
-def write_lightcurve(folder, stamp, extraction, settings, *, run_id=None):
+def write_lightcurve(folder, stamp, extraction, settings, *, run_id=None, cards=()):
     """Write the light-curve file of a target, replacing an older one.
 
     Parameters
@@ -114,6 +114,7 @@ def write_lightcurve(folder, stamp, extraction, settings, *, run_id=None):
     extraction : Extraction
     settings : PhotometrySettings
     run_id : str or None, id of the run that makes it
+    cards : sequence of (keyword, value, comment), more of the primary header
 
     Returns
     -------
@@ -122,13 +123,13 @@ def write_lightcurve(folder, stamp, extraction, settings, *, run_id=None):
     relative = lightcurve_path(stamp, settings)
     path = Path(folder) / relative
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = lightcurve_bytes(stamp, extraction, settings, run_id=run_id)
+    content = lightcurve_bytes(stamp, extraction, settings, run_id=run_id, cards=cards)
     with atomic_write(path) as part:
         part.write_bytes(gzip_compress(content, settings.output.compress_level))
     return relative
 
 
-def lightcurve_bytes(stamp, extraction, settings, *, run_id=None):
+def lightcurve_bytes(stamp, extraction, settings, *, run_id=None, cards=()):
     """The light-curve file before compression.
 
     Parameters
@@ -137,6 +138,7 @@ def lightcurve_bytes(stamp, extraction, settings, *, run_id=None):
     extraction : Extraction
     settings : PhotometrySettings
     run_id : str or None, id of the run that makes it
+    cards : sequence of (keyword, value, comment), more of the primary header
     """
     image = _image_cards(stamp)
     aperture = (
@@ -151,7 +153,7 @@ def lightcurve_bytes(stamp, extraction, settings, *, run_id=None):
     table_cards = _table_cards(stamp, extraction, settings)
     return b"".join(
         [
-            primary_hdu(_primary_cards(stamp, extraction, settings, run_id)),
+            primary_hdu([*_primary_cards(stamp, extraction, settings, run_id), *cards]),
             table_hdu("LIGHTCURVE", _rows(stamp, extraction), units, FORMATS, table_cards),
             image_hdu("SUMIMAGE", stamp.sumimage.astype(">f4"), sum_cards),
             image_hdu("APERTURE", aperture.astype(">i4"), image),

@@ -13,6 +13,7 @@ from ..taskmanager.schema import star_label
 from ..taskmanager.view import read_results
 from .explain import explain, lines
 from .html import Page, details, facts, figure, figures, ink, link, mark, table
+from .injection import add_injections
 
 MAX_NAMED = 200  # stars whose explanation is in the page
 MAX_CAUSES = 30
@@ -47,6 +48,7 @@ def run_page(view, output, *, title="photometry"):
         _where(page, results, status, attempts)
         _noise(page, results, status)
         _methods(page, results, status)
+    add_injections(page, view.path.parent)
     slowest = _slowest(page, results, attempts)
     _settings(page, runs)
     _named(page, view, output, [*named, *slowest])

@@ -14,6 +14,7 @@ from ..status import STATUS
 ENTRY_POINTS = "photometry.handlers"  # other packages add handlers of their own under this group
 BUILT_IN = {
     "photometry": "photometry.target:photometry",
+    "injection": "photometry.injection.work:injected_photometry",
     "noop": "photometry.scheduler.handlers:noop",
 }
 
