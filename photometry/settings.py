@@ -32,7 +32,7 @@ ENVIRONMENT = (
 # section -> entry points whose ``settings`` are sections in it
 PLUGINS = {"photometry": "photometry.methods"}
 # rooms with sections of their own, which `photometry.ROOM.settings` registers when it is imported
-ROOMS = ("chains", "events", "transients")
+ROOMS = ("chains", "events")
 
 
 class Section(BaseModel):

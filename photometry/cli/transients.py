@@ -37,6 +37,7 @@ def init(job, images, optical, as_json):
     from ..errors import ArgumentError
     from ..files import atomic_write
     from ..transients import configuration as conf
+    from ..transients import settings
 
     name = Path(job)
     if name.name != job or not job.replace("-", "_").isidentifier():
@@ -45,10 +46,9 @@ def init(job, images, optical, as_json):
         )
     name.mkdir(exist_ok=True)
     files = {
-        Path(conf.PIPELINE_FILE): conf.template(conf.PIPELINE_DEFAULTS, conf.MEANINGS),
+        Path(conf.PIPELINE_FILE): conf.template(settings.ProjectSettings()),
         name / conf.JOB_FILE: conf.template(
-            conf.job_settings(**(conf.OPTICAL_DEFAULTS if optical else {})),
-            conf.MEANINGS,
+            settings.JobSettings(**(settings.OPTICAL if optical else {}))
         ),
     }
     lines = "".join(f"{_absolute(image)}\n" for image in images)

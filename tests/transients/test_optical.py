@@ -15,6 +15,7 @@ from photometry.transients.accessors import open_image
 from photometry.transients.ensemble import combine, ensemble_photometry, star_lightcurves
 from photometry.transients.optical import find_stars, match, match_series, measure_psf
 from photometry.transients.runner import Runner
+from photometry.transients.settings import OPTICAL
 
 
 def number_of(image):
@@ -137,7 +138,7 @@ def test_the_pipeline_runs_on_frames_without_coordinates_and_finds_a_new_star(tm
         add_moffats(pixels, [px], [py], [60_000], series.conditions()["seeing"][5])
         hdus[0].data = pixels.clip(0, 65535).astype(np.uint16)
     db.connect(tmp_path / "optical.sqlite")
-    job = configuration.job_settings(**configuration.OPTICAL_DEFAULTS)
+    job = configuration.job_settings(**OPTICAL)
     dataset = db.insert_dataset("optical")
     db.insert_config(dataset, job)
     summary = main.run_batch(paths, job, Runner("serial"), dataset, False)

@@ -181,11 +181,15 @@ def test_settings_are_literals_and_nothing_is_executed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("[quality]\nrms_est_maximum = 1\n", "did you mean rms_est_max"),
-    ("[qualty]\n", "did you mean quality"),
-    ("[source_extraction]\nforce_beam = maybe\n", "True or False"),
-    ("[source_extraction]\ndetection_threshold = -1\n", "above 0"),
-    ("[pipeline]\nmode = later\n", "'batch', 'stream'"),
+    ("[quality]\nrms_est_maximum = 1\n", "did you mean 'rms_est_max'"),
+    ("[qualty]\n", "did you mean 'quality'"),
+    ("[source_extraction]\nforce_beam = maybe\n", "force_beam='maybe': .* boolean"),
+    ("[source_extraction]\ndetection_threshold = -1\n", "greater than 0"),
+    ("[source_extraction]\nexpiration = True\n", "expected a number, not bool"),
+    ("[source_extraction]\nmargin = 2.5\n", "integer"),
+    ("[quality]\nrms_est_max = nan\n", "expected a number, not str"),
+    ("[quality]\nrms_est_max = 1e999\n", "finite number"),
+    ("[pipeline]\nmode = later\n", "'batch' or 'stream'"),
     ("no section\n", "no section"),
 ])  # fmt: skip
 def test_wrong_settings_are_refused_with_what_is_accepted(tmp_path, text, message):
@@ -193,6 +197,45 @@ def test_wrong_settings_are_refused_with_what_is_accepted(tmp_path, text, messag
     path.write_text(text)
     with pytest.raises(SettingsError, match=message):
         configuration.read_job(path)
+
+
+def test_the_defaults_are_those_of_the_original():
+    assert {name: dict(section) for name, section in configuration.job_settings().items()} == {
+        name: {**values, **OWN_SETTINGS.get(name, {})}
+        for name, values in {**ORIGINAL_DEFAULTS, "optical": {}}.items()
+    }
+
+
+ORIGINAL_DEFAULTS = {
+    "persistence": {
+        "description": "TRAP dataset", "dataset_id": -1, "rms_est_sigma": 4, "rms_est_fraction": 8,
+        "bandwidth_max": 0.0,
+    },
+    "quality": {
+        "rms_est_history": 100, "rms_est_max": 100, "rms_est_min": 0.0, "rms_rej_sigma": 3,
+        "oversampled_x": 30, "elliptical_x": 2.0,
+    },
+    "quality_lofar": {"low_bound": 1, "high_bound": 80, "min_separation": 10},
+    "source_extraction": {
+        "detection_threshold": 8, "analysis_threshold": 3, "back_size_x": 50, "back_size_y": 50,
+        "margin": 10, "deblend_nthresh": 0, "extraction_radius_pix": 250, "force_beam": True,
+        "box_in_beampix": 10, "ew_sys_err": 10, "ns_sys_err": 10, "expiration": 10,
+    },
+    "association": {"deruiter_radius": 5.68, "beamwidths_limit": 3.0},
+    "transient_search": {"new_source_sigma_margin": 1},
+    "pipeline": {
+        "mode": "batch", "hosts": ",,,,,", "ports": "6666,6667,6668,6669,6670,6671",
+    },
+}  # fmt: skip
+
+OWN_SETTINGS = {
+    "source_extraction": {"flux_error_model": "", "background": "sep"},
+    "association": {
+        "use_axis_errors": False, "ties": "pair", "many_to_one": "both", "fork_other_bands": True,
+    },
+    "optical": {"match_stars": False, "reference": "", "calibrate": True},
+    "pipeline": {"pixel_order": "rows", "stream_timeout": 60.0},
+}  # fmt: skip
 
 
 def test_a_list_of_images_may_be_paths_patterns_and_files_of_paths(tmp_path):
