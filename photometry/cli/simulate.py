@@ -7,11 +7,15 @@ import click
 
 from ._options import folder_argument, json_option, set_up_logging, show_json
 from ._progress import Bars
+from ._simulate_images import images
 
 
 @click.group()
 def command():
     """Make data with known truth: what is put in is written beside the data."""
+
+
+command.add_command(images)
 
 
 @command.command()

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import sky
+from ..errors import ArgumentError
+from ..files import atomic_write
 
 LN2 = np.log(2.0)
 KINDS = ("steady", "transient", "flare", "fader")
@@ -157,8 +159,10 @@ class RadioSeries:
         paths = []
         for _, _, header, pixels in self.images():
             paths.append(folder / header["FILENAME"])
-            fits.PrimaryHDU(pixels, header).writeto(paths[-1], overwrite=True)
-        (folder / "truth.json").write_text(json.dumps(self.truth(), indent=1) + "\n")
+            with atomic_write(paths[-1], durable=False) as part:
+                fits.PrimaryHDU(pixels, header).writeto(part, overwrite=True)
+        with atomic_write(folder / "truth.json") as part:
+            part.write_text(json.dumps(self.truth(), indent=1) + "\n")
         return paths
 
     def truth(self):
@@ -196,22 +200,30 @@ def steady_sources(series, n, snr=(20.0, 200.0), *, separation=12.0, margin=40, 
     Returns
     -------
     tuple of Source
+
+    Raises
+    ------
+    ArgumentError : so many do not fit
     """
     rng = np.random.default_rng([series.seed if seed is None else seed, 7])
     n_rows, n_columns = series.shape
     least = separation * series.beam[0] / series.pixel / 2
     radius = min(n_rows, n_columns) / 2 - margin
-    chosen = []
-    for _ in range(10_000 * n):
-        if len(chosen) == n:
-            break
-        x, y = rng.uniform(-radius, radius, 2)
-        if np.hypot(x, y) < radius and all(np.hypot(x - a, y - b) > least for a, b in chosen):
-            chosen.append((x, y))
-    else:
-        raise ValueError(
-            f"{n} sources with {separation} half widths between do not fit into the field"
-        )
+    chosen, tries = np.full((n, 2), np.inf), 0
+    # circles cover at most 0.91 of a plane; at random they come to half of that
+    crowded = radius <= 0 or n * (least / 2) ** 2 > 0.6 * radius**2
+    for number in range(n):
+        while True:
+            tries += 1
+            if crowded or tries > 1000 * n:
+                raise ArgumentError(
+                    f"{n} sources {separation:g} half widths of the beam apart do not fit into "
+                    f"{n_rows} x {n_columns} pixels"
+                )
+            at = rng.uniform(-radius, radius, 2)
+            if np.hypot(*at) < radius and (np.hypot(*(chosen[:number] - at).T) > least).all():
+                chosen[number] = at
+                break
     wcs = _wcs(series.header(0, series.frequencies[0]))
     x, y = np.transpose(chosen)
     ra, decl = wcs.pixel_to_world_values(x + n_columns / 2, y + n_rows / 2)

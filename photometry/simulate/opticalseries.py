@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import atomic_write
+
 MOFFAT_BETA = 3.5
 """Exponent of the stars' profile: wings wider than a Gaussian's."""
 
@@ -187,7 +189,8 @@ class OpticalSeries:
         for number in range(self.n_frames):
             header, pixels = self.frame(number)
             paths.append(folder / header["FILENAME"])
-            fits.PrimaryHDU(pixels, header).writeto(paths[-1], overwrite=True)
+            with atomic_write(paths[-1], durable=False) as part:
+                fits.PrimaryHDU(pixels, header).writeto(part, overwrite=True)
         x, y, flux = self.stars()
         truth = {
             "seed": self.seed,
@@ -203,7 +206,8 @@ class OpticalSeries:
                 if name not in ("x", "y")
             },
         }
-        (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+        with atomic_write(folder / "truth.json") as part:
+            part.write_text(json.dumps(truth, indent=1) + "\n")
         return paths
 
 

@@ -1,6 +1,7 @@
 """The whole pipeline on simulated series whose truth is known: 512 x 512 pixels, steady sources of
 20 to 200 sigma."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from series_helpers import in_memory, rows, run_series, settings
 
 from photometry import sky
+from photometry.cli import main
 from photometry.simulate.imageseries import (
     RadioSeries,
     Source,
@@ -174,3 +176,49 @@ def test_a_source_that_becomes_two_splits_in_the_catalogue(tmp_path):
         sky.separation(found[0].wm_ra, found[0].wm_decl, found[1].wm_ra, found[1].wm_decl)
     )
     assert separation * 3600 > 30
+
+
+def exit_code(words):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return ended.value.code
+
+
+def test_the_verb_writes_the_same_images_and_their_truth(tmp_path):
+    options = "--epochs 3 --size 200 --sources 2 --frequencies 150,170 --pointings 2 --seed 4"
+    for name in ("one", "two"):
+        assert exit_code(["simulate", "images", str(tmp_path / name), *options.split()]) == 0
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(names) == 3 * 2 + 1
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    truth = json.loads((tmp_path / "one" / "truth.json").read_text())
+    assert [source["kind"] for source in truth["sources"]] == [
+        "steady", "steady", "transient", "flare", "fader",
+    ]  # fmt: skip
+    image = open_image(tmp_path / "one" / names[0])
+    brightest = max(truth["sources"], key=lambda source: source["fluxes"][0][0])
+    x, y = image.wcs.world_to_pixel_values(brightest["ra"], brightest["decl"])
+    peak = image.pixels[round(float(y)), round(float(x))]
+    assert peak == pytest.approx(brightest["fluxes"][0][0], rel=0.15)
+    frames = ["simulate", "images", str(tmp_path / "optical"), "--optical", "--epochs", "2"]
+    assert exit_code([*frames, "--size", "128", "--sources", "40"]) == 0
+    assert len(list((tmp_path / "optical").glob("*.fits"))) == 2
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["full"], "is not empty"),
+    (["new", "--drift", "3"], "--drift"),
+    (["new", "--optical", "--noise", "3"], "--noise"),
+    (["new", "--sources", "5000"], "do not fit"),
+    (["new", "--frequencies", "high"], "expected frequencies"),
+    (["new", "--clouds", "2", "--optical"], "clouds"),
+])  # fmt: skip
+def test_the_verb_refuses_what_it_cannot_do_and_leaves_nothing(tmp_path, capsys, options, message):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep")
+    before = sorted(tmp_path.rglob("*"))
+    folder, *rest = options
+    assert exit_code(["simulate", "images", str(tmp_path / folder), *rest]) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
