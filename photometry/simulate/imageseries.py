@@ -210,8 +210,8 @@ def steady_sources(series, n, snr=(20.0, 200.0), *, separation=12.0, margin=40, 
     least = separation * series.beam[0] / series.pixel / 2
     radius = min(n_rows, n_columns) / 2 - margin
     chosen, tries = np.full((n, 2), np.inf), 0
-    # circles cover at most 0.91 of a plane; at random they come to half of that
-    crowded = radius <= 0 or n * (least / 2) ** 2 > 0.6 * radius**2
+    # circles cover at most 0.91 of a plane
+    crowded = radius <= 0 or n * (least / 2) ** 2 > 0.91 * (radius + least / 2) ** 2
     for number in range(n):
         while True:
             tries += 1
