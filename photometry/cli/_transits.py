@@ -1,5 +1,6 @@
 """What `photometry search` and `photometry vet` share: read, join, detrend, search, vet, print."""
 
+import json
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +64,13 @@ def read_options(command):
             type=click.Path(file_okay=False),
             metavar="FOLDER",
             help="Write pictures into this folder.",
+        ),
+        click.option(
+            "--verdicts",
+            type=click.Path(dir_okay=False),
+            metavar="FILE",
+            help="Add the signals with their verdicts to FILE, one JSON object per line; photometry "
+            "report shows those in OUTPUT/verdicts.jsonl.",
         ),
         json_option("One JSON object per signal, for programs."),
     )
@@ -187,6 +195,27 @@ def finite(value):
     if hasattr(value, "item"):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def save_verdicts(path, label, findings, dips=()):
+    """Add signals to a file of verdicts, in one write, so that searches may run beside each other.
+
+    Parameters
+    ----------
+    path : path, or None: nothing is saved
+    label : str, the light curve's file
+    findings : list of `Finding`
+    dips : sequence of `photometry.transits.planets.Dip`
+    """
+    names = ("period", "t0", "duration", "depth_ppm", "snr", "sde", "verdict", "reason")
+    entries = [{name: row(finding).get(name) for name in names} for finding in findings]
+    for dip in dips:
+        about = {"t0": dip.time, "duration": dip.duration, "depth_ppm": 1e6 * dip.depth}
+        entries.append(about | {"snr": dip.snr, "verdict": "single event", "reason": "seen once"})
+    if path and entries:
+        values = (finite({"path": str(label), **entry}) for entry in entries)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(entry) + "\n" for entry in values))
 
 
 def header_line():

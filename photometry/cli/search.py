@@ -20,6 +20,7 @@ from ._transits import (
     read_lightcurves,
     read_options,
     row,
+    save_verdicts,
     vetted,
     write_pictures,
 )
@@ -121,6 +122,7 @@ def _search(lc, label, path, printer, bars, options):
     else:
         findings = [Finding(*signal, None, flat) for signal in found.planets]
     printer.show(label, findings, found)
+    save_verdicts(options["verdicts"], label, findings, found.dips)
     if options["plot"]:
         for number, finding in enumerate(findings, start=1):
             write_pictures(options["plot"], label, number, finding)

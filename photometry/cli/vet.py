@@ -16,6 +16,7 @@ from ._transits import (
     offsets_of,
     read_options,
     row,
+    save_verdicts,
     vetted,
     write_pictures,
 )
@@ -49,6 +50,7 @@ def command(file, period, t0, duration, planets, pixels, **options):
     except (TargetError, WrongUseError) as error:
         click.echo(f"photometry: {error}", err=True)
         return 1
+    save_verdicts(options["verdicts"], file, findings, dips)
     for number, finding in enumerate(findings, start=1):
         if options["as_json"]:
             click.echo(json.dumps(finite({"path": str(file), **row(finding)})))

@@ -167,12 +167,13 @@ def _good_samples(table, primary, path):
     mission = mission_of(primary)
     _flag_scattered_light(table, mission, primary)
     times = np.asarray(table.data["TIME"], dtype=float)
-    good = np.isfinite(times) & (table.data["QUALITY"] & DEFAULT_BITMASK[mission] == 0)
     flux, error = (
-        np.asarray(table.data[name][good], dtype=float) for name in ("FLUX_RAW", "FLUX_RAW_ERR")
+        np.asarray(table.data[name], dtype=float) for name in ("FLUX_RAW", "FLUX_RAW_ERR")
     )
+    good = np.isfinite(times) & np.isfinite(flux)
+    good &= table.data["QUALITY"] & DEFAULT_BITMASK[mission] == 0
     lc = LightcurveArbitraryRaster(
-        times[good], flux, error, metadata=_about(table, primary, mission, good, path)
+        times[good], flux[good], error[good], metadata=_about(table, primary, mission, good, path)
     )
     level = detrend.good_level(lc)
     if not level > 0:

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from .html import Page, details, facts, figure, figures, ink, link, mark, table
 from .injection import add_injections
 
 MAX_NAMED = 200  # stars whose explanation is in the page
+VERDICTS = "verdicts.jsonl"
+"""In the folder of the light curves: what `photometry search --verdicts` adds to."""
 MAX_CAUSES = 30
 SLOWEST = 20
 COLOURS = {"OK": "#33658a", "WARNING": "#e0a030", "ERROR": "#d1495b", "SKIPPED": "#9aa5b0"}
@@ -49,9 +52,10 @@ def run_page(view, output, *, title="photometry"):
         _noise(page, results, status)
         _methods(page, results, status)
     add_injections(page, view.path.parent)
+    signals = _signals(page, output, results)
     slowest = _slowest(page, results, attempts)
     _settings(page, runs)
-    _named(page, view, output, [*named, *slowest])
+    _named(page, view, output, [*named, *signals, *slowest])
     return page
 
 
@@ -389,6 +393,34 @@ def _slowest(page, results, attempts):
         page.section(
             "Slowest targets", table(rows, ["star", "seconds", "status", "host", "peak MiB"])
         )
+    return named
+
+
+def _signals(page, output, results):
+    """What `photometry search --verdicts` found in the light curves; returns their priorities."""
+    path = Path(output) / VERDICTS
+    if not path.is_file():
+        return []
+    of_file = {Path(str(row["lightcurve"])).name: row for row in results if row["lightcurve"]}
+    rows, named, unread = [], [], 0
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(text)
+            name = Path(entry["path"]).name
+        except (ValueError, KeyError, TypeError):
+            unread += 1  # a line that was cut off
+            continue
+        star = of_file.get(name)
+        if star is not None:
+            named.append(int(star["priority"]))
+        numbers = (entry.get(key) for key in ("period", "depth_ppm", "snr"))
+        words = (entry.get(key) or "" for key in ("verdict", "reason"))
+        rows.append([name if star is None else _link(star), *numbers, *words])
+    rows.sort(key=lambda row: (row[4] != "candidate", -(row[3] or 0)))
+    heads = ["star", "period (d)", "depth (ppm)", "S/N", "verdict", "reason"]
+    note = f"{unread} lines of {VERDICTS} cannot be read." if unread else ""
+    if rows:
+        page.section("Transit signals", table(rows[:MAX_NAMED], heads, total=len(rows)), note=note)
     return named
 
 

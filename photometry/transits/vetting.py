@@ -15,11 +15,14 @@ from scipy.special import erfcinv
 from ..constants import MAD_TO_SIGMA
 from ..errors import ArgumentError
 from .fit import (
+    MIN_REST_DEPTH,
+    MIN_REST_SNR,
     NO_SIGNAL,
     SINGLE_DIP,
     fit_transit,
     fold_phase,
     mean_depth,
+    measure,
     settle_period,
     transit_shape,
 )
@@ -31,7 +34,7 @@ ODD_EVEN_SIGMA, ODD_EVEN_FRACTION = 4.0, 0.03  # standard deviations, and of the
 SECONDARY_FRACTION = 0.1  # of the depth: what a hot planet's occultation may have at most
 MAX_RADIUS = 2.2  # Jupiter radii of a planet (Thompson et al. 2018 use 30 Earth radii, 2.7)
 MAX_DEPTH = 0.05  # of a planet, where the star's radius is not known
-MAX_WAVE = 0.25  # of the gain in chi2 of the transits
+MAX_WAVE = 0.75  # of the gain in chi2 of the transits; waves of pulsators gain more than that
 MAX_FRACTION = 0.2  # of the period in transit: contact binaries and waves have more
 MAX_RIVAL, FEW = 0.75, 4  # of the S/N of an event, for signals of no more events than that
 MAX_SINGLE = 0.8  # of the S/N of all events: more in one event, and it carries the signal
@@ -263,6 +266,16 @@ class _Events:
         self.v_shape = _v_shape(times, flux, weight, signal)
 
     @staticmethod
+    def _hangs_on_one(times, flux, weight, signal, phase):
+        """Whether one event alone makes the dip at a phase, which others do not show"""
+        orbit = {"period": signal.period, "duration": signal.duration}
+        second = measure(times, flux, weight, t0=signal.t0 + phase, **orbit)
+        if len(second.events) < 2:
+            return False
+        rest, error = mean_depth([e for e in second.events if e is not second.strongest])
+        return rest < MIN_REST_DEPTH * second.depth or rest < MIN_REST_SNR * error
+
+    @staticmethod
     def _odd_even(events, signal, noise):
         """Sigma by which odd and even transits differ, in the scatter of like ones; 0 if alike"""
         halves = [[event for event in events if event.number % 2 == k] for k in (0, 1)]
@@ -302,7 +315,9 @@ class _Events:
         excess = min(
             snr[best] / red - alone, (snr[best] - third) / red - among, (snr[best] - positive) / red
         )
-        if depth[best] < SECONDARY_FRACTION * signal.depth:
+        if depth[best] < SECONDARY_FRACTION * signal.depth or self._hangs_on_one(
+            times, flux, weight, signal, phases[best]
+        ):
             excess = min(excess, 0.0)
         self.secondary_excess = float(excess)
 
@@ -357,11 +372,19 @@ def _single_events(times, flux, weight, signal):
     shape = transit_shape(np.arange(-half, half + 1) * step, 1e9, 0.0, signal.duration * 1.08)
     numerator, norm = np.convolve(dip, shape, "same"), np.convolve(total, shape**2, "same")
     whole = norm > 0.7 * np.median(norm[norm > 0]) if (norm > 0).any() else norm > 0
+    whole &= _has_both_sides(total)
     if whole.sum() < 3 * PHASES:
         return 1.0, 0.0
     snr = numerator[whole] / np.sqrt(norm[whole])
     spread = MAD_TO_SIGMA * float(np.median(np.abs(snr - np.median(snr))))
     return max(spread, 1.0), float(np.abs(snr).max())
+
+
+def _has_both_sides(total):
+    """Bins around which samples stand before and after a dip: at an edge, trends make dips"""
+    beside = np.convolve(total, np.ones(PHASES), "same")
+    enough = np.pad(beside > 0.5 * np.median(beside), PHASES)
+    return enough[: -2 * PHASES] & enough[2 * PHASES :]
 
 
 def _v_shape(times, flux, weight, signal):

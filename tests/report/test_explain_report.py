@@ -210,6 +210,27 @@ def test_the_page_of_a_run_counts_what_the_table_counts(made, view):
     assert "nan" not in html.replace("nano", "").lower().split("<style>")[0]
 
 
+def test_the_page_has_the_verdicts_that_searches_have_saved(made, view, tmp_path):
+    name = lightcurves(made)[0].name
+    signal = {"path": f"/elsewhere/{name}", "period": 3.25, "depth_ppm": 870.0, "snr": 21.5}
+    other = {"path": "other_lc.fits", "period": None, "depth_ppm": 5.0, "snr": 12.0}
+    entries = [
+        {**other, "verdict": "single event", "reason": "seen once"},
+        {**signal, "verdict": "candidate", "reason": "S/N 21.5 from 8 transits"},
+    ]
+    text = "".join(json.dumps(entry) + "\n" for entry in entries) + '{"path": "cut off'
+    (tmp_path / "verdicts.jsonl").write_text(text, encoding="utf-8")
+    html = run_page(view, tmp_path).html()
+    section = html.split("Transit signals</h2>")[1].split("</section>")[0]
+    assert section.index("candidate") < section.index("single event")
+    assert "S/N 21.5 from 8 transits" in section
+    assert "3.25" in section
+    assert "other_lc.fits" in section
+    assert 'href="#star-1"' in section
+    assert "1 lines of verdicts.jsonl cannot be read" in section
+    assert "Transit signals" not in run_page(view, made / "lightcurves").html()
+
+
 @pytest.mark.slow
 def test_the_page_opens_in_a_browser_and_its_links_lead_to_the_stars(made, browser, tmp_path):
     done = command("report", made, "--page", tmp_path / "report.html")

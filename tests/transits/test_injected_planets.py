@@ -26,23 +26,24 @@ def benchmark():
 
 
 @pytest.mark.slow
-def test_grid_limited_by_drift_finds_as_many_planets_of_half_a_day_to_400_days_as_a_finer_one():
+def test_grid_limited_by_drift_finds_as_many_planets_of_half_a_day_to_400_days_as_the_full_one():
+    """The benchmark does it with 200"""
     snr = load("bench_long").completeness(25, seed=5)
-    ours, fine = (snr >= 7.1).sum(axis=0)
-    assert ours >= fine - 1  # one may lie on the threshold
-    assert np.mean(snr[:, 0] / snr[:, 1]) > 0.97
+    ours, full = (snr >= 7.1).sum(axis=0)
+    assert ours >= full
+    assert np.median(snr[:, 0] / snr[:, 1]) > 0.98
 
 
 @pytest.mark.slow
-def test_three_planets_of_nine_quarters_are_found_and_no_fourth():
-    """The benchmark does it with six planets in seventeen quarters"""
+@pytest.mark.parametrize("seed", [22])
+def test_six_planets_of_seventeen_quarters_are_found_and_no_seventh(seed):
     bench = load("bench_long")
-    planets = ((3.7, 250), (19.3, 400), (97.3, 900))
-    times, flux = bench.quarters(seed=21, planets=planets)
-    own = times < 93 * 9
-    found = search_lightcurve(LightcurveArbitraryRaster(times[own], flux[own]), max_planets=5)
+    times, flux = bench.quarters(seed)
+    found = search_lightcurve(
+        LightcurveArbitraryRaster(times, flux), method="bls", max_planets=8, threads=1
+    )
     periods = sorted(signal.period for signal, _ in found.planets)
-    assert periods == pytest.approx([3.7, 19.3, 97.3], rel=1e-4)
+    assert periods == pytest.approx([period for period, _ in bench.PLANETS], rel=1e-4)
 
 
 @pytest.mark.real_data

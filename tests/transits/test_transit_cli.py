@@ -174,6 +174,18 @@ def test_vet_says_what_a_given_ephemeris_is(tmp_path):
     assert "belong together" in half.output
 
 
+def test_verdicts_of_searches_are_added_to_a_file(tmp_path):
+    path, verdicts = tmp_path / "lc", tmp_path / "verdicts.jsonl"
+    run(synthesize, path, *SPECS)
+    run(search, path, "--detrend", 0, "--verdicts", verdicts)
+    given = ["--t0", 1, "--duration", 0.2, "--detrend", 0, "--period", 12]
+    run(vet, path, *given, "--verdicts", verdicts)
+    found, alias = map(json.loads, verdicts.read_text().splitlines())
+    assert (found["path"], found["verdict"]) == (str(path), "candidate")
+    assert found["period"] == pytest.approx(6, rel=1e-3)
+    assert alias["verdict"] == "alias"
+
+
 def test_parts_of_a_star_are_joined_and_their_depths_compared(tmp_path):
     paths = []
     for number in range(2):
