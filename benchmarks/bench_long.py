@@ -60,8 +60,8 @@ def completeness(count, seed, days=1200.0):
     """S/N of planets of 0.5 to 400 d on our grid, and on the full one.
 
     The full grid is that of astropy's ``autoperiod``, uniform in frequency, with its durations.
-    Looked at are the periods within 0.1 % of each planet's: a finer grid finds more noise elsewhere,
-    never more planets.
+    Looked at are the periods within 0.1 % of each planet's: a finer grid finds more noise
+    elsewhere, never more planets.
 
     Parameters
     ----------
@@ -104,7 +104,8 @@ def main():
         ours, full = (snr >= SNR_MIN).sum(axis=0)
         ratio = np.median(snr[:, 0] / snr[:, 1])
         print(
-            f"{args.completeness} planets, seed {args.seed}: above S/N {SNR_MIN} on our grid {ours}, "
+            f"{args.completeness} planets, seed {args.seed}: above S/N {SNR_MIN} on our grid "
+            f"{ours}, "
             f"on the full one {full}; median ratio of the S/N {ratio:.4f}"
         )
     else:

@@ -69,7 +69,8 @@ def read_options(command):
             "--verdicts",
             type=click.Path(dir_okay=False),
             metavar="FILE",
-            help="Add the signals with their verdicts to FILE, one JSON object per line; photometry "
+            help="Add the signals with their verdicts to FILE, one JSON object per line; "
+            "photometry "
             "report shows those in OUTPUT/verdicts.jsonl.",
         ),
         json_option("One JSON object per signal, for programs."),

@@ -55,9 +55,9 @@ def command(folder, window, method, vectors, pixels, overwrite, dry_run, jobs, a
     its own variation stays. Without, of stars of K2 what the roll of the spacecraft does to them is
     taken out, from the position of the star and from its target pixel file where that is found. Of
     other stars the slow trend is divided out, a sliding biweight that keeps transits and nothing
-    else. The result is in the columns FLUX_CORR and FLUX_CORR_ERR (ppm) of the same file, how it was
-    made in its header. Files that are corrected already are left alone, so that an interrupted run
-    is continued by calling it again. Exit code 1: some light curves could not be corrected.
+    else. The result is in the columns FLUX_CORR and FLUX_CORR_ERR (ppm) of the same file, how it
+    was made in its header. Files that are corrected already are left alone, so that an interrupted
+    run is continued by calling it again. Exit code 1: some light curves could not be corrected.
     """
     paths = _paths(folder)
     if method == "roll" and not any(path.name.startswith("ktwo") for path in paths):

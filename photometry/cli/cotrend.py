@@ -49,13 +49,13 @@ def command(folder, output, vectors, min_quiet, no_plots, as_json, quiet):
     for group, members in groups.items():
         for report in _vectors_of(group, members, output, vectors, min_quiet, not no_plots):
             (made if "file" in report else missing).append(report)
-            _tell(report, as_json)
+            _report(report, as_json)
     if as_json:
         click.echo(json.dumps({"made": made, "missing": missing}, indent=1))
     return 1 if missing or not made else 0
 
 
-def _tell(report, as_json):
+def _report(report, as_json):
     if as_json:
         return
     where = (

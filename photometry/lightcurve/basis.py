@@ -26,15 +26,13 @@ MIN_QUIET = 150
 MAX_VECTORS = 8
 MAX_ADDITIVE = 2
 MAX_STARS = 3000  # of an ensemble that vectors are made from; more change nothing and cost time
-MAX_FRACTION = (
-    0.1  # of a vector's length that one star may contribute; above, it carries the vector
-)
+# of a vector's length that one star may contribute; above, it carries the vector
+MAX_FRACTION = 0.1
 NEIGHBOURS = 50
 PASSES = 3  # vectors, fit, quieter stars, better vectors
 SLOW = 0.27  # d (6.5 h); quiet is a star whose means over this scatter little
-MAGNITUDE_SCALE = (
-    1.5  # mag of difference that makes stars as unlike as half a detector between them
-)
+# mag of difference that makes stars as unlike as half a detector between them
+MAGNITUDE_SCALE = 1.5
 DETECTOR = 1024.0  # pixels, half a detector
 
 
@@ -221,7 +219,7 @@ def _decompose(flux, noise, quiet, additive, additive_error, n_vectors, *, first
 
 
 def _vector_error(stars, left, size, n_vectors):
-    """Noise of each value of the singular vectors: a vector is the stars' mean with these weights."""
+    """Noise of each value of singular vectors: a vector is the stars' mean with these weights."""
     weights = left[:, :n_vectors] / size[:n_vectors]
     return np.sqrt(white_noise(stars) ** 2 @ weights**2)
 
@@ -230,7 +228,7 @@ def _prediction(vectors, flux, noise, quiet):
     """How well the first 0, 1, 2, … vectors predict what was left out of quiet stars.
 
     Weights are fitted to half of the time, in stretches as long as slow trends, and predict the
-    other half: (n_vectors + 1,) array, median variance left, 1: white noise alone.
+    other half: (n_vectors + 1,) array, median variance of the residual, 1: white noise alone.
     """
     index = np.flatnonzero(quiet)[:: max(quiet.sum() // 500, 1)]
     n_times = flux.shape[1]
@@ -250,13 +248,13 @@ def _prediction(vectors, flux, noise, quiet):
 
 
 def _fewest_as_good(prediction):
-    """The fewest vectors that predict as well as the best number, within half a percent of noise."""
+    """The fewest vectors that predict as well as the best number, within 0.5 % of the noise."""
     best = prediction[1:].min()
     return int(np.flatnonzero(prediction[1:] <= best + 0.005 * max(best, 1.0))[0]) + 1
 
 
 def _additive_vectors(background, chosen):
-    """What the stars' own backgrounds have in common beyond a constant, orthonormal, and its noise."""
+    """What the stars' backgrounds have in common beyond a constant, orthonormal, and its noise."""
     background, usable = filled(np.asarray(background, dtype=float)[chosen])
     background = background[usable]
     scatter = np.std(background, axis=1)
@@ -310,7 +308,7 @@ def with_stars(basis, flux, column, row, tmag, starid, *, level, min_quiet=MIN_Q
 
 
 def _positions(column, row, tmag):
-    """Where stars are: position on the detector and magnitude, in units that make them comparable."""
+    """Position on the detector and magnitude of stars, in units that make them comparable."""
     tmag = np.asarray(tmag, dtype=float)
     return np.column_stack(
         [
@@ -356,7 +354,7 @@ def _plane(weights, scale, position, quiet, *, own):
 
 
 def _regress(weights, theirs, mine, own, scale):
-    """A robust plane at each of ``mine``; the scatter of the neighbours about it is its covariance."""
+    """A robust plane at each of ``mine``; its covariance is the scatter of neighbours about it."""
     n = min(NEIGHBOURS, len(theirs) - 1)
     _, near = cKDTree(theirs).query(mine, k=n + 1)
     is_own = near == own[:, None]

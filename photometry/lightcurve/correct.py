@@ -96,8 +96,8 @@ def correct_file(path, *, method=None, overwrite=False, dry_run=False, **options
     """Fill the corrected columns of one light-curve file, atomically.
 
     FLUX_CORR is the corrected flux relative to its level, minus 1, in ppm; NaN where the quality is
-    bad. PDCSAP_FLUX is the same in e-/s. QUALITY of TESS gets the star's own flag of scattered light
-    (`own_scattered_light`). All else in the file stays; its checksums are made anew.
+    bad. PDCSAP_FLUX is the same in e-/s. QUALITY of TESS gets the star's own flag of scattered
+    light (`own_scattered_light`). All else in the file stays; its checksums are made anew.
 
     Parameters
     ----------

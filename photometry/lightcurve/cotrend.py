@@ -73,8 +73,8 @@ def own_scattered_light(quality, flux, background, *, mission, sector):
     """Flag scattered light by the star's own background, not by that of its CCD.
 
     The flag is set where the light that is added to the background is more than the star and its
-    usual background together, so that photon noise alone is 1.4 times the usual one. Less is left
-    to the additive vectors. The mission's own flags are per target from sector 20 on, and stay;
+    median background together, so that photon noise alone is 1.4 times the median one. Less is for
+    the additive vectors. The mission's own flags are per target from sector 20 on, and stay;
     those before are of a whole CCD and are dropped.
 
     Parameters
@@ -92,9 +92,9 @@ def own_scattered_light(quality, flux, background, *, mission, sector):
     known = np.isfinite(flux) & np.isfinite(background)
     if mission != "TESS" or not known.any():
         return quality
-    usual = float(np.median(background[known]))
-    limit = float(np.median(flux[known])) + max(usual, 0.0)
-    high = known & (background - usual > limit) & (limit > 0)
+    reference = float(np.median(background[known]))
+    limit = float(np.median(flux[known])) + max(reference, 0.0)
+    high = known & (background - reference > limit) & (limit > 0)
     if sector is not None and sector < FIRST_OWN_SECTOR:
         quality = quality & ~SCATTERED_LIGHT
     return np.where(high, quality | SCATTERED_LIGHT, quality)
@@ -113,7 +113,7 @@ def without_spikes(flux, trend):
 
 
 def filled(flux):
-    """Flux with gaps interpolated, mean 0, and which stars have values at more than half of times."""
+    """Flux with gaps interpolated, mean 0, and which stars have values at most of the times."""
     known = np.isfinite(flux)
     usable = known.mean(axis=1) > 0.5
     times = np.arange(flux.shape[1])
@@ -307,7 +307,7 @@ def _noise_beside(flux, known):
 
 
 def _kept(response, design, k, probes):
-    """Fraction of a sine too weak to change the fit's variances that is left in the light curve."""
+    """Fraction of a sine too weak to change the fit's variances that stays in the light curve."""
     kept = np.full((len(response), len(probes)), np.nan)
     for number, phases in enumerate(probes):
         if np.isfinite(phases).all():

@@ -44,7 +44,8 @@ def cotrend(lc, *, vectors=None):
     path = Path(vectors) if vectors else vectors_of(star["path"], star["starid"])
     if path is None:
         raise BadInputError(
-            f"{star['path']}: no basis vectors for {star['starid']}; make them with photometry cotrend"
+            f"{star['path']}: no basis vectors for {star['starid']}; make them with photometry "
+            f"cotrend"
         )
     basis = _read(path, (star["camera"], star["ccd"]), path.stat().st_mtime_ns)
     level = float(np.median(lc.fluxes))
@@ -87,7 +88,8 @@ def _on_vectors(lc, level, basis, path):
     theirs = basis.header.get("cadence")
     if theirs and abs(theirs / star["cadence"] - 1) > 0.05:
         raise BadInputError(
-            f"{star['path']}: a sample each {star['cadence']} s, but {path} has vectors for {theirs} s"
+            f"{star['path']}: a sample each {star['cadence']} s, but {path} has vectors for "
+            f"{theirs} s"
         )
     at = np.searchsorted(basis.cadenceno, star["cadenceno"])
     at = np.minimum(at, len(basis.cadenceno) - 1)

@@ -101,13 +101,13 @@ def _check_same_star(a, b):
                 f"{other.get('object', other.get('starid'))}: only parts of one star can be joined"
             )
         return
-    places = [(m.get("ra"), m.get("decl")) for m in (one, other)]
-    if any(value is None for place in places for value in place):
+    positions = [(m.get("ra"), m.get("decl")) for m in (one, other)]
+    if any(value is None for position in positions for value in position):
         raise WrongUseError(
             f"{_name(a)} and {_name(b)} are of two missions, and without coordinates: "
             "whether they are of one star is not known"
         )
-    apart = float(separation(*places[0], *places[1]))
+    apart = float(separation(*positions[0], *positions[1]))
     if apart > SAME_STAR:
         raise WrongUseError(
             f"{_name(a)} and {_name(b)} are of stars {3600 * apart:.0f} arcsec apart: "

@@ -10,7 +10,7 @@ The flux is modelled as the star's variation plus what its position on the pixel
 
 The star is a Gaussian process of sines (`photometry.lightcurve.cotrend.fit`), fitted together with
 the position's weights. How large these may be is estimated from the light curve itself (MacKay
-1992, Neural Computation 4, 415), so that a star that does not feel the roll is left alone.
+1992, Neural Computation 4, 415), so that a star that does not feel the roll stays as it is.
 """
 
 import numpy as np
@@ -173,7 +173,7 @@ def arc_vectors(times, arc):
     """
     low, high = np.percentile(arc, [0.5, 99.5])
     scaled = 2 * (arc - low) / (high - low) - 1 if high > low else np.zeros(len(arc))
-    scaled = np.clip(scaled, -1.2, 1.2)  # beyond, polynomials are nobody's
+    scaled = np.clip(scaled, -1.2, 1.2)  # beyond, polynomials run away
     stretches = max(int(np.ceil(np.ptp(times) / KNOTS)), 1)
     knots = np.linspace(times[0], times[-1], stretches + 1)
     hats = [np.interp(times, knots, row) for row in np.eye(len(knots))]
@@ -192,7 +192,7 @@ def pixel_fractions(path, times, mask):
 
     Returns
     -------
-    (n, n_pixels) array, of the pixels near the brightest of the mask; NaN where there are no pixels;
+    (n, n_pixels) array, of the pixels near the brightest of the mask; NaN where there are none;
     None where the file is of another stamp
     """
     with open_fits(path, memmap=False) as hdulist:

@@ -287,7 +287,7 @@ def _vectors_of(hdulist, path, detector):
 
 
 def _stars_of(hdulist, n_vectors):
-    """The quiet stars of a file of ours, as attributes of BasisVectors; None in a mission's file."""
+    """The quiet stars of our files, as attributes of BasisVectors; None in a mission's file."""
     if "STARS" not in hdulist:
         return None
     stars = hdulist["STARS"].data

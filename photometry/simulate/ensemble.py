@@ -279,7 +279,8 @@ def _measured(stars, i, row):
         target=Target(row["starid"], 84.0, -66.0, row["tmag"]), mission="TESS",
         sector=row["sector"], camera=row["camera"], ccd=row["ccd"], cadence=row["cadence"],
         datasource="tpf", time=1325.0 + stars.time, time_reference=TESS.time_reference,
-        timecorr=np.zeros(n_times), cadenceno=np.round(stars.time * DAY / row["cadence"]).astype(int),
+        timecorr=np.zeros(n_times),
+        cadenceno=np.round(stars.time * DAY / row["cadence"]).astype(int),
         quality=np.zeros(n_times, int), aperture=np.full((1, 1), 3), row=0, column=0, wcs=wcs,
         pos_corr=np.zeros((n_times, 2)), sumimage=np.full((1, 1), stars.level[i]), **pixels,
     )  # fmt: skip

@@ -178,7 +178,8 @@ def _checked(times, flux, periods, durations):
     periods = np.ascontiguousarray(periods, dtype=float)
     if len(periods) == 0 or not 0 < durations.min() <= durations.max() < periods.min():
         raise ArgumentError(
-            "durations must be above zero and shorter than the shortest period, and there must be a period"
+            "durations must be above zero and shorter than the shortest period, and there must be "
+            "a period"
         )
     return periods, durations
 

@@ -39,7 +39,8 @@ def check_samples(times, flux):
     """Refuse what cannot be searched."""
     if len(times) < MIN_SAMPLES or not np.ptp(times) > 0 or not np.isfinite(flux).all():
         raise ValueError(
-            f"{len(times)} samples: a search needs at least {MIN_SAMPLES} at different times, all finite"
+            f"{len(times)} samples: a search needs at least {MIN_SAMPLES} at different times, all "
+            f"finite"
         )
 
 

@@ -78,14 +78,14 @@ def difference_offset(times, images, signal, target, first=(0, 0)):
         return None, np.full(images.shape[1:], np.nan)
     differences = np.nan_to_num(np.array(differences))
     mean = differences.mean(axis=0)
-    places = [_peak(image) for image in (mean, *differences)] if len(differences) > 1 else []
-    if not places or any(place is None for place in places[:1]):
+    peaks = [_peak(image) for image in (mean, *differences)] if len(differences) > 1 else []
+    if not peaks or any(peak is None for peak in peaks[:1]):
         return None, mean
-    single = np.array([place for place in places[1:] if place is not None])
+    single = np.array([peak for peak in peaks[1:] if peak is not None])
     error = 0.5
     if len(single) > 1:
         error = np.hypot(*(single.std(axis=0, ddof=1) / np.sqrt(len(single))))
-    column, row = places[0] + np.asarray(first) - np.asarray(target)
+    column, row = peaks[0] + np.asarray(first) - np.asarray(target)
     return (float(column), float(row), float(max(error, MIN_ERROR))), mean
 
 

@@ -36,7 +36,8 @@ def uniform_frequencies(baseline, min_duration, period_min, period_max, *, frequ
     """
     if not 0 < period_min < period_max:
         raise ArgumentError(
-            f"period_min={period_min!r}, period_max={period_max!r}: expected 0 < period_min < period_max (days)"
+            f"period_min={period_min!r}, period_max={period_max!r}: expected 0 < period_min < "
+            f"period_max (days)"
         )
     step = frequency_factor * min_duration / baseline**2
     lowest, highest = (

@@ -119,7 +119,8 @@ def plot_folded(lc, signal, axes=None):
         xlim=(-shown, shown),
     )
     axes.set_title(
-        f"{1e6 * signal.depth:.0f} ± {1e6 * signal.depth_err:.0f} ppm, {24 * signal.duration:.2f} h, {signal.transit_count} transits"
+        f"{1e6 * signal.depth:.0f} ± {1e6 * signal.depth_err:.0f} ppm, {24 * signal.duration:.2f} "
+        f"h, {signal.transit_count} transits"
     )
     axes.legend(loc="lower left", frameon=False, fontsize="small", markerscale=1.5)
     tidy(axes)

@@ -83,7 +83,8 @@ class PslsSpecs:
             )
         if self.enable_systematics and not self.systematics_table:
             raise WrongUseError(
-                "enable_systematics needs systematics_table, the path of one of the tables that PSLS's source package has"
+                "enable_systematics needs systematics_table, the path of one of the tables that "
+                "PSLS's source package has"
             )
 
     def transits(self):
@@ -154,7 +155,8 @@ def _run(folder, specs, program):
     if done.returncode or not output.is_file():
         said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise TargetError(
-            f"{program} ended with {done.returncode} and without a light curve: {said[-1] if said else 'it said nothing'}"
+            f"{program} ended with {done.returncode} and without a light curve: "
+            f"{said[-1] if said else 'it said nothing'}"
         )
     table = np.loadtxt(output, ndmin=2)
     if table.shape[1] != 3 or len(table) == 0:

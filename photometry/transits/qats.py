@@ -78,7 +78,8 @@ def quasi_periodic_search(
     """
     if not (0 < duration_min <= duration_max and duration_count >= 1):
         raise ArgumentError(
-            f"duration_min={duration_min!r}, duration_max={duration_max!r}, duration_count={duration_count!r}: expected "
+            f"duration_min={duration_min!r}, duration_max={duration_max!r}, "
+            f"duration_count={duration_count!r}: expected "
             "0 < duration_min <= duration_max (days), and at least 1"
         )
     flux, step, start = regular_flux(lc)
@@ -144,7 +145,8 @@ def spacing_limits(n, step, period_min, min_transit_count, max_ttv_mag):
     """
     if not (max_ttv_mag > 0 and period_min >= step and min_transit_count >= 1):
         raise ArgumentError(
-            f"period_min={period_min!r}, max_ttv_mag={max_ttv_mag!r}, min_transit_count={min_transit_count!r}: expected at least "
+            f"period_min={period_min!r}, max_ttv_mag={max_ttv_mag!r}, "
+            f"min_transit_count={min_transit_count!r}: expected at least "
             f"one sample ({step:.4g} d), above zero, and at least 1"
         )
     growth = 1 + 0.5 * max_ttv_mag

@@ -167,9 +167,11 @@ def check_star_specs(specs):
 def transit_specs_of(specs):
     """`TransitSpecs` with the values that ``specs`` shares with them; MES for the noise that
     ``specs`` means"""
-    shared = ("duration", "sampling_cadence", "t0", "star_radius", "planet_radius", "orbital_period", "semi_major_axis",
-              "orbital_angle", "impact_parameter", "eccentricity")  # fmt: skip
-    values = {name: getattr(specs, name) for name in shared if hasattr(specs, name)}
+    common = (
+        "duration", "sampling_cadence", "t0", "star_radius", "planet_radius", "orbital_period",
+        "semi_major_axis", "orbital_angle", "impact_parameter", "eccentricity",
+    )  # fmt: skip
+    values = {name: getattr(specs, name) for name in common if hasattr(specs, name)}
     return TransitSpecs(**values, mes_assume_noise=EASConstants().plato_noise * specs.nsr / 73.0)
 
 

@@ -65,13 +65,15 @@ class TransitSpecs:
         require_seed(self, "seed")
         if not (isinstance(self.limb_darkening, tuple | list) and len(self.limb_darkening) == 2):
             raise WrongUseError(
-                f"limb_darkening={self.limb_darkening!r}: expected two numbers, of the quadratic law"
+                f"limb_darkening={self.limb_darkening!r}: expected two numbers, of the quadratic "
+                f"law"
             )
         for value in self.limb_darkening:
             require_number("limb_darkening", value, lambda value: True, "finite")
         if self.semi_major_axis_in_radii * (1 - self.eccentricity) <= 1:
             raise WrongUseError(
-                f"semi_major_axis={self.semi_major_axis!r} AU: the orbit runs into the star of {self.star_radius:g} Jupiter radii"
+                f"semi_major_axis={self.semi_major_axis!r} AU: the orbit runs into the star of "
+                f"{self.star_radius:g} Jupiter radii"
             )
 
     @property

@@ -153,7 +153,8 @@ def inclination_of_impact(impact_parameter, semi_major_axis, eccentricity=0.0, o
     )
     if not 0 <= impact_parameter <= distance:
         raise ValueError(
-            f"impact_parameter={impact_parameter!r}: expected 0 to {distance:g}, the distance at transit in stellar radii"
+            f"impact_parameter={impact_parameter!r}: expected 0 to {distance:g}, the distance at "
+            f"transit in stellar radii"
         )
     return float(np.degrees(np.arccos(impact_parameter / distance)))
 

@@ -339,7 +339,7 @@ def phase_scan(times, flux, weight, signal):
     n_bins = max(int(np.ceil(signal.period / step)), 2 * PHASES)
     width = signal.period / n_bins
     at = np.floor((signal.phase(times) + 0.5 * signal.period) / width).astype(int) % n_bins
-    level = np.average(flux, weights=weight)
+    level = _level(flux, signal.phase(times), signal)
     dip = np.bincount(at, weight * (level - flux), n_bins)
     total = np.bincount(at, weight, n_bins)
     half = max(round(0.5 * signal.duration / width), 1)
@@ -364,8 +364,8 @@ def _single_events(times, flux, weight, signal):
     step = signal.duration / PHASES
     at = np.floor((times - times.min()) / step).astype(int)
     n_bins = at.max() + 1
-    level = np.average(flux, weights=weight)
-    outside = np.abs(signal.phase(times)) > 0.75 * signal.duration
+    phase = signal.phase(times)
+    level, outside = _level(flux, phase, signal), np.abs(phase) > 0.75 * signal.duration
     weight = np.where(outside, weight, 0.0)
     dip, total = np.bincount(at, weight * (level - flux), n_bins), np.bincount(at, weight, n_bins)
     half = PHASES // 2
@@ -378,6 +378,12 @@ def _single_events(times, flux, weight, signal):
     snr = numerator[whole] / np.sqrt(norm[whole])
     spread = MAD_TO_SIGMA * float(np.median(np.abs(snr - np.median(snr))))
     return max(spread, 1.0), float(np.abs(snr).max())
+
+
+def _level(flux, phase, signal):
+    """Flux outside transit: the mean of all is lower, and bumps are seen where nothing is"""
+    outside = np.abs(phase) > signal.duration
+    return np.median(flux[outside] if outside.any() else flux)
 
 
 def _has_both_sides(total):

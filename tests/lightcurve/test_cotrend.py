@@ -1,4 +1,4 @@
-"""Common trends go, the star stays: ensembles with known truth, of seeds that nothing was tuned on."""
+"""Common trends go, the star stays: ensembles with known truth, seeds that nothing was tuned on."""
 
 import numpy as np
 import pytest
@@ -22,10 +22,10 @@ BIN = 13  # samples of 30 minutes in 6.5 h
 def fitted(stars, **options):
     """Vectors of an ensemble, and what they make of each of its stars."""
     index = np.arange(len(stars.flux))
-    place = (stars.column, stars.row, stars.tmag)
+    position = (stars.column, stars.row, stars.tmag)
     extra = {"level": stars.level, "background": stars.background}
-    basis = basis_vectors(stars.relative, *place, index, stars.time, **extra, **options)
-    before = prior(basis, *place, stars.level, index)
+    basis = basis_vectors(stars.relative, *position, index, stars.time, **extra, **options)
+    before = prior(basis, *position, stars.level, index)
     return basis, fit(basis.vectors, basis.time, stars.relative, before)
 
 
@@ -149,13 +149,13 @@ def test_the_number_of_vectors_is_that_of_the_trends():
 def test_a_star_never_is_in_its_own_prior():
     stars = ensemble(106, n_stars=400, n_times=600)
     basis, _ = fitted(stars, min_quiet=50)
-    place = (basis.column[:1], basis.row[:1], basis.tmag[:1], [1.0])
+    position = (basis.column[:1], basis.row[:1], basis.tmag[:1], [1.0])
     changed = basis.weights.copy()
     changed[0] += 1e3
     other = type(basis)(**{**basis.__dict__, "weights": changed})
-    same = prior(basis, *place, basis.starid[:1]), prior(other, *place, basis.starid[:1])
+    same = prior(basis, *position, basis.starid[:1]), prior(other, *position, basis.starid[:1])
     assert np.array_equal(same[0].mean, same[1].mean)
-    foreign = prior(other, *place, [-5]).mean
+    foreign = prior(other, *position, [-5]).mean
     assert not np.allclose(foreign, same[0].mean)
 
 
@@ -178,8 +178,8 @@ def test_gaps_of_a_star_do_not_bias_its_weights():
     basis, whole = fitted(stars, min_quiet=50)
     flux = stars.relative.copy()
     flux[:, 100:160] = np.nan
-    place = (stars.column, stars.row, stars.tmag)
-    found = fit(basis.vectors, basis.time, flux, prior(basis, *place, stars.level))
+    position = (stars.column, stars.row, stars.tmag)
+    found = fit(basis.vectors, basis.time, flux, prior(basis, *position, stars.level))
     quiet = stars.truth["kind"] == "quiet"
     difference = np.std((found.weights - whole.weights)[quiet] @ basis.vectors, axis=1)
     assert np.median(difference / stars.noise[quiet]) < 0.3
@@ -230,10 +230,10 @@ def test_the_weights_of_ones_own_stars_come_to_the_missions_vectors():
     empty = np.zeros(0)
     bare = type(basis)(**{**basis.__dict__, "weights": np.zeros((0, len(basis.vectors))),
                           **dict.fromkeys(("starid", "column", "row", "tmag"), empty)})  # fmt: skip
-    place = (stars.column, stars.row, stars.tmag, np.arange(400))
-    ours = with_stars(bare, stars.relative, *place, level=stars.level, min_quiet=50)
+    position = (stars.column, stars.row, stars.tmag, np.arange(400))
+    ours = with_stars(bare, stars.relative, *position, level=stars.level, min_quiet=50)
     assert len(ours.starid) >= 50
-    assert with_stars(bare, stars.relative, *place, level=stars.level, min_quiet=400) is bare
+    assert with_stars(bare, stars.relative, *position, level=stars.level, min_quiet=400) is bare
 
 
 @pytest.mark.real_data
@@ -273,7 +273,7 @@ SCATTERED, DESAT = 4096, 32
 def test_scattered_light_is_flagged_by_the_stars_own_background(sector):
     flux = np.full(1000, 500.0)
     background = np.full(1000, 900.0)
-    background[400:420] += 1500  # more than 500 + 900: photon noise is over 1.4 times the usual
+    background[400:420] += 1500  # more than 500 + 900: photon noise is over 1.4 times the median
     background[500:520] += 1300  # less
     of_the_ccd = np.zeros(1000, int)
     of_the_ccd[600:700] = SCATTERED | DESAT

@@ -193,7 +193,7 @@ def test_same_input_gives_the_same_bytes_and_a_second_run_changes_nothing(tmp_pa
     assert a.read_bytes() == content
 
 
-def test_verb_corrects_a_folder_tells_failures_and_ends_with_1(tmp_path):
+def test_verb_corrects_a_folder_reports_failures_and_ends_with_1(tmp_path):
     (tmp_path / "c0120").mkdir()
     good, bad = (
         our_file(tmp_path / "c0120/x_lc.fits.gz"),
@@ -223,7 +223,7 @@ def test_folder_without_light_curves_is_wrong_use(tmp_path):
     assert "no light curves" in result.output
 
 
-def test_truncated_files_are_told_and_do_not_stop_the_others(tmp_path):
+def test_truncated_files_are_reported_and_do_not_stop_the_others(tmp_path):
     """Cut within the table, and within the image after it, which only a full read notices."""
     good, *cut = (our_file(tmp_path / f"{name}_lc.fits") for name in "abc")
     content = good.read_bytes()

@@ -95,7 +95,7 @@ def test_cadences_weigh_as_their_noise_and_give_the_same_depth():
     )  # the template is deepest in the middle
 
 
-def test_parts_that_disagree_are_told_from_parts_that_agree():
+def test_parts_that_disagree_are_distinguished_from_parts_that_agree():
     alike = stitch([part(k) for k in range(4)])
     unlike = stitch([part(k, depth=DEPTH * (1.6 if k == 2 else 1)) for k in range(4)])
     assert agreement(part_depths(alike, fitted(alike))) > 0.01
@@ -141,9 +141,9 @@ def test_what_cannot_be_one_light_curve_is_refused_in_one_message(parts, error, 
 
 
 def test_times_of_two_missions_are_counted_from_one_zero():
-    place = {"ra": 10.0, "decl": 5.0}
-    kepler = part(0, mission="Kepler", time_reference=2454833, **place)
-    joined = stitch([part(0, **place), kepler])
+    position = {"ra": 10.0, "decl": 5.0}
+    kepler = part(0, mission="Kepler", time_reference=2454833, **position)
+    joined = stitch([part(0, **position), kepler])
     assert joined.metadata["time_reference"] == 2454833
     assert joined.times[0] == kepler.times[0]
     assert joined.times[-1] == pytest.approx(part(0).times[-1] + 2457000 - 2454833)

@@ -79,7 +79,7 @@ def test_flat_light_curve_fails_and_does_not_crash(name):
     assert result["period"] == 0 if name == "transit_search_qats" else np.isnan(result["period"])
 
 
-def test_unknown_search_or_setting_is_told_with_what_is_accepted(lc):
+def test_unknown_search_or_setting_is_reported_with_what_is_accepted(lc):
     with pytest.raises(
         WrongUseError, match="search 'dst' is not known; known are transit_search_tls"
     ):

@@ -1,4 +1,4 @@
-"""A planet has transits: what one dip or single samples carry is no period, aliases are found out."""
+"""A planet has transits: what one dip or single samples carry is no period; aliases are found."""
 
 from dataclasses import replace
 

@@ -278,7 +278,7 @@ def test_psls_configuration_has_nsr_and_no_transit():
     assert psls_config(PslsSpecs(mode="red_giant"))["Star"]["ModelType"] == "UP"
 
 
-def test_absent_psls_and_wrong_specs_are_told_in_a_message(monkeypatch, tmp_path):
+def test_absent_psls_and_wrong_specs_are_reported_in_a_message(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(WrongUseError, match="PSLS is not installed"):
         synthesize_psls(SHORT)

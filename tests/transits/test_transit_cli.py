@@ -210,7 +210,7 @@ def test_parts_of_a_star_are_joined_and_their_depths_compared(tmp_path):
         assert one["depth"] == pytest.approx(other["depth"], rel=1e-6)
 
 
-def test_specs_come_from_a_file_and_wrong_ones_are_told(tmp_path):
+def test_specs_come_from_a_file_and_wrong_ones_are_reported(tmp_path):
     (tmp_path / "specs.json").write_text('{"duration": 5, "sampling_cadence": 3600}')
     result = run(
         synthesize,

@@ -1,4 +1,4 @@
-"""Transit least squares: against a loop that can be read, and for what it should find and not find."""
+"""Transit least squares: against a loop that can be read, and for what it should find or not."""
 
 import numpy as np
 import pytest
@@ -127,7 +127,7 @@ def test_two_planets_are_found_one_after_the_other_and_no_third(method):
     assert [s.depth for s, _ in found] == pytest.approx([1500e-6, 900e-6], rel=0.15)
 
 
-def test_too_few_samples_unknown_method_and_no_period_are_told():
+def test_too_few_samples_unknown_method_and_no_period_are_reported():
     times = np.arange(5.0)
     with pytest.raises(WrongUseError, match="5 good samples; a search needs at least 10"):
         find_transits(LightcurveArbitraryRaster(times, np.ones(5)))

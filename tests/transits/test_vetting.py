@@ -1,4 +1,4 @@
-"""Verdicts on signals of known nature: simulated ones, real planets, and what another program says."""
+"""Verdicts on signals of known nature: simulated ones, real planets, another program's."""
 
 import importlib.util
 from pathlib import Path
@@ -110,7 +110,7 @@ def test_wave_is_variable():
     assert vet(lc, signal).verdict is Verdict.VARIABLE
 
 
-def test_weak_signal_is_told_with_its_signal_to_noise():
+def test_weak_signal_is_reported_with_its_signal_to_noise():
     times, flux = planet(depth=1500e-6)
     result = verdict(times, flux, 4.37, snr_min=500.0)
     assert result.verdict is Verdict.WEAK
@@ -164,8 +164,8 @@ def blend(noise=1e-4):
     centroid = light + 1e-4 * rng.standard_normal((times.size, 2))
     y, x = np.mgrid[:10, :10]
 
-    def star(place):
-        return np.exp(-0.5 * ((x - place[0]) ** 2 + (y - place[1]) ** 2) / 0.7**2) / 3.08
+    def star(position):
+        return np.exp(-0.5 * ((x - position[0]) ** 2 + (y - position[1]) ** 2) / 0.7**2) / 3.08
 
     images = 1e4 * (0.9 * star(target) + (0.1 - dip)[:, None, None] * star(target + SOURCE))
     return times, flux, centroid, images + rng.standard_normal(images.shape), target
