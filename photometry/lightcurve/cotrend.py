@@ -107,7 +107,9 @@ def without_spikes(flux, trend):
     Found beside the trend, as steps of all stars are no spikes.
     """
     residual, _ = filled(flux - trend)
-    deviation = residual - median_filter(residual, size=(1, SPIKE_WINDOW), mode="nearest")
+    # star by star: scipy's filter of one dimension takes a tenth of the time of that of two
+    median = [median_filter(star, size=SPIKE_WINDOW, mode="nearest") for star in residual]
+    deviation = residual - np.array(median).reshape(residual.shape)
     sigma = MAD_TO_SIGMA * np.median(np.abs(deviation), axis=1, keepdims=True)
     return np.where(np.abs(deviation) > SPIKE * sigma, np.nan, flux)
 
