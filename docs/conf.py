@@ -1,5 +1,8 @@
 """Configuration of the documentation."""
 
+import json
+from pathlib import Path
+
 from photometry import __version__
 
 project = "photometry"
@@ -17,3 +20,22 @@ html_title = f"photometry {release}"
 napoleon_google_docstring = False
 autodoc_member_order = "bysource"
 suppress_warnings = ["myst.header"]
+
+
+def notebook_as_page(app):
+    """Write ``tutorial.ipynb`` as a page; a test runs it."""
+    source = Path(app.srcdir, "tutorial.ipynb")
+    parts = []
+    for cell in json.loads(source.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+    title, *rest = parts
+    note = "This page is a notebook, {download}`tutorial.ipynb <../tutorial.ipynb>`: run it."
+    page = Path(app.srcdir, "_generated", "tutorial.md")
+    page.parent.mkdir(exist_ok=True)
+    text = "\n\n".join([title, note, *rest]).replace("](", "](../")
+    page.write_text(text + "\n", encoding="utf-8")
+
+
+def setup(app):
+    app.connect("builder-inited", notebook_as_page)

@@ -21,6 +21,7 @@ from .lightcurve.tasoc import write_lightcurve
 from .methods.metrics import diagnostics
 from .methods.plots import plot_target
 from .methods.registry import get_method
+from .notebook import TargetResult
 from .pixels.cubestamp import area_of, cube_of, grown_area, max_resizes, stamp_from_cube, target_of
 from .pixels.find import CHECKED, find_target_pixel_file, refuse_other_target
 from .pixels.quality import good_times, mean_image
@@ -57,7 +58,7 @@ def photometry(
 
     Returns
     -------
-    dict : the Result, see "Result" in docs/architecture
+    TargetResult, a dict : see "Result" in docs/architecture
 
     Raises
     ------
@@ -80,13 +81,13 @@ def photometry(
         )
         if plot:
             _draw(output_folder, details["filepath_lightcurve"], stamp, extraction, good)
-    return {
-        **task,
+    result = {
         "status": extraction.status,
         "method_used": extraction.method,
         "time": time.perf_counter() - start,
         "details": details,
     }
+    return TargetResult(task | result)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ import numpy as np
 
 from ..errors import BadInputError
 from ..files import GZIP_MAGIC
+from ..notebook import Shown, notebook_axes
 from . import convert, formats, raster
 
 log = logging.getLogger(__name__)
 
 
-class Lightcurve:
+class Lightcurve(Shown):
     """What every light curve can do, whatever its raster.
 
     Parameters
@@ -74,10 +75,51 @@ class Lightcurve:
     def __len__(self):
         return len(self.fluxes)
 
-    def __repr__(self):
+    def _shown(self):
         target = self.metadata.get("object", self.metadata.get("filename", ""))
         days = self.duration() if len(self) else 0
-        return f"<{type(self).__name__} {target} {len(self)} samples, {days:.3f} d>"
+        line = f"{target} {len(self)} samples, {days:.3f} d".strip()
+        values = [(name, value) for name, value in self.metadata.items() if np.ndim(value) == 0]
+        pairs = [("samples", len(self)), ("good", int(self.good().sum())), *values]
+        return type(self).__name__, line, pairs
+
+    def plot(self, axes=None, **options):
+        """Draw flux against time; a folded light curve against time from its epoch.
+
+        Parameters
+        ----------
+        axes : matplotlib axes, optional
+            By default those of a new figure, which a notebook shows below the cell
+        **options : see `photometry.lightcurve.plot_lightcurve`
+
+        Returns
+        -------
+        matplotlib axes; ``axes.figure.savefig(path)`` writes them
+        """
+        from .plots import plot_lightcurve
+
+        axes = notebook_axes(figsize=(10, 3.5)) if axes is None else axes
+        return plot_lightcurve(self, axes, **options)
+
+    def fold(self, period, epoch=None):
+        """Fold at a period.
+
+        Parameters
+        ----------
+        period : float, days
+        epoch : float, days, optional
+            The time that comes to the middle, as that of a transit; by default the first one
+
+        Returns
+        -------
+        LightcurveArbitraryRaster, whose times are days from the nearest epoch, from minus to plus
+        half a period, in rising order
+
+        Raises
+        ------
+        ArgumentError : the period is not a number above zero
+        """
+        return raster.fold(self, period, epoch)
 
     def get_fluxes(self):
         """(n_samples,) array"""

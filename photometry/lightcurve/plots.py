@@ -94,6 +94,8 @@ def plot_lightcurve(lc, axes=None, *, trend=None, transits=None):
 
 def time_label(lc):
     """Label of the time axis, with the zero point if it is known"""
+    if "folded_period" in lc.metadata:
+        return f"time from the epoch (days), folded at {lc.metadata['folded_period']:.6g} d"
     reference = lc.metadata.get("time_reference")
     return f"time (BJD - {reference:.0f}, days)" if reference else "time (days)"
 

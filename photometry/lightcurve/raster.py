@@ -7,6 +7,7 @@ no class of `photometry.lightcurve.lightcurve`.
 import numpy as np
 
 from ..constants import DAY
+from ..errors import ArgumentError
 
 MATCH = 1e-4  # d: a sample this near to a point of the raster belongs to it
 WHOLE_SECOND = 0.01  # s: an interval this near to a whole second is taken as whole
@@ -218,3 +219,26 @@ def verify(lc):
         ranges |= {f"verification_{name}_min": float(low), f"verification_{name}_max": float(high)}
     whole = len(lc) >= MIN_VERIFIED and lc.check_fixed_step(verbose=False) == 0
     return {**ranges, "verification": whole}
+
+
+def fold(lc, period, epoch=None):
+    """See `Lightcurve.fold`.
+
+    Parameters
+    ----------
+    lc : Lightcurve
+    period : float, days
+    epoch : float, days, or None
+    """
+    if not (np.isfinite(period) and period > 0):
+        raise ArgumentError(f"period={period!r}: expected days, above zero")
+    times = lc.get_times()
+    if epoch is None:
+        epoch = times[0] if len(times) else 0.0
+    phase = (times - epoch + 0.5 * period) % period - 0.5 * period
+    order = np.argsort(phase, kind="stable")
+    folded = lc.with_samples(
+        phase[order], lc.fluxes[order], lc.uncertainties[order], lc.flags[order]
+    )
+    folded.metadata |= {"folded_period": float(period), "folded_epoch": float(epoch)}
+    return folded

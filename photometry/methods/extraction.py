@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..notebook import Shown
 from ..status import STATUS
 
 
-@dataclass(frozen=True)
-class Extraction:
+@dataclass(frozen=True, repr=False)
+class Extraction(Shown):
     """The light curve of one target, with what has to be known to judge it. The same for every
     method.
     """
@@ -33,6 +34,24 @@ class Extraction:
     edge_flux: float = np.nan  # e-/s, flux of those pixels of the mask that lie on the stamp's edge
     stamp_resizes: int = 0
     errors: tuple = field(default=())  # messages that belong in the diagnostics
+
+    def _shown(self):
+        measured = self.flux[np.isfinite(self.flux)]
+        median = f"{np.median(measured):.6g} e-/s" if len(measured) else "no flux"
+        n_pixels = int(self.mask.sum())
+        times = f"{len(measured)} of {len(self.flux)} times"
+        line = f"{self.method}, {self.status.name}, {median}, {times}, {n_pixels} pixels"
+        pairs = [
+            ("method", self.method),
+            ("status", self.status.name),
+            ("median flux", median),
+            ("measured", times),
+            ("pixels in the mask", n_pixels),
+            ("contamination", f"{self.contamination:.3g}"),
+            ("stars in the mask", ", ".join(map(str, self.skip_targets)) or "the target"),
+            *(("message", message) for message in self.errors),
+        ]
+        return "Extraction", line, pairs
 
     def lightcurve(self, stamp):
         """The light curve of this extraction, to detrend, search and plot.

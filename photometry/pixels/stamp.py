@@ -10,6 +10,9 @@ import numpy as np
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from ..constants import MISSIONS
+from ..notebook import Shown
+
 
 @dataclass(frozen=True)
 class Target:
@@ -26,8 +29,8 @@ class Target:
     pm_decl: float = np.nan  # mas/yr
 
 
-@dataclass(frozen=True)
-class Stamp:
+@dataclass(frozen=True, repr=False)
+class Stamp(Shown):
     """The pixels around one target over all times.
 
     Rows and columns are 0-based within the stamp: pixel ``[j, i]`` is detector row ``row + j``,
@@ -69,6 +72,25 @@ class Stamp:
     sumimage: np.ndarray | None = None
     # what is doubtful about the pixels, one message each: the result becomes a WARNING
     warnings: tuple = ()
+
+    def _shown(self):
+        label = MISSIONS[self.mission].label(self.target.starid)
+        n_times, n_rows, n_columns = self.flux.shape
+        size = f"{n_times} times, {n_rows} x {n_columns} pixels"
+        line = f"{label}, sector {self.sector}, {self.cadence} s, {size}, {self.datasource}"
+        pairs = [
+            ("star", label),
+            ("magnitude", self.target.tmag),
+            ("mission", self.mission),
+            ("sector, camera, ccd", f"{self.sector}, {self.camera}, {self.ccd}"),
+            ("cadence", f"{self.cadence} s"),
+            ("size", size),
+            ("first pixel", f"row {self.row}, column {self.column}"),
+            ("stars", len(self.catalog) if self.has_catalog else "the target alone is known"),
+            ("from", f"{self.datasource}: {self.path}"),
+            *(("doubt", warning) for warning in self.warnings),
+        ]
+        return "Stamp", line, pairs
 
     @property
     def shape(self):

@@ -181,6 +181,8 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
 
 def _checked(returned, task):
     """The result made of what a handler returned, which may be anything."""
+    if type(returned) is not dict and isinstance(returned, dict):
+        returned = dict(returned)
     if type(returned) is not dict or returned.get("status") not in _STATUSES:
         raise TypeError(
             f"the work returned {returned!r:.200}, expected a dict with a status of STATUS"

@@ -10,6 +10,7 @@ import time
 import msgspec
 
 from ..errors import ArgumentError
+from ..notebook import Shown, Task
 from ..scheduler.protocol import Limits
 from ..status import STATUS
 from .opening import damage_reported
@@ -18,12 +19,13 @@ from .result import NULL, Result, in_batches, saving
 from .schema import BLOCK, star_label
 from .selection import build_constraints, crash_record, discarded, set_aside_record
 from .session import BULK_SUMMARY_SECONDS, Session
+from .view import results_table
 
 _STARTED, _ERROR = int(STATUS.STARTED), int(STATUS.ERROR)
 _OK, _ABORT = int(STATUS.OK), int(STATUS.ABORT)
 
 
-class TaskManager(Session):
+class TaskManager(Shown, Session):
     """Keeps track of which targets to process.
 
     Use it as a context manager, or call `close`. One process at a time can have a TODO-file open,
@@ -84,6 +86,23 @@ class TaskManager(Session):
     ValueError : an argument has a value that is not accepted
     """
 
+    def _shown(self):
+        if self.conn is None:
+            return "TaskManager", f"{self.todo_file}, closed", [("TODO-file", self.todo_file)]
+        counts = self._cache.counts()
+        numbers = [(status.name, counts[int(status)]) for status in STATUS]
+        numbers = [(name, number) for name, number in numbers if number]
+        numbers.append(("to do", counts[None]))
+        total = sum(counts.values())
+        line = ", ".join(f"{number} {name}" for name, number in numbers)
+        pairs = [("TODO-file", self.todo_file), ("targets", total), *numbers]
+        return "TaskManager", f"{self.todo_file}, {total} targets: {line}", pairs
+
+    def to_table(self):
+        """All targets with what became of them, as an astropy Table: see `read_results`."""
+        self._sync_external_changes()
+        return results_table(self.conn)
+
     # --- what is to do
     # -----------------------------------------------------------------------------------------------
 
@@ -117,7 +136,7 @@ class TaskManager(Session):
         of its own.
         """
         tasks = self.get_tasks(1, **constraints)
-        return tasks[0] if tasks else None
+        return Task(tasks[0]) if tasks else None
 
     @damage_reported
     def get_tasks(self, n, *, crashed_last=False, **constraints):
@@ -143,7 +162,7 @@ class TaskManager(Session):
     def get_random_task(self, **constraints):
         """Any task that is to do, as a dict, or None."""
         tasks = self.get_random_tasks(1, **constraints)
-        return tasks[0] if tasks else None
+        return Task(tasks[0]) if tasks else None
 
     @damage_reported
     def get_random_tasks(self, n, **constraints):

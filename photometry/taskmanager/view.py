@@ -171,16 +171,26 @@ def read_results(todo_file):
         priority. Numbers that are not there are NaN or masked; ``lightcurve`` is relative to the
         output folder.
     """
+    with open_view(todo_file) as view:
+        return results_table(view.conn)
+
+
+def results_table(conn):
+    """As `read_results`, of an open TODO-file.
+
+    Parameters
+    ----------
+    conn : Connection of a TaskManager or of a view
+    """
     from astropy.table import Table
 
-    with open_view(todo_file) as view:
-        cursor = view.conn.cursor()
-        cursor.row_factory = None
-        cursor.execute(
-            "SELECT * FROM todolist LEFT JOIN diagnostics USING (priority) ORDER BY priority"
-        )
-        names = [column[0] for column in cursor.description]
-        columns = list(zip(*cursor, strict=True)) or [()] * len(names)
+    cursor = conn.cursor()
+    cursor.row_factory = None
+    cursor.execute(
+        "SELECT * FROM todolist LEFT JOIN diagnostics USING (priority) ORDER BY priority"
+    )
+    names = [column[0] for column in cursor.description]
+    columns = list(zip(*cursor, strict=True)) or [()] * len(names)
     return Table([_column(values) for values in columns], names=names)
 
 
