@@ -103,7 +103,8 @@ from sourcefinder.config import Conf, ImgConf, ExportSettings
 from sourcefinder.accessors import open as open_image, sourcefinder_image_from_accessor
 path = sys.argv[1]
 conf = Conf(image=ImgConf(back_size_x=50, back_size_y=50, detection_thr=8, analysis_thr=3,
-margin=10, vectorized=False, force_beam=True), export=ExportSettings()) def run():
+margin=10, vectorized=False, force_beam=True), export=ExportSettings())
+def run():
     image = sourcefinder_image_from_accessor(open_image(path), conf=conf)
     return image.extract()
 n = len(run())

@@ -324,7 +324,7 @@ def run_stream(runner, job_config, dataset_id, copy_images, *, strict=False):
     with stream, draining(lambda name: stream.stop()):
         for time, images in stream.groups():
             if time in finished:
-                log.info("the timestep of %s is done already", time)
+                _skip_late(summary, time, images, dataset_id, strict)
                 continue
             summary.n_timesteps += 1
             _do_timestep(summary, time, images, job_config, runner, dataset_id, copy_images, strict)

@@ -89,7 +89,7 @@ def unpack(text, payload, pixel_order="rows"):
         shape = (int(header["NAXIS2"]), int(header["NAXIS1"]))
     except (UnicodeDecodeError, KeyError, ValueError, OSError) as error:
         raise BadInputError(f"stream: the header of an image cannot be read: {error}") from None
-    if shape[0] * shape[1] * 4 != len(payload):
+    if min(shape) < 1 or shape[0] * shape[1] * 4 != len(payload):
         raise BadInputError(
             f"stream: an image of {shape[1]} x {shape[0]} pixels has {len(payload)} bytes"
         )
@@ -106,8 +106,8 @@ class ImageStream:
     senders : list of (host, port)
     pixel_order : 'rows' or 'columns'
     group_timeout : float, s
-        A group is complete when every sender has sent a later image, or when no image came for so
-        long
+        A group is complete when every sender has sent a later image, or when it has waited for so
+        long; senders that it misses are not waited for until they send again
     reconnect : bool
         Connect again where a sender goes away, for ever; otherwise the stream ends when all have
         ended
@@ -144,35 +144,46 @@ class ImageStream:
 
         An image that is older than the group that was yielded last becomes a group of its own.
         """
-        waiting, last_of, latest = {}, {}, time.monotonic()
+        # images and moment of arrival by start time; latest start time by sender
+        waiting, arrived, last_of = {}, {}, {}
+        silent = set()
         while True:
             self._news.clear()
             came = self._take(waiting, last_of)
-            latest = time.monotonic() if came else latest
+            silent -= came
+            now = time.monotonic()
+            for start in waiting:
+                arrived.setdefault(start, now)
             ended = [
                 not thread.is_alive() and self._queues[n].empty()
                 for n, thread in enumerate(self._threads)
             ]
-            over = all(ended) or self._stop.is_set()
-            overdue = time.monotonic() - latest > self._group_timeout
-            # every sender that is connected has gone on to later times
-            heard = [last_of.get(n) for n in range(len(self._senders)) if not ended[n]]
+            over = (all(ended) and not came) or self._stop.is_set()
+            awaited = [n for n in range(len(self._senders)) if not ended[n] and n not in silent]
+            heard = [last_of.get(n) for n in awaited]
             horizon = min(heard) if heard and all(t is not None for t in heard) else None
-            complete = sorted(
-                t for t in waiting if over or overdue or (horizon is not None and t < horizon)
-            )
+            first = min(waiting, default=None)
+            if first is not None and (over or (horizon is not None and first < horizon)):
+                complete = True
+            else:
+                complete = (
+                    first is not None and not came and now - arrived[first] > self._group_timeout
+                )
+                if complete:
+                    silent |= {n for n in awaited if last_of.get(n) is None or last_of[n] < first}
             if complete:
-                first = complete[0]
+                arrived.pop(first)
                 yield first, sorted(waiting.pop(first), key=lambda image: image.freq_eff)
-                latest = time.monotonic()
+                busy = time.monotonic() - now
+                arrived = {start: moment + busy for start, moment in arrived.items()}
             elif over:
                 return
             else:
                 self._news.wait(0.2)
 
     def _take(self, waiting, last_of):
-        """Put images that have come into their groups; returns whether there were any."""
-        came = False
+        """Put images that have come into their groups; returns the numbers of their senders."""
+        came = set()
         for number, images in enumerate(self._queues):
             # one sender must not run ahead of the others further than a few images
             if last_of.get(number) in waiting and len(waiting) > WAITING_IMAGES:
@@ -181,7 +192,7 @@ class ImageStream:
                 image = images.get_nowait()
             except queue.Empty:
                 continue
-            came = True
+            came.add(number)
             group = waiting.setdefault(image.taustart_ts, [])
             group.append(image)
             last_of[number] = max(last_of.get(number, image.taustart_ts), image.taustart_ts)
@@ -221,10 +232,12 @@ class ImageStream:
                 return
             try:
                 image = open_image(unpack(text, payload, self._order))
-            except BadInputError as error:
+            except Exception as error:  # noqa: BLE001 - one image must not end what a sender sends
                 log.warning("skipped: %s", error)
-                self.rejected[f"{host}:{port} image {len(self.rejected) + 1}"] = str(error)
+                name = f"{host}:{port} image {len(self.rejected) + 1}"
+                self.rejected[name] = f"{type(error).__name__}: {error}"
                 continue
+            image.url = image.url or f"{host}:{port} {image.taustart_ts.isoformat()}"
             self._put(number, image)
 
     def _put(self, number, image):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,47 @@ def test_a_sender_that_goes_away_within_an_image_and_comes_back_loses_only_that_
         sender.join(timeout=30)
     assert when == images[0].taustart_ts == open_image(later).taustart_ts
     assert np.array_equal(images[0].pixels, later[1])
+
+
+def test_a_sender_that_is_not_there_is_waited_for_once(series):
+    import socket
+
+    timesteps = [[series.image(epoch)] for epoch in range(6)]
+    with socket.create_server(("127.0.0.1", 0)) as unused, Emulator((0,)) as emulator:
+        silent = unused.getsockname()  # takes connections, and sends nothing
+        sender = threading.Thread(target=emulator.send, args=(timesteps,))
+        sender.start()
+        senders = [("127.0.0.1", emulator.ports[0]), silent]
+        with ImageStream(senders, group_timeout=1.0) as stream:
+            groups = stream.groups()
+            times = [next(groups)[0]]
+            # all but the last group come without another time-out
+            stream._group_timeout = 1e6
+            times += [next(groups)[0] for _ in range(4)]
+            stream.stop()
+            times += [when for when, _ in groups]
+        sender.join(timeout=30)
+    assert times == [series.start + timedelta(seconds=epoch * series.cadence) for epoch in range(6)]
+
+
+def test_images_of_a_stream_that_make_no_sense_are_named_and_the_next_ones_come(series):
+    header, pixels = series.image(0)
+    headers = [header.copy() for _ in range(6)]
+    headers[0]["BMAJ"] = "wide"
+    headers[1]["NAXIS1"] = headers[1]["NAXIS2"] = -160
+    headers[2]["DATE-OBS"] = "yesterday"
+    headers[3]["CTYPE1"] = "RA---XYZ"
+    del headers[4]["RESTFRQ"]
+    with Emulator((0,)) as emulator:
+        images = [[(header, pixels)] for header in headers]
+        sender = threading.Thread(target=emulator.send, args=(images,))
+        sender.start()
+        with ImageStream([("127.0.0.1", emulator.ports[0])], reconnect=False) as stream:
+            groups = list(stream.groups())
+        sender.join(timeout=30)
+    assert len(groups) == 1
+    assert len(stream.rejected) == 5
+    assert all(reason for reason in stream.rejected.values())
 
 
 def test_a_slow_pipeline_makes_senders_wait_and_loses_nothing(series):
