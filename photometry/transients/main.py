@@ -135,12 +135,23 @@ def setup(pipe_config, supplied_mon_coords=None):
         db.back_up(url)
     db.connect(url)
     job_config = configuration.read_job(job_dir / configuration.JOB_FILE)
-    job_config["persistence"]["job_name"] = pipe_config.DEFAULT["job_name"]
+    job_config["persistence"]["job_name"] = _job_in_database(pipe_config, job_dir, url)
     _write_settings(pipe_config, job_config)
     job_config, dataset_id = initialise_dataset(job_config, supplied_mon_coords)
+    return str(job_dir), job_config, dataset_id
+
+
+def _job_in_database(pipe_config, job_dir, url):
+    """The job's name as its datasets have it: where a database is shared, with its folder, as
+    another project may have a job of that name."""
+    name, job_dir = pipe_config.DEFAULT["job_name"], job_dir.resolve()
+    own = isinstance(url, Path) and url.resolve().parent == job_dir
+    return name if own else f"{name} in {job_dir}"[-200:]
+
+
+def _claim_dataset(dataset_id):
     if not db.current().try_lock(dataset_id):
         raise WrongUseError(f"dataset {dataset_id} is in use by another run")
-    return str(job_dir), job_config, dataset_id
 
 
 def _write_settings(pipe_config, job_config):
@@ -172,10 +183,13 @@ def initialise_dataset(job_config, supplied_mon_coords):
         query = sa.select(sa.func.max(table.c.id)).where(table.c.job == job_name, ~table.c.finished)
         dataset_id = db.current().scalar(query) if job_name else None
         if dataset_id is None:
-            return job_config, _new_dataset(job_config, job_name, supplied_mon_coords)
+            dataset_id = _new_dataset(job_config, job_name, supplied_mon_coords)
+            _claim_dataset(dataset_id)
+            return job_config, dataset_id
         log.info("dataset %d of this job is not finished: continued", dataset_id)
     elif not db.current().rows(sa.select(table.c.id).where(table.c.id == dataset_id)):
         raise WrongUseError(f"dataset_id = {dataset_id}: there is no such dataset")
+    _claim_dataset(dataset_id)
     stored = configuration.nested(db.fetch_config(dataset_id))
     _warn_of_differences(stored, job_config)
     if supplied_mon_coords:

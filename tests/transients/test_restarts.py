@@ -1,5 +1,6 @@
 """The same images give the same tables, however they come and whatever interrupts the run."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -392,3 +393,62 @@ def test_quality_rejects_an_image_with_its_reason_and_the_run_goes_on(tmp_path):
     assert "noise of 0." in rows("rejection")[0].comment
     assert len(rows("image")) == 4
     db.disconnect()
+
+
+@pytest.mark.slow
+def test_on_a_shared_server_jobs_of_one_name_are_apart_killed_and_side_by_side(
+    project, expected, tmp_path
+):
+    """PostgreSQL: one job is killed three times while another project has a job of the same name
+    at work."""
+    from servers import temporary_database
+
+    from photometry.transients.database import schema
+
+    steps = sa.select(schema.timestep.c.id).where(schema.timestep.c.dataset == 1)
+    with temporary_database("postgresql") as url:
+        other = tmp_path / "other"
+        shutil.copytree(tmp_path / "job", other / "job")
+        (other / "job" / configuration.IMAGES_FILE).write_text(f"{tmp_path}/images/*.fits\n")
+        for folder in (tmp_path, other):
+            text = f"[parallelise]\nmethod = serial\n[database]\ndatabase = {url}\n"
+            (folder / configuration.PIPELINE_FILE).write_text(text.replace("%", "%%"))
+        with db.Database(str(url)) as database:
+            for n_steps in (1, 2, 4):
+                job = start()
+                try:
+                    limit = time.monotonic() + 120
+                    while len(database.rows(steps)) < n_steps and job.poll() is None:
+                        assert time.monotonic() < limit
+                        time.sleep(0.005)
+                finally:
+                    job.kill()
+                    job.communicate()
+            beside = subprocess.Popen(
+                [sys.executable, str(SCRIPT), "job"], env=environment(), cwd=other,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            )  # fmt: skip
+            last = start()
+            for process in (last, beside):
+                output, _ = process.communicate(timeout=300)
+                assert process.returncode == 0, output
+            assert len(database.rows(sa.select(schema.dataset))) == 2
+            db.consistency_check(database=database)
+            for number in (1, 2):
+                light_curves = [
+                    (source.ra, source.decl, source.points) for source in _sources(database, number)
+                ]
+                assert light_curves == _expected_sources(expected)
+
+
+def _sources(database, dataset):
+    table = db.schema.runningcatalog
+    columns = table.c.wm_ra.label("ra"), table.c.wm_decl.label("decl")
+    query = sa.select(*columns, table.c.datapoints.label("points"))
+    return database.rows(query.where(table.c.dataset == dataset).order_by(table.c.id))
+
+
+def _expected_sources(expected):
+    names = [column.name for column in db.schema.runningcatalog.c]
+    wanted = [names.index(name) for name in ("wm_ra", "wm_decl", "datapoints")]
+    return [tuple(row[index] for index in wanted) for row in expected["runningcatalog"]]
