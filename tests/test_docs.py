@@ -1,6 +1,6 @@
-"""What README and docs promise: their Python runs, their commands exist, their modules are there."""
+"""README and docs: their blocks run and print what they show, all that they name exists."""
 
-import importlib.util
+import importlib
 import os
 import re
 import shlex
@@ -17,6 +17,7 @@ from photometry import TaskManager
 from photometry.cli import cli
 
 ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"```(\w+)[^\n]*\n(.*?)```", re.S)
 
@@ -60,7 +61,8 @@ BEFORE = {
         "from photometry.simulate.imageseries import simulated_series\n"
         "simulated_series(4).write('images')\n"
         "for words in (['init', 'field', '--images', 'images/*.fits'], ['run', 'field']):\n"
-        "    subprocess.run([sys.executable, '-m', 'photometry', 'transients', *words], check=True)\n"
+        "    subprocess.run([sys.executable, '-m', 'photometry', 'transients', *words], "
+        "check=True)\n"
     ),
     "events.md": "import numpy as np\nfrom astropy.io import fits\n",
 }
@@ -95,7 +97,8 @@ def _cube(place):
     return (
         "import subprocess, sys, pathlib, shutil\n"
         "if not list(pathlib.Path('cube').glob('*.hdf5')):\n"
-        "    for words in (['simulate', 'ffi', 'cube', '--size', '256', '--frames', '12', '--stars', '30'],\n"
+        "    for words in (['simulate', 'ffi', 'cube', '--size', '256', '--frames', '12', "
+        "'--stars', '30'],\n"
         "                  ['catalog', 'cube'], ['prepare', 'cube']):\n"
         "        subprocess.run([sys.executable, '-m', 'photometry', *words], check=True)\n"
         "    shutil.copy(next(pathlib.Path('cube').glob('*.hdf5')), 'DIR')\n"
@@ -111,17 +114,23 @@ def commands():
                 continue
             line = line.removeprefix("$ ").split(" #")[0].split(" | ")[0].split(" > ")[0]
             if match := re.match(r"(?:.*\s)?(?:\S*/)?photometry ((?!-)\S.*)$", line):
-                found.append((where, match[1].split(" && ")[0].rstrip(";")))
+                found.append((where, re.split(r" && |; ", match[1])[0].rstrip(";")))
     return found
 
 
 @pytest.mark.parametrize(("where", "line"), commands(), ids=lambda value: value[:60])
 def test_each_command_that_is_shown_exists_with_its_options(where, line):
+    _check_command(where, line)
+
+
+def _check_command(where, line):
+    """That a command and its options exist."""
     words = shlex.split(line.replace("...", "").replace("…", ""))
     command, context = cli, click.Context(cli, info_name="photometry")
     while words and isinstance(command, click.Group) and not words[0].startswith("-"):
         following = command.get_command(context, words[0])
-        if following is None:
+        if following is None:  # photometry todo TEMPLATE is photometry todo make TEMPLATE
+            command = command.commands.get("make", command) if command is not cli else cli
             break
         name = words.pop(0)
         command, context = following, click.Context(following, info_name=name, parent=context)
@@ -157,21 +166,135 @@ def test_links_between_pages_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.fixture(scope="module")
 def update_outputs():
     """The script that keeps the outputs of pages up to date, as a module."""
-    spec = importlib.util.spec_from_file_location("update_outputs", ROOT / "docs/update_outputs.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _module("update_outputs")
+
+
+def _module(name):
+    docs = str(ROOT / "docs")
+    sys.path.insert(0, docs)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(docs)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_help_that_a_page_shows_is_the_help_of_today(page):
+def test_the_help_that_a_page_shows_is_the_help_of_today(page, update_outputs):
     """Where this fails: python docs/update_outputs.py"""
-    assert update_outputs().stale(page) == []
+    assert update_outputs.stale(page) == []
 
 
-def test_the_reference_of_commands_is_made_from_the_program():
+def test_the_reference_of_commands_is_made_from_the_program(update_outputs):
     """Where this fails: python docs/update_outputs.py"""
-    module = update_outputs()
-    assert (ROOT / "docs" / "commands.md").read_text() == module.commands()
+    shown = update_outputs.shown_examples()
+    assert (ROOT / "docs" / "commands.md").read_text() == update_outputs.commands(shown)
+
+
+# Commands without an example in the reference, and why.
+WITHOUT_EXAMPLE = {
+    "demo": "README.md shows all that it prints",
+    "chain web": "serves pages until it is stopped",
+    "transients ensemble": "docs/transients.md: needs a night of optical frames",
+    "transients emulate": "sends images to whoever connects",
+}
+
+
+def test_every_command_has_an_example_with_real_output(update_outputs):
+    """Where this fails: add it to docs/examples.py, then python docs/update_outputs.py --run"""
+    shown = update_outputs.shown_examples()
+    names = {" ".join(words) for words in every_command(cli, [])}
+    assert names - set(shown) == set(WITHOUT_EXAMPLE)
+    for words, text in _module("examples").EXAMPLES.items():
+        lines = update_outputs.lines_of(text)
+        assert [line for line in lines if f"$ {line}\n" not in shown[words]] == []
+        assert any(f"photometry {words.removesuffix(' make')}" in line for line in text.split("$"))
+
+
+def every_command(command, words):
+    """The words of each command that is no group."""
+    if not isinstance(command, click.Group):
+        yield words
+        return
+    for name in command.list_commands(click.Context(command)):
+        yield from every_command(command.get_command(click.Context(command), name), [*words, name])
+
+
+@pytest.mark.slow
+def test_examples_print_what_the_reference_shows(update_outputs, tmp_path):
+    """Where this fails: python docs/update_outputs.py --run"""
+    shown, printed = update_outputs.shown_examples(), update_outputs.run_examples(tmp_path)
+    different = {words: update_outputs.differences(shown[words], printed[words]) for words in shown}
+    assert {words: lines for words, lines in different.items() if lines} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", _module("update_outputs").RUN, ids=lambda page: page.stem)
+def test_blocks_of_tutorial_and_porting_pages_print_what_they_show(page, update_outputs, tmp_path):
+    """Where this fails: python docs/update_outputs.py --run"""
+    text = page.read_text()
+    assert update_outputs.differences(text, update_outputs.run_page(text, tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("2026-11-28T18:33:48Z: 5 OK", "2027-01-02T00:00:00Z: 5 OK", True),
+        ("speed 2.93 targets/s,  0.06 s each", "speed 512 targets/s, 1.1 s each", True),
+        ("depth 3038 ppm", "depth 3040 ppm", True),
+        ("depth 3038 ppm", "depth 3400 ppm", False),
+        ("TIC 100001363", "TIC 100001364", False),
+        ("5 OK, 1 ERROR", "5 OK, 1 WARNING", False),
+        ("a\nb", "a", False),
+    ],
+)
+def test_outputs_are_compared_but_for_the_machine_and_the_moment(one, other, alike, update_outputs):
+    assert (update_outputs.differences(one, other) == []) == alike
+
+
+def names_of_ours():
+    """(page, name) of each name of ours in the tables of the porting pages."""
+    found = []
+    for page in sorted((ROOT / "docs").glob("porting-from-*.md")):
+        for row in re.findall(r"^\|(.*)\|$", page.read_text(), re.M):
+            ours = row.split("|")[1]
+            found += [(page.stem, name) for name in re.findall(r"`([^`]+)`", ours)]
+    return found
+
+
+HOMES = ("", "photometry.", "photometry.lightcurve.", "photometry.events.")
+
+
+@pytest.mark.parametrize(("page", "name"), names_of_ours(), ids=lambda value: value)
+def test_each_name_of_ours_on_a_porting_page_exists(page, name):
+    if name.startswith("photometry "):
+        _check_command(page, name.removeprefix("photometry "))
+    else:
+        assert any(_exists(home + name) for home in HOMES), name
+
+
+def _exists(name):
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ImportError:
+            continue
+        for part in parts[length:]:
+            found = getattr(found, part, None)
+        return found is not None
+    return False
+
+
+@pytest.mark.slow
+def test_the_demo_prints_what_the_readme_shows(update_outputs, tmp_path):
+    (shown,) = [
+        match[1] for match in re.finditer(r"```console\n(\n1\. Simulate.*?)```", README, re.S)
+    ]
+    printed = update_outputs.transcript("$ photometry demo", tmp_path).partition("\n")[2]
+    lines = [
+        pair for pair in update_outputs.differences(shown, printed) if "mpiexec" not in pair[0]
+    ]
+    assert lines == []

@@ -31,24 +31,24 @@ def command(before, after, flux_tolerance, noise_tolerance, as_json):
     """
     from ..report.compare import compare
 
-    found = compare(todo_path(before), todo_path(after))
-    alike = found.within(flux_tolerance, noise_tolerance)
+    comparison = compare(todo_path(before), todo_path(after))
+    alike = comparison.within(flux_tolerance, noise_tolerance)
     if as_json:
-        changes = {f"{a} -> {b}": keys for (a, b), keys in found.changes.items()}
-        show_json({**found.__dict__, "changes": changes, "alike": alike})
+        changes = {f"{a} -> {b}": keys for (a, b), keys in comparison.changes.items()}
+        show_json({**comparison.__dict__, "changes": changes, "alike": alike})
         return 0 if alike else 1
-    for name, keys in (("gained", found.gained), ("lost", found.lost)):
+    for name, keys in (("gained", comparison.gained), ("lost", comparison.lost)):
         click.echo(f"{name:<9}{len(keys):,} targets{_examples(keys)}")
-    for (old, new), keys in sorted(found.changes.items()):
+    for (old, new), keys in sorted(comparison.changes.items()):
         click.echo(f"{'status':<9}{len(keys):,} {old} -> {new}{_examples(keys)}")
-    for name, groups in (("flux", found.flux), ("noise", found.noise)):
+    for name, groups in (("flux", comparison.flux), ("noise", comparison.noise)):
         for magnitude, (n, ratio, worst) in groups.items():
             bin_name = "unknown" if magnitude is None else f"{magnitude}-{magnitude + 1}"
             click.echo(
-                f"{name:<9}magnitude {bin_name:<8}{n:>7,} targets: median B/A {ratio:.6f}, farthest "
-                f"from 1 {worst:.2g}"
+                f"{name:<9}magnitude {bin_name:<8}{n:>7,} targets: median B/A {ratio:.6f}, "
+                f"farthest from 1 {worst:.2g}"
             )
-    click.echo(f"{'time':<9}{found.seconds[0]:.4g} s -> {found.seconds[1]:.4g} s of work")
+    click.echo(f"{'time':<9}{comparison.seconds[0]:.4g} s -> {comparison.seconds[1]:.4g} s of work")
     click.echo("alike" if alike else "they differ")
     return 0 if alike else 1
 

@@ -11,8 +11,7 @@ def command(folder):
     """Show the program at work: simulate stars, measure them with MPI, look at the result.
 
     Every command is shown before it is run, so that it can be typed by hand afterwards. FOLDER
-    [demo]
-    is emptied first, if it is the demo's own.
+    [demo] is emptied first, if it is the demo's own.
     """
     from pathlib import Path
 

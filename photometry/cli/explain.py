@@ -21,7 +21,7 @@ def command(words, output, as_json, html, plot):
     """
     from pathlib import Path
 
-    from ..report.explain import explain, lines, to_json
+    from ..report.explain import explain, explain_page, lines, to_json
     from ..report.status import output_folder
     from ..taskmanager import open_view
 
@@ -37,8 +37,6 @@ def command(words, output, as_json, html, plot):
 
         plot_file(Path(plot), read_curve(files[0]))
     if html:
-        from ..report.run import explain_page
-
         explain_page(explained).write(html)
     if as_json:
         click.echo(to_json(explained))

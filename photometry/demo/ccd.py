@@ -25,7 +25,7 @@ def photon_limit(tmag, *, sky=100.0, cadence=1800, integration=HOUR, prf=None):
 
     The variance of the sum of ``n`` pixels, in (e-/s)^2, is ``(F s(n) + n sky) / t + n r^2 / (t
     t_exposure)``: photons of the star, photons of the sky, and reads. (Howell 1989, PASP 101, 616;
-    for TESS Sullivan et al. 2015, ApJ 809, 77, section 6.4.) ``s(n)`` is the share of the star's
+    for TESS Sullivan et al. 2015, ApJ 809, 77, section 6.4.) ``s(n)`` is the fraction of the star's
     flux ``F`` in its ``n`` brightest pixels; ``n`` is the number that makes noise over signal
     smallest, ``t`` the time in which light was gathered.
 
@@ -49,12 +49,12 @@ def photon_limit(tmag, *, sky=100.0, cadence=1800, integration=HOUR, prf=None):
     response = (prf or GaussianPRF()).evaluate(
         0.25, 0.25, pixels, pixels
     )  # neither on a pixel's middle nor its edge
-    share = np.cumsum(np.sort(response.ravel())[::-1])
-    n = np.arange(1, share.size + 1)
+    fraction = np.cumsum(np.sort(response.ravel())[::-1])
+    n = np.arange(1, fraction.size + 1)
     floor = n * (sky + np.mean(READ_NOISE) ** 2 / INT_TIME) / seconds
-    noise = np.sqrt(flux * share / seconds + floor) / (flux * share)
+    noise = np.sqrt(flux * fraction / seconds + floor) / (flux * fraction)
     best = noise.argmin(axis=-1)
-    of_sky = np.sqrt(floor[best]) / (flux[..., 0] * share[best])
+    of_sky = np.sqrt(floor[best]) / (flux[..., 0] * fraction[best])
     return noise.min(axis=-1), np.sqrt(1 / (flux[..., 0] * seconds)), of_sky
 
 

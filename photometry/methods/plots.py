@@ -58,12 +58,6 @@ def plot_target(path, stamp, extraction, good):
     moved = 1000 * (extraction.centroid - median_of_good(extraction.centroid, good))
     movement = {INK: moved[:, 0], ROWS: moved[:, 1]}
     _draw_series(axes["centroid"], stamp.time, movement, good, "centroid\n[0.001 pixel]")
-    from matplotlib.lines import Line2D
-
-    axes["centroid"].legend(
-        handles=[_dot(Line2D, INK, "column"), _dot(Line2D, ROWS, "row")],
-        loc="upper right", fontsize=7, ncols=2, framealpha=0.8,
-    )  # fmt: skip
     for name in ("flux", "background"):
         axes[name].tick_params(labelbottom=False)
         axes[name].sharex(axes["centroid"])
@@ -148,9 +142,13 @@ def _draw_image(figure, axes, stamp, extraction):
         interpolation="nearest",
         aspect="auto" if tall or wide else "equal",
     )
-    bar = figure.colorbar(drawn, ax=axes, location="top", shrink=0.8, pad=0.02)
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", shrink=0.8, pad=0.02)
     decades = 10.0 ** np.arange(np.floor(np.log10(max(high, 1))) - 2, np.log10(max(high, 1)) + 0.01)
-    bar.set_ticks([0, *decades] if low < 0 else decades)
+    # a tick beyond the colours would make the bar longer than they are
+    ticks = [tick for tick in (0, *decades) if low <= tick <= high]
+    ticks = ticks if len(ticks) > 1 else [low, high]
+    bar.set_ticks(ticks, labels=[f"{t:,.0f}" if t >= 10 else f"{t:.3g}" for t in ticks])
+    bar.minorticks_off()
     bar.set_label("mean of the good times [e-/s]", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     axes.add_collection(
@@ -167,7 +165,7 @@ def _draw_image(figure, axes, stamp, extraction):
         x[~is_target], y[~is_target], s=sizes[~is_target], edgecolors=STARS, facecolors="none"
     )
     axes.plot(x[is_target], y[is_target], "+", color=STARS, markersize=12, markeredgewidth=2)
-    axes.set(xlim=extent[:2], ylim=extent[2:], xlabel="column")
+    axes.set(xlim=extent[:2], ylim=extent[2:], xlabel="column", anchor="N")
     axes.set_ylabel("row" + " (pixels not drawn square)" * (tall or wide))
     for axis in (axes.xaxis, axes.yaxis):
         axis.get_major_locator().set_params(integer=True, nbins=6)
@@ -185,11 +183,16 @@ def _draw_image(figure, axes, stamp, extraction):
         handles.append(Line2D([], [], ls="", label="no star catalogue: others unknown"))
     if len(finite) < image.size:
         handles.append(Patch(facecolor=NO_PIXELS, label="no data"))
-    handles.append(_dot(Line2D, FAINT, "flagged times"))
-    handles.append(_dot(Line2D, MASK, "beyond the axis", "^"))
+    handles += [
+        _dot(Line2D, FAINT, "flagged times"),
+        _dot(Line2D, MASK, "beyond the axis", "^"),
+        _dot(Line2D, INK, "centroid: column"),
+        _dot(Line2D, ROWS, "centroid: row"),
+    ]
     figure.legend(
-        handles=handles, loc="outside lower left", ncols=len(handles), fontsize=8, frameon=False
-    )
+        handles=handles, loc="outside lower left", ncols=len(handles), fontsize=8, frameon=False,
+        columnspacing=1.2, handletextpad=0.3,
+    )  # fmt: skip
 
 
 def outline(stamp, mask):
@@ -216,6 +219,9 @@ def _draw_series(axes, time, series, good, label):
         low, high = np.percentile(shown, SHOWN)
         margin = 0.3 * (high - low) or 1.0
         axes.set_ylim(low - margin, high + margin)
+    else:
+        axes.text(0.5, 0.5, "unknown", transform=axes.transAxes, ha="center", va="center")
+        axes.set_yticks([])
     low, high = axes.get_ylim()
     for color, values in series.items():
         for chosen, ink in ((~good, FAINT), (good, color)):

@@ -221,6 +221,14 @@ def _parse_name(path):
     return None, None
 
 
+def identity_of_name(path):
+    """(starid, sector, cadence) as the name of a target pixel file of the missions says; None for
+    what it does not.
+    """
+    starid, file = _parse_name(path)
+    return (None, None, None) if file is None else (starid, file.sector, file.cadence)
+
+
 @functools.lru_cache(maxsize=4)
 def _read_headers(paths):
     """Target pixel files among files whose names say nothing: dict of starid to files."""

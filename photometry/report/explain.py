@@ -1,4 +1,4 @@
-"""All that is known of one star of a run: `explain`."""
+"""All that is known of one star of a run: `explain`, as text, JSON and a page."""
 
 import json
 import math
@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from ..constants import MISSIONS
 from ..errors import BadInputError, WrongUseError
 from ..flags import decode
 from ..scheduler.progress import timestamp
 from ..scheduler.tasklog import LOG_NAME, read_log
 from ..status import STATUS
 from ..taskmanager.schema import star_label
-from .lightcurvefile import Claim, check_lightcurve
+from .html import Page, facts, figure, ink
+from .status import as_typed
+from .verify import Claim, check_lightcurve
 
 MAX_LOG_LINES = 20
 
@@ -132,11 +135,9 @@ def _log(output, label):
 def lines(explained):
     """One row of `explain` as lines of text: (name, text) pairs."""
     row = explained
-    place = f"sector {row['sector']}, {row['camera']}-{row['ccd']}, {row['cadence']} s"
-    yield (
-        "star",
-        f"{row['label']}, magnitude {number(row['tmag'], '.2f')}, {place}, row {row['priority']}",
-    )
+    position = f"sector {row['sector']}, {row['camera']}-{row['ccd']}, {row['cadence']} s"
+    magnitude = number(row["tmag"], ".2f")
+    yield "star", f"{row['label']}, magnitude {magnitude}, {position}, row {row['priority']}"
     yield "pixels", _pixels(row["datasource"])
     yield "status", row["status_name"]
     for reason in row["reasons"]:
@@ -153,7 +154,7 @@ def lines(explained):
             "flux",
             (
                 f"{number(row['mean_flux'], '.6g')} e-/s, noise in one hour "
-                f"{number(row['rms_hour'], '.3g', 1e6)} ppm"
+                f"{number(row['rms_hour'], ',.0f', 1e6)} ppm"
             ),
         )
     for other in row["skipped_by"]:
@@ -167,10 +168,10 @@ def lines(explained):
         yield (
             "attempt",
             (
-                f"{attempt['started']} on {attempt['host'] or 'an unknown host'}, rank {attempt['rank']}, "
-                f"{number(attempt['seconds'], '.3g')} s, {attempt['status_name']}{error}".splitlines()[
-                    0
-                ]
+                f"{attempt['started']} on {attempt['host'] or 'an unknown host'}, rank "
+                f"{attempt['rank']}, "
+                f"{number(attempt['seconds'], '.3g')} s, "
+                f"{attempt['status_name']}{error}".splitlines()[0]
             ),
         )
     yield from _file_lines(row["file"])
@@ -182,7 +183,7 @@ def _file_lines(file):
     if file is None:
         yield "file", "none"
         return
-    yield "file", file["path"]
+    yield "file", as_typed(file["path"])
     if file["problem"]:
         yield "verify", f"bad: {file['problem']}"
         return
@@ -228,3 +229,52 @@ def to_json(explained):
         return value.item() if isinstance(value, np.generic) else value
 
     return json.dumps(clean(explained), indent=1)
+
+
+def explain_page(explained):
+    """The page of one star: what `explain` found, and its light curve.
+
+    Parameters
+    ----------
+    explained : list of dict, of `explain.explain`
+    """
+    page = Page(explained[0]["label"], f"{len(explained)} rows of the TODO-file")
+    for row in explained:
+        heading = f"Sector {row['sector']}, {row['cadence']} s: {row['status_name']}"
+        parts = [facts(list(lines(row)))]
+        if row["file"] and not row["file"]["problem"]:
+            parts.append(_curve(row["file"]["path"]))
+        page.section(heading, *parts)
+    return page
+
+
+def _curve(path):
+    """The light curve of a file, as a figure."""
+    from matplotlib.figure import Figure
+
+    from .plots import best_flux, read_curve
+
+    curve = read_curve(path)
+    flux, name = best_flux(curve)
+    with ink():
+        fig = Figure(figsize=(7, 3), layout="constrained")
+        axes = fig.subplots()
+        for chosen, colour, label in (
+            (~curve.good, "#9aa5b0", "flagged"),
+            (curve.good, "#33658a", "good"),
+        ):
+            axes.plot(
+                curve.time[chosen],
+                flux[chosen],
+                ".",
+                ms=2,
+                color=colour,
+                label=label,
+                rasterized=True,
+            )
+        axes.set(
+            xlabel=f"time ({MISSIONS[curve.mission].time_name}, d)", ylabel=f"{name}, relative"
+        )
+        axes.ticklabel_format(useOffset=False)
+        axes.legend(frameon=False, loc="upper right", ncols=2)
+        return figure(fig, str(path), alt=f"light curve of {curve.label}")

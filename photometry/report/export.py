@@ -88,7 +88,8 @@ def lightcurve_table(paths):
         })  # fmt: skip
     if len({MISSIONS[name].time_reference for name in missions}) > 1:
         raise WrongUseError(
-            f"light curves of {' and '.join(sorted(missions))} have no common time; export them apart"
+            f"light curves of {' and '.join(sorted(missions))} have no common time; export them "
+            f"apart"
         )
     table = Table()
     for name in parts[0] if parts else ():

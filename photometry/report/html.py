@@ -42,7 +42,8 @@ body { margin: 0 auto; max-width: 72rem; padding: 1rem; color: var(--ink); backg
 h1 { font-size: 1.6rem; margin: .5rem 0 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem;
   border-bottom: 1px solid var(--line); padding-bottom: .2rem; }
 p.subtitle, p.note, figcaption, caption { color: var(--faint); } p.subtitle { margin: 0 0 1rem; }
-a { color: var(--link); } nav a { margin-right: 1rem; display: inline-block; }
+a { color: var(--link); } td a { white-space: nowrap; }
+nav a { margin-right: 1rem; display: inline-block; }
 .scroll { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 caption { text-align: left; padding-bottom: .3rem; }
@@ -51,20 +52,24 @@ th, td { text-align: left; padding: .25rem .7rem .25rem 0; vertical-align: top;
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1.2rem; margin: .5rem 0; }
 dt { color: var(--faint); } dd { margin: 0; }
 figure { margin: 1rem 0; } figure svg, figure img { max-width: 100%; height: auto; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); gap: 1rem; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr));
+  gap: 1rem; }
 pre { background: var(--band); padding: .7rem; overflow-x: auto; white-space: pre-wrap; }
 details > summary { cursor: pointer; } .good { color: var(--good); } .bad { color: var(--bad); }
 .doubt { color: var(--doubt); }
 footer { margin-top: 3rem; color: var(--faint); font-size: .9rem; }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr; gap: 0; }
+  dd { margin-bottom: .5rem; } }
 </style>
 </head>
 <body>
 <header><h1>{{ title }}</h1><p class="subtitle">{{ subtitle }}</p>
-{% if sections|length > 2 %}<nav>{% for s in sections if s.heading %}<a href="#{{ s.anchor }}">{{ s.heading }}</a>
+{% if sections|length > 2 %}<nav>{% for s in sections if s.heading %}
+<a href="#{{ s.anchor }}">{{ s.heading }}</a>
 {% endfor %}</nav>{% endif %}</header>
 <main>
-{% for s in sections %}<section id="{{ s.anchor }}">{% if s.heading %}<h2>{{ s.heading }}</h2>{% endif %}
+{% for s in sections %}<section id="{{ s.anchor }}">
+{% if s.heading %}<h2>{{ s.heading }}</h2>{% endif %}
 {% if s.note %}<p class="note">{{ s.note }}</p>{% endif %}
 {% for part in s.parts %}{{ part }}
 {% endfor %}</section>

@@ -1,4 +1,6 @@
-"""`job_script`: a batch script for SLURM that runs, stops in time, queues itself again, and continues until all is done."""
+"""`job_script`: a batch script for SLURM that runs, stops in time, queues itself again, and
+continues until all is done.
+"""
 
 import os
 import re
@@ -21,7 +23,8 @@ _MEMORY = re.compile(r"\d+[KMGT]?")
 _HEAD = """\
 #!/bin/bash
 # Light curves of {comment_todo}
-# Submit with 'sbatch THIS_FILE', watch with 'photometry status'. Submitting it again continues: what is done is not done again.
+# Submit with 'sbatch THIS_FILE', watch with 'photometry status'. Submitting it again continues:
+# what is done is not done again.
 """
 
 _SET_UP = """
@@ -29,9 +32,10 @@ _SET_UP = """
 export {threads}
 
 {modules}restarts=${{SLURM_RESTART_COUNT:-0}}
-echo "photometry: job ${{SLURM_JOB_ID:-(none)}}, start number $((restarts + 1)) on ${{SLURM_JOB_NODELIST:-this computer}}"
+where=${{SLURM_JOB_NODELIST:-this computer}}
+echo "photometry: job ${{SLURM_JOB_ID:-(none)}}, start number $((restarts + 1)) on $where"
 
-# 'auto': stop handing out targets in time before the job ends (SLURM_JOB_END_TIME).
+# 'auto': assign no more targets in time before the job ends (SLURM_JOB_END_TIME).
 run=({command})
 cancelled=
 """
@@ -71,13 +75,15 @@ case $code in
     0) echo "photometry: all done" ;;
     1) echo "photometry: done, but some targets failed; see" {status} ;;
     2) echo "photometry: wrong usage, see above; not queued again" ;;
-    *)  # 3: out of time or told to stop; others: a rank or a node died. Nothing saved is lost, the same command continues.
+    *)  # 3: out of time or asked to stop; others: a rank or a node died. Nothing saved is lost, the
+        # same command continues.
         if [[ -n $cancelled ]]; then
             echo "photometry: cancelled; submit this script again to continue"
         elif [[ -z $SLURM_JOB_ID ]]; then
             echo "photometry: unfinished (exit code $code); run this script again to continue"
         elif [[ $restarts -ge {max_restarts} ]]; then
-            echo "photometry: unfinished after $((restarts + 1)) starts; look at this log, then submit this script again"
+            echo "photometry: unfinished after $((restarts + 1)) starts; look at this log," \\
+                "then submit this script again"
         else
             echo "photometry: unfinished (exit code $code), queued again"
             scontrol requeue "$SLURM_JOB_ID"
@@ -187,9 +193,11 @@ def _directives(asked, with_srun, warning, more):
         *[f"#SBATCH --{option}={value}" for option, value in asked.items() if value is not None],
         "# One core per rank: rank 0 hands out targets, the others work.",
         "#SBATCH --cpus-per-task=1",
-        f"# {warning} s before the end {'all ranks get' if with_srun else 'this shell gets'} SIGUSR1: no new targets, the running ones end, all is saved.",
+        f"# {warning} s before the end {'all ranks get' if with_srun else 'this shell gets'} "
+        f"SIGUSR1: no new targets, the running ones end, all is saved.",
         f"#SBATCH --signal={to_whom}USR1@{warning}",
-        "# After the failure of a node, and when this script says so, the job waits in the queue again, and its log goes on.",
+        "# After the failure of a node, and when this script says so, the job waits in the queue "
+        "again, and its log goes on.",
         "#SBATCH --requeue",
         "#SBATCH --open-mode=append",
         f"#SBATCH --output={asked['job-name']}-%j.log",
@@ -229,12 +237,14 @@ def _slurm_time(text, warning):
     """D-HH:MM:SS"""
     if str(text).strip().isdigit():
         raise ArgumentError(
-            f"time={text!r}: expected a duration with its unit, like 90m, 12h, 12:00:00 or 1-12:00:00"
+            f"time={text!r}: expected a duration with its unit, like 90m, 12h, 12:00:00 or "
+            f"1-12:00:00"
         )
     seconds = int(parse_duration(text))
     if seconds <= 2 * warning:
         raise ArgumentError(
-            f"time={text!r}: expected more than {2 * warning} s, as the run is told {warning} s before the end"
+            f"time={text!r}: expected more than {2 * warning} s, as the run is asked to "
+            f"stop {warning} s before the end"
         )
     days, rest = divmod(seconds, int(DAY))
     clock = f"{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
@@ -245,7 +255,8 @@ def _check_paths(**paths):
     for name, path in paths.items():
         if not path.isprintable():
             raise ArgumentError(
-                f"{name}={path!r}: a path with a line break or control character cannot stand in a script"
+                f"{name}={path!r}: a path with a line break or control character cannot stand in a "
+                f"script"
             )
 
 

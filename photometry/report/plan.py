@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import PhotometryError
 from ..status import STATUS
 from ..target import photometry
-from .doctor.disk import LOG_ROW, TODO_ROW
+from .doctor.machine import LOG_ROW, TODO_ROW
 
 MEASURED = 12  # targets of each kind that are measured, spread over the magnitudes
 SECONDS = 30.0  # after this, no further target is measured
@@ -118,7 +118,9 @@ def _left_out(view, to_do, max_attempts):
 
 
 def _known_cost(view, source, cadence, method):
-    """(seconds, error, bytes, source, problems) from finished targets of the kind; None: too few."""
+    """(seconds, error, bytes, source, problems) from finished targets of the kind; None where there
+    are too few.
+    """
     rows = view.query(
         "SELECT elaptime FROM todolist JOIN diagnostics USING (priority) WHERE status IN (1, 3)"
         " AND SUBSTR(datasource, 1, 3) = ? AND cadence = ? AND COALESCE(method, '') = ?"

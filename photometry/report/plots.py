@@ -6,16 +6,19 @@ from types import SimpleNamespace
 
 import numpy as np
 from astropy.table import Table
+from astropy.wcs import WCS
 
-from ..constants import MISSIONS
+from ..constants import DAY, MISSIONS
 from ..errors import BadInputError, WrongUseError
 from ..files import atomic_write
 from ..fitsfile import open_fits
 from ..flags import DEFAULT_BITMASK
 from ..lightcurve.fitsfiles import mission_of
+from .verify import CADENCE_TOLERANCE
 
 ENDINGS = (".png", ".pdf", ".svg")
 SHEET_COLUMNS = 4
+FOLD_BINS = 100
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Curve:
     centroid : (n, 2) array, pixels
     image, aperture : (n_rows, n_columns) arrays, e-/s and bits
     pixel : (column, row) on the detector of the stamp's first pixel
+    target : (column, row) on the stamp of the target, NaN where the file has no coordinates
     stars : Table of the stars on the stamp: starid, tmag, column, row (pixels of the detector);
         None where they are unknown
     """
@@ -50,6 +54,7 @@ class Curve:
     image: np.ndarray
     aperture: np.ndarray
     pixel: tuple = (0, 0)
+    target: tuple = (np.nan, np.nan)
     stars: Table | None = None
 
     @property
@@ -96,8 +101,18 @@ def read_curve(path):
             image=np.array(image.data, float),
             aperture=np.array(hdulist["APERTURE"].data, int),
             pixel=(image.header.get("CRVAL1P", 0), image.header.get("CRVAL2P", 0)),
+            target=_target(primary, image.header),
             stars=_stars(hdulist["CATALOG"].data) if "CATALOG" in hdulist else None,
         )
+
+
+def _target(primary, header):
+    """(column, row) of the target on the stamp, by its coordinates."""
+    sky = [primary.get(keyword) for keyword in ("RA_OBJ", "DEC_OBJ")]
+    if None in sky or "CTYPE1" not in header:
+        return np.nan, np.nan
+    column, row = WCS(header).all_world2pix([sky], 0)[0]
+    return float(column), float(row)
 
 
 def _stars(data):
@@ -113,7 +128,7 @@ def plot_file(path, curve, *, fold=None, t0=None):
     path : path of the picture; its ending is the format: png, pdf or svg
     curve : Curve
     fold : float, d, period to fold with
-    t0 : float, d, time that is put in the middle; default: the first
+    t0 : float, d, time that is put in the middle; default: that of the lowest flux
     """
     if fold is None:
         from ..methods.plots import plot_target
@@ -135,8 +150,7 @@ def _as_measured(curve):
     mask = (curve.aperture & 2) != 0
     tmag = np.nan if tmag is None else tmag
     if curve.stars is None:
-        rows, columns = np.nonzero(mask)
-        row, column = (rows.mean(), columns.mean()) if len(rows) else (0.0, 0.0)
+        column, row = curve.target
         stars = Table({"starid": [starid], "tmag": [tmag], "column": [column], "row": [row]})
     else:
         stars = curve.stars.copy()
@@ -146,7 +160,7 @@ def _as_measured(curve):
         target=SimpleNamespace(starid=starid, tmag=tmag),
         mission=curve.mission,
         sector=primary.get(keywords.period_keyword),
-        cadence=round(86400 * curve.header.get("TIMEDEL", np.nan)),
+        cadence=_cadence(curve),
         time=curve.time,
         time_reference=keywords.time_reference,
         sumimage=curve.image,
@@ -159,7 +173,7 @@ def _as_measured(curve):
     contamination = primary.get("CONTAM", curve.header.get("CONTAM"))
     extraction = SimpleNamespace(
         method=str(primary.get("PHOTMET", primary.get("METHOD", "flux"))),
-        status=SimpleNamespace(name="light curve"),
+        status=SimpleNamespace(name=primary.get("STATUS", "unknown")),
         flux=curve.flux,
         background=curve.background,
         centroid=curve.centroid,
@@ -167,6 +181,17 @@ def _as_measured(curve):
         contamination=np.nan if contamination is None else float(contamination),
     )
     return stamp, extraction, curve.good
+
+
+def _cadence(curve):
+    """The nominal cadence, as the TODO-file has it and the name of the file: 1800 s of Kepler are
+    1765.5 s.
+    """
+    seconds = DAY * curve.header.get("TIMEDEL", np.nan)
+    for nominal in (20, 60, 1800):
+        if abs(seconds - nominal) <= CADENCE_TOLERANCE * nominal:
+            return nominal
+    return round(seconds)
 
 
 def draw_folded(axes, curve, period, t0=None):
@@ -177,7 +202,7 @@ def draw_folded(axes, curve, period, t0=None):
     axes : matplotlib axes
     curve : Curve
     period : float, d
-    t0 : float, d, time that is put in the middle
+    t0 : float, d, time that is put in the middle; default: where the means are lowest
     """
     if not period > 0:
         raise WrongUseError(f"--fold {period:g}: expected days, above zero")
@@ -186,19 +211,31 @@ def draw_folded(axes, curve, period, t0=None):
     good &= np.isfinite(flux)
     if not good.any():
         raise BadInputError(f"{curve.path}: no flux of good quality to fold")
-    t0 = curve.time[good][0] if t0 is None else t0
-    phase = (curve.time[good] - t0 + period / 2) % period - period / 2
-    axes.plot(24 * phase, flux[good], ".", ms=2, color="#9aa5b0", rasterized=True)
-    edges = np.linspace(-period / 2, period / 2, 101)
-    index = np.digitize(phase, edges) - 1
-    means = [np.mean(flux[good][index == i]) if (index == i).any() else np.nan for i in range(100)]
-    axes.plot(24 * (edges[:-1] + edges[1:]) / 2, means, "o", ms=3, color="#d1495b")
+    time, flux = curve.time[good], flux[good]
+    if t0 is None:
+        phase, means = _binned(time, flux, period, time[0])
+        t0 = time[0] + phase[np.nanargmin(means)]
+    hours = 24 * ((time - t0 + period / 2) % period - period / 2)
+    axes.plot(hours, flux, ".", ms=2, color="#9aa5b0", rasterized=True)
+    phase, means = _binned(time, flux, period, t0)
+    axes.plot(24 * phase, means, "o", ms=3, color="#d1495b")
     axes.set(
         xlabel=f"hours from {t0:.4f} + n x {period:g} d",
         ylabel=f"{name}, relative",
         title=f"{curve.label}, folded with {period:g} d",
     )
     axes.ticklabel_format(useOffset=False)
+
+
+def _binned(time, flux, period, t0):
+    """(phase, mean flux) in hundredths of a period about t0; NaN where there is no flux."""
+    phase = (time - t0 + period / 2) % period - period / 2
+    edges = np.linspace(-period / 2, period / 2, FOLD_BINS + 1)
+    index = np.clip(np.digitize(phase, edges) - 1, 0, FOLD_BINS - 1)
+    number = np.bincount(index, minlength=FOLD_BINS)
+    total = np.bincount(index, flux, minlength=FOLD_BINS)
+    means = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    return (edges[:-1] + edges[1:]) / 2, means
 
 
 def best_flux(curve):
@@ -233,6 +270,10 @@ def plot_sheet(path, curves):
         axes.ticklabel_format(useOffset=False)
     for axes in panels[len(curves) :]:
         axes.remove()
+    names = sorted({MISSIONS[curve.mission].time_name for curve in curves})
+    figure.supxlabel(f"time ({' or '.join(names)}, d)", fontsize=9)
+    figure.supylabel("flux over its median", fontsize=9)
+    figure.suptitle("star, and the noise of its flux over 6.5 hours", fontsize=9)
     save(figure, path)
 
 

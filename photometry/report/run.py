@@ -21,7 +21,15 @@ VERDICTS = "verdicts.jsonl"
 """In the folder of the light curves: what `photometry search --verdicts` adds to."""
 MAX_CAUSES = 30
 SLOWEST = 20
-COLOURS = {"OK": "#33658a", "WARNING": "#e0a030", "ERROR": "#d1495b", "SKIPPED": "#9aa5b0"}
+TARGETS_PER_BIN = 5  # of the pictures against time, at least
+PICTURE = (5.5, 3.6)  # inches; wider ones have letters too small for a phone
+COLOURS = {  # to be seen on white and on black
+    "OK": "#3f88c5",
+    "WARNING": "#e0a030",
+    "ERROR": "#d1495b",
+    "SKIPPED": "#9aa5b0",
+    "to do": "#ded5c4",
+}
 HOUR = 3600.0
 
 
@@ -64,55 +72,6 @@ def _whole(column):
     return np.nan_to_num(np.ma.filled(np.ma.asarray(column).astype(float), -1), nan=-1).astype(int)
 
 
-def explain_page(explained):
-    """The page of one star: what `explain` found, and its light curve.
-
-    Parameters
-    ----------
-    explained : list of dict, of `explain.explain`
-    """
-    page = Page(explained[0]["label"], f"{len(explained)} rows of the TODO-file")
-    for row in explained:
-        heading = f"Sector {row['sector']}, {row['cadence']} s: {row['status_name']}"
-        parts = [facts(list(lines(row)))]
-        if row["file"] and not row["file"]["problem"]:
-            parts.append(_curve(row["file"]["path"]))
-        page.section(heading, *parts)
-    return page
-
-
-def _curve(path):
-    """The light curve of a file, as a figure."""
-    from matplotlib.figure import Figure
-
-    from .plots import best_flux, read_curve
-
-    curve = read_curve(path)
-    flux, name = best_flux(curve)
-    with ink():
-        fig = Figure(figsize=(9, 3), layout="constrained")
-        axes = fig.subplots()
-        for chosen, colour, label in (
-            (~curve.good, "#9aa5b0", "flagged"),
-            (curve.good, "#33658a", "good"),
-        ):
-            axes.plot(
-                curve.time[chosen],
-                flux[chosen],
-                ".",
-                ms=2,
-                color=colour,
-                label=label,
-                rasterized=True,
-            )
-        axes.set(
-            xlabel=f"time ({MISSIONS[curve.mission].time_name}, d)", ylabel=f"{name}, relative"
-        )
-        axes.ticklabel_format(useOffset=False)
-        axes.legend(frameon=False, loc="upper right", ncols=2)
-        return figure(fig, str(path), alt=f"light curve of {curve.label}")
-
-
 def _attempts(view):
     """Columns of the table of attempts, as arrays; NaN where not known."""
     names = ("priority", "start", "seconds", "peak_memory", "host", "rank", "status")
@@ -136,27 +95,31 @@ def _runs(view):
 
 
 def _footer(runs):
-    version = runs[-1]["version"] if runs else "unknown"
-    return f"Made by photometry at {timestamp()}; the last run was by version {version}."
+    last = f"; the last run was by version {runs[-1]['version']}" if runs else ""
+    return f"Made by photometry at {timestamp()}{last}."
 
 
 def _summary(view, results, status, attempts, runs):
     counts = Counter(_name(number) for number in status)
     last = runs[-1] if runs else {}
-    ended = last.get("end")
     seconds = attempts["seconds"][np.isfinite(attempts["seconds"])]
     pairs = [
         ("targets", len(results)),
         *((name, counts[name]) for name in [*STATUS.__members__, "to do"] if counts[name]),
         ("runs", len(runs)),
-        ("last command", last.get("command") or "unknown"),
-        ("on", last.get("host") or "unknown"),
-        ("started", last.get("start") or "unknown"),
-        ("ended", ended or ("not yet, or killed" if runs else "never started")),
-        ("outcome", last.get("reason") or "unknown"),
-        ("attempts", len(attempts["start"])),
-        ("work", f"{seconds.sum() / HOUR:.3g} core-hours"),
     ]
+    if not runs:
+        pairs.append(("started", "never; photometry run makes the light curves"))
+    else:
+        pairs += [
+            ("last command", _command(last.get("command"))),
+            ("on", last.get("host") or "unknown"),
+            ("started", last.get("start") or "unknown"),
+            ("ended", last.get("end") or "not yet, or killed"),
+            ("outcome", last.get("reason") or "unknown"),
+            ("attempts", len(attempts["start"])),
+            ("work", f"{_duration(seconds.sum())} of one core"),
+        ]
     if len(seconds):
         pairs.append(
             ("a target takes", f"{np.median(seconds):.3g} s, the slowest {seconds.max():.3g} s")
@@ -170,6 +133,30 @@ def _summary(view, results, status, attempts, runs):
     return facts(pairs)
 
 
+def _rounded(value):
+    """A measured number as people read it: three digits."""
+    return float(f"{value:.3g}")
+
+
+def _duration(seconds):
+    """A time as people read it."""
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (np.inf, HOUR, "hours")):
+        if seconds < limit:
+            return f"{seconds / unit:.3g} {name}"
+    return "unknown"
+
+
+def _command(words):
+    """A command line as people type it, without where the program lies."""
+    if not words:
+        return "unknown"
+    program, _, rest = words.partition(" ")
+    name = Path(program).name
+    if name == "__main__.py":
+        name = "photometry"
+    return f"{name} {rest}" if rest else name
+
+
 def _name(status):
     return "to do" if status < 0 else STATUS(status).name
 
@@ -181,7 +168,8 @@ def _workers(attempts):
     start = attempts["start"]
     end = start + np.nan_to_num(attempts["seconds"])
     first = start.min()
-    edges = np.linspace(0, max(end.max() - first, 1e-3), 201)
+    n_bins = int(np.clip(len(start) / TARGETS_PER_BIN, 10, 200))
+    edges = np.linspace(0, max(end.max() - first, 1e-3), n_bins + 1)
     # seconds of work within each bin over its length: exact, whatever the bins
     total = np.interp(edges, *_cumulative(start - first, end - first))
     busy = np.diff(total) / np.diff(edges)
@@ -192,7 +180,7 @@ def _workers(attempts):
         (busy, "workers at work"),
         (done / np.diff(edges), "targets done per second"),
     ):
-        fig = Figure(figsize=(6, 2.8), layout="constrained")
+        fig = Figure(figsize=PICTURE, layout="constrained")
         axes = fig.subplots()
         axes.stairs(values, edges / unit, color=COLOURS["OK"], fill=True, alpha=0.6)
         axes.set(xlabel=f"time since the first target ({name})", ylabel=label, ylim=(0, None))
@@ -262,49 +250,60 @@ def _where(page, results, status, attempts):
     from matplotlib.figure import Figure
 
     parts = []
+    outcomes = np.array([_name(number) for number in status], dtype=object)
+    shown = {name: colour for name, colour in COLOURS.items() if name in outcomes}
     column, row = results["pos_column"], results["pos_row"]
     known = np.isfinite(column) & np.isfinite(row)
     if known.any():
-        fig = Figure(figsize=(5.5, 4.6), layout="constrained")
+        fig = Figure(figsize=PICTURE, layout="constrained")
         axes = fig.subplots()
-        for name, colour in COLOURS.items():
-            chosen = known & (status == STATUS[name])
+        for name, colour in shown.items():
+            chosen = known & (outcomes == name)
+            label = f"{name} ({chosen.sum()})"
             axes.scatter(
-                column[chosen],
-                row[chosen],
-                s=5,
-                color=colour,
-                label=f"{name} ({chosen.sum()})",
-                rasterized=True,
+                column[chosen], row[chosen], s=5, color=colour, label=label, rasterized=True
             )
         axes.set(xlabel="column (pixels)", ylabel="row (pixels)")
-        axes.legend(frameon=False, markerscale=2, fontsize="small", loc="upper right")
-        parts.append(figure(fig, "where the targets are on their detectors"))
+        _legend(fig)
+        caption = "where the targets are on their detectors"
+        if n_unknown := np.count_nonzero(~known):
+            caption += f"; {n_unknown:,} have no known position"
+        parts.append(figure(fig, caption))
     tmag = results["tmag"]
     if np.isfinite(tmag).any():
         low, high = np.floor(np.nanmin(tmag)), np.ceil(np.nanmax(tmag) + 1e-9)
         edges = np.linspace(low, high, int(max(high - low, 1)) + 1)
-        fig = Figure(figsize=(5.5, 4.6), layout="constrained")
+        fig = Figure(figsize=PICTURE, layout="constrained")
         axes = fig.subplots()
         bottom = np.zeros(len(edges) - 1)
-        for name, colour in COLOURS.items():
-            heights, _ = np.histogram(tmag[status == STATUS[name]], edges)
+        for name, colour in shown.items():
+            heights, _ = np.histogram(tmag[outcomes == name], edges)
             axes.bar(
                 edges[:-1], heights, np.diff(edges), bottom, align="edge", color=colour, label=name
             )
             bottom += heights
-        axes.set(xlabel="magnitude", ylabel="targets")
-        axes.legend(frameon=False, fontsize="small")
+        axes.set(xlabel=_mission(results).band, ylabel="targets")
+        _legend(fig)
         parts.append(figure(fig, "outcome by magnitude"))
     hosts = []
     for host in sorted(set(attempts["host"])):
         chosen = attempts["host"] == host
         failed = attempts["status"][chosen] == STATUS.ERROR
-        hosts.append({
-            "host": host, "ranks": len(set(attempts["rank"][chosen])), "attempts": int(chosen.sum()),
-            "failed": int(failed.sum()), "mean seconds": float(np.nanmean(attempts["seconds"][chosen])),
-        })  # fmt: skip
+        hosts.append(
+            {
+                "host": host,
+                "ranks": len(set(attempts["rank"][chosen])),
+                "attempts": int(chosen.sum()),
+                "failed": int(failed.sum()),
+                "mean seconds": _rounded(np.nanmean(attempts["seconds"][chosen])),
+            }
+        )
     page.section("Where", figures(*parts), *([table(hosts, caption="by host")] if hosts else []))
+
+
+def _legend(fig):
+    """A legend above the axes, where it hides nothing."""
+    fig.legend(loc="outside upper center", ncols=3, frameon=False, fontsize="small", markerscale=2)
 
 
 def _noise(page, results, status):
@@ -313,11 +312,11 @@ def _noise(page, results, status):
 
     made = np.isin(status, (STATUS.OK, STATUS.WARNING))
     good = made & np.isfinite(results["rms_hour"]) & np.isfinite(results["tmag"])
-    if good.sum() < 2:
+    if good.sum() < 2 or np.ptp(results["tmag"][good]) == 0:
         return
     sample = results[good]
     mission = _mission(sample)
-    fig = Figure(figsize=(9, 4.4), layout="constrained")
+    fig = Figure(figsize=PICTURE, layout="constrained")
     axes = fig.subplots()
     noise = 1e6 * np.abs(sample["rms_hour"])
     axes.scatter(sample["tmag"], noise, s=5, color=COLOURS["OK"], alpha=0.6, rasterized=True)
@@ -356,18 +355,19 @@ def _methods(page, results, status):
         known = np.isfinite(contamination)
         rows.append({
             "method": str(method), "targets": int(chosen.sum()),
-            "mean seconds": float(np.nanmean(results["elaptime"][chosen])),
-            "median contamination": float(np.median(contamination[known])) if known.any() else None,
+            "mean seconds": _rounded(np.nanmean(results["elaptime"][chosen])),
+            "median "
+            "contamination": _rounded(np.median(contamination[known])) if known.any() else None,
             "of unknown contamination": int((~known).sum()),
         })  # fmt: skip
     parts = [table(rows)]
     size = _whole(results["mask_size"]).astype(float)
     known = made & (size > 0) & np.isfinite(results["tmag"])
     if known.any():
-        fig = Figure(figsize=(9, 3.4), layout="constrained")
+        fig = Figure(figsize=PICTURE, layout="constrained")
         axes = fig.subplots()
         axes.scatter(results["tmag"][known], size[known], s=5, color=COLOURS["OK"], rasterized=True)
-        axes.set(xlabel="magnitude", ylabel="pixels in the mask", yscale="log")
+        axes.set(xlabel=_mission(results).band, ylabel="pixels in the mask", yscale="log")
         parts.append(figure(fig, "size of masks"))
     page.section("Methods and masks", *parts)
 
@@ -384,10 +384,9 @@ def _slowest(page, results, attempts):
             continue
         row = results[index[priority]]
         memory = attempts["peak_memory"][i]
-        rows.append([
-            _link(row), float(seconds[i]), _name(-1 if np.isnan(attempts["status"][i]) else int(attempts["status"][i])),
-            attempts["host"][i], None if np.isnan(memory) else round(memory / 2**20),
-        ])  # fmt: skip
+        status = int(np.nan_to_num(attempts["status"][i], nan=-1))
+        peak = None if np.isnan(memory) else round(memory / 2**20)
+        rows.append([_link(row), _rounded(seconds[i]), _name(status), attempts["host"][i], peak])
         named.append(priority)
     if rows:
         page.section(

@@ -41,7 +41,8 @@ def read_summary(path):
         summary = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise WrongUseError(
-            f"{path}: there is no {SUMMARY_NAME}; expected a folder that 'photometry run' was started on or wrote to"
+            f"{path}: there is no {SUMMARY_NAME}; expected a folder that 'photometry run' was "
+            f"started on or wrote to"
         ) from None
     except OSError as error:
         raise WrongUseError(f"{file}: cannot be read ({error.strerror})") from None
@@ -110,7 +111,8 @@ def output_folder(todo_file, output=None):
     if output is not None:
         if not Path(output).is_dir():
             raise WrongUseError(
-                f"--output {output}: there is no such folder; expected the folder of the light curves"
+                f"--output {output}: there is no such folder; expected the folder of the light "
+                f"curves"
             )
         return Path(output)
     last = _output_of_last_run(todo_file)
@@ -159,12 +161,16 @@ def state(summary, now=None):
         return "not started"
     if _has_died(summary):
         return (
-            "died, or could not write its last word (killed, disk full); what it had saved is safe, and the same"
+            "died, or could not write its last word (killed, disk full); what it had saved is "
+            "safe, and the same"
             " command continues"
         )
     age = (time.time() if now is None else now) - _seconds(summary["updated"])
     if age > NEWS_SECONDS:
-        return f"no news for {timedelta(seconds=round(age))}: the run has died or hangs; the same command continues it"
+        return (
+            f"no news for {timedelta(seconds=round(age))}: the run has died or hangs; the same "
+            f"command continues it"
+        )
     return "running"
 
 
@@ -206,13 +212,19 @@ def print_status(summary):
         console.print(f"next: {escape(command)}")
 
 
+def as_typed(path):
+    """A path relative to this folder where it lies in it, as people type it."""
+    path, here = Path(path), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
 def next_command(summary):
     """What to type next; None where nothing is known."""
     todo_file = summary.get("todo_file")
     if not todo_file:
         return None
     path = Path(todo_file)
-    where = shlex.quote(str(path.parent if path.name == "todo.sqlite" else path))
+    where = shlex.quote(as_typed(path.parent if path.name == "todo.sqlite" else path))
     code = summary.get("exit_code")
     if is_running(summary):
         return f"photometry status {where} --watch"
@@ -233,7 +245,7 @@ def _lines(summary):
     yield "state", state(summary)
     for key, name in (("todo_file", "TODO-file"), ("output", "output")):
         if summary.get(key):
-            yield name, summary[key]
+            yield name, as_typed(summary[key])
     listed = ", ".join(f"{number} {name}" for name, number in counts(summary).items())
     yield "tasks", f"{listed} of {summary['numtasks']}"
     if summary.get("rate"):

@@ -15,7 +15,7 @@ from ..constants import J2000, MISSIONS, YEAR
 from ..errors import BadInputError, WrongUseError
 from ..fitsfile import Kind, kind_of
 from ..fitsstream import open_stream
-from ..pixels.find import FITS_ENDINGS
+from ..pixels.find import FITS_ENDINGS, identity_of_name
 from ..pixels.targetpixelfile import celestial_wcs, identity, number, starid_of
 from ..pixels.tesscamera import distance_from_axis
 from ..sky import separation
@@ -73,8 +73,8 @@ def inspect_file(path):
 
     Returns
     -------
-    PixelFile; one with ``damage`` for a file that names its star but is cut short. Or a str that
-    says what else the file is.
+    PixelFile; one with ``damage`` for a file that names its star but is cut short, or whose name is
+    that of another star. Or a str that says what else the file is.
 
     Raises
     ------
@@ -107,6 +107,10 @@ def inspect_file(path):
             bits = stream.read_image(aperture)
         except BadInputError as error:
             return PixelFile(**_known(path, primary, table, starid), damage=str(error))
+        named = identity_of_name(path)[0]
+        if named not in (None, starid):
+            known = {**_known(path, primary, table, named), "tmag": None}
+            return PixelFile(**known, damage=f"{path}: its header says that it is of star {starid}")
         return PixelFile(
             **_known(path, primary, table, starid),
             epoch=_epoch(table),
@@ -117,6 +121,17 @@ def inspect_file(path):
             ra=number(table, "RA_OBJ", np.nan),
             decl=number(table, "DEC_OBJ", np.nan),
         )
+
+
+def _named(path, damage):
+    """A file whose name says which star it is of, though its content does not; None for another
+    name. What the name does not say is 0.
+    """
+    starid, sector, cadence = identity_of_name(path)
+    if starid is None:
+        return None
+    mission = {"kplr": "Kepler", "ktwo": "K2"}.get(path.name[:4], "TESS")
+    return PixelFile(path, starid, mission, sector or 0, 0, 0, cadence or 0, None, damage)
 
 
 def _refuse_truncated_light_curve(path, stream, primary):
@@ -178,8 +193,9 @@ def targets_of_folder(folder, template, *, progress=iter):
         try:
             what = inspect_file(path)
         except BadInputError as error:
-            found.unreadable.append(str(error))
-            what = "not readable as FITS"
+            what = _named(path, str(error)) or "not readable as FITS"
+            if isinstance(what, str):
+                found.unreadable.append(str(error))
         if isinstance(what, PixelFile):
             found.files.append(what)
         else:

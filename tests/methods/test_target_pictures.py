@@ -96,12 +96,22 @@ def test_axes_have_whole_pixels_no_offsets_a_colour_bar_a_legend_and_centroids(t
             assert axis.get_major_formatter().get_offset() == ""
     assert any("e-/s" in axes.get_xlabel() for axes in figure[0].axes)  # the colour bar
     legend = [text.get_text() for text in figure[0].legends[0].get_texts()]
-    for text in ("target", "other stars", "pixels of the flux", "no data", "flagged", "beyond"):
+    named = ("target", "other stars", "pixels of the flux", "no data", "flagged", "beyond")
+    for text in (*named, "centroid: column", "centroid: row"):
         assert any(text in entry for entry in legend), text
-    assert [text.get_text() for text in found["centroid"].get_legend().get_texts()] == [
-        "column",
-        "row",
-    ]
+
+
+def test_the_colour_bar_has_no_tick_beyond_its_colours_and_a_panel_without_values_says_so(
+    tmp_path, figure
+):
+    stamp, _ = make_stamp([9.0], [7], [7], n_times=12)
+    stamp = dataclasses.replace(stamp, sumimage=stamp.sumimage + 900.0)  # a sky that is still there
+    draw(tmp_path, stamp, background=np.full(12, np.nan))
+    (bar,) = [axes for axes in figure[0].axes if "e-/s" in axes.get_xlabel()]
+    low, high = bar.get_xlim()
+    assert low >= 890
+    assert all(low <= tick <= high for tick in bar.get_xticks())
+    assert [text.get_text() for text in panels(figure[0])["background"].texts] == ["unknown"]
 
 
 def test_a_stamp_of_1300_rows_is_shown_around_its_mask(tmp_path, figure):
@@ -211,3 +221,22 @@ def test_run_says_once_that_there_is_no_catalogue(tmp_path):
         done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
     assert done.stderr.count("no star catalogue: contamination is unknown") == 1
+
+
+def test_a_light_curve_file_without_coordinates_is_drawn_from_itself(tmp_path, figure):
+    from matplotlib.collections import PathCollection
+
+    from photometry.lightcurve.tasoc import write_lightcurve
+    from photometry.report.plots import plot_file, read_curve
+
+    stamp, _ = make_stamp([9.0, 11.0], [7, 3], [7, 4], n_times=12)
+    extraction = draw(tmp_path, stamp, flux_err=np.full(12, np.nan))
+    path = tmp_path / write_lightcurve(tmp_path, stamp, extraction, SETTINGS)
+    plot_file(tmp_path / "again.png", read_curve(path))
+    first, again = panels(figure[0]), panels(figure[-1])
+    for name in ("flux", "centroid"):
+        assert again[name].get_ylim() == pytest.approx(first[name].get_ylim(), rel=1e-3, abs=1e-3)
+    for drawn in (first, again):
+        (ring,) = [c for c in drawn["image"].collections if isinstance(c, PathCollection)]
+        offset = list(map(float, ring.get_offsets()[0]))
+        assert offset == pytest.approx([stamp.column + 4, stamp.row + 3], abs=1e-3)

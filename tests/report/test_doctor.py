@@ -13,8 +13,8 @@ from finished_run import everything_below, finished_run, target_pixel_files
 
 from photometry import TaskManager
 from photometry.pixels.find import identify, write_index
-from photometry.report.doctor import diagnose, disk, machine, mpi
-from photometry.report.doctor.todo import Work
+from photometry.report.doctor import diagnose, machine
+from photometry.report.doctor.inputs import Work
 from photometry.settings import Settings
 from photometry.target import photometry
 from photometry.taskmanager import create_todo
@@ -47,7 +47,10 @@ def examine(folder, output=None, **options):
 
 def killed_after(folder, commands, in_memory=True):
     """A process that has the TODO-file open does something and dies."""
-    script = f"import os; from photometry import TaskManager; tm = TaskManager({str(folder)!r}, load_into_memory={in_memory}); {commands}; os._exit(9)"
+    script = (
+        f"import os; from photometry import TaskManager; tm = TaskManager({str(folder)!r}, "
+        f"load_into_memory={in_memory}); {commands}; os._exit(9)"
+    )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 9
 
 
@@ -215,13 +218,13 @@ def test_an_output_that_cannot_be_written_fails(folder, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs /proc")
 def test_a_folder_that_nobody_can_write_to_fails():
-    assert disk.check_writable("light curves", Path("/proc")).state == "fail"
+    assert machine.check_writable("light curves", Path("/proc")).state == "fail"
 
 
 def test_no_disk_holds_ten_thousand_billion_light_curves(folder):
-    assert disk.check_space(folder / "todo.sqlite", folder, HUGE, {}).state == "fail"
+    assert machine.check_space(folder / "todo.sqlite", folder, HUGE, {}).state == "fail"
     assert machine.check_memory(folder / "todo.sqlite", Settings(), HUGE).state == "fail"
-    inodes = disk.check_inodes(folder, HUGE)
+    inodes = machine.check_inodes(folder, HUGE)
     assert inodes.state == ("ok" if "no limit" in inodes.message else "fail")
 
 
@@ -238,7 +241,7 @@ def test_the_estimate_of_a_light_curve_is_that_of_a_real_one(tmp_path, shared_da
     made = photometry(task, input_folder=path.parent, output_folder=tmp_path)["details"][
         "filepath_lightcurve"
     ]
-    estimate = disk.lightcurve_size("tpf", 1800, {("tpf", 1800): 500})
+    estimate = machine.lightcurve_size("tpf", 1800, {("tpf", 1800): 500})
     assert 0.8 < estimate / (tmp_path / made).stat().st_size < 1.3
 
 
@@ -246,22 +249,22 @@ def test_the_file_system_is_the_one_that_df_names(tmp_path):
     df = subprocess.run(
         ["df", "--output=fstype,target", tmp_path], capture_output=True, text=True, check=True
     )
-    assert disk.file_system(tmp_path) == tuple(df.stdout.splitlines()[1].split())
+    assert machine.file_system(tmp_path) == tuple(df.stdout.splitlines()[1].split())
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no /dev/shm")
 def test_a_disk_in_memory_warns():
-    check = disk.check_file_system("light curves", Path("/dev/shm"), Settings())
+    check = machine.check_file_system("light curves", Path("/dev/shm"), Settings())
     assert check.state == "warn"
     assert "gone after a restart" in check.message
 
 
 def test_a_local_disk_in_a_job_of_several_nodes_warns(tmp_path, monkeypatch):
-    if disk.file_system(tmp_path)[0] in disk.NETWORK | disk.PARALLEL | disk.VOLATILE:
+    if machine.file_system(tmp_path)[0] in machine.NETWORK | machine.PARALLEL | machine.VOLATILE:
         pytest.skip("the folder for tests is not on a local disk")
-    assert disk.check_file_system("light curves", tmp_path, Settings()).state == "ok"
+    assert machine.check_file_system("light curves", tmp_path, Settings()).state == "ok"
     monkeypatch.setenv("SLURM_JOB_NUM_NODES", "3")
-    assert disk.check_file_system("light curves", tmp_path, Settings()).state == "warn"
+    assert machine.check_file_system("light curves", tmp_path, Settings()).state == "warn"
 
 
 @pytest.mark.parametrize(
@@ -332,7 +335,7 @@ def test_packages_are_those_that_are_installed():
 
 @pytest.mark.mpi
 def test_two_ranks_find_each_other():
-    check = mpi.check_mpi()
+    check = machine.check_mpi()
     assert check.state == "ok", check.message
 
 
@@ -349,6 +352,6 @@ def test_a_launcher_of_another_mpi_or_one_that_fails_or_hangs_fails(tmp_path, bo
     launcher = tmp_path / "mpiexec"
     launcher.write_text(f"#!/bin/bash\n{body}\n")
     launcher.chmod(0o755)
-    check = mpi.check_two_ranks(str(launcher), "MPICH", timeout=1 if "sleep" in body else 20)
+    check = machine.check_two_ranks(str(launcher), "MPICH", timeout=1 if "sleep" in body else 20)
     assert check.state == "fail"
     assert said in check.message

@@ -22,7 +22,7 @@ NASTY = 'it\'s $(touch oops) `id` "x" & ; {a} \\ é'
 
 @pytest.fixture
 def cluster(tmp_path):
-    """A folder of programs: scontrol that notes what it is asked, and srun that starts three ranks."""
+    """A folder of programs: scontrol that notes what it is asked, srun that starts three ranks."""
     folder = tmp_path / "cluster bin"
     folder.mkdir()
     program(folder / "scontrol", f'echo "$@" >> {shlex.quote(str(tmp_path / "asked"))}')

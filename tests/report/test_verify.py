@@ -15,8 +15,7 @@ from finished_run import everything_below, finished_run, lightcurves
 from photometry import STATUS, TaskManager
 from photometry.errors import TodoFileError, WrongUseError
 from photometry.files import atomic_write
-from photometry.report.lightcurvefile import Claim, check_lightcurve
-from photometry.report.verify import verify
+from photometry.report.verify import Claim, check_lightcurve, verify
 from photometry.target import MADE, photometry
 
 
@@ -291,7 +290,9 @@ def test_what_a_killed_run_left_in_its_journal_is_verified_too_and_stays_there(f
         tm = TaskManager({str(folder)!r}, load_into_memory={in_memory})
         tm.reset_tasks([1, 2])
         task = tm.get_task()
-        tm.save_result(photometry(task, input_folder={str(folder)!r}, output_folder={str(folder / "lightcurves")!r}))
+        folder = {str(folder)!r}
+        result = photometry(task, input_folder=folder, output_folder=folder + "/lightcurves")
+        tm.save_result(result)
         os._exit(9)"""
     assert subprocess.run([sys.executable, "-c", script]).returncode == 9
     lightcurves(folder)[0].unlink()

@@ -8,8 +8,8 @@ from ...errors import PhotometryError, SettingsError
 from ...methods.registry import get_method
 from ...settings import Settings, load_settings
 from ...taskmanager import open_view
-from . import disk, inputs, machine, mpi, todo
-from .check import FAIL, OK, Check
+from . import inputs, machine
+from .machine import FAIL, OK, Check
 
 __all__ = ["FAIL", "MPI_TIMEOUT", "Check", "diagnose"]
 
@@ -36,11 +36,11 @@ def diagnose(
     """
     check, settings = check_settings(todo_file, settings_file)
     yield check
-    yield from disk.check_folders(todo_file, output)
+    yield from machine.check_folders(todo_file, output)
     with contextlib.ExitStack() as stack:
-        checks, view, to_do = todo.open_todo_file(todo_file, stack, settings.run.max_attempts)
+        checks, view, to_do = inputs.open_todo_file(todo_file, stack, settings.run.max_attempts)
         yield from checks
-        work = todo.work_to_do(view, to_do) if view is not None else None
+        work = inputs.work_to_do(view, to_do) if view is not None else None
         n_times = {}
         if work is not None and work.total:
             folder = todo_file.parent
@@ -48,13 +48,13 @@ def diagnose(
             yield inputs.check_files(view, to_do, folder)
             yield inputs.check_sample(view, to_do, folder, settings, n_times)
             yield inputs.check_catalogues(view, to_do, folder)
-    yield from disk.check_disk(todo_file, output, settings, work, n_times)
+    yield from machine.check_disk(todo_file, output, settings, work, n_times)
     yield machine.check_memory(todo_file, settings, work)
     yield machine.check_threads()
     yield machine.check_packages()
     yield machine.check_time_limit(settings)
     if mpi_timeout is not None:
-        yield mpi.check_mpi(mpi_timeout)
+        yield machine.check_mpi(mpi_timeout)
 
 
 def check_settings(todo_file, path=None):
