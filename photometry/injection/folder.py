@@ -17,6 +17,7 @@ from ..pixels.find import find_target_pixel_file
 from ..pixels.targetpixelfile import read_target_pixel_file
 from ..status import STATUS
 from ..taskmanager.create import create_todo
+from ..taskmanager.lock import locked
 from ..taskmanager.schema import TODOLIST_COLUMNS
 from ..taskmanager.view import open_view, read_results
 from . import LIGHTCURVES, RECOVERED, TODO, TRUTH
@@ -54,11 +55,20 @@ def check_folder(folder, specs, seed, *, overwrite=False):
                 "replace it with --overwrite"
             )
         return
-    if folder.is_dir() and any(folder.iterdir()):
+    # a run that was killed while it began may leave these
+    ours = (f".{Path(TRUTH).stem}-", f".{Path(TODO).stem}-")
+    if folder.is_dir() and any(
+        not path.name.startswith(ours) and not (path.name == LIGHTCURVES and _is_empty(path))
+        for path in folder.iterdir()
+    ):
         raise WrongUseError(
             f"{folder}: holds files that are no injection (it has no {TRUTH}); expected a folder "
             "of its own, empty or new"
         )
+
+
+def _is_empty(folder):
+    return not any(folder.iterdir())
 
 
 def _description(truth):
@@ -75,7 +85,6 @@ def prepare_folder(folder, todo_file, specs, seed):
     specs : tuple of str
     seed : int
     """
-    folder.mkdir(parents=True, exist_ok=True)
     asked = described(specs, seed)
     is_same = (folder / TRUTH).is_file() and _description(folder / TRUTH) == asked
     if is_same and (folder / TODO).is_file():
@@ -88,9 +97,14 @@ def prepare_folder(folder, todo_file, specs, seed):
     table.meta |= {"described": asked}
     if not len(table):
         raise WrongUseError(f"{todo_file}: none of its stars gets a signal; check the star numbers")
-    create_todo(folder / TODO, rows)
+    stars = set(table["starid"].tolist())
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / TODO).is_file():
+        with locked(folder / TODO):  # no run works on it
+            (folder / TODO).unlink()  # its results are of other signals
     with atomic_write(folder / TRUTH) as part:
         table.write(part, format="ascii.ecsv", overwrite=True)
+    create_todo(folder / TODO, [row for row in rows if row["starid"] in stars])
 
 
 def _truth(input_folder, rows, specs, seed):
@@ -208,6 +222,20 @@ def _header(path):
     with open_stream(path) as stream:
         primary = stream.next_header()
         return {**primary, "CROWDSAP": stream.next_header().get("CROWDSAP")}
+
+
+def recovered(folder):
+    """What became of all signals: ``recovered.ecsv``, or where that is older than the TODO-file or
+    missing, as `collect`.
+
+    Parameters
+    ----------
+    folder : Path of an injection
+    """
+    path, todo_file = folder / RECOVERED, folder / TODO
+    if path.is_file() and path.stat().st_mtime_ns >= todo_file.stat().st_mtime_ns:
+        return Table.read(path, format="ascii.ecsv")
+    return collect(folder)
 
 
 def write_recovered(folder):

@@ -369,8 +369,8 @@ def described(specs, seed):
     specs : tuple of str, as on the command line
     seed : int
     """
-    contents = {
-        spec: hashlib.sha256(Path(spec).read_bytes()).hexdigest() if Path(spec).is_file() else ""
+    contents = [
+        hashlib.sha256(Path(spec).read_bytes()).hexdigest() if Path(spec).is_file() else spec
         for spec in specs
-    }
-    return json.dumps({"inject": contents, "seed": seed}, sort_keys=True)
+    ]
+    return json.dumps({"inject": contents, "seed": seed})

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from ..injection import TRUTH
-from ..injection.folder import collect
+from ..injection.folder import recovered
 from ..injection.recovery import MIN_EVENTS
 from .html import figure, figures, ink, table
 
@@ -41,7 +41,7 @@ def add_injections(page, folder):
     """
     from astropy.table import vstack
 
-    tables = [found for path in injection_folders(folder) if len(found := collect(path))]
+    tables = [found for path in injection_folders(folder) if len(found := recovered(path))]
     if not tables:
         return
     signals = vstack(tables, metadata_conflicts="silent")

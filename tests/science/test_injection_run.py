@@ -11,13 +11,14 @@ from astropy.io import fits
 from astropy.table import Table
 from running import ENGINES, photometry, run_pipeline
 
-from photometry.injection.folder import collect
+from photometry.errors import TodoFileError, WrongUseError
+from photometry.injection.folder import check_folder, collect, prepare_folder
 from photometry.injection.signals import profile, signals_of
 from photometry.injection.work import injected_photometry
 from photometry.lightcurve import Lightcurve
 from photometry.methods.registry import BUILT_IN
 from photometry.pixels.find import identify
-from photometry.taskmanager import read_results
+from photometry.taskmanager import TaskManager, read_results
 
 pytestmark = pytest.mark.slow
 
@@ -161,14 +162,43 @@ def test_a_table_says_what_to_inject_and_unknown_stars_are_refused(origin, tmp_p
     planets = tmp_path / "planets.csv"
     planets.write_text(f"starid,period,epoch,depth\n{star},2.0,170.0,0.01\n")
     folder = tmp_path / "of-table"
-    done("run", origin, "--workers", 0, "--limit", 2, "--output", folder, "--inject", planets,
+    done("run", origin, "--workers", 0, "--output", folder, "--inject", planets,
          "--inject-search", "none")  # fmt: skip
+    assert list(read_results(folder / "todo.sqlite")["starid"]) == [star]
     (row,) = collect(folder)
     assert (row["starid"], row["found"]) == (star, -1)
     assert row["ratio"] == pytest.approx(1, abs=4 * row["ratio_err"] + 0.01)
     planets.write_text("starid,period,epoch,depth\n1,2.0,170.0,0.01\n")
     assert "none of its stars" in refused("run", origin, "--output", tmp_path / "x", "--inject",
                                           planets)  # fmt: skip
+
+
+def test_a_folder_that_was_killed_while_it_was_made_is_finished(origin, tmp_path):
+    folder, todo, what = tmp_path / "killed", origin / "todo.sqlite", (("transits",), 1)
+    (folder / "lightcurves").mkdir(parents=True)
+    (folder / ".injected-abcdefgh.part.ecsv").write_text("# %ECSV 1.0\n# ---\n# da")
+    check_folder(folder, *what)
+    prepare_folder(folder, todo, *what)
+    truth = (folder / "injected.ecsv").read_text()
+    (folder / "todo.sqlite").unlink()  # as if killed between the two
+    check_folder(folder, *what)
+    prepare_folder(folder, todo, *what)
+    assert (folder / "injected.ecsv").read_text() == truth
+    assert len(read_results(folder / "todo.sqlite")) == 8
+
+
+def test_another_injection_replaces_the_first_one_with_its_results(origin, tmp_path):
+    folder, todo = tmp_path / "twice", origin / "todo.sqlite"
+    prepare_folder(folder, todo, ("transits",), 1)
+    with TaskManager(folder) as tm:
+        tm.cursor.execute("UPDATE todolist SET status = 1")
+        with pytest.raises(WrongUseError, match="another injection"):
+            check_folder(folder, ("transits",), 2)
+        with pytest.raises(TodoFileError, match="in use"):
+            prepare_folder(folder, todo, ("transits",), 2)
+    assert set(read_results(folder / "todo.sqlite")["status"]) == {1}
+    prepare_folder(folder, todo, ("transits",), 2)
+    assert np.isnan(read_results(folder / "todo.sqlite")["status"]).all()
 
 
 def test_a_transit_goes_into_an_image_cube_too(tmp_path):
