@@ -196,6 +196,10 @@ def initialise_dataset(job_config, supplied_mon_coords):
         log.warning(
             "dataset %d is continued: monitoring positions are those it began with", dataset_id
         )
+    # settings that are newer than the dataset
+    stored = configuration.nested(
+        {name: {**values, **stored.get(name, {})} for name, values in job_config.items()}
+    )
     stored["persistence"]["dataset_id"] = dataset_id
     change = table.update().where(table.c.id == dataset_id)
     db.current().change(change.values(rerun=table.c.rerun + 1, finished=False, process_end_ts=None))

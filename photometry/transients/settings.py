@@ -110,6 +110,13 @@ class Association(Section):
     ties: Literal["pair", "lowest_id"] = Field(
         "pair", description="pair: two and two that tie become two pairs; lowest_id"
     )
+    own_source_first: Flag = Field(
+        True,
+        description=(
+            "an extraction whose nearest source has no other candidate is no side of the split of "
+            "another"
+        ),
+    )
     many_to_one: Literal["both", "nearest"] = Field(
         "both", description="an extraction with several sources counts for both, or for the nearest"
     )

@@ -294,7 +294,7 @@ def _associate(db_image, job_config):
         db_image.id, deRuiter_r=found["deruiter_radius"],
         beamwidths_limit=found["beamwidths_limit"],
         new_source_sigma_margin=job_config["transient_search"]["new_source_sigma_margin"],
-        ties=found["ties"],
+        ties=found["ties"], own_source_first=found["own_source_first"],
         fork_other_bands=found["fork_other_bands"], many_to_one=found["many_to_one"],
     )  # fmt: skip
 

@@ -96,6 +96,18 @@ def test_many_to_many_that_ties_becomes_two_pairs():
     assert len({associations(row.id)[-1].xtrsrc for row in rows}) == 2
 
 
+@pytest.mark.parametrize(("first", "n_sources"), [(True, 2), (False, 3)])
+def test_an_extraction_with_a_source_of_its_own_splits_another_only_as_in_the_original(
+    first, n_sources
+):
+    dataset = db.insert_dataset("two sources")
+    # the second extraction lies beside the second source, and within the radius of the first one
+    associate(image(dataset, 0), [source(123.0, 10.5), source(123.0, 10.5 + 170 / 3600)])
+    found = [source(123.0, 10.5 - 60 / 3600), source(123.0, 10.5 + 95 / 3600)]
+    associate(image(dataset, 1), found, own_source_first=first)
+    assert len(table("runningcatalog")) == n_sources
+
+
 def test_right_ascension_zero_stays_zero():
     dataset = series([source(0, 0)], days=5, image={"centre_ra": 0, "centre_decl": 0})
     (row,) = runcats(dataset)

@@ -40,6 +40,7 @@ def associate_extracted_sources(
     new_source_sigma_margin=3.0,
     *,
     ties="pair",
+    own_source_first=True,
     fork_other_bands=True,
     many_to_one="both",
     database=None,
@@ -54,6 +55,7 @@ def associate_extracted_sources(
     new_source_sigma_margin : float, sigma above the detection threshold of earlier images that a
         new source has
     ties : 'pair' or 'lowest_id', see `matching.prune`
+    own_source_first : bool, see `matching.prune`
     fork_other_bands : bool
         A source that splits passes the fluxes of its other bands to both sides (the original: to
         neither)
@@ -76,7 +78,9 @@ def associate_extracted_sources(
         image = get_image(image_id, database=database)
         found = extractions_of(database, image_id, "blind")
         known = catalogue(database, image.dataset)
-        pairs = _pairs(known, found, beamwidths_limit * image.rb_smaj, deRuiter_r, ties)
+        pairs = _pairs(known, found, beamwidths_limit * image.rb_smaj, deRuiter_r)
+        pairs = prune(pairs, found["f_peak"], ties=ties, own_source_first=own_source_first)
+        pairs.source = np.flatnonzero(known.alive & ~known.sources["mon_src"])[pairs.source]
         if many_to_one == "nearest":
             pairs = keep_nearest(pairs)
         per_source, per_extraction = pairs.counts()
@@ -110,8 +114,8 @@ def _take(columns, rows):
     return {name: values[rows] for name, values in columns.items()}
 
 
-def _pairs(known, found, limit, deruiter_radius, ties):
-    """Candidate pairs, pruned; sources as rows of the catalogue."""
+def _pairs(known, found, limit, deruiter_radius):
+    """Candidate pairs; sources as numbers among those that are alive and not monitored."""
     rows = np.flatnonzero(known.alive & ~known.sources["mon_src"])
     sources = {
         "ra": known.sources["wm_ra"][rows],
@@ -125,11 +129,7 @@ def _pairs(known, found, limit, deruiter_radius, ties):
         "ew": found["uncertainty_ew"],
         "ns": found["uncertainty_ns"],
     }
-    pairs = prune(
-        candidate_pairs(sources, extractions, limit, deruiter_radius), found["f_peak"], ties=ties
-    )
-    pairs.source = rows[pairs.source]
-    return pairs
+    return candidate_pairs(sources, extractions, limit, deruiter_radius)
 
 
 def _associate_once(known, image, found, pairs):

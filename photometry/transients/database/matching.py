@@ -134,7 +134,7 @@ def candidate_pairs(sources, extractions, limit, deruiter_radius):
     return Pairs(source, extraction, radius, distance * 3600).select(near)
 
 
-def prune(pairs, flux, *, ties="pair"):
+def prune(pairs, flux, *, ties="pair", own_source_first=True):
     """Take many-to-many groups apart: of an extraction's pairs within such a group, only that of
     smallest radius stays.
 
@@ -147,6 +147,9 @@ def prune(pairs, flux, *, ties="pair"):
     ties : 'pair' or 'lowest_id'
         Equal radii: a source that no other extraction has chosen, so that two and two become two
         pairs; or the source of lowest index.
+    own_source_first : bool
+        An extraction whose nearest source has no other candidate leaves the groups of its other
+        sources; False, as in the original: it may still be one side of such a source's split
 
     Returns
     -------
@@ -158,15 +161,15 @@ def prune(pairs, flux, *, ties="pair"):
     tangled = np.flatnonzero((per_source > 1) & (per_extraction > 1))
     if not len(tangled):
         return pairs
-    # an extraction whose nearest source is its own alone leaves the groups of its other candidates
-    nearest = np.full(pairs.extraction.max() + 1, np.inf)
-    alone = np.setdiff1d(np.arange(len(pairs)), tangled)
-    np.minimum.at(nearest, pairs.extraction[alone], pairs.radius[alone])
     keep = np.ones(len(pairs), bool)
     keep[tangled] = False
-    tangled = tangled[pairs.radius[tangled] <= nearest[pairs.extraction[tangled]]]
-    if not len(tangled):
-        return pairs.select(keep)
+    if own_source_first:
+        nearest = np.full(pairs.extraction.max() + 1, np.inf)
+        alone = np.setdiff1d(np.arange(len(pairs)), tangled)
+        np.minimum.at(nearest, pairs.extraction[alone], pairs.radius[alone])
+        tangled = tangled[pairs.radius[tangled] <= nearest[pairs.extraction[tangled]]]
+        if not len(tangled):
+            return pairs.select(keep)
     group = pairs.select(tangled)
     order = np.lexsort((group.source, group.distance, group.radius, group.extraction))
     starts = np.flatnonzero(np.diff(group.extraction[order], prepend=-1))
