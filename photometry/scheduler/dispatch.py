@@ -126,7 +126,7 @@ class Dispatch:
         self._remaining = math.inf if limit is None else limit  # how many more may be assigned
         self._isolate = isolate
         self._deadline = deadline
-        self._workers = {}
+        self.workers = {}  # number -> what is known of each that is alive
         self._candidates = set(source.crash_candidates())
         self._idle = {}  # workers that could take more than there was, in order of their asking
         self._out = 0  # tasks that workers hold
@@ -146,12 +146,12 @@ class Dispatch:
     def joined(self, worker, now, host=None, pid=None):
         """A worker has started and can take tasks; it is process ``pid`` of ``host``."""
         name = f"worker {worker} on {host}, process {pid}" if host else f"worker {worker}"
-        self._workers[worker] = _Worker(name, host, now)
+        self.workers[worker] = _Worker(name, host, now)
         return self._assign(worker, now)
 
     def results(self, worker, report, *, now):
         """A worker has finished tasks, or gives some back (``report``: `protocol.Report`)."""
-        state = self._workers.get(worker)
+        state = self.workers.get(worker)
         if state is None:
             log.warning(
                 "worker %s was given up but answers: %d results are dropped, their tasks are done anew",
@@ -161,7 +161,8 @@ class Dispatch:
             return []
         state.heard = now
         self._take(state, report, now)
-        self._give_back(state, report.returned, f"given back by {state.name}")
+        if report.returned:
+            self._give_back(state, report.returned, f"given back by {state.name}")
         if self.hindrance and self.stopping is None:
             return self.stop(self.hindrance, now)
         actions = self._assign(worker, now) + self._assign_idle(now)
@@ -181,7 +182,7 @@ class Dispatch:
             are crash candidates: none has used up an attempt, but they are done in child processes,
             which will show
         """
-        state = self._workers.pop(worker, None)
+        state = self.workers.pop(worker, None)
         self.counts["lost"] += 1
         self.last_loss = why
         if state is None:
@@ -201,11 +202,12 @@ class Dispatch:
 
     def ended(self, worker, now):
         """A worker has ended as it was asked to."""
-        state = self._workers.pop(worker, None)
+        state = self.workers.pop(worker, None)
         if state is None:
             return []
         self._idle.pop(worker, None)
-        self._give_back(state, list(state.tasks), f"{state.name} has ended")
+        if state.tasks:
+            self._give_back(state, list(state.tasks), f"{state.name} has ended")
         return self._assign_idle(now)
 
     def stop(self, why, now):
@@ -220,13 +222,17 @@ class Dispatch:
         is_due = now - self._unsaved_since >= COMMIT_SECONDS or self._n_unsaved >= COMMIT_RESULTS
         if is_due:
             self.commit()
-        actions = self.withdraw(now)
+        actions = [] if self._withdrawn is None else self.withdraw(now)
         if now >= self._ask_again and self.stopping is None:
             self._drained, self._ask_again = False, math.inf
             actions += self._assign_idle(now)
         if now - self._looked >= 1.0:
             self._looked = now
-            actions += self._silent(now)
+            actions += [  # to workers that have been silent for longer than any of their tasks may take
+                Kill(worker, f"silent for {now - state.heard:.0f} s, longer than its task may take")
+                for worker, state in self.workers.items()
+                if state.tasks and now - state.heard > state.patience
+            ]
         if self._deadline is not None and now >= self._deadline and self.stopping is None:
             actions += self.stop("the time limit of the run is reached", now)
         return actions
@@ -238,7 +244,7 @@ class Dispatch:
         self._asked = now
         actions = []
         if unwanted := self._withdrawn():
-            for worker, state in self._workers.items():
+            for worker, state in self.workers.items():
                 tickets = [
                     ticket
                     for ticket, task in state.tasks.items()
@@ -251,8 +257,9 @@ class Dispatch:
 
     def give_up(self, why):
         """Take back all tasks that are out, as the run ends now. Not counted as attempts."""
-        for state in self._workers.values():
-            self._give_back(state, list(state.tasks), why)
+        for state in self.workers.values():
+            if state.tasks:
+                self._give_back(state, list(state.tasks), why)
         self.commit()
 
     def commit(self):
@@ -285,11 +292,6 @@ class Dispatch:
     def running(self):
         """Number of tasks that workers hold."""
         return self._out
-
-    @property
-    def workers(self):
-        """Number of workers that are alive."""
-        return len(self._workers)
 
     # Results
 
@@ -362,7 +364,7 @@ class Dispatch:
 
     def _assign(self, worker, now):
         """Send tasks to a worker until it has enough in hand; where none can come, all may end."""
-        state = self._workers[worker]
+        state = self.workers[worker]
         if self.stopping is not None:
             return self._finish_all()
         sends = []
@@ -391,9 +393,9 @@ class Dispatch:
         return self._drained and not self._out and math.isinf(self._ask_again)
 
     def _finish_all(self):
-        working = [worker for worker, state in self._workers.items() if not state.finishing]
+        working = [worker for worker, state in self.workers.items() if not state.finishing]
         for worker in working:
-            self._workers[worker].finishing = True
+            self.workers[worker].finishing = True
         return list(map(Finish, working))
 
     def _has_room(self, state):
@@ -407,7 +409,7 @@ class Dispatch:
         """Tasks in one message. Grows from 1 once the time of a task is known."""
         if self._mean_time is None:
             return 1
-        work = max(MESSAGE_SECONDS, ANSWER_SECONDS * len(self._workers))
+        work = max(MESSAGE_SECONDS, ANSWER_SECONDS * len(self.workers))
         return int(
             min(max(work / max(self._mean_time, 1e-9), 1), LARGEST_BATCH, max(self._remaining, 0))
         )
@@ -420,7 +422,9 @@ class Dispatch:
         if not tasks:
             self._drained = True
             return None
-        tasks, per_child = self._that_go_together(tasks)
+        per_child = 1 if self._isolate else None
+        if self._candidates:
+            tasks, per_child = self._that_go_together(tasks, per_child)
         source, ticket = self.source, self._next_ticket
         source.start_tasks([source.id(task) for task in tasks])
         self._next_ticket += len(tasks)
@@ -443,14 +447,11 @@ class Dispatch:
             tasks = self._in_time(tasks, now)
         return tasks
 
-    def _that_go_together(self, tasks):
+    def _that_go_together(self, tasks, per_child):
         """The first of ``tasks`` that may travel together, and how many share a child process.
 
         A task that has crashed goes alone, so that no other one is counted when it crashes again.
         """
-        per_child = 1 if self._isolate else None
-        if not self._candidates:
-            return tasks, per_child
         source, candidates = self.source, self._candidates
         levels = [
             0 if (id_ := source.id(task)) not in candidates else 2 if source.crashes(id_) else 1
@@ -472,13 +473,3 @@ class Dispatch:
             fitting = list(filter(fits, self._fetch(LARGEST_BATCH, **self._constraints)))[:1]
         self.out_of_time = not fitting
         return fitting
-
-    # Watching
-
-    def _silent(self, now):
-        """Workers that have said nothing for longer than any of their tasks may take."""
-        return [
-            Kill(worker, f"silent for {now - state.heard:.0f} s, longer than its task may take")
-            for worker, state in self._workers.items()
-            if state.tasks and now - state.heard > state.patience
-        ]

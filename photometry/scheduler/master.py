@@ -3,6 +3,7 @@ to do.
 """
 
 import logging
+import math
 import time
 from collections import Counter
 
@@ -41,7 +42,7 @@ class Master:
         self._signals = StopRequests(on_signal=self._interrupt)
         self._from_workers = Counter()  # signals by worker: mpiexec sends each signal to all ranks
         self._give_up_at = None
-        self._reported = 0.0
+        self._reported = -math.inf
 
     def run(self):
         """Work until all is done, or until asked to stop. Nothing that was saved is lost by any way
@@ -53,26 +54,24 @@ class Master:
         with self._signals.active():
             try:
                 while self._engine.alive:
-                    self._turn(self._engine.receive(TICK_SECONDS))
-                    if self._grace_is_over():
+                    events, now = self._engine.receive(TICK_SECONDS), time.monotonic()
+                    for worker, message in events:
+                        self._perform(self._handle(worker, message, now))
+                    if self._signals.names:
+                        self._perform(
+                            self._dispatch.stop(f"received {self._signals.names[0]}", now)
+                        )
+                    self._perform(self._dispatch.tick(now))
+                    if self._progress and now - self._reported > PROGRESS_SECONDS:
+                        self._reported = now
+                        self._progress.update(self._dispatch, now)
+                    if self._dispatch.stopping is not None and self._grace_is_over():
                         break
             except StopNow:
                 self._dispatch.stop(f"received {self._signals.names[0]}", time.monotonic())
                 log.warning("the running task is interrupted")
             finally:
                 self._dispatch.give_up("the run ended before it was done")
-
-    def _turn(self, events):
-        now = time.monotonic()
-        for worker, message in events:
-            self._perform(self._handle(worker, message, now))
-        if self._signals.names:
-            self._perform(self._dispatch.stop(f"received {self._signals.names[0]}", now))
-        self._perform(self._dispatch.tick(now))
-        if now - self._reported > PROGRESS_SECONDS:
-            self._reported = now
-            if self._progress:
-                self._progress.update(self._dispatch, now)
 
     def _handle(self, worker, message, now):
         kind = message[0]
@@ -115,8 +114,6 @@ class Master:
 
     def _grace_is_over(self):
         """True when the running tasks have had their grace."""
-        if self._dispatch.stopping is None:
-            return False
         now = time.monotonic()
         if self._give_up_at is None:
             self._give_up_at = min(now + self._grace, self._last_call or float("inf"))

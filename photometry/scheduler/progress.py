@@ -1,16 +1,25 @@
-"""How far a run is: a bar on a terminal, a line a minute in a log file, and the summary for
+"""How far a run is: a live display on a terminal, a line a minute in a log file, and the summary for
 everybody else.
 """
 
+import heapq
 import logging
+import math
+import os
+import re
 import sys
 import time
+from collections import deque
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 log = logging.getLogger(__name__)
 
 LOG_SECONDS = 60.0
 SUMMARY_SECONDS = 5.0
+DISPLAY_SECONDS = 0.5
+MAX_CAUSES, MAX_WORKERS = 4, 8  # that are displayed
+LAUNCHER = re.compile(r"mpiexec|mpirun|orterun|prterun|srun")
 
 
 def timestamp(seconds=None):
@@ -23,6 +32,34 @@ def timestamp(seconds=None):
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+class Forecast:
+    """The time that a run still needs, as a range: from the rate of the whole run and that of its
+    last third, each with two standard deviations of a count of independent events.
+    """
+
+    SAMPLES = 300
+
+    def __init__(self, start):
+        self._samples = deque([(start, 0)])  # (time, tasks done), the newest last
+
+    def note(self, now, done):
+        """``done`` tasks had been finished at the time ``now``."""
+        self._samples.append((now, done))
+        if len(self._samples) > self.SAMPLES:  # half as many, over the whole run
+            self._samples = deque(list(self._samples)[::2])
+
+    def remaining(self, n):
+        """(least, most) s that ``n`` more tasks take; None where too little is known."""
+        (start, _), (now, done) = self._samples[0], self._samples[-1]
+        third = now - (now - start) / 3
+        since, before = next(sample for sample in self._samples if sample[0] >= third)
+        rates = []
+        for seconds, number in ((now - start, done), (now - since, done - before)):
+            if number >= 9 and seconds > 0:
+                rates += [(number + sign * 2 * math.sqrt(number)) / seconds for sign in (-1, 1)]
+        return (n / max(rates), n / min(rates)) if rates else None
+
+
 class Progress:
     """Reports how far a run is. A context manager.
 
@@ -32,7 +69,7 @@ class Progress:
     total : number of tasks that this run is to do, as far as is known at its beginning
     count : callable() -> how many tasks are still to do, as sources may grow; None: the total is
         final
-    quiet : bool, no bar
+    quiet : bool, no display
     """
 
     def __init__(self, source, total, *, count=None, quiet=False):
@@ -42,28 +79,28 @@ class Progress:
         self._start = time.monotonic()
         self._logged = self._summarised = self._start
         self._count_again = self._start + SUMMARY_SECONDS
-        self._bar = None if quiet or not sys.stderr.isatty() else _bar(total)
-        self._workers = None
+        self._forecast = Forecast(self._start)
+        self._n_workers = None
+        self._displayed = -math.inf
+        self._terminal = None if quiet else terminal()
+        self._live = None if self._terminal is None else _live(self._terminal)
 
     def update(self, dispatch, now):
         """Report; cheap to call often."""
-        done = dispatch.counts["saved"]
         if self._count is not None and now >= self._count_again:
             self._recount(dispatch, now)
-        if self._bar:
-            failed = dispatch.counts["failed"]
-            self._bar.update(0, completed=done, total=self._total, failed=failed)
+        if self._live is not None and now - self._displayed >= DISPLAY_SECONDS:
+            self._displayed = now
+            self._forecast.note(now, dispatch.counts["saved"])
+            self._live.update(self._picture(dispatch, now), refresh=True)
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
-            log.info(
-                "%d of %d tasks, %d failed, %s",
-                done,
-                self._total,
-                dispatch.counts["failed"],
-                self._forecast(done, now),
-            )
-        if now - self._summarised >= SUMMARY_SECONDS or dispatch.workers != self._workers:
-            self._summarised, self._workers = now, dispatch.workers
+            counts = dispatch.counts
+            self._forecast.note(now, counts["saved"])
+            words = counts["saved"], self._total, counts["failed"], *self._words(counts, now)
+            log.info("%d of %d tasks, %d failed, %s, %s", *words)
+        if now - self._summarised >= SUMMARY_SECONDS or len(dispatch.workers) != self._n_workers:
+            self._summarised, self._n_workers = now, len(dispatch.workers)
             self.note(dispatch, now)
             self._source.write_summary()
 
@@ -81,7 +118,7 @@ class Progress:
         rate = done / max(now - self._start, 1e-9)
         seconds = (total - done) / rate if rate > 0 else None
         self._source.run_info.update(
-            workers=dispatch.workers,
+            workers=len(dispatch.workers),
             workers_lost=dispatch.counts["lost"],
             tasks_this_run=done,
             tasks_total_this_run=total,
@@ -92,43 +129,77 @@ class Progress:
             warnings=dispatch.warnings.as_list(),
         )
 
-    def _forecast(self, done, now):
-        if not done:
-            return "none finished yet"
-        rate = done / (now - self._start)
-        seconds = round((self._total - done) / rate)
-        return f"{rate:.3g} tasks/s, done in {timedelta(seconds=seconds)}"
+    def _words(self, counts, now):
+        """Rate and time left, for people."""
+        rate = f"{counts['saved'] / max(now - self._start, 1e-9):.3g} tasks/s"
+        left = self._forecast.remaining(max(self._total - counts["saved"], 0))
+        if left is None:
+            return rate, "time left unknown"
+        least, most = (timedelta(seconds=round(seconds)) for seconds in left)
+        return rate, f"{least} left" if least == most else f"{least} to {most} left"
+
+    def _picture(self, dispatch, now):
+        """What is displayed: bar, causes of failures, what each worker does."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        counts, head = dispatch.counts, Table.grid(padding=(0, 2))
+        bar = ProgressBar(max(self._total, 1), counts["saved"], width=24)
+        words = f"{counts['saved']} of {self._total} tasks, {counts['failed']} failed"
+        elapsed = f"{timedelta(seconds=round(now - self._start))} elapsed"
+        head.add_row(bar, words, ", ".join((*self._words(counts, now), elapsed)))
+        lines, causes = [], dispatch.failures.as_list()
+        for cause in causes[:MAX_CAUSES]:
+            name = ": ".join(filter(None, (cause["error_class"], cause["message"])))
+            lines.append(f"{cause['count']:>8} failed  {name}")
+        if len(causes) > MAX_CAUSES:
+            lines.append(f"{'':>8} and {len(causes) - MAX_CAUSES} other causes")
+        working = [item for item in dispatch.workers.items() if item[1].tasks]
+        longest = heapq.nsmallest(MAX_WORKERS, working, key=lambda item: item[1].heard)
+        for number, state in longest:
+            label = dispatch.source.label(next(iter(state.tasks.values())))
+            lines.append(f"  worker {number:<5} {label}  {now - state.heard:.0f} s")
+        if len(working) > MAX_WORKERS:
+            lines.append(f"  and {len(working) - MAX_WORKERS} other workers, at quicker tasks")
+        texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
+        return Group(head, *texts)
 
     def __enter__(self):
-        if self._bar:
-            self._bar.start()
+        if self._live is not None:
+            self._live.start()
         return self
 
     def __exit__(self, *exc):
-        if self._bar:
-            self._bar.stop()
+        if self._live is not None:
+            self._live.stop()
 
 
-def _bar(total):
+def terminal():
+    """The terminal that a person watches: a text file that can be written to, or None.
+
+    A rank writes into a pipe of its launcher's. The terminal is the one that the launcher itself
+    writes its errors to, if it runs on this computer.
+    """
+    if sys.stderr.isatty():
+        return sys.stderr
+    try:
+        pid = os.getppid()
+        while pid > 1:
+            process = Path(f"/proc/{pid}")
+            name = (process / "comm").read_text()
+            if LAUNCHER.match(name):
+                path = os.readlink(process / "fd/2")
+                return open(path, "w") if path.startswith("/dev/pts/") else None
+            pid = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # no Linux, or not our process
+        return None
+    return None
+
+
+def _live(file):
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as RichProgress
+    from rich.live import Live
 
-    bar = RichProgress(
-        TextColumn("tasks"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[failed]} failed"),
-        TimeElapsedColumn(),
-        TextColumn("remaining"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    bar.add_task("tasks", total=total, failed=0)
-    return bar
+    return Live(console=Console(file=file), auto_refresh=False, transient=True)

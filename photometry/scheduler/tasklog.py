@@ -18,17 +18,14 @@ LOG_NAME = "photometry-log.jsonl"
 
 
 class _Collector(logging.Handler):
-    def __init__(self):
-        super().__init__(logging.INFO)
-        self.lines = []
-
     def emit(self, record):
         self.lines.append(
             (round(record.created, 3), record.levelname, record.name, record.getMessage())
         )
 
 
-_collector = _Collector()
+_collector = _Collector(logging.INFO)
+_collector.lines = []
 
 
 def collect_from_here(*, only=False):
@@ -56,7 +53,7 @@ def collected():
 
 
 class TaskLog:
-    """Appends what tasks logged to one file. A context manager.
+    """Appends what tasks logged to one file, until `close`.
 
     Parameters
     ----------
@@ -76,8 +73,11 @@ class TaskLog:
                 f"{path}: {problem}; expected a file that the log of the run can be appended to"
             ) from None
         self._file = open(number, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
-        if _torn(path):
-            self._file.write("\n")
+        with open(path, "rb") as file:  # a writer that was killed wrote half of the last line
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(size - 1, 0))
+            if size and file.read(1) != b"\n":
+                self._file.write("\n")
 
     def write(self, logged, source):
         """Append log lines.
@@ -108,21 +108,6 @@ class TaskLog:
 
     def close(self):
         self._file.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self.close()
-
-
-def _torn(path):
-    """Whether a writer that was killed wrote only half of the last line."""
-    with open(path, "rb") as file:
-        if file.seek(0, os.SEEK_END) == 0:
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"
 
 
 def read_log(path, *, name=None):

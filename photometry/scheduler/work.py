@@ -425,10 +425,10 @@ class TaskRunner:
 
     def close(self):
         """No task will be done any more."""
-        self._close_child()
+        if self._child is not None:
+            self._close_child()
         _soft_limit.close()
 
     def _close_child(self):
-        if self._child is not None:
-            self._child.close()
-            self._child = None
+        self._child.close()
+        self._child = None
