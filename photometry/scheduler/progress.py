@@ -147,10 +147,12 @@ class Progress:
 
         counts, head = dispatch.counts, Table.grid(padding=(0, 2))
         bar = ProgressBar(max(self._total, 1), counts["saved"], width=24)
-        words = f"{counts['saved']} of {self._total} tasks, {counts['failed']} failed"
+        head.add_row(bar, f"{counts['saved']} of {self._total} tasks, {counts['failed']} failed")
         elapsed = f"{timedelta(seconds=round(now - self._start))} elapsed"
-        head.add_row(bar, words, ", ".join((*self._words(counts, now), elapsed)))
-        lines, causes = [], dispatch.failures.as_list()
+        lines, causes = (
+            [", ".join((*self._words(counts, now), elapsed))],
+            dispatch.failures.as_list(),
+        )
         for cause in causes[:MAX_CAUSES]:
             name = ": ".join(filter(None, (cause["error_class"], cause["message"])))
             lines.append(f"{cause['count']:>8} failed  {name}")
@@ -202,4 +204,6 @@ def _live(file):
     from rich.console import Console
     from rich.live import Live
 
-    return Live(console=Console(file=file), auto_refresh=False, transient=True)
+    # of a terminal that is none of our own streams, rich does not know the width
+    width = None if file is sys.stderr else os.get_terminal_size(file.fileno()).columns
+    return Live(console=Console(file=file, width=width), auto_refresh=False, transient=True)

@@ -2,10 +2,13 @@
 
 import contextlib
 import errno
+import functools
 import gc
 import logging
+import math
 import os
 import platform
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -146,29 +149,29 @@ def with_pdb(handler):
 def _serve(plan, start_engine):
     """The master's part: open the source, run, close, and say how it went."""
     end = end_of_run(plan.settings.time_limit)
-    requests = _StopRequests()
-    with requests.active(), contextlib.ExitStack() as stack, _disk_full_is_no_crash():
-        if not plan.output_folder.exists():
-            stack.callback(_remove_if_empty, plan.output_folder)
-        _make_folder(plan.output_folder)
-        source = plan.open_source()
-        stack.callback(source.close)
-        return _serve_source(plan, source, start_engine, end, requests)
+    is_working = threading.Event()
 
+    def interrupt(name):
+        # before it works; from then on the master sees to signals, and later ones are ignored
+        if not is_working.is_set():
+            raise KeyboardInterrupt(name)
 
-class _StopRequests(StopRequests):
-    """Until the master works, a signal ends the run at once; after it, all is being closed anyway."""
-
-    def __init__(self):
-        super().__init__(self._before_work)
-
-    def work_begins(self):
-        """From now on the master sees to signals, and those that come after it are ignored."""
-        self._on_signal = None
-
-    @staticmethod
-    def _before_work(name):
-        raise KeyboardInterrupt(name)
+    with StopRequests(interrupt).active():
+        try:
+            _make_folder(plan.output_folder)
+            with contextlib.closing(plan.open_source()) as source:
+                return _serve_source(plan, source, start_engine, end, is_working)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # for the user to mend: one message and exit code 3, not a traceback
+            file = error.filename or "the file of the tasks, its journal or the summary"
+            raise TryAgainError(
+                f"{error.strerror} while writing {file}; make room and run the same command again"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):  # an empty one, where nothing could be done
+                plan.output_folder.rmdir()
 
 
 def _make_folder(folder):
@@ -184,18 +187,9 @@ def _make_folder(folder):
         raise WrongUseError(f"{folder}: may not be written to; expected a folder for the output")
 
 
-def _remove_if_empty(folder):
-    """Leave no empty folder of this run's making behind where nothing could be done."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def _serve_source(plan, source, start_engine, end, requests):
-    def count():
-        total = source.get_number_tasks(**plan.constraints)
-        return total if plan.limit is None else min(total, plan.limit)
-
-    total = count()
+def _serve_source(plan, source, start_engine, end, is_working):
+    most = math.inf if plan.limit is None else plan.limit
+    total = min(source.get_number_tasks(**plan.constraints), most)
     run_id = source.begin_run(
         command=plan.command,
         version=__version__,
@@ -212,49 +206,10 @@ def _serve_source(plan, source, start_engine, end, requests):
         failures=[],
         warnings=[],
     )
-    dispatch = _dispatch(plan, source, end)
-    with _defects_on_record(source):
-        if total or source.next_eligible() is not None:
-            progress = Progress(
-                source, total, count=None if plan.limit is not None else count, quiet=plan.quiet
-            )
-            _work(plan, dispatch, start_engine, progress, end, requests)
-    code, reason = verdict(
-        dispatch,
-        source.get_number_tasks(**plan.constraints),
-        source.get_number_failed(**plan.constraints),
-        plan.limit,
-    )
-    source.run_info.update(ended=timestamp(), exit_code=code, reason=reason, expected_end=None)
-    source.end_run(exit_code=code, reason=reason)
-    source.write_summary()
-    (log.warning if code == EXIT_UNFINISHED else log.info)("%s", reason)
-    return code
-
-
-@contextlib.contextmanager
-def _defects_on_record(source):
-    """An error in this program is told by the summary and the table of runs too, not only by a
-    traceback.
-    """
-    try:
-        yield
-    except (PhotometryError, OSError):
-        raise
-    except Exception as error:
-        reason = f"ended by an error in photometry itself: {type(error).__name__}: {error}"
-        source.run_info.update(
-            ended=timestamp(), exit_code=EXIT_DEFECT, reason=reason, expected_end=None
-        )
-        source.end_run(exit_code=EXIT_DEFECT, reason=reason)
-        raise
-
-
-def _dispatch(plan, source, end):
     deadline = None
     if end is not None:
         deadline = time.monotonic() + end - time.time() - closing_time(plan.settings, end)
-    return Dispatch(
+    dispatch = Dispatch(
         source,
         constraints=plan.constraints,
         randomly=plan.randomly,
@@ -262,6 +217,27 @@ def _dispatch(plan, source, end):
         isolate=plan.settings.isolate,
         deadline=deadline,
     )
+    try:
+        if total or source.next_eligible() is not None:
+            _work(plan, dispatch, start_engine, total, end, is_working)
+    except (PhotometryError, OSError):
+        raise
+    except Exception as error:  # on record in summary and table of runs, not only as a traceback
+        reason = f"ended by an error in photometry itself: {type(error).__name__}: {error}"
+        _note_end(source, EXIT_DEFECT, reason)
+        raise
+    n_to_do = source.get_number_tasks(**plan.constraints)
+    n_failed = source.get_number_failed(**plan.constraints)
+    code, reason = verdict(dispatch, n_to_do, n_failed, plan.limit)
+    _note_end(source, code, reason)
+    source.write_summary()
+    (log.warning if code == EXIT_UNFINISHED else log.info)("%s", reason)
+    return code
+
+
+def _note_end(source, code, reason):
+    source.run_info.update(ended=timestamp(), exit_code=code, reason=reason, expected_end=None)
+    source.end_run(exit_code=code, reason=reason)
 
 
 def closing_time(settings, end):
@@ -271,13 +247,17 @@ def closing_time(settings, end):
     return min(settings.closing_time, 0.2 * max(end - time.time(), 0.0))
 
 
-def _work(plan, dispatch, start_engine, progress, end, requests):
+def _work(plan, dispatch, start_engine, total, end, is_working):
     engine = start_engine()
     last_call = None
     if end is not None:
         last_call = time.monotonic() + end - time.time() - closing_time(plan.settings, end) / 2
+    count = None
+    if plan.limit is None:
+        count = functools.partial(dispatch.source.get_number_tasks, **plan.constraints)
+    progress = Progress(dispatch.source, total, count=count, quiet=plan.quiet)
     try:
-        with TaskLog(plan.output_folder / LOG_NAME) as task_log, progress:
+        with contextlib.closing(TaskLog(plan.output_folder / LOG_NAME)) as task_log, progress:
             master = Master(
                 dispatch,
                 engine,
@@ -286,7 +266,7 @@ def _work(plan, dispatch, start_engine, progress, end, requests):
                 task_log=task_log,
                 progress=progress,
             )
-            requests.work_begins()
+            is_working.set()
             master.run()
             progress.note(dispatch, time.monotonic())
     finally:
@@ -328,17 +308,3 @@ def verdict(dispatch, n_to_do, n_failed, limit):
         EXIT_UNFINISHED,
         f"unfinished, run again: {why}; {n_to_do} of the tasks are still to do",
     )
-
-
-@contextlib.contextmanager
-def _disk_full_is_no_crash():
-    """A full disk is for the user to mend: one message and exit code 3, not a traceback."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        file = error.filename or "the file of the tasks, its journal or the summary"
-        raise TryAgainError(
-            f"{error.strerror} while writing {file}; make room and run the same command again"
-        ) from error

@@ -1,5 +1,6 @@
 """One log file for all targets."""
 
+import contextlib
 import json
 
 import pytest
@@ -20,7 +21,7 @@ def logged(priority, starid, message):
 
 
 def test_lines_of_one_target_are_found_among_others(tmp_path):
-    with TaskLog(tmp_path / "log") as log:
+    with contextlib.closing(TaskLog(tmp_path / "log")) as log:
         log.write([logged(1, 12, "aperture touches the edge"), logged(2, 123, "all well")], Source)
     assert [record["message"] for record in read_log(tmp_path / "log", name=12)] == [
         "aperture touches the edge"
@@ -37,11 +38,11 @@ def test_a_log_is_not_written_through_a_symbolic_link(tmp_path):
 
 def test_half_a_line_of_a_killed_master_harms_nothing(tmp_path):
     path = tmp_path / "log"
-    with TaskLog(path) as log:
+    with contextlib.closing(TaskLog(path)) as log:
         log.write([logged(1, 12, "first run")], Source)
     with open(path, "a") as file:
         file.write(json.dumps({"label": "TIC 12", "message": "torn"})[:-5])
-    with TaskLog(path) as log:
+    with contextlib.closing(TaskLog(path)) as log:
         log.write([logged(1, 12, "second run")], Source)
     assert [record["message"] for record in read_log(path, name=12)] == [
         "first run",
@@ -50,7 +51,7 @@ def test_half_a_line_of_a_killed_master_harms_nothing(tmp_path):
 
 
 def test_messages_with_newlines_and_quotes_stay_one_record(tmp_path):
-    with TaskLog(tmp_path / "log") as log:
+    with contextlib.closing(TaskLog(tmp_path / "log")) as log:
         log.write([logged(1, 12, 'two\nlines and "quotes"')], Source)
     (record,) = read_log(tmp_path / "log", name=12)
     assert record["message"] == 'two\nlines and "quotes"'
