@@ -4,8 +4,8 @@ import logging
 import time
 
 from ..processes import draining
-from ..scheduler.handlers import Handler
-from ..scheduler.launch import is_master, launched_ranks
+from ..scheduler.limits import is_master, launched_ranks
+from ..scheduler.protocol import Handler
 from ..scheduler.run import Plan, run
 from ..settings import RunSettings
 from . import jobs

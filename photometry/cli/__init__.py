@@ -17,7 +17,7 @@ import click
 
 from .._version import __version__
 from ..errors import PhotometryError, TryAgainError
-from ..scheduler.launch import is_master
+from ..scheduler.limits import is_master
 from ._options import add_checks
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNFINISHED = 0, 1, 2, 3

@@ -121,7 +121,7 @@ def run(
     from ..chains import jobs, running
     from ..chains.definition import read_definition
     from ..chains.tables import status
-    from ..scheduler.launch import is_master
+    from ..scheduler.limits import is_master
 
     definition = read_definition(chain)
     if dry_run:

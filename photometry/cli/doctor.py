@@ -34,7 +34,7 @@ def command(where, output, settings_file, mpi, method, plot, as_json):
     """
     from pathlib import Path
 
-    from ..scheduler.launch import is_master
+    from ..scheduler.limits import is_master
 
     if not is_master():  # under mpiexec one rank looks
         return EXIT_OK

@@ -248,7 +248,7 @@ def _refuse_injection(todo_file, output):
 
 def _check_names(handler, method):
     """Refuse what no target could be done with, before anything is started."""
-    from ..scheduler.handlers import check_handler
+    from ..scheduler.protocol import check_handler
 
     check_handler(handler)
     if method is not None:
@@ -337,7 +337,7 @@ def _report(summary, options):
 
 
 def _handler(todo_file, output, settings, options):
-    from ..scheduler.handlers import Handler
+    from ..scheduler.protocol import Handler
 
     if options["handler"] != "photometry":
         return Handler(options["handler"])
@@ -436,7 +436,7 @@ def _put_back(manager, settings, options):
 def _record(manager, settings, options):
     """Write the record of the run."""
     from ..provenance import run_record, write_run_record
-    from ..scheduler.launch import launched_ranks
+    from ..scheduler.limits import launched_ranks
 
     ranks = launched_ranks()
     flags = ("method", "randomly", "limit", "overwrite", "changed", "reproducible", "inject",

@@ -129,7 +129,7 @@ def _run(job, positions, strict, executor):
 def _with_executor(work):
     """Call ``work`` with an executor of the other ranks, on rank 0 of an MPI job; with None where
     there is only one."""
-    from ..scheduler.launch import launched_ranks
+    from ..scheduler.limits import launched_ranks
 
     if (launched_ranks() or (0, 1))[1] < 2:
         return work(None)

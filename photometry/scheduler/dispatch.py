@@ -20,7 +20,7 @@ from functools import partial
 
 from ..status import STATUS
 from .limits import Durations
-from .protocol import ODD_TEXT, Failure, failed_result
+from .protocol import ODD_TEXT, Failure, Finish, Kill, Send, Withdraw, failed_result
 from .tasklog import FailureGroups
 
 log = logging.getLogger(__name__)
@@ -44,40 +44,6 @@ QUARANTINE_SIZE = 500
 
 ODD_RESULT = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 """What a source raises where a result is not what it has to be."""
-
-
-@dataclass(frozen=True)
-class Send:
-    """Assign these tasks to a worker."""
-
-    worker: int
-    ticket: int  # of the first task; the others have those that follow
-    tasks: list
-    limits: list  # `protocol.Limits` of each
-    per_child: int | None = None  # tasks for each child process; None: in the worker itself
-
-
-@dataclass(frozen=True)
-class Withdraw:
-    """Tell a worker that nobody wants these tasks any more: it gives them back."""
-
-    worker: int
-    tickets: list
-
-
-@dataclass(frozen=True)
-class Finish:
-    """Tell a worker to end: it has nothing more to do."""
-
-    worker: int
-
-
-@dataclass(frozen=True)
-class Kill:
-    """End a worker that does not answer any more, by force where the engine can."""
-
-    worker: int
-    why: str
 
 
 @dataclass

@@ -13,8 +13,18 @@ from collections import deque
 from multiprocessing.connection import wait
 
 from ..processes import StopNow, describe_exit, die_with_parent, threads_limited
-from .handlers import load_handler
-from .protocol import BEGIN, BYE, FINISH, LOST, READY, RESULTS, TASKS, WITHDRAW, Report
+from .protocol import (
+    BEGIN,
+    BYE,
+    FINISH,
+    LOST,
+    READY,
+    RESULTS,
+    TASKS,
+    WITHDRAW,
+    Report,
+    load_handler,
+)
 from .tasklog import collect_from_here
 from .work import HOST, TaskRunner
 from .worker import Outbox, Worker, queued, without
@@ -150,7 +160,7 @@ class ProcessEngine:
     Parameters
     ----------
     n : number of workers
-    handler : `handlers.Handler`
+    handler : `protocol.Handler`
     recycle : int or None, see `work.TaskRunner`
     """
 

@@ -11,9 +11,8 @@ import traceback
 from collections import deque
 
 from ..errors import WrongUseError
-from .handlers import load_handler
-from .launch import MPICH_FAMILY, launched_ranks, launcher
-from .protocol import BYE, FINISH, LOST
+from .limits import MPICH_FAMILY, launched_ranks, launcher
+from .protocol import BYE, FINISH, LOST, load_handler
 from .tasklog import collect_from_here
 from .work import TaskRunner
 from .worker import Worker
@@ -148,7 +147,7 @@ def run_worker(comm, handler, recycle=None):
     Parameters
     ----------
     comm : the communicator
-    handler : `handlers.Handler`
+    handler : `protocol.Handler`
     recycle : int or None, see `work.TaskRunner`
     """
     try:

@@ -15,9 +15,8 @@ from pathlib import Path
 from source_work import pack_squares
 
 from photometry import TaskManager
-from photometry.scheduler.handlers import Handler
-from photometry.scheduler.launch import is_master
-from photometry.scheduler.protocol import Limits
+from photometry.scheduler.limits import is_master
+from photometry.scheduler.protocol import Handler, Limits
 from photometry.scheduler.run import Plan, run
 from photometry.taskmanager import create_todo
 

@@ -17,8 +17,7 @@ from sources import Toy, star_cases, toys
 
 from photometry import TaskManager
 from photometry.scheduler import protocol
-from photometry.scheduler.handlers import noop
-from photometry.scheduler.protocol import TaskSource
+from photometry.scheduler.protocol import TaskSource, noop
 from photometry.scheduler.work import run_task
 from photometry.taskmanager.packing import Packer
 from photometry.taskmanager.result import Result
@@ -39,7 +38,7 @@ SQUARES = {
 EXAMPLE_RUN = """
 def main():
     from pathlib import Path
-    from photometry.scheduler.handlers import Handler
+    from photometry.scheduler.protocol import Handler
     from photometry.scheduler.run import Plan, run
 
     source = Squares(4)

@@ -15,7 +15,7 @@ from photometry.taskmanager import create_todo
 BAD_RANK = """
 import sys
 from photometry.scheduler import mpi
-from photometry.scheduler.handlers import Handler
+from photometry.scheduler.protocol import Handler
 comm = mpi.world()
 if comm.rank == 1:
     mpi.run_worker(comm, Handler("no_such_module:work"))
@@ -26,7 +26,7 @@ mpi.run_worker(comm, Handler("noop"))
 SLOW_TO_OPEN = """
 import pathlib, sys, time
 from photometry.scheduler import run
-from photometry.scheduler.handlers import Handler
+from photometry.scheduler.protocol import Handler
 
 def open_source():
     pathlib.Path("opening").touch()

@@ -4,9 +4,8 @@ import pytest
 
 from photometry.scheduler.dispatch import Dispatch
 from photometry.scheduler.engines import ProcessEngine, SerialEngine
-from photometry.scheduler.handlers import Handler, load_handler
-from photometry.scheduler.master import Master
-from photometry.scheduler.protocol import Limits
+from photometry.scheduler.protocol import Handler, Limits, load_handler
+from photometry.scheduler.run import Master
 from photometry.scheduler.work import TaskRunner
 from photometry.status import STATUS
 

@@ -7,7 +7,7 @@ import pytest
 
 from photometry.errors import TryAgainError, WrongUseError
 from photometry.scheduler.dispatch import Dispatch
-from photometry.scheduler.handlers import Handler
+from photometry.scheduler.protocol import Handler
 from photometry.scheduler.run import Plan, closing_time, run, verdict
 from photometry.scheduler.tasklog import LOG_NAME, read_log
 from photometry.settings import RunSettings

@@ -112,7 +112,7 @@ def test_packed_results_give_the_same_rows_as_those_saved_one_by_one(
 
 def test_what_the_scheduler_makes_of_quick_work_takes_the_quick_way(many, monkeypatch):
     """Else packing takes three times as long."""
-    from photometry.scheduler.handlers import noop
+    from photometry.scheduler.protocol import noop
     from photometry.scheduler.work import run_task
 
     with TaskManager(many) as tm:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from photometry.scheduler.launch import is_master, launched_ranks
+from photometry.scheduler.limits import is_master, launched_ranks
 
 
 @pytest.mark.parametrize(
