@@ -218,7 +218,7 @@ def _injection(todo_file, options):
     """The TODO-file and the output folder of an injection, which are apart from the real ones."""
     from ..injection import LIGHTCURVES, TODO
     from ..injection.folder import check_folder, default_folder, prepare_folder
-    from ..scheduler.launch import is_master
+    from ..scheduler.limits import is_master
 
     folder = Path(options["output"] or default_folder(todo_file.parent, options["method"]))
     what = options["inject"], options["inject_seed"]
