@@ -131,7 +131,7 @@ def test_pixels_are_stored_as_they_are(tmp_path):
 
 def test_a_dataset_of_an_older_version_is_continued_with_the_defaults_of_newer_settings(tmp_path):
     db.connect(tmp_path / "old.sqlite")
-    job, dataset = main.initialise_dataset(settings(quality={"rms_rej_sigma": 4.0}), None)
+    _job, dataset = main.initialise_dataset(settings(quality={"rms_rej_sigma": 4.0}), None)
     db.current().execute("DELETE FROM config WHERE key = 'own_source_first'")
     changed = settings(persistence={"dataset_id": dataset})
     continued, number = main.initialise_dataset(changed, None)
