@@ -80,6 +80,7 @@ _HANDED_ON = {  # keywords of the input file that hold for the light curve too
     "DEADC": "deadtime correction",
     "TIMEPIXR": "bin time beginning=0 middle=0.5 end=1",
     "TIERRELA": "[d] relative time error",
+    "TIERABSO": "[d] absolute time error at most",
     "INT_TIME": "[s] photon accumulation time per frame",
     "READTIME": "[s] readout time per frame",
     "FRAMETIM": "[s] frame time (INT_TIME + READTIME)",
@@ -317,7 +318,7 @@ def _method_cards(stamp, extraction, settings):
         ("MASKTYPE", settings.aperture.mask, "own pixel mask, or that of the pipeline"),
         ("MASKSIZE", int(extraction.mask.sum()), "[pixels] size of the flux mask"),
         ("KP_THRES", settings.aperture.threshold, "threshold of the pixel mask, in MAD"),
-        ("CONTAM", contamination, "fraction of the flux that is from other stars"),
+        ("CONTAM", contamination, "fraction of flux from other stars in the mask"),
         ("EDGEFLUX", _real(extraction.edge_flux), "[e-/s] flux in the mask on the stamp's edge"),
         ("NRESIZES", extraction.stamp_resizes, "how often the stamp was enlarged"),
     ]

@@ -11,7 +11,10 @@ import numpy as np
 from ..constants import DAY, SPEED_OF_LIGHT
 
 MAX_DISTANCE = 1.5
-"""Seconds of light that TESS is from the Earth at most (1.3), and a little."""
+"""Seconds of light that TESS is from the Earth at most (1.3), and a little. So much may times be off
+that are barycentric by the Earth alone; those that the mission has made barycentric for one
+direction, and that are moved to another, the more the farther these are apart.
+"""
 
 # days between positions that are computed; a cubic spline through them is right to 1e-9 s
 _STEP = 0.25

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..constants import DAY
 from ..errors import TargetNotFoundError
 from ..sky import propagate, unit_vectors
-from .barycentre import correction
+from .barycentre import MAX_DISTANCE, correction
 from .imagecube import cube_path, find_cube, movement_at
 from .quality import BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND, background_flags
 from .stamp import Stamp, Target
@@ -189,7 +190,7 @@ def stamp_from_cube(cube, target, area=None, *, epoch=None):
     area = area or default_area(cube.shape, row, column, target.tmag)
     background = cube.read("background", area.rows, area.columns)
     flux = cube.read("flux", area.rows, area.columns)
-    time, timecorr = _times(cube, ra, decl)
+    time, timecorr, time_err = _times(cube, ra, decl)
     return Stamp(
         target=target,
         mission=cube.mission,
@@ -212,7 +213,7 @@ def stamp_from_cube(cube, target, area=None, *, epoch=None):
         column=cube.first_column + area.column1,
         wcs=cube.wcs.slice((slice(*area.rows), slice(*area.columns))),
         pos_corr=movement_at(cube.movement, row, column, cube.shape),
-        headers=cube.headers,
+        headers=cube.headers | ({} if np.isnan(time_err) else {"TIERABSO": time_err}),
         path=str(cube.path),
         warnings=cube.warnings,
     )
@@ -244,10 +245,14 @@ def _position(target, cube, epoch):
 
 
 def _times(cube, ra, decl):
-    """Times barycentric for the star instead of for the middle of the image, and the correction
-    contained in them.
+    """Times barycentric for the star instead of for the middle of the image, the correction
+    contained in them, and the error that is left because TESS is not at the Earth: all days, the
+    error NaN where it is not known.
     """
     if np.isnan(cube.earth).any():
-        return cube.time, cube.timecorr
-    more = correction(cube.earth, unit_vectors(ra, decl), unit_vectors(*cube.time_direction))
-    return cube.time + more, cube.timecorr + more
+        return cube.time, cube.timecorr, np.nan
+    star, reference = unit_vectors(ra, decl), unit_vectors(*cube.time_direction)
+    more = correction(cube.earth, star, reference)
+    by_earth = np.allclose(cube.timecorr, correction(cube.earth, reference), rtol=0, atol=1e-8)
+    angle = 1.0 if by_earth else float(np.linalg.norm(star - reference))
+    return cube.time + more, cube.timecorr + more, MAX_DISTANCE * angle / DAY

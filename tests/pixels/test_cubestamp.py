@@ -1,5 +1,7 @@
 """Stamps from image cubes: `photometry.pixels.cubestamp`."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from astropy import units
@@ -8,8 +10,10 @@ from astropy.time import Time
 
 from photometry.errors import TargetNotFoundError
 from photometry.flags import bitmask
+from photometry.pixels.barycentre import correction, earth_position
 from photometry.pixels.cubestamp import (
     Area,
+    _times,
     area_of,
     cube_of,
     default_area,
@@ -24,6 +28,7 @@ from photometry.pixels.imagecube import find_cube
 from photometry.pixels.stamp import Target
 from photometry.prepare.driver import prepare
 from photometry.simulate.fullframe import simulate_full_frames
+from photometry.sky import unit_vectors
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +153,39 @@ def test_times_are_barycentric_for_the_star_not_for_the_middle_of_the_image(cube
     assert np.abs(difference).max() > 0.5  # s
     assert np.allclose((stamp.time - cube.time) * 86400, difference, atol=0.002)
     assert np.allclose(stamp.timecorr - cube.timecorr, stamp.time - cube.time)
+
+
+@pytest.mark.parametrize("degrees", [0.0, 2.0, 4.3, 8.4])
+@pytest.mark.parametrize("known", [True, False])
+def test_times_are_right_to_the_error_that_the_header_gives(degrees, known):
+    """Outside truth: light travel time from a satellite on an orbit like that of TESS (13.7 d, 17 to
+    59 Earth radii) around the Earth of the analytic ephemeris, for several orientations.
+    """
+    days = np.linspace(1325, 1352, 500)
+    earth = earth_position(days, 2457000)
+    middle = unit_vectors(90.0, -66.0)
+    star = unit_vectors(90.0, -66.0 + degrees)
+    phase = 2 * np.pi * (days - 1325) / 13.7
+    ellipse = np.array([38 * (np.cos(phase) - 0.55), 32 * np.sin(phase), 0 * phase])
+    for seed in range(10):
+        axes, _ = np.linalg.qr(np.random.default_rng(seed).normal(size=(3, 3)))
+        satellite = earth + (axes @ ellipse).T * 6371 / 299792
+        timecorr = correction(satellite if known else earth, middle)
+        cube = SimpleNamespace(
+            time=days, timecorr=timecorr, earth=earth, time_direction=(90.0, -66.0)
+        )
+        _, found, error = _times(cube, 90.0, -66.0 + degrees)
+        wrong = np.abs(found - correction(satellite, star)).max()
+        assert wrong <= error + 1e-9
+        assert not known or degrees > 4.4 or wrong * 86400 < 0.1
+        assert error * 86400 == pytest.approx(
+            1.5 if not known else 1.5 * np.radians(degrees), rel=0.01
+        )
+
+
+def test_the_header_of_a_stamp_says_how_far_its_times_may_be_off(cube):
+    stamp = stamp_from_cube(cube, Target(1, *cube.time_direction, 10.0))
+    assert stamp.headers["TIERABSO"] * 86400 == pytest.approx(1.5)
 
 
 def test_scattered_light_and_jumps_are_flagged_from_the_targets_own_background():
