@@ -18,7 +18,7 @@ from .catalog.stars import catalog_for, with_stars, with_target
 from .constants import MISSIONS
 from .errors import BadInputError, PhotometryError
 from .lightcurve.tasoc import write_lightcurve
-from .methods.metrics import diagnostics
+from .methods.extraction import diagnostics
 from .methods.plots import plot_target
 from .methods.registry import get_method
 from .notebook import TargetResult
@@ -185,7 +185,7 @@ def extract(source, method=None):
     extraction : Extraction
     """
     stamp, good, extraction, complete = grow(source, get_method(method or "aperture"))
-    if method is None and not is_secondary(stamp) and needs_halo(stamp, extraction, complete):
+    if method is None and ":" not in stamp.datasource and needs_halo(stamp, extraction, complete):
         extraction = _with_halo(stamp, source.settings, extraction)
     return stamp, good, extraction
 
@@ -243,11 +243,6 @@ def needs_halo(stamp, extraction, complete):
 def expected_flux(stamp):
     """Flux of the target by its magnitude, e-/s."""
     return 10 ** (-0.4 * (stamp.target.tmag - MISSIONS[stamp.mission].zero_point))
-
-
-def is_secondary(stamp):
-    """Whether the stamp is the target pixel file of another star."""
-    return ":" in stamp.datasource
 
 
 def _check_types(task):

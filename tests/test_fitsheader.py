@@ -5,8 +5,7 @@ import math
 import pytest
 from astropy.io import fits
 
-from photometry.fitsheader import Header
-from photometry.fitsstream import open_stream
+from photometry.fitsstream import Header, open_stream
 
 
 def text_of(*cards):

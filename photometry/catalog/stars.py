@@ -8,8 +8,8 @@ from astropy.table import Table
 
 from ..constants import J2000, YEAR
 from ..errors import TargetNotFoundError
-from ..pixels.barycentre import correction, earth_position
 from ..pixels.stamp import Target
+from ..pixels.tess import correction, earth_position
 from ..sky import propagate, separation, unit_vectors
 from .ccd import open_catalog
 
@@ -101,7 +101,12 @@ def with_stars(stamp, catalog=None, tmag_max=None):
     stars = {name: np.array([value]) for name, value in _target_star(stamp).items()}
     located = catalog is not None and stamp.wcs.has_celestial
     if located:
-        others = catalog.cone_arrays(*_cone(stamp), tmag_max)
+        n_rows, n_columns = stamp.shape
+        (ra, corner_ra), (decl, corner_decl) = stamp.wcs.all_pix2world(
+            [(n_columns - 1) / 2, -MARGIN], [(n_rows - 1) / 2, -MARGIN], 0
+        )
+        radius = float(separation(ra, decl, corner_ra, corner_decl))
+        others = catalog.cone_arrays(ra, decl, radius, tmag_max)
         if stamp.target.starid in others["starid"]:
             stars = {name: others[name] for name in stars}
         else:
@@ -139,15 +144,6 @@ def _target_star(stamp):
         "decl": float(decl),
         "tmag": float(target.tmag),
     }
-
-
-def _cone(stamp):
-    """ra, decl and radius (deg) of a circle around the stamp and its margin."""
-    n_rows, n_columns = stamp.shape
-    columns = np.array([(n_columns - 1) / 2, -MARGIN])
-    rows = np.array([(n_rows - 1) / 2, -MARGIN])
-    (ra, corner_ra), (decl, corner_decl) = stamp.wcs.all_pix2world(columns, rows, 0)
-    return ra, decl, float(separation(ra, decl, corner_ra, corner_decl))
 
 
 def _positions(stamp, ra, decl):

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import BadInputError
 from ..files import GZIP_MAGIC
 from ..notebook import Shown, notebook_axes
-from . import convert, formats, raster
+from . import formats, raster
 
 log = logging.getLogger(__name__)
 
@@ -171,17 +171,17 @@ class Lightcurve(Shown):
         return formats.write_archive(self, target_path, binary=binary, gzipped=gzipped)
 
     def to_timeseries(self):
-        """As `astropy.timeseries.TimeSeries`, see `photometry.lightcurve.convert.to_timeseries`."""
-        return convert.to_timeseries(self)
+        """As `astropy.timeseries.TimeSeries`, see `photometry.lightcurve.formats.to_timeseries`."""
+        return formats.to_timeseries(self)
 
     def to_lightkurve(self):
-        """As a light curve of lightkurve, see `photometry.lightcurve.convert.to_lightkurve`."""
-        return convert.to_lightkurve(self)
+        """As a light curve of lightkurve, see `photometry.lightcurve.formats.to_lightkurve`."""
+        return formats.to_lightkurve(self)
 
     @staticmethod
     def from_timeseries(series, *, flux="flux"):
         """From `astropy.timeseries.TimeSeries` or `lightkurve.LightCurve` (which is one)."""
-        return LightcurveArbitraryRaster(*convert.from_timeseries(series, flux=flux))
+        return LightcurveArbitraryRaster(*formats.from_timeseries(series, flux=flux))
 
     from_lightkurve = from_timeseries
 

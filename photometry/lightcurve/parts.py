@@ -12,9 +12,8 @@ from ..constants import MAD_TO_SIGMA, MISSIONS
 from ..errors import BadInputError, WrongUseError
 from ..files import atomic_write
 from ..sky import separation
-from . import fitsbytes
 from .detrend import flatten
-from .fitsfiles import PART_KEYWORDS, Part
+from .fitsfiles import PART_KEYWORDS, Part, primary_hdu, table_hdu
 from .lightcurve import LightcurveArbitraryRaster
 
 MIN_SAMPLES = 10
@@ -224,6 +223,6 @@ def write_stitched(lc, path):
             (f"{keyword}{k}", value, f"of part {k}: {field}")
             for keyword, field, value in zip(PART_KEYWORDS, Part._fields, values, strict=True)
         ]
-    table = fitsbytes.table_hdu("LIGHTCURVE", rows, units, formats, cards)
+    table = table_hdu("LIGHTCURVE", rows, units, formats, cards)
     with atomic_write(path) as file:
-        file.write_bytes(fitsbytes.primary_hdu(primary) + table)
+        file.write_bytes(primary_hdu(primary) + table)

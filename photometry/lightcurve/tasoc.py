@@ -21,7 +21,7 @@ from ..flags import DEFAULT_BITMASK
 from ..provenance import commit, installed
 from ..settings import settings_hash
 from .detrend import NOISE_HOURS, quick_cdpp
-from .fitsbytes import image_hdu, primary_hdu, table_hdu
+from .fitsfiles import image_hdu, primary_hdu, table_hdu
 from .lightcurve import LightcurveArbitraryRaster
 
 BIT_COLLECTED, BIT_FLUX, BIT_POSITION = 1, 2, 8  # of the APERTURE image
@@ -328,6 +328,9 @@ def _table_cards(stamp, extraction, settings):
     """Besides the description of columns: the star, how times are to be read, crowding, noise"""
     tess = stamp.mission == "TESS"
     timing = {"NUM_FRM": round(stamp.cadence / 2), **_TESS_TIMING} if tess else {}
+    good = ((stamp.quality & DEFAULT_BITMASK[stamp.mission]) == 0) & np.isfinite(extraction.flux)
+    good &= np.isfinite(stamp.time)
+    noise = quick_cdpp(stamp.time[good], extraction.flux[good], NOISE_HOURS)
     known = {"TIMEDEL": stamp.cadence / DAY, "TIMEPIXR": 0.5, **timing, **stamp.headers}
     return [
         ("EXTVER", 1, "extension version number (not format version)"),
@@ -343,7 +346,7 @@ def _table_cards(stamp, extraction, settings):
         ("DEADAPP", True, "deadtime applied"),
         ("VIGNAPP", True, "vignetting or collimator correction applied"),
         *_crowding_cards(stamp.headers, extraction, settings),
-        ("CDPP", _real(_noise(stamp, extraction)), "[ppm] noise of FLUX_RAW over 6.5 hours"),
+        ("CDPP", _real(noise), "[ppm] noise of FLUX_RAW over 6.5 hours"),
     ]
 
 
@@ -363,12 +366,6 @@ def _crowding_cards(source, extraction, settings):
         ("FLFRCSAP", fraction, "fraction of the target's flux in the mask"),
         *cards,
     ]
-
-
-def _noise(stamp, extraction):
-    good = (stamp.quality & DEFAULT_BITMASK[stamp.mission]) == 0
-    good &= np.isfinite(stamp.time) & np.isfinite(extraction.flux)
-    return quick_cdpp(stamp.time[good], extraction.flux[good], NOISE_HOURS)
 
 
 def _image_cards(stamp):

@@ -75,9 +75,10 @@ def measure(stamp, mask, **values):
         series[name][doubtful[gaps]] = sums
     for name in series.keys() - {"pixel_quality"}:
         series[name][lost] = np.nan
+    starids = np.asarray(stamp.catalog["starid"])[in_mask(stamp.catalog, mask)]
     others = {
         "contamination": contamination(stamp, mask),
-        "skip_targets": other_stars(stamp, mask),
+        "skip_targets": tuple(int(starid) for starid in starids if starid != stamp.target.starid),
         "edge_flux": edge_flux(stamp.sumimage, mask),
     }
     return Extraction(
@@ -261,12 +262,6 @@ def contamination(stamp, mask):
     )
     total = total_magnitude([tmag, *np.asarray(stamp.catalog["tmag"])[others]])
     return float(max(1 - 10 ** (0.4 * (total - tmag)), 0.0))  # max: rounding errors; NaN stays NaN
-
-
-def other_stars(stamp, mask):
-    """Stars of the catalogue in a mask besides the target: tuple of starid."""
-    starids = np.asarray(stamp.catalog["starid"])[in_mask(stamp.catalog, mask)]
-    return tuple(int(starid) for starid in starids if starid != stamp.target.starid)
 
 
 def edge_flux(image, mask):

@@ -62,8 +62,11 @@ def pixel_masks(image, stars, *, threshold=0.8, min_pixels=4, saturation_limit=7
         if part.sum() >= min_pixels
     ]
     masks = [fill_holes(mask) & np.isfinite(image) for mask in masks]
+    tmag = np.asarray(stars["tmag"])
     return [
-        follow_columns(image, mask, above) if _magnitude(stars, mask) < saturation_limit else mask
+        follow_columns(image, mask, above)
+        if total_magnitude(tmag[in_mask(stars, mask)]) < saturation_limit
+        else mask
         for mask in masks
     ]
 
@@ -265,7 +268,3 @@ def total_magnitude(tmag):
     """The magnitude of several stars together; inf without any."""
     with np.errstate(divide="ignore"):
         return -2.5 * np.log10(np.nansum(10 ** (-0.4 * np.asarray(tmag, float))))
-
-
-def _magnitude(stars, mask):
-    return total_magnitude(np.asarray(stars["tmag"])[in_mask(stars, mask)])

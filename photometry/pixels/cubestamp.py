@@ -12,10 +12,10 @@ import numpy as np
 from ..constants import DAY
 from ..errors import TargetNotFoundError
 from ..sky import propagate, unit_vectors
-from .barycentre import MAX_DISTANCE, correction
 from .imagecube import cube_path, find_cube, movement_at
 from .quality import BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND, background_flags
 from .stamp import Stamp, Target
+from .tess import MAX_DISTANCE, correction
 
 # TESS magnitude, and how many columns and rows its stamp has; between them the logarithms are
 # interpolated

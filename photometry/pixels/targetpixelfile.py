@@ -11,25 +11,24 @@ from astropy.wcs import WCS
 from ..constants import DAY
 from ..errors import BadInputError
 from ..fitsfile import Kind, column_names, kind_of
-from ..fitsheader import Header
-from ..fitsstream import open_stream
+from ..fitsstream import Header, open_stream
 from .stamp import Stamp, Target
 
 ACCEPTED = "a TESS, Kepler or K2 target pixel file (…_tp.fits, …-targ.fits, plain or gzipped)"
 BIT_COLLECTED, BIT_OPTIMAL = 1, 2
 KEPLER_CADENCES = {"long cadence": 1800, "short cadence": 60}  # s, nominal
-_COLUMNS = [
-    "TIME",
-    "TIMECORR",
-    "CADENCENO",
-    "FLUX",
-    "FLUX_ERR",
-    "FLUX_BKG",
-    "FLUX_BKG_ERR",
-    "QUALITY",
-    "POS_CORR1",
-    "POS_CORR2",
-]
+# attribute of `Stamp` -> column
+_SERIES = {
+    "time": "TIME",
+    "timecorr": "TIMECORR",
+    "cadenceno": "CADENCENO",
+    "flux": "FLUX",
+    "flux_err": "FLUX_ERR",
+    "background": "FLUX_BKG",
+    "background_err": "FLUX_BKG_ERR",
+    "quality": "QUALITY",
+}
+_COLUMNS = [*_SERIES.values(), "POS_CORR1", "POS_CORR2"]
 _KEPT_PRIMARY = "OBJECT TELESCOP INSTRUME MISSION DATA_REL PROCVER TICVER PXTABLE CHANNEL SEASON CRMITEN CRBLKSZ CRSPOC DATE"
 _KEPT_TABLE = (
     "EXPOSURE TIMEREF TASSIGN TIMESYS BJDREFI BJDREFF TIMEUNIT TELAPSE LIVETIME TSTART TSTOP "
@@ -74,7 +73,8 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
             **identity(path, primary, table),
             datasource=datasource,
             time_reference=number(table, "BJDREFI", 0),
-            **_series(columns),
+            pos_corr=np.column_stack([columns["POS_CORR1"], columns["POS_CORR2"]]),
+            **{name: columns[column] for name, column in _SERIES.items()},
             aperture=aperture,
             row=number(aperture_header, "CRVAL2P", 0),
             column=number(aperture_header, "CRVAL1P", 0),
@@ -177,16 +177,11 @@ def refuse_other_files(path, primary, table):
             f"{path}: table {name!r} lacks {', '.join(missing)} (it has "
             f"{', '.join(map(str, found))}); accepted is {ACCEPTED}"
         )
-    if not _is_image_column(table, found.index("FLUX") + 1):
+    if str(table.get(f"TDIM{found.index('FLUX') + 1}", "")).count(",") != 1:
         raise BadInputError(
             f"{path}: column FLUX of table {name!r} holds no images (no TDIM); accepted is "
             f"{ACCEPTED}"
         )
-
-
-def _is_image_column(table, number):
-    """Whether a column holds a two-dimensional image per row."""
-    return str(table.get(f"TDIM{number}", "")).count(",") == 1
 
 
 def _read_aperture(path, stream):
@@ -213,21 +208,6 @@ def _refuse_useless(path, columns, aperture):
         raise BadInputError(f"{path}: no pixel of FLUX has a value at any time (all are NaN)")
     if not np.isfinite(time).any():
         raise BadInputError(f"{path}: no row has a TIME (all are NaN)")
-
-
-def _series(columns):
-    """Columns under the names of `Stamp`."""
-    return {
-        "time": columns["TIME"],
-        "timecorr": columns["TIMECORR"],
-        "cadenceno": columns["CADENCENO"],
-        "quality": columns["QUALITY"],
-        "flux": columns["FLUX"],
-        "flux_err": columns["FLUX_ERR"],
-        "background": columns["FLUX_BKG"],
-        "background_err": columns["FLUX_BKG_ERR"],
-        "pos_corr": np.column_stack([columns["POS_CORR1"], columns["POS_CORR2"]]),
-    }
 
 
 def _target(path, primary):

@@ -14,7 +14,7 @@ from ..catalog.tables import read_stars
 from ..errors import BadInputError, WrongUseError
 from ..pixels.find import identify
 from ..pixels.imagecube import find_cubes
-from ..pixels.tesscamera import FIRST_COLUMN, FIRST_ROW, optical_axis
+from ..pixels.tess import FIRST_COLUMN, FIRST_ROW, optical_axis
 from ..sky import in_polygon, propagate
 from .ffi import headers_of, read_frames
 from .imagefiles import find_image_files

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..constants import DAY
-from ..pixels import barycentre
+from ..pixels import tess
 from ..sky import unit_vectors
 from .ffi import headers_of, wcs_of
 
@@ -67,8 +67,8 @@ def times_of(frames, reference):
     direction = _time_direction(first)
     if first.mission != "TESS":
         return Times(**series, earth=np.full((len(frames), 3), np.nan), direction=direction)
-    earth = barycentre.earth_position(series["time"] - series["timecorr"], first.time_reference)
-    expected = barycentre.correction(earth, unit_vectors(*direction))
+    earth = tess.earth_position(series["time"] - series["timecorr"], first.time_reference)
+    expected = tess.correction(earth, unit_vectors(*direction))
     if not _holds(first, series["timecorr"], expected):
         for name in ("time", "time_start", "time_stop"):
             series[name] += expected - series["timecorr"]
@@ -91,7 +91,7 @@ def _holds(frame, timecorr, expected):
         )
         return True
     wrong = np.abs(timecorr - expected).max() * DAY
-    if wrong > barycentre.MAX_DISTANCE:
+    if wrong > tess.MAX_DISTANCE:
         log.warning(
             "%s: its barycentric correction is up to %.1f s from what follows from the position "
             "of the Earth; its times are made "
@@ -99,7 +99,7 @@ def _holds(frame, timecorr, expected):
             frame.flux.path,
             wrong,
         )
-    return wrong <= barycentre.MAX_DISTANCE
+    return wrong <= tess.MAX_DISTANCE
 
 
 def _time_direction(frame):

@@ -1,7 +1,7 @@
 """Geometry and electronics of the detectors of TESS, Kepler and K2, as far as a simulation needs
 them.
 
-Rows and columns are counted as the mission does; for TESS see `pixels.tesscamera`.
+Rows and columns are counted as the mission does; for TESS see `pixels.tess`.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from ..constants import K2, KEPLER, TESS, Mission
 from ..methods.prf import TESS_LIKE
-from ..pixels.tesscamera import FIRST_COLUMN, FIRST_ROW, LAST_COLUMN, LAST_ROW, optical_axis
+from ..pixels.tess import FIRST_COLUMN, FIRST_ROW, LAST_COLUMN, LAST_ROW, optical_axis
 
 PIXEL_SCALE = 21.0 / 3600  # deg, TESS
 GAINS = (5.26, 5.18, 5.20, 5.20)  # electrons per count, outputs A to D (of camera 4, CCD 1)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..constants import DAY, MISSIONS
 from ..flags import bitmask
-from ..pixels.barycentre import correction, earth_position
+from ..pixels.tess import correction, earth_position
 from ..sky import unit_vectors
 from .detector import DETECTORS
 

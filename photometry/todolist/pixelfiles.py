@@ -17,7 +17,7 @@ from ..fitsfile import Kind, kind_of
 from ..fitsstream import open_stream
 from ..pixels.find import FITS_ENDINGS, identity_of_name
 from ..pixels.targetpixelfile import celestial_wcs, identity, number, starid_of
-from ..pixels.tesscamera import distance_from_axis
+from ..pixels.tess import distance_from_axis
 from ..sky import separation
 from .targets import Found, cbv_area
 

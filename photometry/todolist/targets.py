@@ -15,7 +15,7 @@ import numpy as np
 from ..catalog.ccd import open_catalog
 from ..errors import BadInputError, WrongUseError
 from ..pixels.imagecube import ImageCube, cube_paths
-from ..pixels.tesscamera import distance_from_axis
+from ..pixels.tess import distance_from_axis
 from ..sky import polygon_centre, separation
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from photometry.lightcurve.fitsbytes import (
+from photometry.lightcurve.fitsfiles import (
     encode_checksum,
     image_hdu,
     ones_complement_sum,

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from photometry.methods.metrics import flux_metrics, median_centroid, rms_binned, variability
+from photometry.methods.extraction import flux_metrics, median_centroid, rms_binned, variability
 
 TIME = np.arange(20000) / 720  # 2-minute cadence
 

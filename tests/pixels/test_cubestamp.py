@@ -10,7 +10,6 @@ from astropy.time import Time
 
 from photometry.errors import TargetNotFoundError
 from photometry.flags import bitmask
-from photometry.pixels.barycentre import correction, earth_position
 from photometry.pixels.cubestamp import (
     Area,
     _times,
@@ -26,6 +25,7 @@ from photometry.pixels.cubestamp import (
 )
 from photometry.pixels.imagecube import find_cube
 from photometry.pixels.stamp import Target
+from photometry.pixels.tess import correction, earth_position
 from photometry.prepare.driver import prepare
 from photometry.simulate.fullframe import simulate_full_frames
 from photometry.sky import unit_vectors

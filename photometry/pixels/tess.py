@@ -1,14 +1,25 @@
-"""Barycentric times for positions other than the one that a file's times hold for.
+"""Where TESS is, and where its pixels lie in its cameras.
 
 The missions give one barycentric correction per image or per target. A star 6 degrees away sees its
 light arrive up to 52 s earlier or later, one at the edge of a target's stamp 0.5 s: the Earth's
 distance from the barycentre, 499 s of light, along the difference in direction. (Eastman, Siverd &
 Gaudi 2010, PASP 122, 935.) The Earth stands for TESS, which is within 1.3 s of light.
+
+Rows and columns are counted as TESS does: from 1, with the sky on columns 45-2092 and rows 1-2048.
 """
 
 import numpy as np
 
 from ..constants import DAY, SPEED_OF_LIGHT
+
+FIRST_COLUMN, LAST_COLUMN = 45, 2092
+FIRST_ROW, LAST_ROW = 1, 2048
+FOCAL_LENGTH, PIXEL = 146.0, 0.015  # mm
+
+# The four CCDs of a camera leave a cross of 1.56 mm between them, and the optical axis goes through
+# its middle. All have their last row there; CCDs 1 and 3 their last column as well, CCDs 2 and 4
+# their first.
+HALF_GAP = 52  # pixels, 0.78 mm
 
 MAX_DISTANCE = 1.5
 """Seconds of light that TESS is from the Earth at most (1.3), and a little. So much may times be off
@@ -18,6 +29,28 @@ direction, and that are moved to another, the more the farther these are apart.
 
 # days between positions that are computed; a cubic spline through them is right to 1e-9 s
 _STEP = 0.25
+
+
+def optical_axis(ccd):
+    """Row and column of the camera's optical axis, continued from the pixels of one of its CCDs."""
+    return LAST_ROW + HALF_GAP, (
+        LAST_COLUMN + HALF_GAP if ccd in (1, 3) else FIRST_COLUMN - HALF_GAP
+    )
+
+
+def distance_from_axis(ccd, row, column):
+    """Angle between the optical axis and a position on a CCD, deg; without the lens's distortion,
+    good to some tenths of a degree.
+
+    Parameters
+    ----------
+    ccd : int, 1 to 4
+    row, column : floats or arrays, pixels, as TESS counts them
+    """
+    axis_row, axis_column = optical_axis(ccd)
+    return np.degrees(
+        np.arctan(np.hypot(row - axis_row, column - axis_column) * PIXEL / FOCAL_LENGTH)
+    )
 
 
 def earth_position(days, time_reference):
