@@ -10,7 +10,7 @@ from photometry.constants import MISSIONS
 from photometry.methods.aperture import mask_limits
 from photometry.methods.halo import halo_photometry
 from photometry.methods.prf import GaussianPRF
-from photometry.methods.scene import make_scene
+from photometry.methods.scene import make_scene, usable_pixels
 from photometry.settings import photometry_settings
 from photometry.target import expected_flux
 
@@ -21,6 +21,9 @@ FLUX_AT_12 = {"TESS": 10 ** (0.4 * 8.54), "Kepler": 1.74e5, "K2": 1.74e5}
 # magnitude of the stars that saturate: TESS Instrument Handbook; Kepler Instrument Handbook,
 # section 6.10
 SATURATION = {"TESS": 7.0, "Kepler": 11.5, "K2": 11.5}
+# e-/s that a pixel holds: 2e5 e- in 1.98 s, TESS Instrument Handbook; 1.05e6 e- in 6.02 s, Kepler
+# Instrument Handbook
+FULL_WELL = {"TESS": 1.01e5, "Kepler": 1.744e5, "K2": 1.744e5}
 
 
 @pytest.mark.parametrize("mission", MISSIONS)
@@ -45,6 +48,13 @@ class TestNumbers:
         assert mask_limits(stamp, SETTINGS.aperture)["saturation_limit"] == SATURATION[mission]
         own = photometry_settings({"aperture": {"saturation_limit": 3.0}})
         assert mask_limits(stamp, own.aperture)["saturation_limit"] == 3.0
+
+    def test_pixels_that_are_nearly_full_are_fitted_by_no_psf(self, mission):
+        stamp, _ = make_stamp([12.0], [7.0], [7.0], mission=mission, n_times=20)
+        image = np.full(stamp.shape, 100.0)
+        image[3, 4:6] = 0.92 * FULL_WELL[mission], 0.88 * FULL_WELL[mission]
+        usable = usable_pixels(dataclasses.replace(stamp, sumimage=image))
+        assert np.argwhere(~usable).tolist() == [[3, 4]]
 
     def test_names_and_times_are_those_of_the_archive(self, mission):
         expected = {
