@@ -19,8 +19,8 @@ from astropy.io import fits
 from ..constants import DAY, MISSIONS
 from ..errors import BadInputError, TodoFileError, WrongUseError
 from ..files import GZIP_ERRORS, GZIP_MAGIC, gzip_reader
-from ..fitsstream import FitsStream
-from ..lightcurve.fitsbytes import BLOCK, ones_complement_sum
+from ..fitsstream import BLOCK, FitsStream
+from ..lightcurve.fitsfiles import ones_complement_sum
 from ..processes import Pool
 from ..status import STATUS
 from ..taskmanager import TaskManager, open_view
