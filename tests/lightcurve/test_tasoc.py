@@ -15,8 +15,10 @@ from photometry.flags import DEFAULT_BITMASK
 from photometry.lightcurve import LightcurveArbitraryRaster, cdpp, correct_file, quick_cdpp
 from photometry.lightcurve.tasoc import lightcurve_path, write_lightcurve
 from photometry.methods.aperture import aperture_photometry
+from photometry.pixels.find import identify
 from photometry.pixels.targetpixelfile import read_target_pixel_file
 from photometry.settings import photometry_settings
+from photometry.target import StampSource
 
 SETTINGS = photometry_settings(
     {"aperture": {"mask": "pipeline"}, "output": {"data_release": 7, "version": 3}}
@@ -309,6 +311,27 @@ def test_errors_of_background_and_centroid_are_handed_on(stamp, tmp_path):
     np.testing.assert_allclose(table["SAP_BKG_ERR"], extraction.background_err, rtol=1e-6)
     # 5 pixels with a background error of 0.5 e-/s each, which err together
     assert table["SAP_BKG_ERR"][0] == pytest.approx(2.5)
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize(
+    ("pixels", "official"),
+    [("tess25155310-s01-first-cadences.fits.gz", "*0000000025155310*_lc.fits*")],
+)
+def test_errors_of_the_centroid_are_those_of_the_official_file(
+    shared_data, tmp_path, pixels, official
+):
+    path = shared_data / "tpf" / pixels
+    (light_curve,) = (shared_data / "lc").glob(official)
+    task = {"priority": 1, "datasource": "tpf", "method": None, **identify(path)}
+    stamp, _ = StampSource(task, path.parent, SETTINGS).make()
+    relative = write_lightcurve(tmp_path, stamp, aperture_photometry(stamp, SETTINGS), SETTINGS)
+    ours, theirs = fits.getdata(tmp_path / relative, 1), fits.getdata(light_curve, 1)
+    rows = np.searchsorted(theirs["CADENCENO"], ours["CADENCENO"])
+    for name in ("MOM_CENTR1_ERR", "MOM_CENTR2_ERR"):
+        np.testing.assert_allclose(ours[name], theirs[name][rows], rtol=1e-5)
+    # columns and rows cannot be exchanged without a failure
+    assert np.all(ours["MOM_CENTR2_ERR"] > 1.1 * ours["MOM_CENTR1_ERR"])
 
 
 def test_crowding_is_that_of_the_mask_that_was_summed(stamp, tmp_path):
