@@ -90,7 +90,7 @@ def make_files(folder, n_targets, n_times):
 
     settings = TargetPixelSettings(targets=n_targets, times=n_times, seed=3, tmag_min=8)
     truth = simulate_target_pixel_files(folder, settings)
-    place = {
+    common = {
         "sector": 1,
         "camera": 1,
         "ccd": 1,
@@ -99,7 +99,7 @@ def make_files(folder, n_targets, n_times):
         "method": None,
     }
     return [
-        {"priority": i, "starid": int(starid), **place} for i, starid in enumerate(truth["starid"])
+        {"priority": i, "starid": int(starid), **common} for i, starid in enumerate(truth["starid"])
     ]
 
 
@@ -122,7 +122,7 @@ def make_cube(folder, n_frames):
         folder, size=64, n_frames=round(n_frames / 0.955), stars=40, seed=3
     )
     prepare(folder)
-    place = {
+    common = {
         "sector": 1,
         "camera": 1,
         "ccd": 1,
@@ -134,7 +134,7 @@ def make_cube(folder, n_frames):
         (int(star["starid"]), float(star["tmag"])) for star in simulation.stars if star["tmag"] >= 8
     ]
     return [
-        {"priority": i, "starid": starid, "tmag": tmag, **place}
+        {"priority": i, "starid": starid, "tmag": tmag, **common}
         for i, (starid, tmag) in enumerate(stars)
     ]
 
@@ -144,7 +144,7 @@ def make_cube(folder, n_frames):
 
 
 def measure_ours(figures, name, folder, tasks, settings, aim):
-    """Targets per second from file to file, and the share of each step; returns the rate."""
+    """Targets per second from file to file, and the fraction of each step; returns the rate."""
     from photometry.target import photometry
 
     def run():

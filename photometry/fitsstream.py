@@ -226,7 +226,7 @@ class FitsStream:
         self._file.seek(self._next)
 
     def _refuse_truncated(self, size):
-        """Raise BadInputError for a file of so many bytes, which are too few for the present HDU."""
+        """Raise BadInputError for a file of so many bytes, too few for the present HDU."""
         header = self._header
         name, n_bytes = header.get("EXTNAME", f"of HDU {self._number}"), max(size - self._start, 0)
         if str(header.get("XTENSION", "")).strip() == "BINTABLE":
@@ -256,8 +256,8 @@ class FitsStream:
         n_fields = self._count(header, "TFIELDS") if "TFIELDS" in header else 0
         if bitpix not in _BITPIX or max(n_axes, n_fields) > MAX_FIELDS:
             raise BadInputError(
-                f"{self.path}: damaged, BITPIX is {bitpix!r}, NAXIS {n_axes} and TFIELDS {n_fields}; "
-                "get the file again"
+                f"{self.path}: damaged, BITPIX is {bitpix!r}, NAXIS {n_axes} and TFIELDS "
+                f"{n_fields}; get the file again"
             )
         if n_axes == 0:
             return 0

@@ -234,6 +234,12 @@ def grow(source, method):
 def needs_halo(stamp, extraction, complete):
     """Whether aperture photometry misses light of a bright star that halo photometry can do
     without.
+
+    Parameters
+    ----------
+    stamp : Stamp
+    extraction : Extraction by aperture photometry
+    complete : bool, False where the mask touches an edge of the stamp that could not be moved
     """
     if not stamp.target.tmag <= MAX_HALO_TMAG:
         return False
@@ -278,6 +284,12 @@ def judge(extraction, stamp, good):
     A secondary target whose mask holds the primary of the stamp is SKIPPED: it would be the
     primary's light curve. One without flux at any time of good quality, with negative flux, without
     errors, or with doubtful pixels gets a WARNING.
+
+    Parameters
+    ----------
+    extraction : Extraction
+    stamp : Stamp it was made from
+    good : (n_times,) bool array, times of good quality
     """
     primary = stamp.datasource.partition(":")[2]
     if primary and int(primary) in extraction.skip_targets:

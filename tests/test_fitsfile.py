@@ -142,7 +142,11 @@ def damaged_table(path, **changes):
         (b"NAXIS1  =                  "
          b"104", b"NAXIS1  =                  105", "take 104 bytes a row"),
         (b"TFORM2  = '12D     '", b"TFORM2  = '12?     '", "TFORM2 is '12\\?'"),
-        (b"BITPIX  =                    8 / arr", b"BITPIX  =                    7 / arr", "BITPIX is 7"),
+        (
+            b"BITPIX  =                    8 / arr",
+            b"BITPIX  =                    7 / arr",
+            "BITPIX is 7",
+        ),
     ],
 )  # fmt: skip
 def test_headers_without_sense_are_one_message(tmp_path, old, new, message):

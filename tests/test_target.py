@@ -24,13 +24,13 @@ def task_of(path):
 
 
 def task(starid, datasource="tpf", **others):
-    place = {"sector": 5, "camera": 2, "ccd": 3, "cadence": 120}
+    common = {"sector": 5, "camera": 2, "ccd": 3, "cadence": 120}
     return {
         "priority": 7,
         "starid": starid,
         "datasource": datasource,
         "method": None,
-        **place,
+        **common,
         **others,
     }
 
@@ -192,8 +192,8 @@ def test_secondary_target_in_the_mask_of_the_primary_is_skipped_without_a_file(f
 def test_stars_in_the_mask_are_reported(field, tmp_path):
     result = photometry(task(1234), input_folder=field, output_folder=tmp_path)
     assert result["details"]["skip_targets"] == [88]
-    share = 10 ** (-0.4 * (13 - 9))
-    assert result["details"]["contamination"] == pytest.approx(share / (1 + share))
+    ratio = 10 ** (-0.4 * (13 - 9))
+    assert result["details"]["contamination"] == pytest.approx(ratio / (1 + ratio))
 
 
 def test_secondary_target_that_is_in_no_catalogue_is_not_found(field, tmp_path):

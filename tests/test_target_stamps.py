@@ -40,8 +40,8 @@ def simulated(tmp_path_factory):
 
 
 def task(starid, **others):
-    place = {"sector": 1, "camera": 1, "ccd": 1, "cadence": 1800, "datasource": "ffi"}
-    return {"priority": 3, "starid": starid, "method": None, **place, **others}
+    common = {"sector": 1, "camera": 1, "ccd": 1, "cadence": 1800, "datasource": "ffi"}
+    return {"priority": 3, "starid": starid, "method": None, **common, **others}
 
 
 def test_an_image_cube_gives_a_light_curve_with_the_flux_of_the_truth(simulated, tmp_path):
@@ -70,7 +70,7 @@ def test_an_image_cube_gives_a_light_curve_with_the_flux_of_the_truth(simulated,
 
 def test_a_mask_at_the_edge_makes_the_stamp_grow_until_it_is_inside(simulated):
     def broad(stamp, settings):
-        """A mask of a fixed place on the detector, larger than the first stamp."""
+        """A mask at a fixed position of the detector, larger than the first stamp."""
         mask = np.zeros((400, 400), bool)
         mask[40:75, 60:80] = True
         found = aperture_photometry(stamp, settings)

@@ -35,7 +35,8 @@ CREATE TABLE settings (
     camera_centre_ra REAL, camera_centre_dec REAL, footprint TEXT
 );
 CREATE TABLE catalog (
-    starid INTEGER PRIMARY KEY, ra REAL NOT NULL, decl REAL NOT NULL, ra_J2000 REAL NOT NULL, decl_J2000 REAL NOT NULL,
+    starid INTEGER PRIMARY KEY, ra REAL NOT NULL, decl REAL NOT NULL,
+    ra_J2000 REAL NOT NULL, decl_J2000 REAL NOT NULL,
     pm_ra REAL, pm_decl REAL, tmag REAL NOT NULL, teff REAL
 );
 CREATE INDEX catalog_zone ON catalog ({_ZONE}, ra);
@@ -117,7 +118,14 @@ class Catalog:
         return Table(self.cone_arrays(ra, decl, radius_deg, tmag_max), copy=False)
 
     def cone_arrays(self, ra, decl, radius_deg, tmag_max=None):
-        """The columns of :meth:`cone` as a dict of arrays, in a fifth of the time."""
+        """The columns of :meth:`cone` as a dict of arrays, in a fifth of the time.
+
+        Parameters
+        ----------
+        ra, decl : float, deg, at the epoch of the images
+        radius_deg : float, deg
+        tmag_max : float, mag; fainter stars are left out; default: all are kept
+        """
         stars = self._box(ra, decl, radius_deg, tmag_max)
         near = separation(ra, decl, stars["ra"], stars["decl"]) <= radius_deg
         return {name: values[near] for name, values in stars.items()}

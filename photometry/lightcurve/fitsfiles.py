@@ -1,5 +1,5 @@
-"""Light curves in FITS files: read those of TESS (SPOC, TESS-SPOC, QLP, our own and TASOC's), Kepler
-and K2 (official, K2SC, K2SFF); make the HDUs of our own as bytes, quickly.
+"""Light curves in FITS files: read those of TESS (SPOC, TESS-SPOC, QLP, our own and TASOC's),
+Kepler and K2 (official, K2SC, K2SFF); make the HDUs of our own as bytes, quickly.
 
 Astropy spends more time on the headers of a light curve than it takes to measure it. Nearly all
 cards are the same in every file, so each is formatted by astropy once and then remembered; what an
@@ -115,7 +115,7 @@ def _find_kind(hdulist, path):
     extensions = ", ".join(hdu.name or type(hdu).__name__ for hdu in hdulist)
     kind = kind_of([hdu.header for hdu in hdulist]).value
     raise BadInputError(
-        f"{path}: a FITS file ({kind}) with {extensions}, but no light curve of a kind that we know "
+        f"{path}: a FITS file ({kind}) with {extensions}, but no light curve of a known kind "
         f"({ACCEPTED})"
     )
 

@@ -229,6 +229,12 @@ def judge_mask(stamp, mask, saturation_limit):
 
     Where no catalogue names the neighbours, one that is too close for a peak of its own shows by
     that alone.
+
+    Parameters
+    ----------
+    stamp : Stamp with its sum image and catalogue
+    mask : (n_rows, n_columns) bool array
+    saturation_limit : float, mag; light of brighter stars runs along columns, which says nothing
     """
     if stamp.has_catalog or stamp.target.tmag < saturation_limit:
         return STATUS.OK, ()

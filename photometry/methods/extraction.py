@@ -1,5 +1,5 @@
-"""`Extraction`: what every method makes of a `Stamp`; and what the TODO-file says of it, measured on
-times of good quality.
+"""`Extraction`: what every method makes of a `Stamp`; and what the TODO-file says of it, measured
+on times of good quality.
 """
 
 import math
@@ -135,7 +135,14 @@ def flux_metrics(time, flux, flux_err):
 
 
 def rms_binned(time, relative, width):
-    """Root mean square of the means in bins of time of one width."""
+    """Root mean square of the means in bins of time of one width.
+
+    Parameters
+    ----------
+    time : (n,) array, days
+    relative : (n,) array, flux relative to its median, minus 1
+    width : float, days
+    """
     bins = np.floor((time - time[0]) / width).astype(int)
     bins -= bins.min()
     counts = np.bincount(bins)
@@ -144,7 +151,13 @@ def rms_binned(time, relative, width):
 
 
 def variability(time, relative, relative_err):
-    """Standard deviation around a weighted cubic in time, in units of the median error."""
+    """Standard deviation around a weighted cubic in time, in units of the median error.
+
+    Parameters
+    ----------
+    time : (n,) array, days
+    relative, relative_err : (n,) arrays, flux relative to its median, minus 1, and its error
+    """
     usable = relative_err > 0
     if usable.sum() <= 4:  # a cubic goes through four points
         return np.nan

@@ -1,10 +1,11 @@
 """Halo photometry: the light around a saturated star, weighted so that its light curve is as quiet
 as can be.
 
-The flux is a weighted sum of pixels, with weights that are not negative and sum to 1, chosen so that the total variation of the flux, the sum of its steps from one time to
-the next, is smallest relative to its mean. Pixels whose charge comes and goes with the pointing get
-no weight; what all pixels share, the star's own variation, cannot be weighted away. (White et al.
-2017, MNRAS 471, 2882, equations 1 and 2.)
+The flux is a weighted sum of pixels, with weights that are not negative and sum to 1, chosen so
+that the total variation of the flux, the sum of its steps from one time to the next, is smallest
+relative to its mean. Pixels whose charge comes and goes with the pointing get no weight; what is
+common to all pixels, the star's own variation, cannot be weighted away. (White et al. 2017, MNRAS
+471, 2882, equations 1 and 2.)
 
 That holds for pixels whose light is the star's. Full ones, and those of neighbours, do not follow a
 transit and would be the quietest. Charge stays in its column: one with full pixels counts as one

@@ -134,7 +134,15 @@ def clusters(above):
 
 
 def split_cluster(image, cluster, stars, saturation_limit):
-    """Split a cluster between its stars, along the valleys of the flux: list of bool arrays."""
+    """Split a cluster between its stars, along the valleys of the flux: list of bool arrays.
+
+    Parameters
+    ----------
+    image : (n_rows, n_columns) array, e-/s
+    cluster : (n_rows, n_columns) bool array
+    stars : table or dict of arrays with row, column, tmag
+    saturation_limit : float, mag; brighter stars saturate
+    """
     smoothed = ndimage.gaussian_filter(np.nan_to_num(image), SMOOTHING)
     markers = star_maxima(smoothed, cluster, stars, saturation_limit)
     if len(markers) < 2:
@@ -148,6 +156,13 @@ def split_cluster(image, cluster, stars, saturation_limit):
 def star_maxima(smoothed, cluster, stars, saturation_limit):
     """Local maxima of a cluster that are the nearest one of some star and not too far from it: (n,
     2) array of row, column.
+
+    Parameters
+    ----------
+    smoothed : (n_rows, n_columns) array, e-/s
+    cluster : (n_rows, n_columns) bool array
+    stars : table or dict of arrays with row, column, tmag
+    saturation_limit : float, mag; brighter stars saturate
     """
     maxima = np.argwhere(
         (ndimage.maximum_filter(smoothed, footprint=SURROUNDINGS) == smoothed) & cluster
@@ -207,6 +222,11 @@ def with_peaks(stars, image, *, threshold=0.8, saturation_limit=7.0):
 def peak_position(image, row, column):
     """Position of a star from the pixels around its brightest one, above the faintest of them:
     (row, column).
+
+    Parameters
+    ----------
+    image : (n_rows, n_columns) array, e-/s
+    row, column : int, the brightest pixel
     """
     rows, columns = (
         slice(max(at - 1, 0), min(at + 2, size))
@@ -233,6 +253,12 @@ def follow_columns(image, mask, above):
     column.
 
     Charge that a saturated pixel cannot hold flows along its column.
+
+    Parameters
+    ----------
+    image : (n_rows, n_columns) array, e-/s
+    mask : (n_rows, n_columns) bool array
+    above : (n_rows, n_columns) bool array, pixels above the cut
     """
     mask = mask.copy()
     for column in np.flatnonzero(mask.any(axis=0)):
@@ -249,6 +275,11 @@ def minimum_mask(shape, row, column):
 
     Two rows where the star is near the border between them, three where it is near the middle of
     one; likewise columns.
+
+    Parameters
+    ----------
+    shape : (n_rows, n_columns) of the stamp
+    row, column : float, pixels, stamp position
     """
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     return (np.abs(rows - row) <= 1.25) & (np.abs(columns - column) <= 1.25)

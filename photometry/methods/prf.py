@@ -5,9 +5,9 @@ Two models with the same three verbs: :class:`GaussianPRF`, analytic and quick, 
 where they are and the analytic model otherwise.
 
 Rows and columns are detector pixel numbers with integers at pixel centres. Any origin will do for
-``evaluate`` as long as stars and pixels share it; only a model that varies over the detector needs
-the mission's own numbers (TESS counts from 1; columns 45–2092 of the full-frame images see the
-sky).
+``evaluate`` as long as it is the same for all stars and pixels; only a model that varies over the
+detector needs the mission's own numbers (TESS counts from 1; columns 45–2092 of the full-frame
+images see the sky).
 """
 
 import re
@@ -156,9 +156,14 @@ class TessPRF(PRF):
     def read(cls, folder, camera, ccd, sector=FIRST_SECTOR_OF_SECOND_SET):
         """Read the PRF files of one CCD from a folder or the folders below it.
 
+        Parameters
+        ----------
+        folder : path
+        camera, ccd, sector : int
+
         Raises
         ------
-        WrongUseError : there are none, or they are not a full grid of places
+        WrongUseError : there are none, or they are not a full grid of positions
         """
         from astropy.io import fits
 
@@ -290,6 +295,11 @@ def fit_prf(
 def open_prf(folder=None, camera=0, ccd=0, sector=FIRST_SECTOR_OF_SECOND_SET):
     """The mission's PRF from ``folder``, or the analytic one that resembles it where no folder is
     given.
+
+    Parameters
+    ----------
+    folder : folder with the mission's PRF files, or None
+    camera, ccd, sector : int, of TESS
     """
     return GaussianPRF() if folder is None else TessPRF.read(folder, camera, ccd, sector)
 

@@ -280,6 +280,17 @@ def _data(stamp, scene):
 def to_extraction(method, stamp, scene, shift, flux, flux_err, errors=(), status=STATUS.OK):
     """The `Extraction` of a fit. Its mask is where the target gives more than 1 % of its flux to a
     pixel.
+
+    Parameters
+    ----------
+    method : str, name of the method
+    stamp : Stamp
+    scene : Scene
+    shift : (n_times, 2) array, pixels: column, row
+    flux : (n_times, n_stars) array, e-/s
+    flux_err : (n_times,) array, e-/s, of the target
+    errors : tuple of str
+    status : STATUS
     """
     fraction = np.zeros(stamp.shape)
     fraction[scene.used] = scene.mean_response[:, 0]
@@ -309,7 +320,14 @@ def to_extraction(method, stamp, scene, shift, flux, flux_err, errors=(), status
 
 
 def contamination_of_fit(scene, flux, mask):
-    """Fraction of the light in the target's pixels that the fit gives to other stars."""
+    """Fraction of the light in the target's pixels that the fit gives to other stars.
+
+    Parameters
+    ----------
+    scene : Scene
+    flux : (n_times, n_stars) array, e-/s
+    mask : (n_rows, n_columns) bool array
+    """
     light = scene.mean_response[mask[scene.used]].sum(axis=0) * np.clip(median(flux), 0, None)
     return float(1 - light[0] / light.sum()) if light.sum() > 0 else np.nan
 

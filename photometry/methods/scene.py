@@ -25,9 +25,11 @@ from .prf import fit_prf, open_prf
 # (mag)
 MAX_FAINTER, MAX_FAINTER_FAR = 5.0, 2.0  # within `NEAR` of the target, and farther away
 NEAR = 5.0  # pixels
-MIN_SEPARATION = 0.25  # pixels; stars closer to a brighter one than this cannot be told from it
+MIN_SEPARATION = (
+    0.25  # pixels; stars closer to a brighter one than this cannot be separated from it
+)
 FULL = 0.9  # of the full well; pixels above have lost or gained charge
-# of the largest eigenvalue of the scaled normal matrix; below, stars cannot be told apart
+# of the largest eigenvalue of the scaled normal matrix; below, stars cannot be separated
 DEGENERATE = 1e-9
 # pixels without much of the target's light, by their distance from it, and how many a residual
 # background needs

@@ -246,7 +246,7 @@ def _position(target, cube, epoch):
 
 def _times(cube, ra, decl):
     """Times barycentric for the star instead of for the middle of the image, the correction
-    contained in them, and the error that is left because TESS is not at the Earth: all days, the
+    contained in them, and the error that remains because TESS is not at the Earth: all days, the
     error NaN where it is not known.
     """
     if np.isnan(cube.earth).any():

@@ -248,8 +248,8 @@ def identify(path):
 
     Returns
     -------
-    dict of starid, mission, sector, camera, ccd, cadence (None where the file is cut before it is
-    told)
+    dict of starid, mission, sector, camera, ccd, cadence (None where the file is cut before
+    that)
 
     Raises
     ------

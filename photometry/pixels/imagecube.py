@@ -144,7 +144,11 @@ class ImageCube:
         self._file.close()
 
     def __repr__(self):
-        return f"<ImageCube {self.path.name}: {self.n_times} times of {self.shape[0]} x {self.shape[1]} pixels, {self.cadence} s>"
+        n_rows, n_columns = self.shape
+        return (
+            f"<ImageCube {self.path.name}: {self.n_times} times of {n_rows} x {n_columns} pixels, "
+            f"{self.cadence} s>"
+        )
 
     def __getattr__(self, name):
         if name in _SERIES:
@@ -170,7 +174,7 @@ class ImageCube:
 
     @functools.cached_property
     def wcs(self):
-        """WCS of the reference frame: celestial coordinates <-> 0-based (column, row) of the cube"""
+        """WCS of the reference frame: celestial coordinates <-> 0-based (column, row)"""
         from astropy.wcs import WCS
 
         with self._reading(), warnings.catch_warnings():

@@ -22,9 +22,9 @@ FOCAL_LENGTH, PIXEL = 146.0, 0.015  # mm
 HALF_GAP = 52  # pixels, 0.78 mm
 
 MAX_DISTANCE = 1.5
-"""Seconds of light that TESS is from the Earth at most (1.3), and a little. So much may times be off
-that are barycentric by the Earth alone; those that the mission has made barycentric for one
-direction, and that are moved to another, the more the farther these are apart.
+"""Seconds of light that TESS is from the Earth at most (1.3), and a little. Times that are
+barycentric by the Earth alone may be off by as much; those that the mission has made barycentric
+for one direction, and that are moved to another, by this times the angle between them.
 """
 
 # days between positions that are computed; a cubic spline through them is right to 1e-9 s

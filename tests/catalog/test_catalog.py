@@ -149,8 +149,9 @@ def test_proper_motion_moves_stars_to_the_epoch_of_the_images(tmp_path):
     table.write(tmp_path / "catalog.ecsv")
     got = open_catalog(tmp_path, 80, 1, 1, epoch=2024.5).stars()
     truth = SkyCoord(
-        table["ra"] * u.deg, table["dec"] * u.deg, frame="icrs", obstime=Time(2000.0, format="jyear"),
-        pm_ra_cosdec=table["pmRA"] * u.mas / u.yr, pm_dec=table["pmDEC"] * u.mas / u.yr, distance=10 * u.pc,
+        table["ra"] * u.deg, table["dec"] * u.deg, frame="icrs",
+        obstime=Time(2000.0, format="jyear"), pm_ra_cosdec=table["pmRA"] * u.mas / u.yr,
+        pm_dec=table["pmDEC"] * u.mas / u.yr, distance=10 * u.pc,
     ).apply_space_motion(Time(2024.5, format="jyear"))  # fmt: skip
     apart = truth.separation(SkyCoord(got["ra"], got["decl"], unit="deg")).to_value(u.mas)
     assert apart == pytest.approx(0, abs=5)  # of 250,000 mas

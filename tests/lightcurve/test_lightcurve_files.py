@@ -1,4 +1,4 @@
-"""Round trips through every format, and what a bad file is told."""
+"""Round trips through every format, and what is said of a bad file."""
 
 import gzip
 
@@ -27,9 +27,9 @@ def assert_same(a, b):
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 def test_archive_round_trip_changes_nothing(tmp_path, lc, binary, gzipped):
-    told = lc.to_file(tmp_path / "x", binary=binary, gzipped=gzipped)
-    assert told == {"binary": binary, "gzipped": gzipped}
-    assert_same(LightcurveArbitraryRaster.from_file(tmp_path / "x", told), lc)
+    settings = lc.to_file(tmp_path / "x", binary=binary, gzipped=gzipped)
+    assert settings == {"binary": binary, "gzipped": gzipped}
+    assert_same(LightcurveArbitraryRaster.from_file(tmp_path / "x", settings), lc)
     assert_same(Lightcurve.read(tmp_path / "x"), lc)
 
 

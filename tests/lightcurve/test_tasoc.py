@@ -166,7 +166,8 @@ def test_keywords_tell_star_instrument_method_and_time(written):
 
 
 def test_messages_about_doubts_are_in_the_header(stamp, tmp_path):
-    message = "no pixel mask found for the target, and this message is longer than a card of a FITS header can hold…"
+    message = "no pixel mask found for the target, and this message is longer than a card"
+    message += " of a FITS header can hold…"
     extraction = replace(aperture_photometry(stamp, SETTINGS), errors=(message, "another"))
     path = tmp_path / write_lightcurve(tmp_path, stamp, extraction, SETTINGS)
     comments = list(fits.getheader(path)["COMMENT"])

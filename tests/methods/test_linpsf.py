@@ -110,7 +110,7 @@ class TestParts:
         assert not offset.any()
 
     def test_width_of_the_response_is_fitted(self):
-        prf = GaussianPRF([(share, 1.3 * sigma) for share, sigma in TESS_LIKE])
+        prf = GaussianPRF([(fraction, 1.3 * sigma) for fraction, sigma in TESS_LIKE])
         image = prf.render(
             np.array([5e4, 1e4]),
             np.array([7.3, 4.2]),
@@ -129,9 +129,9 @@ class TestParts:
         assert np.allclose(found.stretch, 1.3, rtol=0.01)
 
     def test_unstretched_response_is_the_analytic_one(self):
-        place = np.array([7.3]), np.array([6.6]), np.arange(15), np.arange(15)
+        position = np.array([7.3]), np.array([6.6]), np.arange(15), np.arange(15)
         assert np.allclose(
-            StretchedPRF((1, 1)).evaluate(*place), GaussianPRF().evaluate(*place), atol=1e-12
+            StretchedPRF((1, 1)).evaluate(*position), GaussianPRF().evaluate(*position), atol=1e-12
         )
 
     def test_solver_agrees_with_least_squares_one_time_at_a_time(self):
@@ -168,7 +168,7 @@ def test_a_background_that_was_missed_does_not_reach_the_flux():
 def test_a_crowd_of_faint_stars_that_no_pixels_could_tell_apart_does_not_drown_the_target():
     rng = np.random.default_rng(8)
     tmag = np.append(12.0, rng.uniform(15, 17, 40))
-    row, column = (np.append(place, rng.uniform(0, 14, 40)) for place in (7.2, 6.8))
+    row, column = (np.append(own, rng.uniform(0, 14, 40)) for own in (7.2, 6.8))
     stamp, flux = make_stamp(tmag=tmag, row=row, column=column)
     alone, _ = make_stamp(tmag=tmag[:1], row=row[:1], column=column[:1])
     found = linpsf_photometry(stamp, SETTINGS)

@@ -20,8 +20,8 @@ def test_flux_and_position_are_found_where_the_catalogue_is_wrong():
     found = psf_photometry(stamp, SETTINGS)
     assert found.status is STATUS.OK
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.003)
-    place = np.median(found.centroid, axis=0) - (stamp.column, stamp.row)
-    assert np.allclose(place, (6.7, 7.35), atol=0.005)
+    position = np.median(found.centroid, axis=0) - (stamp.column, stamp.row)
+    assert np.allclose(position, (6.7, 7.35), atol=0.005)
 
 
 def test_unknown_motion_is_measured_at_every_time():

@@ -190,7 +190,8 @@ from importlib.machinery import PathFinder
 class Without(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] == "matplotlib" else PathFinder.find_spec(name, path, target)
+        hidden = name.partition(".")[0] == "matplotlib"
+        return None if hidden else PathFinder.find_spec(name, path, target)
 
 sys.meta_path[:] = [Without if finder is PathFinder else finder for finder in sys.meta_path]
 from photometry.cli import main

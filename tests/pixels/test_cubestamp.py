@@ -146,8 +146,8 @@ def test_times_are_barycentric_for_the_star_not_for_the_middle_of_the_image(cube
         location=EarthLocation.from_geocentric(0, 0, 0, unit=units.m),
     )
     expected = [
-        times.light_travel_time(SkyCoord(place), ephemeris="builtin").to_value("s")
-        for place in (star, middle)
+        times.light_travel_time(SkyCoord(direction), ephemeris="builtin").to_value("s")
+        for direction in (star, middle)
     ]
     difference = expected[0] - expected[1]
     assert np.abs(difference).max() > 0.5  # s
@@ -158,8 +158,8 @@ def test_times_are_barycentric_for_the_star_not_for_the_middle_of_the_image(cube
 @pytest.mark.parametrize("degrees", [0.0, 2.0, 4.3, 8.4])
 @pytest.mark.parametrize("known", [True, False])
 def test_times_are_right_to_the_error_that_the_header_gives(degrees, known):
-    """Outside truth: light travel time from a satellite on an orbit like that of TESS (13.7 d, 17 to
-    59 Earth radii) around the Earth of the analytic ephemeris, for several orientations.
+    """Outside truth: light travel time from a satellite on an orbit like that of TESS (13.7 d, 17
+    to 59 Earth radii) around the Earth of the analytic ephemeris, for several orientations.
     """
     days = np.linspace(1325, 1352, 500)
     earth = earth_position(days, 2457000)
