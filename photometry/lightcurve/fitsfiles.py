@@ -359,16 +359,20 @@ def ones_complement_sum(content):
 def encode_checksum(value):
     """The 16 letters and digits that add ``value`` to the sum of a header (FITS standard 4.0,
     appendix J)."""
-    columns = []
-    for byte in value.to_bytes(4, "big"):
-        quarter, rest = divmod(byte, 4)
-        letters = [ord("0") + quarter + rest, *[ord("0") + quarter] * 3]
-        # move away from punctuation; the sum stays
-        while not all(chr(letter).isalnum() for letter in letters):
-            for i in (0, 2):
-                if not (chr(letters[i]).isalnum() and chr(letters[i + 1]).isalnum()):
-                    letters[i] += 1
-                    letters[i + 1] -= 1
-        columns.append(letters)
+    columns = [_letters(byte) for byte in value.to_bytes(4, "big")]
     text = bytes(column[i] for i in range(4) for column in columns)
     return text[-1:] + text[:-1]
+
+
+@lru_cache(maxsize=256)
+def _letters(byte):
+    """Codes of four letters or digits that add a byte."""
+    quarter, rest = divmod(byte, 4)
+    letters = [ord("0") + quarter + rest, *[ord("0") + quarter] * 3]
+    # move away from punctuation; the sum stays
+    while not all(chr(letter).isalnum() for letter in letters):
+        for i in (0, 2):
+            if not (chr(letters[i]).isalnum() and chr(letters[i + 1]).isalnum()):
+                letters[i] += 1
+                letters[i + 1] -= 1
+    return letters
