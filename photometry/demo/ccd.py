@@ -88,14 +88,21 @@ def noise_plot(folder, output, path, *, sky=100.0, cadence=1800):
     Returns
     -------
     dict : ``stars`` (number drawn) and ``over_limit``: for each whole magnitude from 8 to 11, the
-        median of noise over limit of quiet stars with less than a tenth of other stars' light
+        median of noise over limit of quiet stars with less than a tenth of other stars' light,
+        and none that varies
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     stars = measured_noise(folder)
-    quiet = ~np.isin(stars["starid"], _variable(folder))
-    clean = quiet & ~(stars["contamination"] > 0.1)
+    truth = _truth(folder)
+    quiet = np.ones(len(stars), bool)
+    clean = ~(stars["contamination"] > 0.1)
+    if truth is not None:
+        quiet &= ~np.isin(stars["starid"], truth["starid"][truth["kind"] != "constant"])
+        limit = photon_limit(stars["tmag"], sky=sky, cadence=cadence)[0]
+        clean &= foreign_variation(stars, truth) < limit
+    clean &= quiet
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.subplots()
     _draw_stars(axes, stars, quiet, clean)
@@ -130,21 +137,44 @@ def over_limit(stars, sky, cadence):
     return {m: float(np.median(ratio[bins == m])) for m in range(8, 12) if (bins == m).any()}
 
 
-def _variable(folder):
-    """starid of the stars that a simulation made vary; none where there is no truth."""
+def _truth(folder):
+    """What a simulation put in; None where there is no truth."""
     from astropy.table import Table
 
-    truth = Path(folder) / "truth.ecsv"
-    if not truth.exists():
-        return []
-    table = Table.read(truth)
-    return np.asarray(table["starid"][table["kind"] != "constant"])
+    path = Path(folder) / "truth.ecsv"
+    return Table.read(path) if path.exists() else None
+
+
+def foreign_variation(stars, truth):
+    """How much of a star's flux varies because a varying star is in its mask.
+
+    Parameters
+    ----------
+    stars : astropy Table, one row per star: starid, mask_size (pixels, taken as a disc)
+    truth : astropy Table of a simulation: starid, row, column (pixels), flux (e-/s), kind,
+        amplitude (relative)
+
+    Returns
+    -------
+    (n_stars,) float array, relative to the star's flux
+    """
+    index = {starid: i for i, starid in enumerate(truth["starid"])}
+    varying = truth[truth["kind"] != "constant"]
+    own = truth[[index[starid] for starid in stars["starid"]]]
+    apart = np.hypot(
+        np.subtract.outer(np.asarray(own["row"]), np.asarray(varying["row"])),
+        np.subtract.outer(np.asarray(own["column"]), np.asarray(varying["column"])),
+    )
+    radius = np.sqrt(np.asarray(stars["mask_size"], float) / np.pi)
+    inside = (apart < radius[:, None]) & (apart > 0)
+    signal = np.asarray(varying["flux"]) * np.asarray(varying["amplitude"])
+    return inside @ signal / np.asarray(own["flux"])
 
 
 def _draw_stars(axes, stars, quiet, clean):
     groups = (
         (~quiet, "o", PUBLISHED, "stars made to vary"),
-        (quiet & ~clean, "^", STAR, "over 10 % of other stars' light"),
+        (quiet & ~clean, "^", STAR, "other stars' light: over 10 %, or varying"),
         (clean, "o", DOTS, "quiet stars"),
     )
     for chosen, marker, colour, label in groups:

@@ -3,12 +3,16 @@
 import json
 import os
 import platform
+import subprocess
+import sys
 
 import pytest
+from running import environment
 
 from photometry.errors import WrongUseError
 from photometry.processes import ProcessId
 from photometry.report.status import counts, link_summary, print_status, read_summary, state
+from photometry.scheduler.progress import timestamp
 
 SUMMARY = {
     "numtasks": 100,
@@ -169,3 +173,42 @@ def test_the_summary_is_linked_into_other_folders_and_follows_the_last_run(tmp_p
         link_summary(tmp_path / name / "summary.json", [tmp_path / "in", tmp_path / name])
         assert read_summary(tmp_path / "in")["run"] == name
     assert not os.path.isabs(os.readlink(tmp_path / "in" / "summary.json"))
+
+
+@pytest.mark.slow
+def test_watch_shows_the_run_anew_until_it_has_ended_and_ends_with_the_next_command(tmp_path):
+    running = {**SUMMARY, "host": platform.node(), "pid": os.getpid(), "updated": timestamp()}
+    running["todo_file"] = str(tmp_path / "todo.sqlite")
+    (tmp_path / "summary.json").write_text(json.dumps(running))
+    words = [sys.executable, "-m", "photometry", "status", tmp_path, "--watch"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment())
+    try:
+        shown = [process.stdout.readline() for _ in range(3)]
+        assert "running" in shown[1]
+        ended = {**running, "ended": timestamp(), "reason": "done", "exit_code": 1, "OK": 87}
+        (tmp_path / "new").write_text(json.dumps({**ended, "STARTED": 0}))
+        os.replace(tmp_path / "new", tmp_path / "summary.json")
+        rest = process.communicate(timeout=60)[0].splitlines()
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert any("87 OK" in line for line in rest)
+    assert rest[-1] == f"next: photometry status {tmp_path} --failed"
+
+
+@pytest.mark.parametrize(
+    ("changes", "command"),
+    [
+        ({"ended": None, "pid": 2**22 + 1, "host": platform.node()}, "run DIR"),
+        ({"ended": "x", "exit_code": 3}, "run DIR"),
+        ({"ended": "x", "exit_code": 1}, "status DIR --failed"),
+        ({"ended": "x", "exit_code": 0}, "status DIR --status WARNING"),
+        ({"ended": "x", "exit_code": 0, "WARNING": 0}, "verify DIR"),
+        ({"todo_file": "/elsewhere/my todo.sqlite"}, "run '/elsewhere/my todo.sqlite'"),
+    ],
+)
+def test_the_last_line_is_the_next_command_to_type(tmp_path, monkeypatch, capsys, changes, command):
+    monkeypatch.chdir(tmp_path)
+    summary = {**SUMMARY, "todo_file": str(tmp_path / "DIR" / "todo.sqlite"), "pid": 2**22 + 1}
+    print_status({**summary, "host": platform.node(), **changes})
+    assert capsys.readouterr().out.splitlines()[-1] == f"next: photometry {command}"
