@@ -86,7 +86,7 @@ def wrong_values(option):
     elif isinstance(kind, click.Choice):
         yield from ("nosuch", "")
     elif isinstance(kind, Numbers):
-        yield from ("x", "", "-1", "5-1", "1,,2", "nan", ENDLESS, f"1-{ENDLESS}")
+        yield from ("x", "", "-1", "5-1", "1,,2", "nan", ENDLESS, f"1-{ENDLESS}", "1-99999999999")
     elif isinstance(kind, click.types.IntParamType):
         yield from INTEGERS
     elif isinstance(kind, click.types.FloatParamType):
