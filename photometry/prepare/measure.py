@@ -12,9 +12,11 @@ import zlib
 from dataclasses import dataclass, fields
 
 import numpy as np
+from astropy.wcs.utils import proj_plane_pixel_scales
 
 from ..errors import BadInputError, TryAgainError
 from ..flags import DEFAULT_BITMASK
+from ..sky import unit_vectors
 from .background import FLUX_CUT, BackgroundModel, camera_centre
 from .ffi import headers_of, wcs_of
 from .pointing import centroids, find_reference_stars
@@ -25,6 +27,10 @@ MIN_FINITE = 0.5
 FLUX_RANGE = (0.7, 1.3)
 # pixels from the median position
 MAX_MOVEMENT = 1.0
+
+
+# pixels from where most frames look, of the one that gives the cube its coordinates
+MAX_OFFSET = 10.0
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,8 @@ def background_model(frame):
 
 
 def choose_reference(frames, model):
-    """The frame nearest to the middle that the mission calls good, and that has coordinates and a
-    background; with its stars.
+    """The frame nearest to the middle that the mission calls good, and that has a background and
+    coordinates as most frames there; with its stars.
 
     Raises
     ------
@@ -102,28 +108,40 @@ def choose_reference(frames, model):
         range(len(frames))
     )
     good.sort(key=lambda i: abs(i - middle))
-    located, problem = [], None
-    for index in good[:20]:
-        try:
-            wcs_of(headers_of(frames[index])[1], frames[index].flux.path)
-        except BadInputError as error:
-            problem = error
-            continue
-        located.append(index)
+    located = _where_most_look(frames, good[:20])
+    for index in located:
         image = frames[index].read_flux()
         mesh, glow, _ = model.measure(image)
         if np.isfinite(mesh).all():
             clean = image - model.image(mesh, glow)
             pixels = find_reference_stars(clean)
             return Reference(index, image, mesh, glow, pixels, centroids(clean, pixels)[0])
-    if not located:
-        raise problem
     nothing = (
         np.zeros(model.shape, dtype=np.float32),
         np.zeros(model.mesh_shape),
         np.zeros(model.n_rings),
     )
     return Reference(located[0], *nothing, np.zeros((0, 2), dtype=int), np.zeros((0, 2)))
+
+
+def _where_most_look(frames, indices):
+    """Those of some frames whose middle is on the sky where that of most of them is: the header of
+    one may be damaged, and the coordinates of the cube are those of its reference.
+    """
+    located, problem = [], None
+    for index in indices:
+        try:
+            wcs = wcs_of(headers_of(frames[index])[1], frames[index].flux.path)
+        except BadInputError as error:
+            problem = error
+            continue
+        middle = wcs.all_pix2world(*(0.5 * size for size in reversed(frames[index].shape)), 0)
+        located.append((index, unit_vectors(*middle), proj_plane_pixel_scales(wcs.celestial).max()))
+    if not located:
+        raise problem
+    found, directions, scales = map(np.array, zip(*located, strict=True))
+    off = np.linalg.norm(directions - np.median(directions, axis=0), axis=1)
+    return found[off <= MAX_OFFSET * np.radians(np.median(scales))].tolist() or found.tolist()
 
 
 def measure(frames, model, reference):

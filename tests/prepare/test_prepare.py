@@ -274,6 +274,16 @@ class TestBadInput:
         assert [cube.n_frames for cube in report.cubes] == [n_left]
         assert len(report.skipped) == 6 - n_left
 
+    @pytest.mark.parametrize(("key", "value"), [("CRVAL1", 95.0), ("CRPIX2", 400.0)])
+    def test_damaged_coordinates_of_one_image_are_not_those_of_the_cube(self, tmp_path, key, value):
+        paths = spoc_series(tmp_path / "ffi", 7)
+        right = fits.getheader(paths[0], 1)
+        fits.setval(paths[3], key, value=value, ext=1)  # the one in the middle
+        assert prepare(tmp_path / "ffi").cubes[0].n_frames == 7
+        with find_cube(tmp_path / "ffi", 3, 1, 2) as cube:
+            assert cube.wcs.wcs.crval == pytest.approx([right["CRVAL1"], right["CRVAL2"]])
+            assert cube.wcs.wcs.crpix == pytest.approx([right["CRPIX1"], right["CRPIX2"]])
+
     def test_of_two_copies_of_an_image_one_is_used(self, tmp_path):
         paths = spoc_series(tmp_path / "ffi", 4)
         copy = paths[1].with_name(paths[1].name.replace("tess2018", "tess2019"))
