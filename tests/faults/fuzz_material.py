@@ -29,6 +29,7 @@ from photometry.simulate.targetpixels import TargetPixelSettings, simulate_targe
 from photometry.target import photometry
 from photometry.taskmanager import TaskManager, create_todo
 from photometry.transients import configuration as conf
+from photometry.transients.settings import JobSettings, ProjectSettings
 
 TEMPLATES = Path(__file__).parents[2] / "todo_templates" / "chains"
 PLACE = {"sector": 1, "camera": 1, "ccd": 1}
@@ -123,9 +124,9 @@ def _transients(folder):
     images = RadioSeries(n_epochs=3, shape=(64, 64), sources=(Source(123.0, 30.0, 0.1),)).write(
         folder / "job"
     )
-    (folder / conf.PIPELINE_FILE).write_text(conf.template(conf.PIPELINE_DEFAULTS, conf.MEANINGS))
+    (folder / conf.PIPELINE_FILE).write_text(conf.template(ProjectSettings()))
     job = folder / "job" / conf.JOB_FILE
-    job.write_text(conf.template(conf.job_settings(), conf.MEANINGS))
+    job.write_text(conf.template(JobSettings()))
     listed = folder / "job" / conf.IMAGES_FILE
     listed.write_text("".join(f"{Path(image).name}\n" for image in images))
     return {
