@@ -89,10 +89,13 @@ class Finding(NamedTuple):
     lc: object  # Lightcurve, without the transits of the other signals
 
 
-def make_folder(folder):
-    """Make the folder for pictures, or find out before hours of search that it cannot be made."""
-    if folder is not None:
-        Path(folder).mkdir(parents=True, exist_ok=True)
+def make_folders(options):
+    """Make the folders for pictures and verdicts, or find out before hours of search that they
+    cannot be made.
+    """
+    for folder in (options["plot"], options["verdicts"] and Path(options["verdicts"]).parent):
+        if folder:
+            Path(folder).mkdir(parents=True, exist_ok=True)
 
 
 def read_lightcurves(paths, flux, report):

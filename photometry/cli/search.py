@@ -15,7 +15,7 @@ from ._transits import (
     finite,
     header_line,
     lines,
-    make_folder,
+    make_folders,
     offsets_of,
     read_lightcurves,
     read_options,
@@ -67,7 +67,7 @@ def command(files, join, as_json, **options):
     Exit code 0: every file was searched, with or without success; 1: some could not be.
     """
     _check_periods(options["method"], options["period_min"], options["period_max"])
-    make_folder(options["plot"])
+    make_folders(options)
     failed, printer = 0, _Printer(as_json, options)
     with Bars(quiet=as_json) as bars:
         if join:

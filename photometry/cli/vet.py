@@ -12,7 +12,7 @@ from ._transits import (
     Finite,
     finite,
     lines,
-    make_folder,
+    make_folders,
     offsets_of,
     read_options,
     row,
@@ -44,7 +44,7 @@ def command(file, period, t0, duration, planets, pixels, **options):
     given = [period, t0, duration]
     if any(value is None for value in given) != all(value is None for value in given):
         raise click.UsageError("--period, --t0 and --duration belong together: give all or none")
-    make_folder(options["plot"])
+    make_folders(options)
     try:
         findings, dips = _findings(file, given if period else None, planets, pixels, options)
     except (TargetError, WrongUseError) as error:
