@@ -8,6 +8,9 @@ ends; and its peers.
   measured through the same classes.
 - Tasks of 10 ms (they sleep): the share of the time that two workers work, from the TODO-file and
   from the wall clock.
+- The same after a kill -9 of all processes in the middle of a run: what of the second run's time goes
+  into the tasks that were running in the kill, which are done last, in child processes; and what the
+  last tasks of a list cost against the first ones.
 - The dispatch alone with 1,000 simulated workers, and 100 to 10,000 workers with tasks of 10 ms to
   100 s (plot).
 - The peers on the same no-op and 10-ms tasks, in the same run; those that are not installed are
@@ -15,15 +18,19 @@ ends; and its peers.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 HERE = Path(__file__).parent
 NAP = 0.01  # s, of the 10-ms tasks
@@ -55,6 +62,7 @@ def main():
         folder = Path(name)
         costs = measure_costs(figures, folder, options.quick)
         ours = measure_runs(figures, folder, options.quick, costs)
+        measure_kill(figures, folder, options.quick)
         measure_dispatch(figures, options.quick)
         draw(figures, costs, options.images, options.quick)
         compare(figures, ours, folder, options.quick)
@@ -87,7 +95,7 @@ def measure_runs(figures, folder, quick, costs):
         ("local processes", False, ("", "")),
     ):
         rounds = [
-            run(folder, 150_000 if quick else 300_000, "noop", mpi=mpi)
+            run(folder, 150_000 if quick else 1_000_000, "noop", mpi=mpi)
             for _ in range(3 if mpi else 1)
         ]
         rate = max(one["rate"] for one in rounds)
@@ -121,31 +129,26 @@ def measure_runs(figures, folder, quick, costs):
     return ours
 
 
-def run(folder, n_tasks, handler, *, mpi):
-    """One ``photometry run`` of a new TODO-file: tasks/s, share of time that workers worked,
-    processor time per task.
-    """
+def new_run(folder, n_tasks, handler, *, mpi):
+    """A folder with a new TODO-file, and the command that runs it."""
     from bench_taskmanager import make_todo
 
     where = folder / "run"
     shutil.rmtree(where, ignore_errors=True)
     where.mkdir()
     make_todo(where / "todo.sqlite", n_tasks)
-    command = [
-        sys.executable,
-        "-m",
-        "photometry",
-        "run",
-        str(where),
-        "--handler",
-        handler,
-        "--quiet",
-    ]
-    launch = (
-        ["mpiexec", "-n", str(WORKERS + 1), *command]
-        if mpi
-        else [*command, "--workers", str(WORKERS)]
-    )
+    command = [sys.executable, "-m", "photometry", "run", str(where), "--handler", handler]
+    command.append("--quiet")
+    if mpi:
+        return where, ["mpiexec", "-n", str(WORKERS + 1), *command]
+    return where, [*command, "--workers", str(WORKERS)]
+
+
+def run(folder, n_tasks, handler, *, mpi):
+    """One ``photometry run`` of a new TODO-file: tasks/s, share of time that workers worked,
+    processor time per task.
+    """
+    where, launch = new_run(folder, n_tasks, handler, mpi=mpi)
     before = os.times()
     subprocess.run(launch, check=True, env=os.environ | {"PYTHONPATH": str(HERE)})
     after = os.times()
@@ -171,6 +174,63 @@ def share_of_work(todo_file):
     work, waiting = connection.execute(sql).fetchone()
     connection.close()
     return work / (work + waiting)
+
+
+# --- a kill in the middle
+# -------------------------------------------------------------------------------------------------
+
+
+def measure_kill(figures, folder, quick):
+    """Kill a run in its middle, run again."""
+    n_tasks = 200_000 if quick else 1_000_000
+    where, command = new_run(folder, n_tasks, "noop", mpi=True)
+    summary = where / "lightcurves/summary.json"
+    process = subprocess.Popen(command, start_new_session=True)
+    while process.poll() is None and progress_of(summary).get("tasks_run", 0) < n_tasks // 3:
+        time.sleep(0.05)
+    assert process.poll() is None, "it was done before it could be killed"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    # the ranks are in sessions of their own, and end when their launcher has ended
+    master = progress_of(summary).get("pid")
+    while master and psutil.pid_exists(master):
+        time.sleep(0.05)
+    from photometry.taskmanager import open_view
+
+    with open_view(where) as view:
+        running = {row[0] for row in view.query("SELECT priority FROM todolist WHERE status = 6")}
+        (n_saved,) = view.query("SELECT COUNT(*) FROM todolist WHERE status = 1")[0]
+    begin = time.perf_counter()
+    subprocess.run(command, check=True)
+    seconds = time.perf_counter() - begin
+    again = progress_of(summary)
+    assert again["OK"] == n_tasks
+    alone = seconds_of(where / "todo.sqlite", running)
+    figures.add("a run killed with tasks saved", n_saved, f"of {n_tasks:,}")
+    figures.add("its tasks that were running, done in child processes", len(running), "tasks")
+    figures.add("the second run, start and closing included", seconds, "s")
+    figures.add("no-op tasks of the second run", again["rate"], "tasks/s")
+    of_work = again["tasks_this_run"] / again["rate"]
+    figures.add("of its time, tasks done in child processes", 100 * alone / of_work, "%", aim="5 %")
+
+
+def progress_of(summary):
+    """The content of a summary file; empty where there is none yet."""
+    try:
+        return json.loads(summary.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+
+
+def seconds_of(todo_file, priorities):
+    """From the begin of the first to the end of the last attempt of tasks, in the last run."""
+    with contextlib.closing(sqlite3.connect(todo_file)) as connection:
+        sql = """SELECT priority, start, "end" FROM attempts
+            WHERE run = (SELECT MAX(run) FROM runs) AND died = 0"""
+        rows = [row for row in connection.execute(sql) if row[0] in priorities]
+    if not rows:
+        return 0.0
+    return max(row[2] for row in rows) - min(row[1] for row in rows)
 
 
 # --- many workers

@@ -58,7 +58,7 @@ def migrate(conn):
     """Apply what is missing, inside the transaction of the caller, and record it in the table
     ``migrations``.
     """
-    have = {*conn.execute(_NAMES).fetchall(), *conn.execute(_ALL_COLUMNS).fetchall()}
+    have = {tuple(row) for sql in (_NAMES, _ALL_COLUMNS) for row in conn.execute(sql).fetchall()}
     if have >= _CURRENT and _OLD_COLUMN not in have and have & _STAR_INDICES:
         return
     applied = [rename_attempts] if rename_attempts(conn) else []
