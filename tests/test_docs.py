@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 import pytest
-from finished_run import target_pixel_files
+from finished_run import star_image, target_pixel_files
 
 from photometry import TaskManager
 from photometry.cli import cli
@@ -298,3 +298,53 @@ def test_the_demo_prints_what_the_readme_shows(update_outputs, tmp_path):
         pair for pair in update_outputs.differences(shown, printed) if "mpiexec" not in pair[0]
     ]
     assert lines == []
+
+
+# Pages whose commands are about DIR, a folder of target pixel files.
+OF_A_FOLDER = (
+    "README.md",
+    "index.md",
+    "running.md",
+    "lightcurves.md",
+    "verify-doctor-jobscript.md",
+    "when-something-goes-wrong.md",
+)
+STARS = (25155310, 100002722)  # that the pages name
+
+
+def blocks_of_commands():
+    """(page:line, [commands]) of each block of those pages that shows commands."""
+    found = {}
+    for where, line in commands():
+        page = where.split(":")[0]
+        if page in OF_A_FOLDER and "demo/" not in line and "--help" not in line:
+            found.setdefault(where, []).append(line)
+    return list(found.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "lines"), blocks_of_commands(), ids=[where for where, _ in blocks_of_commands()]
+)
+def test_each_block_of_commands_can_be_typed_as_it_stands(
+    where, lines, tmp_path, make_tpf, update_outputs
+):
+    """Exit code 1 is for light curves too short to be searched, and too few to have trends."""
+    folder = tmp_path / "DIR"
+    folder.mkdir()
+    for starid in STARS:
+        name = f"tess2018206045859-s0001-{starid:016d}-0120-s_tp.fits"
+        make_tpf(folder / name, star_image(), starid=starid, sector=1, camera=1, ccd=1, tmag=9.5)
+    begin = [] if {"todo tpf DIR", "quick DIR"} & {line.strip() for line in lines} else [
+        "todo tpf DIR", "run DIR --workers 0"]  # fmt: skip
+    (tmp_path / "data").symlink_to(folder)
+    (tmp_path / "OUTPUT_FOLDER").symlink_to(folder / "lightcurves")
+    for line in [*begin, *lines]:
+        line = line.replace("STARID", str(STARS[0]))
+        done = subprocess.run(
+            ["bash", "-c", f"{update_outputs.SHELL}photometry {line}"], cwd=tmp_path, text=True,
+            capture_output=True, timeout=200, stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert done.returncode in (0, 1), f"{line}: {done.stderr}"
+        assert "Traceback" not in done.stderr, line

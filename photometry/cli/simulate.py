@@ -153,11 +153,9 @@ def tpf(folder, prf, overwrite, as_json, **options):
         show_json({"folder": folder, "files": len(truth), "times": settings.times})
         return
     with_transits = (truth["transit_depth"] > 0).sum()
-    about = "catalog.ecsv and truth.ecsv say" if settings.catalog else "truth.ecsv says"
     click.echo(
         f"{folder}: {len(truth)} target pixel files of {settings.times} exposures, "
-        f"{with_transits} stars with transits; "
-        f"{about} what is in them"
+        f"{with_transits} stars with transits; truth.ecsv says what is in them"
     )
 
 
@@ -265,7 +263,7 @@ def ffi(folder, as_json, frames, background, glow, scattered, catalog, prf, **op
     click.echo(
         f"{folder}: {len(simulation.exposures)} full-frame images of {simulation.size} x "
         f"{simulation.size} pixels with "
-        f"{len(simulation.stars)} stars; catalog.ecsv and truth.ecsv say what is in them"
+        f"{len(simulation.stars)} stars; truth.ecsv says what is in them"
     )
 
 

@@ -201,7 +201,14 @@ def _pixels(datasource):
 
 
 def number(value, form, factor=1.0):
-    """A number for people; 'unknown' for None and NaN."""
+    """A number for people; 'unknown' for None and NaN.
+
+    Parameters
+    ----------
+    value : float or None
+    form : str, format specification
+    factor : float, by which it is multiplied first
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "unknown"
     return format(value * factor, form)

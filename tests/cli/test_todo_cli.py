@@ -53,7 +53,7 @@ def test_json_is_for_programs(folder):
     [
         (["nonsense", "."], "no such template; expected the path of a TOML file or one of"),
         (["tpf", "/no/such/folder"], "no such folder"),
-        (["tpf"], "missing argument 'DIR'"),
+        (["tpf"], ".: no target pixel file here"),
     ],
 )
 def test_wrong_use_is_one_message_and_exit_code_2(args, message):
@@ -66,4 +66,4 @@ def test_wrong_use_is_one_message_and_exit_code_2(args, message):
 def test_help_tells_about_template_and_folder():
     done = photometry("--help")
     assert done.returncode == 0
-    assert "TEMPLATE DIR" in done.stdout
+    assert "TEMPLATE [DIR]" in done.stdout

@@ -147,7 +147,14 @@ LARGE_TABLE = 50e6  # bytes of a star table that each process would read
 
 
 def check_files(view, to_do, folder):
-    """Look for the files of many targets, without opening them."""
+    """Look for the files of many targets, without opening them.
+
+    Parameters
+    ----------
+    view : `taskmanager.view.View`
+    to_do : str, SQL condition of the tasks
+    folder : Path, the input folder
+    """
     tasks, total = _sample(view, to_do, N_LOOKED_FOR)
     n_tried, problems, seconds = _try_all(tasks, lambda task: _find(folder, task))
     name = f"the files of {n_tried} of {total} targets"
@@ -170,6 +177,14 @@ def check_sample(view, to_do, folder, settings, n_times):
 
     ``n_times``, a dict, gets the number of exposures for each (datasource without star, cadence)
     that was read.
+
+    Parameters
+    ----------
+    view : `taskmanager.view.View`
+    to_do : str, SQL condition of the tasks
+    folder : Path, the input folder
+    settings : Settings of the run
+    n_times : dict of (kind, cadence [s]) to the number of exposures, which is filled
     """
 
     def read(task):
@@ -189,7 +204,14 @@ def check_sample(view, to_do, folder, settings, n_times):
 
 
 def check_catalogues(view, to_do, folder):
-    """Open the catalogue of each CCD that has something to do."""
+    """Open the catalogue of each CCD that has something to do.
+
+    Parameters
+    ----------
+    view : `taskmanager.view.View`
+    to_do : str, SQL condition of the tasks
+    folder : Path, the input folder
+    """
     ccds = view.query(f"SELECT DISTINCT sector, camera, ccd FROM todolist WHERE {to_do}")
     try:
         table = find_star_table(folder)

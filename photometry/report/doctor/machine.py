@@ -50,7 +50,14 @@ MEMORY_SHARE, MEMORY_ROW, PROGRAM = 1.1, 400, 250e6  # the last: bytes of a mast
 
 
 def check_memory(todo_file, settings, work):
-    """Whether the TODO-file fits into memory, where it is to be there."""
+    """Whether the TODO-file fits into memory, where it is to be there.
+
+    Parameters
+    ----------
+    todo_file : Path
+    settings : Settings of the run
+    work : Work, or None where the TODO-file cannot be read
+    """
     free = available_memory()
     if not settings.run.in_memory:
         return Check("memory", OK, f"{size(free)} available; the TODO-file is worked on on disk")
@@ -195,7 +202,16 @@ PARALLEL = {"lustre", "gpfs", "beegfs", "ceph", "panfs", "wekafs"}
 
 
 def check_disk(todo_file, output, settings, work, n_times):
-    """Yield the checks of room on the disks, and of what disks they are."""
+    """Yield the checks of room on the disks, and of what disks they are.
+
+    Parameters
+    ----------
+    todo_file : Path
+    output : Path, the folder for the light curves
+    settings : Settings of the run
+    work : Work, or None where the TODO-file cannot be read
+    n_times : dict of (kind, cadence [s]) to the number of exposures
+    """
     if output.exists() and not output.is_dir():
         return
     folders = {"TODO-file": todo_file.parent, "light curves": _existing(output)}
@@ -236,7 +252,15 @@ def check_writable(what, folder):
 
 
 def check_space(todo_file, folder, work, n_times):
-    """Free space against an estimate of what the run will write."""
+    """Free space against an estimate of what the run will write.
+
+    Parameters
+    ----------
+    todo_file : Path
+    folder : Path, of the light curves
+    work : Work
+    n_times : dict of (kind, cadence [s]) to the number of exposures
+    """
     curves = sum(
         number * lightcurve_size(source, cadence, n_times) for source, cadence, number in work.kinds
     )
@@ -260,13 +284,27 @@ def check_inodes(folder, work):
 
 
 def lightcurve_size(source, cadence, n_times):
-    """Bytes of a light-curve file, about; ``n_times`` as `inputs.check_sample` fills it."""
+    """Bytes of a light-curve file, about; ``n_times`` as `inputs.check_sample` fills it.
+
+    Parameters
+    ----------
+    source : str, 'ffi' or 'tpf'
+    cadence : int, s
+    n_times : dict of (kind, cadence [s]) to the number of exposures
+    """
     times = n_times.get((source, cadence)) or SECTOR / (cadence or 1800)
     return HEADERS + COMPRESSED * ROW * times
 
 
 def check_file_system(what, folder, settings):
-    """What kind of file system a folder is on, and what that means."""
+    """What kind of file system a folder is on, and what that means.
+
+    Parameters
+    ----------
+    what : str, name of the check
+    folder : Path
+    settings : Settings of the run
+    """
     kind, mount = file_system(folder)
     name = f"{what} on {kind or 'an unknown file system'} ({mount or '?'})"
     nodes = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
@@ -350,7 +388,14 @@ def check_mpi(timeout=20.0):
 
 
 def check_two_ranks(launcher, library, timeout):
-    """Start two ranks with a launcher, with the MPI library that mpi4py is for."""
+    """Start two ranks with a launcher, with the MPI library that mpi4py is for.
+
+    Parameters
+    ----------
+    launcher : path of mpiexec
+    library : str, the MPI that mpi4py uses
+    timeout : float, s
+    """
     done = _run([launcher, "-n", "2", sys.executable, "-c", _HELLO], timeout)
     if done is None:
         return Check(
