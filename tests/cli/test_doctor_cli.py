@@ -38,7 +38,7 @@ def test_a_folder_that_is_not_there_is_exit_code_2_and_one_message(tmp_path):
 
 
 @pytest.mark.mpi
-def test_under_mpiexec_one_rank_tells_and_mpi_is_still_found(tmp_path):
+def test_under_mpiexec_one_rank_prints_and_mpi_is_still_found(tmp_path):
     import subprocess
     import sys
 

@@ -225,7 +225,7 @@ def test_watch_makes_pictures_of_what_arrives_until_it_is_asked_to_stop(photomet
 
 
 @pytest.mark.slow
-def test_watch_tells_of_each_file_in_one_line_and_remembers_failures(photometry, tmp_path):
+def test_watch_logs_each_file_in_one_line_and_remembers_failures(photometry, tmp_path):
     (tmp_path / "data" / "bad.fits").write_text("no FITS at all")
     first = photometry("watch", "data", "--once", "--settle", "0")
     assert first.returncode == 1

@@ -31,7 +31,7 @@ def test_simulate_ffi_writes_images_catalogue_and_truth(simulated):
     assert (simulated / "truth.ecsv").exists()
 
 
-def test_prepare_tells_what_it_made(simulated, tmp_path):
+def test_prepare_prints_what_it_made(simulated, tmp_path):
     done = run("prepare", simulated, "--output", tmp_path, "--workers", 1, "--json", "--quiet")
     assert done.returncode == 0, done.stderr
     (cube,) = json.loads(done.stdout)["cubes"]

@@ -53,7 +53,7 @@ def test_all_done_is_exit_code_0(folder, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_failed_target_is_exit_code_1_and_told_by_its_cause(folder, engine):
+def test_a_failed_target_is_exit_code_1_and_reported_by_its_cause(folder, engine):
     set_methods(folder, {3: "bug", 4: "truncated", 5: "truncated"})
     done = run_pipeline(engine, folder, "--handler", "faulty_work:work")
     assert done.returncode == 1, done.stderr
@@ -179,7 +179,7 @@ def test_overwrite_with_a_selection_discards_only_what_is_selected(folder, words
     assert set(statuses(folder).values()) == {1}
 
 
-def test_a_dry_run_tells_and_changes_nothing(folder):
+def test_a_dry_run_prints_and_changes_nothing(folder):
     before = (folder / "todo.sqlite").read_bytes()
     done = photometry("run", folder, "--dry-run", "--camera", "1")
     assert done.returncode == 0, done.stderr

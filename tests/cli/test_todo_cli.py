@@ -63,7 +63,7 @@ def test_wrong_use_is_one_message_and_exit_code_2(args, message):
     assert "Traceback" not in done.stderr
 
 
-def test_help_tells_about_template_and_folder():
+def test_help_explains_template_and_folder():
     done = photometry("--help")
     assert done.returncode == 0
     assert "TEMPLATE [DIR]" in done.stdout

@@ -49,7 +49,7 @@ def test_reset_says_how_many_are_to_do_again(folder):
         assert [task["starid"] for task in tm.get_tasks(9)] == [101]
 
 
-def test_json_tells_all_and_marks_what_was_reset(folder):
+def test_json_has_all_and_marks_what_was_reset(folder):
     lightcurves(folder)[2].write_bytes(b"")
     for words, reset in (([], False), (["--reset"], True)):
         found = json.loads(photometry("verify", folder, "--json", *words).stdout)

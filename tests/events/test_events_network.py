@@ -190,9 +190,7 @@ def test_an_item_whose_assignment_was_not_received_comes_back(start, port, tmp_p
     worker.close()
 
 
-def test_a_framework_starts_a_server_that_ends_when_nobody_needs_it(
-    pipeline_file, config, notes, port
-):
+def test_a_framework_starts_a_server_that_ends_without_clients(pipeline_file, config, notes, port):
     config.want_multiprocessing = True
     config.queue_manager_portnr, config.queue_manager_auth_code = port, SECRET
     from photometry.events import interface

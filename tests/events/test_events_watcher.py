@@ -146,7 +146,7 @@ def watch(request, tmp_path):
 
 
 class TestWatcher:
-    def test_files_that_are_there_and_files_that_arrive_are_told_once(self, watch, tmp_path):
+    def test_files_that_are_there_and_files_that_arrive_are_reported_once(self, watch, tmp_path):
         (tmp_path / "old.fits").touch()
         arrived = watch()
         assert arrived.get(timeout=WAIT) == str(tmp_path / "old.fits")

@@ -210,7 +210,7 @@ def test_the_end_of_the_batch_job_ends_the_run_in_good_order(todo, start, engine
 
 
 @pytest.mark.parametrize("engine", ["processes", "mpi"])
-def test_a_second_master_is_refused_and_told_who_works(todo, start, engine, monkeypatch):
+def test_a_second_master_is_refused_with_who_works(todo, start, engine, monkeypatch):
     monkeypatch.setenv("FAULTY_WORK_SECONDS", "0.02")
     folder = todo(2000)
     job = start(engine, folder)

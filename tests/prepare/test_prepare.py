@@ -321,7 +321,7 @@ class TestBadInput:
             prepare(tmp_path / "ffi")
         assert list((tmp_path / "ffi").glob("*.hdf5")) == [path]
 
-    def test_a_folder_with_more_images_than_its_cube_is_told(self, tmp_path):
+    def test_a_folder_with_more_images_than_its_cube_is_reported(self, tmp_path):
         folder = tmp_path / "ffi"
         spoc_series(folder, 3)
         prepare(folder)
@@ -332,7 +332,7 @@ class TestBadInput:
             prepare(folder)
         assert prepare(folder, overwrite=True).cubes[0].n_frames == 4
 
-    def test_a_disk_without_space_is_told_before_the_work(self, images, tmp_path, monkeypatch):
+    def test_a_disk_without_space_is_reported_before_the_work(self, images, tmp_path, monkeypatch):
         monkeypatch.setattr(
             workfolder.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1)
         )

@@ -231,7 +231,7 @@ def test_damaged_file_that_names_its_star_gets_a_row_and_the_report_says_so(sky,
     assert {row["cadence"] for row in rows(sky.folder)} == {120}
 
 
-def test_a_folder_without_star_catalogue_is_told_so_once(sky, caplog):
+def test_a_folder_without_star_catalogue_is_reported_once(sky, caplog):
     for starid in (1, 2):
         sky.tpf(starid, 500, 500 + 100 * starid, 9.0)
     made = make_todo("tpf", sky.folder)
