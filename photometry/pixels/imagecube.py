@@ -72,7 +72,7 @@ class ImageCube:
     def __init__(self, path):
         import h5py
 
-        self.path = Path(path)
+        self.path, self._pixels = Path(path), {}
         try:
             self._file = h5py.File(self.path, "r", rdcc_nbytes=CHUNK_CACHE)
         except FileNotFoundError as error:
@@ -166,7 +166,7 @@ class ImageCube:
         with self._reading():
             return dict(json.loads(_text(self._file.attrs["headers"])))
 
-    @property
+    @functools.cached_property
     def time_direction(self):
         """(ra, decl) in degrees of the position for which the times are barycentric"""
         with self._reading():
@@ -261,7 +261,9 @@ class ImageCube:
             raise ValueError(f"quantity={quantity!r}: expected one of {', '.join(QUANTITIES)}")
         selection = (times or slice(None), slice(*(rows or (None,))), slice(*(columns or (None,))))
         with self._reading():
-            return self._file[quantity][selection]
+            if quantity not in self._pixels:  # opening it takes as long as a small stamp
+                self._pixels[quantity] = self._file[quantity]
+            return self._pixels[quantity][selection]
 
     def pixel_position(self, ra, decl):
         """0-based (row, column) in the cube of positions in the sky, which may lie outside it.
