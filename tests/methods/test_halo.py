@@ -13,6 +13,7 @@ from photometry.methods.halo import halo_photometry, quietest_weights, total_var
 from photometry.settings import photometry_settings
 from photometry.simulate.detector import bleed
 from photometry.status import STATUS
+from photometry.target import HALO_EDGE, SWITCHED, expected_flux, extract
 
 SETTINGS = photometry_settings(None)
 
@@ -183,3 +184,32 @@ def test_a_column_whose_charge_runs_over_the_edge_gets_no_weight():
     found = halo_photometry(stamp, SETTINGS)
     assert found.mask[full & ~cut].all()
     assert not found.mask[:, cut].any()
+
+
+class OneStamp:
+    """A source of one stamp, as `photometry.target.extract` wants it."""
+
+    settings = SETTINGS
+
+    def __init__(self, stamp):
+        self.stamp = stamp
+
+    def make(self, area=None):
+        return self.stamp, np.ones(len(self.stamp.time), bool)
+
+    def larger(self, stamp, mask):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("n_times", "method", "said"), [(400, "halo", SWITCHED), (8, "aperture", "needs 10 good times")]
+)
+def test_a_bright_star_that_halo_cannot_do_keeps_its_aperture_with_a_warning(n_times, method, said):
+    stamp, _ = make_stamp(
+        tmag=[3.0], row=[10.2], column=[10.1], shape=(21, 21), bleed=bleed, n_times=n_times
+    )
+    by_aperture, extraction = (extract(OneStamp(stamp), name)[2] for name in ("aperture", None))
+    assert by_aperture.edge_flux > HALO_EDGE * expected_flux(stamp)
+    assert extraction.method == method
+    assert said in extraction.errors[-1]
+    assert (extraction.status is STATUS.WARNING) == (method == "aperture")
