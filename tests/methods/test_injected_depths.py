@@ -111,7 +111,10 @@ def test_psf_keeps_the_positions_where_a_shift_cannot_be_separated_from_the_flux
 
 @pytest.mark.parametrize("mission", ZERO_POINTS)
 @pytest.mark.parametrize("fraction", [2 / 3, 1.5])
-def test_own_mask_holds_less_than_a_tenth_of_a_neighbour_that_no_catalogue_names(mission, fraction):
+@pytest.mark.parametrize("in_catalog", [1, 2])
+def test_own_mask_holds_less_than_a_tenth_of_a_neighbour_with_and_without_a_catalogue(
+    mission, fraction, in_catalog
+):
     tmag = BRIGHT[mission] + 2
     stars = {
         "tmag": [tmag, tmag - 2.5 * np.log10(fraction)],
@@ -119,7 +122,7 @@ def test_own_mask_holds_less_than_a_tenth_of_a_neighbour_that_no_catalogue_names
         "column": [5.1, 9.0],  # 4 pixels from each other
         "mission": mission,
     }
-    stamp, flux = make_stamp(**stars, in_catalog=1)
+    stamp, flux = make_stamp(**stars, in_catalog=in_catalog)
     one, both = make_stamp(**{**stars, "tmag": [tmag, 99]})[0], stamp
     mask, status, _ = own_mask(stamp, SETTINGS.aperture)
     assert status is STATUS.OK
