@@ -45,6 +45,7 @@ FULL = 0.8  # of the full well, flux and background together
 EDGE_ROWS = 2  # of the stamp; full pixels there have lost charge
 MAX_FOREIGN = 0.02  # fraction of a pixel's light that may be from other stars
 TIMES_PER_UNIT = 4  # as many of the brightest units are used as have these times for each
+MAX_UNITS = 1000
 MAX_ROUNDS = 500
 # of the mean flux: steps below it count with their square, so that the sum can be differentiated
 SMOOTHING = 1e-7
@@ -88,10 +89,11 @@ def halo_photometry(stamp, settings):
             f"there are {good.sum()} times and {usable.sum()} pixels"
         )
     brightness = np.bincount(units[usable], stamp.sumimage[usable])
-    brightest = np.argsort(-brightness)[: max(good.sum() // TIMES_PER_UNIT, 1)]
-    usable &= np.isin(units, brightest)
-    _, unit_of = np.unique(units[usable], return_inverse=True)
-    pixels = mask_pixels(stamp.flux, usable)[good] @ np.eye(unit_of.max() + 1)[unit_of]
+    n_units = min(max(good.sum() // TIMES_PER_UNIT, 1), MAX_UNITS)
+    usable &= np.isin(units, np.argsort(-brightness)[:n_units])
+    _, unit_of, count = np.unique(units[usable], return_inverse=True, return_counts=True)
+    in_order = mask_pixels(stamp.flux, usable)[good][:, np.argsort(unit_of, kind="stable")]
+    pixels = np.add.reduceat(in_order, np.cumsum(count) - count, axis=1)
     weights = quietest_weights(pixels)
     extraction = _to_extraction(stamp, usable, weights[unit_of], good)
     depth, depth_err = transit_test(pixels, weights)
