@@ -248,7 +248,9 @@ def _rows(stamp, extraction):
 
 def _primary_cards(stamp, extraction, settings, run_id):
     """Star, instrument, method, versions"""
-    source = stamp.headers
+    star, mission, source = stamp.target, MISSIONS[stamp.mission], stamp.headers
+    camera, ccd = mission.detector_keywords
+    kepler = {"CHANNEL": "CCD channel", "SEASON": "season of the roll of the spacecraft"}
     return [
         ("EXTNAME", "PRIMARY", "name of extension"),
         ("EXTVER", 1, "extension version number (not format version)"),
@@ -270,8 +272,30 @@ def _primary_cards(stamp, extraction, settings, run_id):
             (keyword, installed(package), f"version of {package}")
             for keyword, package in _PACKAGES.items()
         ),
-        *_star_cards(stamp),
-        *_method_cards(stamp, extraction, settings),
+        (mission.period_keyword, stamp.sector, "observing period"),
+        (camera, stamp.camera, "where on the focal plane"),
+        (ccd, stamp.ccd, "where on the focal plane"),
+        *((key, source[key], comment) for key, comment in kepler.items() if key in source),
+        ("PMRA", _real(star.pm_ra), "[mas/yr] proper motion in right ascension"),
+        ("PMDEC", _real(star.pm_decl), "[mas/yr] proper motion in declination"),
+        (mission.magnitude_keyword, _real(star.tmag), f"[mag] {mission.band}"),
+        ("TEFF", _real(star.teff), "[K] effective temperature"),
+        ("LOGG", _real(star.logg), "[cm/s2] log10 surface gravity"),
+        ("RADIUS", _real(star.radius), "[solar radii] stellar radius"),
+        ("TICVER", source.get("TICVER"), "version of the TIC"),
+        ("PHOTMET", extraction.method, "photometric method"),
+        ("DATASRC", stamp.datasource, "where the pixels are from"),
+        ("STATUS", extraction.status.name, "outcome of the photometry"),
+        ("MASKTYPE", settings.aperture.mask, "own pixel mask, or that of the pipeline"),
+        ("MASKSIZE", int(extraction.mask.sum()), "[pixels] size of the flux mask"),
+        ("KP_THRES", settings.aperture.threshold, "threshold of the pixel mask, in MAD"),
+        (
+            "CONTAM",
+            _real(extraction.contamination),
+            "fraction of flux from other stars in the mask",
+        ),
+        ("EDGEFLUX", _real(extraction.edge_flux), "[e-/s] flux in the mask on the stamp's edge"),
+        ("NRESIZES", extraction.stamp_resizes, "how often the stamp was enlarged"),
         *(("COMMENT", message) for message in extraction.errors),
     ]
 
@@ -290,48 +314,18 @@ def _telescope_cards(stamp):
     ]
 
 
-def _star_cards(stamp):
-    star, mission, source = stamp.target, MISSIONS[stamp.mission], stamp.headers
-    camera, ccd = mission.detector_keywords
-    kepler = {"CHANNEL": "CCD channel", "SEASON": "season of the roll of the spacecraft"}
-    return [
-        (mission.period_keyword, stamp.sector, "observing period"),
-        (camera, stamp.camera, "where on the focal plane"),
-        (ccd, stamp.ccd, "where on the focal plane"),
-        *((key, source[key], comment) for key, comment in kepler.items() if key in source),
-        ("PMRA", _real(star.pm_ra), "[mas/yr] proper motion in right ascension"),
-        ("PMDEC", _real(star.pm_decl), "[mas/yr] proper motion in declination"),
-        (mission.magnitude_keyword, _real(star.tmag), f"[mag] {mission.band}"),
-        ("TEFF", _real(star.teff), "[K] effective temperature"),
-        ("LOGG", _real(star.logg), "[cm/s2] log10 surface gravity"),
-        ("RADIUS", _real(star.radius), "[solar radii] stellar radius"),
-        ("TICVER", source.get("TICVER"), "version of the TIC"),
-    ]
-
-
-def _method_cards(stamp, extraction, settings):
-    contamination = _real(extraction.contamination)
-    return [
-        ("PHOTMET", extraction.method, "photometric method"),
-        ("DATASRC", stamp.datasource, "where the pixels are from"),
-        ("STATUS", extraction.status.name, "outcome of the photometry"),
-        ("MASKTYPE", settings.aperture.mask, "own pixel mask, or that of the pipeline"),
-        ("MASKSIZE", int(extraction.mask.sum()), "[pixels] size of the flux mask"),
-        ("KP_THRES", settings.aperture.threshold, "threshold of the pixel mask, in MAD"),
-        ("CONTAM", contamination, "fraction of flux from other stars in the mask"),
-        ("EDGEFLUX", _real(extraction.edge_flux), "[e-/s] flux in the mask on the stamp's edge"),
-        ("NRESIZES", extraction.stamp_resizes, "how often the stamp was enlarged"),
-    ]
-
-
 def _table_cards(stamp, extraction, settings):
     """Besides the description of columns: the star, how times are to be read, crowding, noise"""
-    tess = stamp.mission == "TESS"
+    source, tess = stamp.headers, stamp.mission == "TESS"
+    if settings.aperture.mask == "pipeline":
+        crowding, fraction = source.get("CROWDSAP"), source.get("FLFRCSAP")
+    else:  # of a mask of our own only the catalogue can say whose light it holds
+        crowding, fraction = _real(1 - extraction.contamination), None
     timing = {"NUM_FRM": round(stamp.cadence / 2), **_TESS_TIMING} if tess else {}
     good = ((stamp.quality & DEFAULT_BITMASK[stamp.mission]) == 0) & np.isfinite(extraction.flux)
     good &= np.isfinite(stamp.time)
     noise = quick_cdpp(stamp.time[good], extraction.flux[good], NOISE_HOURS)
-    known = {"TIMEDEL": stamp.cadence / DAY, "TIMEPIXR": 0.5, **timing, **stamp.headers}
+    known = {"TIMEDEL": stamp.cadence / DAY, "TIMEPIXR": 0.5, **timing, **source}
     return [
         ("EXTVER", 1, "extension version number (not format version)"),
         *_telescope_cards(stamp),
@@ -345,26 +339,12 @@ def _table_cards(stamp, extraction, settings):
         ("BACKAPP", True, "background is subtracted"),
         ("DEADAPP", True, "deadtime applied"),
         ("VIGNAPP", True, "vignetting or collimator correction applied"),
-        *_crowding_cards(stamp.headers, extraction, settings),
-        ("CDPP", _real(noise), "[ppm] noise of FLUX_RAW over 6.5 hours"),
-    ]
-
-
-def _crowding_cards(source, extraction, settings):
-    """CROWDSAP and FLFRCSAP of the flux in this file, and those of the pipeline's own aperture"""
-    crowding, fraction = source.get("CROWDSAP"), source.get("FLFRCSAP")
-    cards = [
-        ("SRC_CROW", crowding, "CROWDSAP of the pipeline's aperture"),
-        ("SRC_FLFR", fraction, "FLFRCSAP of the pipeline's aperture"),
-    ]
-    if settings.aperture.mask != "pipeline":
-        # of a mask of our own only the catalogue can say whose light it holds
-        crowding, fraction = 1 - extraction.contamination, None
-    crowding = None if crowding is None else _real(crowding)
-    return [
+        # CROWDSAP and FLFRCSAP of the flux in this file, then of the pipeline's own aperture
         ("CROWDSAP", crowding, "fraction of the flux that is the target's"),
         ("FLFRCSAP", fraction, "fraction of the target's flux in the mask"),
-        *cards,
+        ("SRC_CROW", source.get("CROWDSAP"), "CROWDSAP of the pipeline's aperture"),
+        ("SRC_FLFR", source.get("FLFRCSAP"), "FLFRCSAP of the pipeline's aperture"),
+        ("CDPP", _real(noise), "[ppm] noise of FLUX_RAW over 6.5 hours"),
     ]
 
 
