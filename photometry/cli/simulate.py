@@ -155,7 +155,7 @@ def tpf(folder, prf, overwrite, as_json, **options):
     with_transits = (truth["transit_depth"] > 0).sum()
     click.echo(
         f"{folder}: {len(truth)} target pixel files of {settings.times} exposures, "
-        f"{with_transits} stars with transits; truth.ecsv says what is in them"
+        f"{with_transits} with transits; truth.ecsv says what is in them"
     )
 
 
