@@ -10,7 +10,7 @@ from ._options import json_option, show_json
 @click.option(
     "--output",
     type=click.Path(),
-    help="Picture [beside the light curve, .png]; with several files a folder.",
+    help="Picture (.png, .pdf, .svg), or a folder for pictures [beside the light curves].",
 )
 @click.option("--fold", type=float, metavar="DAYS", help="Fold with this period.")
 @click.option("--t0", type=float, metavar="DAYS", help="Time to put in the middle of the fold.")
@@ -43,17 +43,16 @@ def command(files, output, fold, t0, as_json, sheet, ending):
     for path in paths:
         try:
             curves.append(read_curve(path))
+            if not sheet:
+                picture = _picture(path, output, ending, several=len(paths) > 1)
+                plot_file(picture, curves.pop(), fold=fold, t0=t0)
+                pictures.append(str(picture))
+                if not as_json:
+                    click.echo(picture)
         except (BadInputError, FileNotFoundError) as error:
             reason = error if isinstance(error, BadInputError) else f"{path}: there is no such file"
             problems.append(str(reason))
             click.echo(f"photometry: {reason}", err=True)
-            continue
-        if not sheet:
-            picture = _picture(path, output, ending, several=len(paths) > 1)
-            plot_file(picture, curves.pop(), fold=fold, t0=t0)
-            pictures.append(str(picture))
-            if not as_json:
-                click.echo(picture)
     if sheet and curves:
         plot_sheet(Path(output), curves)
         pictures.append(output)
@@ -67,10 +66,12 @@ def command(files, output, fold, t0, as_json, sheet, ending):
 def _picture(path, output, ending, several):
     from pathlib import Path
 
+    from ..report.plots import ENDINGS
+
     name = path.name.removesuffix(".gz").removesuffix(".fits") + f".{ending}"
     if output is None:
         return path.with_name(name)
-    if not several:
+    if not several and Path(output).suffix in ENDINGS:
         return Path(output)
     Path(output).mkdir(parents=True, exist_ok=True)
     return Path(output) / name

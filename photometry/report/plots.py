@@ -130,6 +130,7 @@ def plot_file(path, curve, *, fold=None, t0=None):
     fold : float, d, period to fold with
     t0 : float, d, time that is put in the middle; default: that of the lowest flux
     """
+    _check_ending(path)
     if fold is None:
         from ..methods.plots import plot_target
 
@@ -287,8 +288,11 @@ def _figure(size):
 
 def save(figure, path):
     """Write a figure; its name's ending is the format."""
-    path = Path(path)
-    if path.suffix not in ENDINGS:
-        raise WrongUseError(f"{path}: expected a name that ends in {', '.join(ENDINGS)}")
+    _check_ending(path)
     with atomic_write(path, durable=False) as part:
         figure.savefig(part, dpi=130)
+
+
+def _check_ending(path):
+    if Path(path).suffix not in ENDINGS:
+        raise WrongUseError(f"{path}: expected a name that ends in {', '.join(ENDINGS)}")

@@ -169,6 +169,10 @@ def test_bad_files_do_not_stop_the_others_and_cost_exit_code_1(made, tmp_path):
     assert len(done.stderr.splitlines()) == 2
     assert done.stdout.splitlines() == [str(tmp_path / "a_lc.png")]
     assert command("plot", tmp_path / "x.gz", "--sheet").returncode == 2
+    folder = command("plot", good, "--output", tmp_path / "pictures", "--json")
+    assert json.loads(folder.stdout)["pictures"] == [str(tmp_path / "pictures" / "a_lc.png")]
+    wrong = command("plot", good, "--sheet", "--output", tmp_path / "sheet.bmp")
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
 
 
 def test_a_fold_puts_all_transits_into_the_middle(made, tmp_path):
