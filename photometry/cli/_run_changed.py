@@ -46,7 +46,7 @@ class Changes:
 
         self._folder, self._settings, self._method = Path(folder), settings, method
         self._version = program_version()
-        self._hashes, self._states, self._catalogs = {}, {}, {}
+        self._hashes, self._states, self._catalogs, self._index = {}, {}, {}, None
         self.versions, self.n_gone = Counter(), 0
         found = self._compare(conn, conditions)
         self.priorities = sorted(found)
@@ -114,22 +114,32 @@ class Changes:
     def _inputs(self, row):
         """The files that the target would be made from now."""
         from ..catalog.ccd import catalog_path, find_star_table
-        from ..errors import TargetNotFoundError
-        from ..pixels.find import find_target_pixel_file
         from ..pixels.imagecube import cube_path
 
         ccd = row["sector"], row["camera"], row["ccd"]
         if row["datasource"] == "ffi":
             pixels = cube_path(self._folder, *ccd)
         else:
-            try:
-                pixels = find_target_pixel_file(self._folder, row)
-            except TargetNotFoundError as error:
-                raise FileNotFoundError(str(error)) from None
+            pixels = self._target_pixel_file(row)
         if ccd not in self._catalogs:
             path = catalog_path(self._folder, *ccd)
             self._catalogs[ccd] = path if path.is_file() else find_star_table(self._folder)
         return [path for path in (pixels, self._catalogs[ccd]) if path is not None]
+
+    def _target_pixel_file(self, row):
+        """As `find_target_pixel_file`, which would ask the index for each of a million stars."""
+        from ..errors import TargetNotFoundError
+        from ..pixels.find import find_target_pixel_file, primary_starid, read_index
+
+        if self._index is None:
+            self._index = read_index(self._folder)
+        name = self._index.get((primary_starid(row), row["sector"], row["cadence"]))
+        if name is not None and os.path.isfile(path := os.path.join(self._folder, name)):
+            return path
+        try:
+            return find_target_pixel_file(self._folder, row)
+        except TargetNotFoundError as error:
+            raise FileNotFoundError(str(error)) from None
 
     def _state(self, path):
         """[path, size, time of change] as `provenance.made_from` records it."""

@@ -351,23 +351,40 @@ def lookup(folder, starid, sector, cadence):
     ------
     TodoFileError : `tpf_files.sqlite` is there but is not such an index
     """
+    rows = _query_index(
+        folder,
+        "SELECT path FROM tpf_files WHERE starid=? AND sector=? AND cadence=?",
+        (int(starid), int(sector), int(cadence)),
+    )
+    return Path(folder) / rows[0][0] if rows else None
+
+
+def read_index(folder):
+    """The whole index of a folder, for who asks for all of its stars.
+
+    Returns
+    -------
+    dict : (starid, sector, cadence) -> path relative to the folder; empty where there is no index
+    """
+    rows = _query_index(folder, "SELECT starid, sector, cadence, path FROM tpf_files")
+    return {(starid, sector, cadence): path for starid, sector, cadence, path in rows}
+
+
+def _query_index(folder, sql, parameters=()):
+    """Rows of the index of a folder; none where there is no index."""
     index = Path(folder) / INDEX_NAME
     if not index.is_file():
-        return None
+        return []
     try:
         with contextlib.closing(
             sqlite3.connect(f"{index.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         ) as conn:
-            row = conn.execute(
-                "SELECT path FROM tpf_files WHERE starid=? AND sector=? AND cadence=?",
-                (int(starid), int(sector), int(cadence)),
-            ).fetchone()
+            return conn.execute(sql, parameters).fetchall()
     except sqlite3.DatabaseError as error:
         raise TodoFileError(
             f"{index}: not an index of target pixel files ({' '.join(str(error).split())}); "
             "remove it, or make it again with 'photometry todo'"
         ) from error
-    return None if row is None else Path(folder) / row[0]
 
 
 def _relative(path, folder):
