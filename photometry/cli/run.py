@@ -19,6 +19,8 @@ from ._options import (
     steal_lock_option,
     todo_path,
 )
+from ._run_injection import injection_paths, refuse_injection
+from ._run_provenance import changes_of, put_back_changed, record
 
 RUN_OPTIONS = {  # command-line option -> name in the section [run] of the settings
     "task_timeout": "task_timeout",
@@ -206,44 +208,12 @@ def command(where, **options):
     output = Path(options["output"] or todo_file.parent / "lightcurves")
     options["input_folder"] = todo_file.parent
     if options["inject"]:
-        todo_file, output = _injection(todo_file, options)
+        todo_file, output = injection_paths(todo_file, options)
     else:
-        _refuse_injection(todo_file, output)
+        refuse_injection(todo_file, output)
     if options["dry_run"]:
         return _tell(todo_file, settings, output, options)
     return _run(todo_file, output, settings, options)
-
-
-def _injection(todo_file, options):
-    """The TODO-file and the output folder of an injection, which are apart from the real ones."""
-    from ..injection import LIGHTCURVES, TODO
-    from ..injection.folder import check_folder, default_folder, prepare_folder
-    from ..scheduler.limits import is_master
-
-    folder = Path(options["output"] or default_folder(todo_file.parent, options["method"]))
-    what = options["inject"], options["inject_seed"]
-    if is_master():
-        check_folder(folder, *what, overwrite=options["overwrite"])
-        if not options["dry_run"]:
-            prepare_folder(folder, todo_file, *what)
-    options["injection_folder"] = folder
-    if options["dry_run"] and not (folder / TODO).is_file():
-        options["overwrite"] = True  # nothing of it is done, whatever the real targets are
-        return todo_file, folder / LIGHTCURVES
-    return folder / TODO, folder / LIGHTCURVES
-
-
-def _refuse_injection(todo_file, output):
-    """Refuse to put real results where those of an injection are."""
-    from ..errors import WrongUseError
-    from ..injection import TRUTH
-
-    for folder in (todo_file.parent, output, output.parent):
-        if (folder / TRUTH).is_file():
-            raise WrongUseError(
-                f"{folder}: holds an injection, not real targets; go on with it by the command in "
-                "its lightcurves/run.json, or choose another folder"
-            )
 
 
 def _check_names(handler, method):
@@ -394,7 +364,7 @@ def open_todo(todo_file, output, summary, settings, options):
     try:
         check_matches(manager, options["constraints"])
         if options["changed"]:
-            _put_back(manager, settings, options)
+            put_back_changed(manager, settings, options)
         _describe(manager, todo_file, output, settings, options)
     except (PhotometryError, OSError):
         manager.close()
@@ -420,40 +390,7 @@ def _describe(manager, todo_file, output, settings, options):
         process_started=process.started,
         boot=process.boot,
     )
-    _record(manager, settings, options)
-
-
-def _put_back(manager, settings, options):
-    """Put the targets back to do that have changed since they were measured."""
-    from ._run_changed import changes_of
-
-    changes = changes_of(manager.conn, settings, options)
-    manager.retry_tasks(changes.priorities)
-    if not options["quiet"]:
-        click.echo("\n".join(changes.lines()), err=True)
-
-
-def _record(manager, settings, options):
-    """Write the record of the run."""
-    from ..provenance import run_record, write_run_record
-    from ..scheduler.limits import launched_ranks
-
-    ranks = launched_ranks()
-    flags = ("method", "randomly", "limit", "overwrite", "changed", "reproducible", "inject",
-             "inject_seed")  # fmt: skip
-    record = run_record(
-        options["run_id"],
-        settings,
-        command=shlex.join(sys.argv),
-        todo_file=manager.run_info["todo_file"],
-        output=manager.run_info["output"],
-        tasks=manager.get_number_tasks(**options["constraints"]),
-        selection=options["constraints"],
-        options={name: options[name] for name in flags},
-        ranks=None if ranks is None else ranks[1],
-        workers=options["workers"] if ranks is None or ranks[1] == 1 else None,
-    )
-    write_run_record(manager.run_info["output"], record)
+    record(manager, settings, options)
 
 
 def _selected(todo_file, options):
@@ -484,8 +421,6 @@ def _tell(todo_file, settings, output, options):
         )
         changes = None
         if options["changed"]:
-            from ._run_changed import changes_of
-
             changes = changes_of(view.conn, settings, options)
             to_do = f"({to_do} OR priority IN ({','.join(map(str, changes.priorities))}))"
         kinds, first = view.kinds(to_do), view.tasks(to_do, limit=5)
@@ -493,9 +428,8 @@ def _tell(todo_file, settings, output, options):
         causes = {} if changes is None else {"changed": dict(changes.causes)}
         show_json({"targets": sum(kind[-1] for kind in kinds), "first": first, **causes})
         return EXIT_OK
-    if changes is not None:
-        click.echo("\n".join(changes.lines()))
-    for line in _preview(kinds, first, options["limit"]):
+    why = () if changes is None else changes.lines()
+    for line in [*why, *_preview(kinds, first, options["limit"])]:
         click.echo(line)
     click.echo(f"Light curves would go to {output}. Nothing was changed.")
     return EXIT_OK

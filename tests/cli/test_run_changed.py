@@ -126,7 +126,7 @@ def test_another_method_counts_as_another_setting(folder):
     with TaskManager(folder) as tm:
         tm.cursor.execute("UPDATE todolist SET method = 'linpsf' WHERE starid = 104")
     assert changed(folder)[0] == [star(104)]
-    stars, _ = changed(folder, "--method", "halo", "--starid", "101,102")
+    stars, _ = changed(folder, "--method", "psf", "--starid", "101,102")
     assert stars == [star(101), star(102)], "of the stars that the filters select"
 
 

@@ -1,9 +1,15 @@
-"""``photometry run --changed``: which results are not what a run would make now, and why."""
+"""What `photometry run` records of itself, and ``--changed``: which results are not what a run
+would make now, and why.
+"""
 
 import json
 import os
+import shlex
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
+
+import click
 
 INPUT, SETTINGS, VERSION = "input", "settings", "version"
 UNKNOWN, SKIPPER, GONE = "unknown", "skipper", "gone"
@@ -175,3 +181,34 @@ def changes_of(conn, settings, options):
     conditions = build_constraints(**options["constraints"])
     folder, method = options["input_folder"], options["method"]
     return Changes(conn, folder, settings.photometry, method, conditions)
+
+
+def put_back_changed(manager, settings, options):
+    """Put the targets back to do that have changed since they were measured."""
+    changes = changes_of(manager.conn, settings, options)
+    manager.retry_tasks(changes.priorities)
+    if not options["quiet"]:
+        click.echo("\n".join(changes.lines()), err=True)
+
+
+def record(manager, settings, options):
+    """Write the record of the run."""
+    from ..provenance import run_record, write_run_record
+    from ..scheduler.limits import launched_ranks
+
+    ranks = launched_ranks()
+    flags = ("method", "randomly", "limit", "overwrite", "changed", "reproducible", "inject",
+             "inject_seed")  # fmt: skip
+    content = run_record(
+        options["run_id"],
+        settings,
+        command=shlex.join(sys.argv),
+        todo_file=manager.run_info["todo_file"],
+        output=manager.run_info["output"],
+        tasks=manager.get_number_tasks(**options["constraints"]),
+        selection=options["constraints"],
+        options={name: options[name] for name in flags},
+        ranks=None if ranks is None else ranks[1],
+        workers=options["workers"] if ranks is None or ranks[1] == 1 else None,
+    )
+    write_run_record(manager.run_info["output"], content)
