@@ -1,22 +1,22 @@
 """What a task chain costs: per task, per idle pass, per submission; beside snakemake for the same
 three-level chain.
 
-    python benchmarks/bench_chains.py [--tasks 2000] [--finished 100000] [--jobs 60]
+    python benchmarks/bench_chains.py [--tasks 2000] [--finished 100000] [--jobs 60] [--quick]
 
 On SQLite. The time of a task is that of the run from the start of its first attempt to the end of
-the last one, over the number of tasks, on 2 workers; starting the workers is printed apart. Two
-runs, with few and with many finished tasks in the database, alternate, and the best of three rounds
-counts, since others may use the machine.
+the last one, over the number of tasks, on 2 workers; starting the workers is printed apart. What is
+compared alternates for some rounds, as others may use the machine; figures are medians, with the
+least and the largest of the rounds in brackets.
 """
 
 import argparse
 import json
-import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -35,6 +35,12 @@ WORKERS = 2
 T, A = TASKS.c, ATTEMPTS.c
 # 3 x 24 x 24 x 12 rounds of five tasks each, and what makes them: the grid of the EAS pipeline
 GRID = (("a", 3), ("b", 24), ("c", 24), ("d", 12))
+SMALL_GRID = (("a", 1), ("b", 24), ("c", 24), ("d", 4))
+
+
+def spread(values, unit=1.0):
+    """``'(1.2–1.4)'``: the least and the largest of some rounds."""
+    return f"({min(values) * unit:.2f}–{max(values) * unit:.2f})"
 
 
 def settings_of(folder):
@@ -48,8 +54,8 @@ def nulls(n, name):
     return {"job_name": name, "task_list": [{**loop, "task_list": [{"task": "null"}]}]}
 
 
-def grid():
-    """The chain with 124,000 tasks and more."""
+def grid(loops=GRID):
+    """The chain with 124,000 tasks and more, or one with fewer rounds."""
     name = "'lc_{a_index}_{b_index}_{c_index}_{d_index}.lc'.format(**metadata)"
     search = {"inputs": {"lightcurve": name}, "lc_duration": "(90 * (1 + metadata['a']))"}
     body = [
@@ -59,7 +65,7 @@ def grid():
         {"task": "transit_search_bls_reference", **search},
         {"task": "null", "requires_metadata_from": ["tls"]},
     ]
-    for parameter, n in reversed(GRID):
+    for parameter, n in reversed(loops):
         loop = {"task": "execution_for_loop", "parameter": parameter, "linear_range": [0, 1, n]}
         body = [{**loop, "task_list": body}]
     return {"job_name": "grid", "working_directory": "grid", "task_list": body}
@@ -118,28 +124,29 @@ def time_tasks(settings, n, name):
     return (last - first) / n, first - begin
 
 
-def compare_fill(folder, n, finished):
+def compare_fill(figures, folder, n, finished):
     """Time of a task with few and with many finished ones in the database."""
     homes = {1000: folder / "few", finished: folder / "many"}
     for count, home in homes.items():
         fill(settings_of(home), count)
-    best = dict.fromkeys(homes, float("inf"))
+    found, starts = {count: [] for count in homes}, []
     for number in range(ROUNDS):
         for count, home in homes.items():
             seconds, start = time_tasks(settings_of(home), n, f"round_{number}")
-            best[count] = min(best[count], seconds)
-    for count, seconds in best.items():
-        print(
-            f"null task, {WORKERS} workers, {count:7,d} finished: {1e3 * seconds:6.2f} ms per task"
-        )
-    few, many = best.values()
-    print(
-        f"  ratio {many / few:.2f}; starting the workers took {start:.1f} s; the original: 330 ms"
-    )
-    return best
+            found[count].append(seconds)
+            starts.append(start)
+    few, many = found.values()
+    for count, seconds in found.items():
+        name = f"null task, {WORKERS} workers, {count:,d} finished {spread(seconds, 1e3)}"
+        aim = "<= 3 ms; the original: 330 ms"
+        figures.add(name, 1e3 * statistics.median(seconds), "ms/task", aim=aim)
+    ratios = [b / a for a, b in zip(few, many, strict=True)]
+    name = f"  ratio of the two, round by round {spread(ratios)}"
+    figures.add(name, statistics.median(ratios), "", aim="1")
+    figures.add("starting the workers", statistics.median(starts), "s")
 
 
-def time_idle(home):
+def time_idle(figures, home):
     """Passes with nothing to do: of the scheduler, and of a run."""
     settings = settings_of(home)
     with TaskScheduler(settings=settings) as scheduler:
@@ -157,22 +164,21 @@ def time_idle(home):
             lambda db: db.execute(sa.select(sa.func.count()).select_from(TASKS)).scalar()
         )
         worker.leases.close()
-    print(
-        f"idle pass of the scheduler at {total:,d} tasks: {1e3 * sorted(seconds)[25]:.2f} ms (median of 50)"
-    )
+    milliseconds = 1e3 * statistics.median(seconds)
+    figures.add(f"idle pass of the scheduler, {total:,d} tasks", milliseconds, "ms", aim="< 5 ms")
 
 
 SUBMISSION = """
 import json, resource, sys, time
 sys.path.insert(0, sys.argv[1])
-from bench_chains import grid, settings_of
+from bench_chains import GRID, SMALL_GRID, grid, settings_of
 from photometry.chains import jobs
 from photometry.chains.definition import parse_definition
 from photometry.chains.expanding import Expander
 begin = time.perf_counter()
 settings = settings_of(sys.argv[2])
 database = jobs.open_database(settings)
-done = jobs.submit(parse_definition(json.dumps(grid())), database, settings)
+done = jobs.submit(parse_definition(json.dumps(grid(SMALL_GRID if sys.argv[3] == "small" else GRID))), database, settings)
 checked = time.perf_counter()
 expander = Expander(database)
 while expander.expand(done.root):
@@ -183,13 +189,24 @@ print(json.dumps([count, done.outline.count, checked - begin, time.perf_counter(
 """
 
 
-def time_submission(folder):
-    """A chain with 124,000 tasks, checked, stored and expanded, in a process of its own."""
-    command = [sys.executable, "-c", SUBMISSION, str(Path(__file__).parent), str(folder / "grid")]
+def time_submission(figures, folder, size):
+    """A chain with 124,000 tasks, checked, stored and expanded, in a process of its own.
+
+    Parameters
+    ----------
+    figures : Figures
+    folder : Path
+    size : 'large' or 'small'
+    """
+    command = [sys.executable, "-c", SUBMISSION, str(Path(__file__).parent)]
+    command += [str(folder / "grid"), size]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     count, counted, checked, seconds, memory = json.loads(done.stdout)
-    print(f"submission of {count:,d} tasks (counted beforehand: {counted:,d}): {seconds:.1f} s, of which {checked:.1f} s "
-          f"checking; {memory:.0f} MiB")  # fmt: skip
+    assert count == counted, (count, counted)
+    aim = "< 60 s for 124,000"
+    figures.add(f"submission of {count:,d} tasks", seconds, "s", aim=aim)
+    figures.add("  of which checking", checked, "s")
+    figures.add("  peak memory", memory, "MiB", aim="< 1024 MiB")
 
 
 SNAKEFILE = """
@@ -221,30 +238,37 @@ def three_levels(n):
     return {"job_name": "levels", "task_list": [{**loop, "task_list": tasks}]}
 
 
-def compare_snakemake(folder, n):
+def compare_snakemake(figures, folder, n):
     """The same three-level chain by snakemake on 2 cores, whole commands."""
-    if find_spec("snakemake") is None:
-        print("snakemake is not installed: pip install snakemake; no comparison")
+    snakemake = shutil.which("snakemake")
+    if snakemake is None:
+        print("snakemake is not on the search path: pip install snakemake; no comparison")
         return
-    theirs = folder / "snakemake"
-    theirs.mkdir()
-    (theirs / "Snakefile").write_text(SNAKEFILE.format(n=n))
-    chain = folder / "levels.json"
-    chain.write_text(json.dumps(three_levels(n)))
-    commands = {
-        "snakemake": [sys.executable, "-m", "snakemake", "--cores", str(WORKERS), "--quiet", "all", "-d", str(theirs),
-                      "-s", str(theirs / "Snakefile")],
-        "photometry chain": [sys.executable, "-m", "photometry", "chain", "run", str(chain), "--home",
-                             str(folder / "levels"), "--workers", str(WORKERS), "--quiet"],
-    }  # fmt: skip
-    seconds = {}
-    for name, command in commands.items():
-        begin = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        seconds[name] = time.perf_counter() - begin
-        print(f"{3 * n} tasks on three levels, whole command: {name:17s} {seconds[name]:6.1f} s, "
-              f"{1e3 * seconds[name] / (3 * n):6.1f} ms per task")  # fmt: skip
-    print(f"  ratio {seconds['snakemake'] / seconds['photometry chain']:.1f}")
+    seconds = {"snakemake": [], "photometry chain": []}
+    for number in range(ROUNDS):
+        theirs = folder / f"snakemake_{number}"
+        theirs.mkdir()
+        (theirs / "Snakefile").write_text(SNAKEFILE.format(n=n))
+        chain = folder / "levels.json"
+        chain.write_text(json.dumps(three_levels(n)))
+        commands = {
+            "snakemake": [snakemake, "--cores", WORKERS, "--quiet", "all", "-d", theirs,
+                          "-s", theirs / "Snakefile"],
+            "photometry chain": [sys.executable, "-m", "photometry", "chain", "run", chain,
+                                 "--home", folder / f"levels_{number}", "--workers", WORKERS,
+                                 "--quiet"],
+        }  # fmt: skip
+        for name, command in commands.items():
+            begin = time.perf_counter()
+            subprocess.run(list(map(str, command)), check=True, capture_output=True)
+            seconds[name].append(time.perf_counter() - begin)
+    for name, values in seconds.items():
+        shown = f"{3 * n} tasks on three levels, whole command, {name} {spread(values)}"
+        figures.add(shown, statistics.median(values), "s")
+    theirs, ours = seconds.values()
+    ratios = [a / b for a, b in zip(theirs, ours, strict=True)]
+    name = f"  snakemake / photometry chain, round by round {spread(ratios)}"
+    figures.add(name, statistics.median(ratios), "")
 
 
 def main():
@@ -252,16 +276,22 @@ def main():
     parser.add_argument("--tasks", type=int, default=2000)
     parser.add_argument("--finished", type=int, default=100_000)
     parser.add_argument("--jobs", type=int, default=60, help="three-level chains")
+    parser.add_argument("--quick", action="store_true", help="a tenth of all")
+    parser.add_argument("--json", type=Path, help="write the figures there as well")
     options = parser.parse_args()
+    if options.quick:
+        options.tasks, options.finished, options.jobs = 500, 10_000, 20
+    from figures import Figures, print_load
+
+    print_load()
+    figures = Figures("python benchmarks/bench_chains.py")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
-        time_submission(folder)
-        compare_fill(folder, options.tasks, options.finished)
-        time_idle(folder / "many")
-        compare_snakemake(folder, options.jobs)
-    print(
-        f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
-    )
+        time_submission(figures, folder, "small" if options.quick else "large")
+        compare_fill(figures, folder, options.tasks, options.finished)
+        time_idle(figures, folder / "many")
+        compare_snakemake(figures, folder, options.jobs)
+    figures.write(options.json)
 
 
 if __name__ == "__main__":

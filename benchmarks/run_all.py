@@ -26,6 +26,7 @@ QUICK = {  # benchmark -> (heading, arguments of its quick form)
     "prepare": ("Full-frame images", ["--quick"]),
     "startup": ("Start and memory", ["--quick"]),
     "events": ("Files as they arrive", ["--quick"]),
+    "chains": ("Task chains", ["--quick"]),
     "transients": ("Transients", ["--quick", "--without-pyse"]),
     "transits": ("Transit searches", ["--smallest"]),
 }
