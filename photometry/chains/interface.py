@@ -208,16 +208,44 @@ class DatabaseInterfaceSqlite(DatabaseInterface):
 
 
 class _ServerInterface(DatabaseInterface):
+    """A server; what is not given comes from the settings.
+
+    Parameters
+    ----------
+    db_user, db_passwd, db_host, db_database : str
+    db_port : int
+    connect : bool, open the connection
+    """
+
     engine_name = ""
 
-    def __init__(self, db_user, db_passwd, db_host, db_port, db_database, connect=True):
+    def __init__(
+        self,
+        db_user=None,
+        db_passwd=None,
+        db_host=None,
+        db_port=None,
+        db_database=None,
+        connect=True,
+    ):
+        from .settings import Settings
+
+        values = {
+            "db_user": db_user,
+            "db_password": db_passwd,
+            "db_host": db_host,
+            "db_port": db_port,
+            "db_database": db_database,
+        }
+        known = Settings().installation_info if None in values.values() else {}
+        values = {key: known.get(key) if v is None else v for key, v in values.items()}
         url = sa.URL.create(
             DRIVERS[self.engine_name],
-            username=db_user or None,
-            password=db_passwd or None,
-            host=db_host,
-            port=int(db_port) if db_port else None,
-            database=db_database,
+            username=values["db_user"] or None,
+            password=values["db_password"] or None,
+            host=values["db_host"],
+            port=int(values["db_port"]) if values["db_port"] else None,
+            database=values["db_database"],
         )
         super().__init__(url.render_as_string(hide_password=False), connect)
 

@@ -398,8 +398,34 @@ def task_type(name):
         module, _, cls = BUILT_IN[name].partition(":")
         kind = getattr(import_module(f".tasks.{module}", __package__), cls)()
     elif name in _installed():
-        kind = _installed()[name].load()()
+        kind = _load(_installed()[name])
     else:
         raise WrongUseError(f"there is no task type {name!r}; {_nearest(name, task_type_names())}")
     kind.name = name
     return kind
+
+
+class Unloadable(TaskType):
+    """A type of an installed package that cannot be loaded: only chains that name it suffer."""
+
+    def __init__(self, reason):
+        self._reason = reason
+
+    def unavailable(self):
+        return self._reason
+
+    def problems(self, description):
+        return []
+
+
+def _load(point):
+    """The type of an entry point."""
+    package = f"{point.dist.name} {point.dist.version}" if point.dist else "a package"
+    try:
+        loaded = point.load()
+        if isinstance(loaded, type) and issubclass(loaded, TaskType):
+            return loaded()
+        reason = f"is no subclass of TaskType, but {loaded!r:.100}"
+    except Exception as error:  # noqa: BLE001 - code of others, which may raise anything
+        reason = f"{type(error).__name__}: {error}"
+    return Unloadable(f"{point.value} of {package} cannot be loaded: {reason}")
