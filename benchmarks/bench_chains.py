@@ -94,7 +94,8 @@ def fill(settings, n):
         db.execute(
             ATTEMPTS.insert(),
             [
-                {"schedulingAttemptId": first + i, "taskId": id_, "state": states.PASSED, "queuedTime": 1.0,
+                {"schedulingAttemptId": first + i, "taskId": id_, "state": states.PASSED,
+                 "queuedTime": 1.0,
                  "startTime": 1.0, "endTime": 1.0, "errorFail": False, "allProductsPassedQc": True}
                 for i, id_ in enumerate(ids)
             ],
@@ -178,7 +179,8 @@ from photometry.chains.expanding import Expander
 begin = time.perf_counter()
 settings = settings_of(sys.argv[2])
 database = jobs.open_database(settings)
-done = jobs.submit(parse_definition(json.dumps(grid(SMALL_GRID if sys.argv[3] == "small" else GRID))), database, settings)
+chain = json.dumps(grid(SMALL_GRID if sys.argv[3] == "small" else GRID))
+done = jobs.submit(parse_definition(chain), database, settings)
 checked = time.perf_counter()
 expander = Expander(database)
 while expander.expand(done.root):

@@ -19,7 +19,7 @@ _HOMES = {
     "load_chain_settings": "settings",
     "run_job": "running",
     "submit": "jobs",
-    "status": "tables",
+    "status": "jobs",
 }
 __all__ = list(_HOMES)
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -144,7 +144,8 @@ class Database:
             known = [name for name, _ in schema.MIGRATIONS]
             if newer := sorted(done - set(known)):
                 raise WrongUseError(
-                    f"{self.shown}: has the change {newer[0]!r} of a newer version; upgrade photometry"
+                    f"{self.shown}: has the change {newer[0]!r} of a newer version; upgrade "
+                    "photometry"
                 )
             applied = []
             for name, change in schema.MIGRATIONS:
@@ -213,7 +214,8 @@ class Database:
                     raise
                 if time.monotonic() - start > self.patience:
                     raise TryAgainError(
-                        f"{self.shown}: no answer within {self.patience:.0f} s ({_first_line(error)})"
+                        f"{self.shown}: no answer within {self.patience:.0f} s "
+                        f"({_first_line(error)})"
                     ) from None
                 log.warning("%s: %s; trying again", self.shown, _first_line(error))
             # spread, so that workers that met in a deadlock do not meet again

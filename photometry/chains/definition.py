@@ -233,7 +233,8 @@ class _Checks:
             if isinstance(entry.get(key), str) and not is_expression(entry[key]):
                 self.add(
                     (*path, key),
-                    f"{key}={entry[key]!r:.60}: is a string, which is always true; put an expression in brackets",
+                    f"{key}={entry[key]!r:.60}: is a string, which is always true; put an "
+                    "expression in brackets",
                 )
         for key in ("task_list", "else_task_list"):
             if key in entry:

@@ -1,7 +1,9 @@
-"""The edge around the work of one task: time, messages, result; and the EAS pipeline's ways to run
-programs and scripts."""
+"""The work of one task, in a worker: run, quality control, result, with time and messages; and the
+EAS pipeline's ways to run programs and scripts.
+"""
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -11,8 +13,10 @@ import sys
 import time
 import traceback
 
-from ..errors import PhotometryError, TargetError, WrongUseError
+from ..errors import NothingToDoError, PhotometryError, TargetError, TryAgainError, WrongUseError
 from ..status import STATUS
+from .filestore import FileStore
+from .tasktype import RunningTask, task_type
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +104,61 @@ def failed_task(error, messages, before):
 
 def _since(before):
     return {name: value - before[name] for name, value in measure_time().items()}
+
+
+def run_chain_task(task, *, store, input_folder, options=None):
+    """Handler of the scheduler: run a task, then its quality control.
+
+    Parameters
+    ----------
+    task : dict, see `source.ChainSource`
+    store : path of the file store
+    input_folder : path
+    options : dict, see `RunningTask`
+
+    Returns
+    -------
+    dict with ``status``, ``qc`` (list of messages), ``results``, ``products``, ``messages``,
+    ``cpu``; after an error ``details``
+    """
+    running = RunningTask(task, FileStore(store), input_folder, options)
+    kind = task_type(task["type"])
+    before = measure_time()
+    with collect_messages() as messages:
+        try:
+            if reason := kind.unavailable():
+                raise WrongUseError(f"{kind.name} cannot run here: {reason}")
+            if problems := kind.problems(task["description"]):
+                raise WrongUseError(f"{kind.name}: {problems[0][1]}")
+            results = kind.run(running) or {}
+            qc = running.missing_outputs() + list(kind.qc(running, results))
+            for message in qc:
+                log.warning("quality control: %s", message)
+            return finish_task(running, results, qc, messages, before)
+        except BaseException as error:
+            running.discard_products()
+            is_outside = isinstance(error, TryAgainError | NothingToDoError) or (
+                isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+            )
+            if is_outside or not isinstance(error, Exception):
+                raise
+            # Here as well as at the scheduler's edge, so that messages and times of the failure are
+            # kept.
+            return failed_task(error, messages, before)
+        finally:
+            running.close()
+
+
+def pack_results(results):
+    """What the scheduler carries of results: all but what the database knows anyway."""
+    known = ("description", "metadata", "requested_metadata", "inputs", "collected", "existing")
+    return [
+        {
+            **{key: value for key, value in result.items() if key not in known},
+            "metadata": result.get("results"),
+        }
+        for result in results
+    ]
 
 
 # --- the EAS pipeline's ways
@@ -208,3 +267,6 @@ def do_pipeline_task(job_id, is_qc_task, task_handler, eas_logger):
             tasks.execution_attempt_update(job_id, error_fail=True, error_text=error)
     eas_logger.set_task_attempt_id(None)
     return error is None
+
+
+log = logging.getLogger(__name__)

@@ -280,13 +280,17 @@ class _Batch:
             for role, filename in kid.inputs.items():
                 key = (kid.directory, filename)
                 if key not in planned and own.get(key, number) >= number and not kid.waits:
-                    return f"task {number + 1} of the list: nobody makes the input {role!r}: {filename!r}"
+                    return (
+                        f"task {number + 1} of the list: nobody makes the input "
+                        f"{role!r}: {filename!r}"
+                    )
             for filename in kid.outputs.values():
                 key = (kid.directory, filename)
                 if key in planned or key in own:
                     return (
                         f"task {number + 1} of the list: the output {filename!r} in "
-                        f"{kid.directory or '.'!r} is made by another task, too; give it another name or "
+                        f"{kid.directory or '.'!r} is made by another task, too; give it "
+                        "another name or "
                         "directory, or run the chain with --replace or --new-run"
                     )
                 own[key] = number

@@ -244,7 +244,8 @@ def loop_values(description):
     given = [key for key in ("values", "linear_range", "log_range") if key in description]
     if len(given) != 1:
         raise WrongUseError(
-            f"found {' and '.join(given) or 'none'} of values, linear_range and log_range: expected one"
+            f"found {' and '.join(given) or 'none'} of values, linear_range and log_range: "
+            "expected one"
         )
     (key,) = given
     value = description[key]

@@ -16,7 +16,6 @@ import functools
 import random
 
 from ..errors import WrongUseError
-from .bounded import BoundedFormatter, bounded, multiplied, power, remainder
 from .syntax import (
     BINARY,
     COMPARE,
@@ -25,10 +24,15 @@ from .syntax import (
     NUMBERS,
     SCOPE,
     UNARY,
+    BoundedFormatter,
+    bounded,
+    multiplied,
     name_of,
     names_used,
     nearest,
     parse,
+    power,
+    remainder,
     shown,
 )
 

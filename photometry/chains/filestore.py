@@ -31,7 +31,8 @@ def check_directory(directory):
     path = PurePosixPath(directory)
     if path.is_absolute() or ".." in path.parts or not _is_plain(directory):
         raise WrongUseError(
-            f"working_directory={directory!r}: expected a folder inside the file store, without '..'"
+            f"working_directory={directory!r}: expected a folder inside the file store, "
+            "without '..'"
         )
     plain = "" if str(path) == "." else str(path)
     if len(plain) > DIRECTORY_LENGTH:

@@ -1,4 +1,4 @@
-"""Jobs: submit a chain, find it again, cancel, retry, replace and delete it."""
+"""Jobs: submit a chain, find it again, see how it is, cancel, retry, replace and delete it."""
 
 import json
 import re
@@ -13,10 +13,11 @@ from .connect import Database
 from .definition import validate
 from .expanding import Expander
 from .filestore import FileStore
-from .rows import chunks, select_in
-from .schema import DESCRIPTIONS, PRODUCTS, SEMANTIC_TYPES, TASK_TYPES, TASKS, VERSIONS
+from .lookups import newest_passed, scope_metadata
+from .rows import chunks, fetch_values, select_in
+from .schema import ATTEMPTS, DESCRIPTIONS, PRODUCTS, SEMANTIC_TYPES, TASK_TYPES, TASKS, VERSIONS
 
-T = TASKS.c
+T, A = TASKS.c, ATTEMPTS.c
 
 
 @dataclass
@@ -282,7 +283,8 @@ def delete(database, settings, roots):
         ).scalar()
         if busy is not None:
             raise WrongUseError(
-                f"task {busy} of the earlier job is running; wait for it, or photometry chain cancel it first"
+                f"task {busy} of the earlier job is running; wait for it, or photometry chain "
+                "cancel it first"
             )
         query = (
             sa.select(PRODUCTS.c.directoryName, VERSIONS.c.repositoryId)
@@ -337,3 +339,94 @@ def products_of(database, task_ids):
             "md5": row.fileMD5,
         }
     return found
+
+
+# --- how a job is
+
+
+def job_state(database, root):
+    """(name, state, how many tasks are in which state) of a job.
+
+    The state is WAITING, RUNNING, or once all is over PASSED, CANCELLED or FAILED.
+    """
+    query = sa.select(T.jobName, T.state, T.openChildren, T.failedChildren).where(T.taskId == root)
+    counting = sa.select(T.state, sa.func.count()).where(T.rootTask == root).group_by(T.state)
+
+    def look(db):
+        return db.execute(query).first(), dict(tuple(row) for row in db.execute(counting))
+
+    row, counts = database.read(look)
+    if row.state in states.OVER and row.openChildren == 0:
+        if row.state == states.PASSED and row.failedChildren == 0:
+            state = states.PASSED
+        elif counts.get(states.FAILED) or counts.get(states.QC_FAILED):
+            state = states.FAILED
+        else:
+            state = states.CANCELLED if counts.get(states.CANCELLED) else states.FAILED
+    else:
+        is_active = any(counts.get(name) for name in (states.RUNNING, states.QUEUED))
+        state = states.RUNNING if is_active else states.WAITING
+    return row.jobName, state, counts
+
+
+def status(database, root, *, with_tasks=True):
+    """A job as one object that JSON can hold.
+
+    Returns
+    -------
+    dict of ``job``, ``id``, ``state``, ``counts``, ``tasks``; each task has ``id, parent, type,
+    name, state, reason, attempts, passed, metadata, products``. ``metadata``: loop variables and
+    the results of the newest attempt that passed
+    """
+    name, state, counts = job_state(database, root)
+    found = {"job": name, "id": root, "state": state, "counts": counts}
+    if with_tasks:
+        found["tasks"] = tasks_of(database, root)
+    return found
+
+
+def tasks_of(database, root):
+    """The tasks of a job, see `status`."""
+    query = (
+        sa.select(
+            *(T.taskId, T.parentTask, TASK_TYPES.c.taskTypeName, T.taskName, T.jobName, T.state),
+            *(T.stateReason, T.scopeId, T.workingDirectory),
+        )
+        .join(TASK_TYPES, TASK_TYPES.c.taskTypeId == T.taskTypeId)
+        .where(T.rootTask == root)
+        .order_by(T.taskId)
+    )
+
+    def look(db):
+        rows = db.execute(query).all()
+        ids = [row.taskId for row in rows]
+        newest = newest_passed(db, ids)
+        counting = sa.select(A.taskId, sa.func.count().label("n")).group_by(A.taskId)
+        attempts = dict(tuple(row) for row in select_in(db, counting, A.taskId, ids))
+        values = fetch_values(db, "schedulingAttemptId", newest.values())
+        own = fetch_values(db, "taskId", ids)
+        return rows, newest, attempts, values, own, scope_metadata(db, rows)
+
+    rows, newest, attempts, values, own, scopes = database.read(look)
+    products = products_of(database, [row.taskId for row in rows])
+    return [
+        {
+            "id": row.taskId,
+            "parent": row.parentTask,
+            "type": row.taskTypeName,
+            "name": row.taskName,
+            "job": row.jobName,
+            "directory": row.workingDirectory,
+            "state": row.state,
+            "reason": row.stateReason,
+            "attempts": attempts.get(row.taskId, 0),
+            "passed": row.state == states.PASSED,
+            "metadata": {
+                **scopes.get(row.scopeId, {}),
+                **own[row.taskId],
+                **values.get(newest.get(row.taskId), {}),
+            },
+            "products": products.get(row.taskId, {}),
+        }
+        for row in rows
+    ]

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from . import states
 from .expansion import Scope
 from .rows import fetch_values, select_in
-from .schema import ATTEMPTS, METADATA_INPUTS, PRODUCTS, TASKS, VERSIONS
+from .schema import ATTEMPTS, METADATA_INPUTS, PRODUCTS, SCOPES, TASKS, VERSIONS
 
 T = TASKS.c
 
@@ -79,3 +79,13 @@ def newest_passed(db, task_ids):
     )
     rows = select_in(db, query, ATTEMPTS.c.taskId, task_ids)
     return dict(sorted((tuple(row) for row in rows), key=lambda pair: pair[1]))
+
+
+def scope_metadata(db, rows):
+    """Metadata of the scopes of rows: dict scopeId -> dict."""
+    query = sa.select(SCOPES.c.scopeId, SCOPES.c.scope)
+    ids = {row.scopeId for row in rows if row.scopeId is not None}
+    return {
+        row.scopeId: json.loads(row.scope)["metadata"]
+        for row in select_in(db, query, SCOPES.c.scopeId, ids)
+    }

@@ -115,7 +115,8 @@ class Simulation:
                 elif self._is_planned(*key):
                     self.fail(
                         here,
-                        f"the output {filename!r} in {child.directory or '.'!r} is made by an earlier "
+                        f"the output {filename!r} in {child.directory or '.'!r} is made by an "
+                        "earlier "
                         "chain; use --replace or --new-run",
                     )
                 self._planned[key] = here
@@ -136,7 +137,8 @@ class Simulation:
                 if not is_around and not waits:
                     self.fail(
                         path,
-                        f"the input {filename!r} is made inside an earlier loop or chain: name that in "
+                        f"the input {filename!r} is made inside an earlier loop or chain: name "
+                        "that in "
                         "wait_for",
                     )
             elif not self._is_planned(*key):

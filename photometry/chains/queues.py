@@ -12,13 +12,12 @@ import time
 import sqlalchemy as sa
 
 from . import claiming, states
-from .amqp import TaskQueueAmqp
 from .connect import Database
 from .expanding import Expander
 from .rows import Registries
 from .schema import ATTEMPTS, TASKS
 from .settings import load_chain_settings, write_secret
-from .taskqueue import TaskQueue, TaskQueueSQL
+from .taskqueue import TaskQueue, TaskQueueAmqp, TaskQueueSQL
 from .tasktype import task_type_names
 
 log = logging.getLogger(__name__)

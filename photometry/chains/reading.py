@@ -205,7 +205,8 @@ class _TomlLines:
         """A value, and the tables that hold it, stand here unless they came before."""
         if len(path) > MAX_DEPTH:
             raise WrongUseError(
-                f"{self._source}: line {self._position(index)[0]}: nested deeper than {MAX_DEPTH} levels"
+                f"{self._source}: line {self._position(index)[0]}: nested deeper than "
+                f"{MAX_DEPTH} levels"
             )
         for n in range(1, len(path) + 1):
             self._lines.setdefault(path[:n], self._position(index))

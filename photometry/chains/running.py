@@ -15,7 +15,7 @@ from .tasktype import task_type, task_type_names
 
 log = logging.getLogger(__name__)
 
-HANDLER = "photometry.chains.work:run_chain_task"
+HANDLER = "photometry.chains.execution:run_chain_task"
 CHILD_TASKS = 500  # tasks that one child process does
 
 

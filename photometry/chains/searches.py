@@ -62,7 +62,8 @@ def _checked_settings(name, search, settings):
     unknown = sorted(set(settings) - set(accepted))
     if unknown:
         raise WrongUseError(
-            f"{name}: unknown search setting {', '.join(map(repr, unknown))}; accepted are {', '.join(accepted)}"
+            f"{name}: unknown search setting {', '.join(map(repr, unknown))}; accepted are "
+            f"{', '.join(accepted)}"
         )
     given = {key: value for key, value in settings.items() if value is not None}
     for key, value in given.items():

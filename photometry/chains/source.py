@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from ..status import STATUS
 from . import claiming, finishing, preparing, states
+from .execution import pack_results
 from .expanding import BATCH, Expander
 from .filestore import FileStore
 from .rows import Registries, select_in
 from .schema import ATTEMPTS, TASK_TYPES, TASKS, VERSIONS
-from .work import pack_results
 
 log = logging.getLogger(__name__)
 

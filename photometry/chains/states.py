@@ -84,7 +84,8 @@ def passed(db, task_ids, containers):
                 met[row.taskId] += 1
             else:
                 blocked[row.taskId] = (
-                    f"its input {row.filename!r} was not made by task {row.generatorTask}, which passed"
+                    f"its input {row.filename!r} was not made by task {row.generatorTask}, "
+                    "which passed"
                 )
     _count_down(db, met, containers)
     if blocked:
@@ -132,7 +133,8 @@ def dependants(db, task_ids):
     """Tasks that wait for the success of these: dict id -> message for why they cannot start."""
     task_ids = list(task_ids)
     names = {
-        row.taskId: f"task {row.taskId}{f' ({row.taskName})' if row.taskName else ''}, which is {row.state}"
+        row.taskId: f"task {row.taskId}{f' ({row.taskName})' if row.taskName else ''}, which "
+        f"is {row.state}"
         for row in select_in(db, sa.select(T.taskId, T.taskName, T.state), T.taskId, task_ids)
     }
     found = {}
@@ -215,7 +217,8 @@ def _barriers(db, rows):
     )
     names = {row.taskId: row.taskName or "" for row in rows}
     return {
-        row.taskId: f"it waits for task {row.inputId} ({names[row.inputId]}), in which something failed"
+        row.taskId: f"it waits for task {row.inputId} ({names[row.inputId]}), in which "
+        "something failed"
         for row in waiting
         if row.inputId not in good
     }

@@ -48,7 +48,8 @@ def draw_timeline(rows):
                 "<title>{}</title></rect></a>"
             ).format(
                 row["task"], 120 + scale * (row["start"] - begin), y,
-                max(scale * (row["end"] - row["start"]), 1.0), COLOURS.get(row["state"], "#5c6670"), title,
+                max(scale * (row["end"] - row["start"]), 1.0), 
+                COLOURS.get(row["state"], "#5c6670"), title,
             )
         )  # fmt: skip
     names = [
@@ -61,7 +62,8 @@ def draw_timeline(rows):
     seconds = 1000.0 / scale
     axis = Markup(
         '<text x="120" y="{0}" font-size="11" fill="currentColor">{1} UTC</text>'
-        '<text x="1120" y="{0}" font-size="11" text-anchor="end" fill="currentColor">+ {2:.1f} s</text>'
+        '<text x="1120" y="{0}" font-size="11" text-anchor="end" fill="currentColor">+ '
+        "{2:.1f} s</text>"
     ).format(height - 6, moment(begin), seconds)
     return Markup(
         '<div class="scroll"><svg role="img" aria-label="attempts in time" viewBox="0 0 1130 {0}" '

@@ -232,7 +232,8 @@ def create_app(settings):
         if not settings.web_token:
             return []
         form = (
-            '<form method="post" action="/task/{0}/{1}"><label>Token <input type="password" name="token" '
+            '<form method="post" action="/task/{0}/{1}"><label>Token <input type="password" '
+            'name="token" '
             'autocomplete="off" required></label> <button>{2}</button></form>'
         )
         forms = (("retry", "Retry"), ("cancel", "Cancel"))

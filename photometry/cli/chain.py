@@ -120,7 +120,6 @@ def run(
     """
     from ..chains import jobs, running
     from ..chains.definition import read_definition
-    from ..chains.tables import status
     from ..scheduler.limits import is_master
 
     definition = read_definition(chain)
@@ -145,7 +144,7 @@ def run(
     def report(root):
         database = jobs.existing_database(settings)
         try:
-            found = status(database, root, with_tasks=as_json)
+            found = jobs.status(database, root, with_tasks=as_json)
         finally:
             database.close()
         if as_json:
@@ -289,17 +288,17 @@ def _show_status(found):
 @looking
 def status(settings, database, root, as_json):
     """How a job is: by name or number, else the newest one; 'all': a line for each."""
-    from ..chains import tables
+    from ..chains import jobs
 
     if root is None:
-        found = [tables.status(database, id_, with_tasks=False) for id_ in _all_roots(database)]
+        found = [jobs.status(database, id_, with_tasks=False) for id_ in _all_roots(database)]
         if as_json:
             click.echo(json.dumps(found, indent=1))
         else:
             for one in found:
                 _show_status(one)
         return EXIT_OK
-    found = tables.status(database, root, with_tasks=as_json)
+    found = jobs.status(database, root, with_tasks=as_json)
     if as_json:
         click.echo(json.dumps(_finite(found), indent=1))
     else:

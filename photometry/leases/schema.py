@@ -102,7 +102,8 @@ CREATE INDEX lease_delayed ON lease_items (not_before){where_delayed};
 CREATE INDEX lease_held ON lease_items (holder){where_held};
 CREATE TABLE IF NOT EXISTS lease_holders (
     id {name} PRIMARY KEY, host {name} NOT NULL, pid INTEGER NOT NULL, started {number} NOT NULL,
-    boot {name} NOT NULL, registered {number} NOT NULL, seen {number} NOT NULL, lease_until {number} NOT NULL
+    boot {name} NOT NULL, registered {number} NOT NULL, seen {number} NOT NULL,
+    lease_until {number} NOT NULL
 ){options};
 CREATE TABLE IF NOT EXISTS lease_control (name {name} PRIMARY KEY, value INTEGER NOT NULL){options};
 INSERT INTO lease_control VALUES ('version', {version}), ('stopping', 0)

@@ -13,7 +13,6 @@ import pytest
 from photometry.chains import jobs, running
 from photometry.chains.definition import parse_definition, read_definition
 from photometry.chains.settings import load_chain_settings
-from photometry.chains.tables import status
 from photometry.chains.tasktype import task_type_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +47,7 @@ def run_here(settings, chain, *, workers=0, seed=None, **options):
 
 def look(database, root):
     """The status of a job, with ``by_name``: its tasks by name, the last one of each."""
-    found = status(database, root)
+    found = jobs.status(database, root)
     found["by_name"] = {task["name"]: task for task in found["tasks"] if task["name"]}
     return found
 

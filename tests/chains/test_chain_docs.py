@@ -55,7 +55,8 @@ def test_the_task_type_of_the_example_runs_when_its_package_is_installed(tmp_pat
         assert "my-tasks 1.0 cannot be loaded" in types[name]["note"]
         assert reason in types[name]["note"]
     curve = {"task": "synthesis_batman", "outputs": {"lightcurve": "a"},
-             "specs": {"duration": 1, "sampling_cadence": 600, "noise": 0.001, "planet_radius": 0}}  # fmt: skip
+             "specs": {"duration": 1, "sampling_cadence": 600, "noise": 0.001,
+                       "planet_radius": 0}}  # fmt: skip
     scatter = {"task": "scatter", "name": "s", "scale": 1e6, "inputs": {"lightcurve": "a"}}
     chain = tmp_path / "chain.json"
     for kind, message in (("broken", "my-tasks 1.0 cannot be loaded"), ("scater", "'scatter'")):
@@ -93,7 +94,8 @@ def test_settings_come_from_the_environment_and_misspelt_ones_are_refused(tmp_pa
     with pytest.raises(SettingsError, match="did you mean 'lease'"):
         load_chain_settings(home, environ={"PHOTOMETRY_CHAINS_LEESE": "5"})
     (tmp_path / "local_settings_sql.conf").write_text(
-        "# comment\ndb_engine: mysql\ndb_user: me\ndb_host: host\ndb_port: 33\ndb_database: d\ndb_password: a:b\n"
+        "# comment\ndb_engine: mysql\ndb_user: me\ndb_host: host\ndb_port: 33\ndb_database: d\n"
+        "db_password: a:b\n"
     )
     (tmp_path / "local_settings_sql.conf").chmod(0o600)
     url = load_chain_settings(home, environ={}).database_url

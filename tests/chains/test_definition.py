@@ -80,15 +80,33 @@ def test_own_reader_agrees_with_json(path):
         ([{"tsk": "null"}], "has no 'task'"),
         ([{"task": "null", "slep": 1}], "unknown key 'slep'; did you mean 'sleep'?"),
         ([{"task": "null", "sleep": "long"}], "sleep='long': expected a number"),
-        ([{"task": "transit_search_dst_v26", "inputs": {"lightcurve": "a"}, "lc_duration": 1}], "DST is not public"),
+        (
+            [{"task": "transit_search_dst_v26", "inputs": {"lightcurve": "a"}, "lc_duration": 1}],
+            "DST is not public",
+        ),
         ([{"task": "transit_search_exotrans", "lc_duration": 1}], "EXOTRANS is not public"),
-        ([{"task": "synthesis_platosim", "outputs": {"lightcurve": "a"}}], "PlatoSim is not public"),
-        ([{"task": "verify", "inputs": {"lightcurve": "a.lc"}}], "nobody makes the input 'lightcurve': 'a.lc'"),
+        (
+            [{"task": "synthesis_platosim", "outputs": {"lightcurve": "a"}}],
+            "PlatoSim is not public",
+        ),
+        (
+            [{"task": "verify", "inputs": {"lightcurve": "a.lc"}}],
+            "nobody makes the input 'lightcurve': 'a.lc'",
+        ),
         ([{"task": "verify"}], "verify needs inputs: 'lightcurve'"),
-        ([{"task": "verify", "inputs": {"lightcurv": "a"}}], "no input 'lightcurv'; did you mean 'lightcurve'?"),
+        (
+            [{"task": "verify", "inputs": {"lightcurv": "a"}}],
+            "no input 'lightcurv'; did you mean 'lightcurve'?",
+        ),
         ([{"task": "synthesis_batman"}], "needs outputs: 'lightcurve'"),
         (
-            [{"task": "synthesis_batman", "outputs": {"lightcurve": "a"}, "specs": {"planet_radus": 1}}],
+            [
+                {
+                    "task": "synthesis_batman",
+                    "outputs": {"lightcurve": "a"},
+                    "specs": {"planet_radus": 1},
+                }
+            ],
             "unknown key 'planet_radus'; did you mean 'planet_radius'?",
         ),
         (
@@ -98,55 +116,110 @@ def test_own_reader_agrees_with_json(path):
         ([{"task": "null", "outputs": {"x": "../a"}}], "file name '../a'"),
         ([{"task": "null", "working_directory": "/etc"}], "working_directory='/etc'"),
         ([{"task": "null", "working_directory": "a/../../b"}], "without '..'"),
-        ([{"task": "null", "requires_metadata_from": ["x"]}], "no earlier task of the list has that name"),
+        (
+            [{"task": "null", "requires_metadata_from": ["x"]}],
+            "no earlier task of the list has that name",
+        ),
         (
             [{"task": "null", "name": "search"}, {"task": "null", "wait_for": ["serch"]}],
             "did you mean 'search'?",
         ),
         ([{"task": "null", "sleep": "(sleeep)"}], "name 'sleeep' is not defined"),
         ([{"task": "null", "sleep": "(1 +)"}], "invalid syntax"),
-        ([{"task": "null", "sleep": "(constants.dya)"}], "there is no constants.dya; did you mean 'day'?"),
+        (
+            [{"task": "null", "sleep": "(constants.dya)"}],
+            "there is no constants.dya; did you mean 'day'?",
+        ),
         ([{"task": "null", "sleep": "(metadata['i'])"}], "metadata has no 'i' here"),
-        ([{"task": "null", "sleep": "(requested_metadata['a']['b'])"}], "needs 'a' in requires_metadata_from"),
-        ([{"task": "execution_conditional", "criterion": "1 > 2", "task_list": []}], "is a string, which is always true"),
+        (
+            [{"task": "null", "sleep": "(requested_metadata['a']['b'])"}],
+            "needs 'a' in requires_metadata_from",
+        ),
+        (
+            [{"task": "execution_conditional", "criterion": "1 > 2", "task_list": []}],
+            "is a string, which is always true",
+        ),
         (
             [{"task": "execution_for_loop", "parameter": "i", "task_list": []}],
             "found none of values, linear_range and log_range",
         ),
         (
-            [{"task": "execution_for_loop", "parameter": "i", "values": [1], "linear_range": [0, 1, 2], "task_list": []}],
+            [
+                {
+                    "task": "execution_for_loop",
+                    "parameter": "i",
+                    "values": [1],
+                    "linear_range": [0, 1, 2],
+                    "task_list": [],
+                }
+            ],
             "found values and linear_range of",
         ),
         (
-            [{"task": "execution_for_loop", "parameter": "i", "log_range": [0, 1, 2], "task_list": []}],
+            [
+                {
+                    "task": "execution_for_loop",
+                    "parameter": "i",
+                    "log_range": [0, 1, 2],
+                    "task_list": [],
+                }
+            ],
             "the limits have to be above 0",
         ),
         (
-            [{"task": "execution_for_loop", "parameter": "i", "values": [1, 2], "task_list": [
-                {"task": "null", "outputs": {"x": "same"}}]}],
+            [
+                {
+                    "task": "execution_for_loop",
+                    "parameter": "i",
+                    "values": [1, 2],
+                    "task_list": [{"task": "null", "outputs": {"x": "same"}}],
+                }
+            ],
             "the output 'same' is the same in each round of the loop",
         ),
         (
-            [{"task": "execution_do_while_loop", "iteration_name": "n", "repeat_criterion": "yes",
-              "requires_metadata_from_child": [], "task_list": []}],
+            [
+                {
+                    "task": "execution_do_while_loop",
+                    "iteration_name": "n",
+                    "repeat_criterion": "yes",
+                    "requires_metadata_from_child": [],
+                    "task_list": [],
+                }
+            ],
             "repeat_criterion='yes': is a string",
         ),
         (
-            [{"task": "execution_do_while_loop", "iteration_name": "n", "repeat_criterion": "(0)",
-              "requires_metadata_from_child": ["x"], "task_list": [{"task": "null"}]}],
+            [
+                {
+                    "task": "execution_do_while_loop",
+                    "iteration_name": "n",
+                    "repeat_criterion": "(0)",
+                    "requires_metadata_from_child": ["x"],
+                    "task_list": [{"task": "null"}],
+                }
+            ],
             "names 'x', which no task of the list has",
         ),
         (
-            [{"task": "execution_chain", "name": "c", "task_list": [
-                {"task": "synthesis_batman", "outputs": {"lightcurve": "a"}}]},
-             {"task": "verify", "inputs": {"lightcurve": "a"}}],
+            [
+                {
+                    "task": "execution_chain",
+                    "name": "c",
+                    "task_list": [{"task": "synthesis_batman", "outputs": {"lightcurve": "a"}}],
+                },
+                {"task": "verify", "inputs": {"lightcurve": "a"}},
+            ],
             "is made inside an earlier loop or chain: name that in wait_for",
         ),
-        ([{"task": "null", "max_attempts": 0}], "max_attempts=0: expected a whole number, 1 or more"),
+        (
+            [{"task": "null", "max_attempts": 0}],
+            "max_attempts=0: expected a whole number, 1 or more",
+        ),
         ([{"task": "null", "timeout": -1}], "timeout=-1: expected seconds"),
         (["null"], "is a str, expected an object"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_told_with_its_line(tasks, message):
     found = problems_of(chain(*tasks))
     assert message in found

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from photometry.chains.bounded import MAX_SIZE, size
 from photometry.chains.expressions import TaskExpressionEvaluation, is_expression, names_used
+from photometry.chains.syntax import MAX_SIZE, size
 from photometry.errors import WrongUseError
 
 SCOPE = {"i": 3, "x": 2.5, "name": "tls", "list": [1, 2, 3]}

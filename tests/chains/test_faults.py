@@ -30,8 +30,11 @@ from photometry.chains.tasktype import Setting, TaskType
 class Record(TaskType):
     """Appends its number to a file, in one write, when it begins; then sleeps."""
 
-    settings = {"sleep": Setting("number", default=0.0), "long_first": Setting("bool", default=False),
-                "deaf": Setting("bool", default=False)}
+    settings = {
+        "sleep": Setting("number", default=0.0),
+        "long_first": Setting("bool", default=False),
+        "deaf": Setting("bool", default=False),
+    }
 
     def run(self, task):
         if task.setting("deaf"):

@@ -17,7 +17,8 @@ INTERFACE = {
     "connect_db": (
         "photometry.chains.interface",
         """
-        DatabaseConnector(db_engine=None, db_user=None, db_passwd=None, db_host=None, db_port=None, db_database=None)
+        DatabaseConnector(db_engine=None, db_user=None, db_passwd=None, db_host=None,
+            db_port=None, db_database=None)
         DatabaseConnector.interface(connect=True)
         DatabaseInterface.test_database_exists()
         DatabaseInterface.create_database(initialise_schema=True)
@@ -33,7 +34,8 @@ INTERFACE = {
         DatabaseInterface.lastrowid()
         DatabaseInterface.dump(output_filename)
         DatabaseInterface.restore(input_filename)
-        DatabaseInterfaceMySql(db_user=None, db_passwd=None, db_host=None, db_port=None, db_database=None, connect=True)
+        DatabaseInterfaceMySql(db_user=None, db_passwd=None, db_host=None, db_port=None,
+            db_database=None, connect=True)
         DatabaseInterfaceSqlite(db_database=None, connect=True)
         """,
     ),
@@ -47,7 +49,8 @@ INTERFACE = {
         """
         Lightcurve(metadata)
         LightcurveArbitraryRaster(times, fluxes, uncertainties=None, flags=None, metadata=None)
-        LightcurveFixedStep(time_start, time_step, fluxes, uncertainties=None, flags=None, metadata=None)
+        LightcurveFixedStep(time_start, time_step, fluxes, uncertainties=None,
+            flags=None, metadata=None)
         LightcurveArbitraryRaster.get_time_of_point(index)
         LightcurveFixedStep.get_time_of_point(index)
         LightcurveArbitraryRaster.duration()
@@ -118,9 +121,12 @@ INTERFACE = {
         .container_set_resource_assignment(container_name, cpu, gpu, memory_gb)
         .container_get_resource_assignment(container_name)
         .metadata_keyword_id(keyword)
-        .metadata_fetch_all(task_id=None, scheduling_attempt_id=None, product_id=None, product_version_id=None)
-        .metadata_fetch_item(keyword, task_id=None, scheduling_attempt_id=None, product_id=None, product_version_id=None)
-        .metadata_register(metadata, task_id=None, scheduling_attempt_id=None, product_id=None, product_version_id=None)
+        .metadata_fetch_all(task_id=None, scheduling_attempt_id=None, product_id=None,
+            product_version_id=None)
+        .metadata_fetch_item(keyword, task_id=None, scheduling_attempt_id=None,
+            product_id=None, product_version_id=None)
+        .metadata_register(metadata, task_id=None, scheduling_attempt_id=None,
+            product_id=None, product_version_id=None)
         .file_version_path_for_id(product_version_id, full_path=True, must_exist=False)
         .file_version_exists_in_db(product_version_id)
         .file_version_exists_in_file_system(product_version_id)
@@ -129,15 +135,19 @@ INTERFACE = {
         .file_version_lookup(product_version_id)
         .file_version_get_md5_hash(file_path)
         .file_version_get_hash(timestamp, filename, *file_info_fields)
-        .file_version_register(product_id, generated_by_task_execution, file_path_input, preserve=False, created_time=None, modified_time=None, passed_qc=None, metadata=None)
-        .file_version_update(product_version_id, file_path_input=None, preserve=False, modified_time=None, passed_qc=None, metadata=None)
+        .file_version_register(product_id, generated_by_task_execution, file_path_input,
+            preserve=False, created_time=None, modified_time=None, passed_qc=None,
+            metadata=None)
+        .file_version_update(product_version_id, file_path_input=None, preserve=False,
+            modified_time=None, passed_qc=None, metadata=None)
         .file_product_exists_in_db(product_id)
         .file_product_has_been_created(product_id)
         .file_product_has_passed_qc(product_id)
         .file_product_by_filename(directory, filename)
         .file_product_lookup(product_id)
         .file_product_delete(product_id)
-        .file_product_register(generator_task, directory, filename, semantic_type, planned_time=None, mime_type=None, metadata=None)
+        .file_product_register(generator_task, directory, filename, semantic_type,
+            planned_time=None, mime_type=None, metadata=None)
         .file_product_update(product_id, planned_time=None, mime_type=None, metadata=None)
         .hostname_get_id(name)
         .semantic_type_get_id(name)
@@ -146,18 +156,26 @@ INTERFACE = {
         .execution_attempt_fetch_output_files(attempt_id)
         .execution_attempt_lookup(attempt_id, embed_task_object=False)
         .execution_attempt_register(task_id=None, queued_time=None, metadata=None)
-        .execution_attempt_register_output(execution_attempt, output_name, file_path, file_metadata, preserve=False)
-        .execution_attempt_update(attempt_id, queued_time=None, start_time=None, latest_heartbeat_time=None, end_time=None, all_products_passed_qc=None, error_fail=None, error_text=None, run_time_wall_clock=None, run_time_cpu=None, run_time_cpu_inc_children=None, is_queued=None, is_running=None, is_finished=None, metadata=None)
+        .execution_attempt_register_output(execution_attempt, output_name, file_path,
+            file_metadata, preserve=False)
+        .execution_attempt_update(attempt_id, queued_time=None, start_time=None,
+            latest_heartbeat_time=None, end_time=None, all_products_passed_qc=None,
+            error_fail=None, error_text=None, run_time_wall_clock=None,
+            run_time_cpu=None, run_time_cpu_inc_children=None, is_queued=None,
+            is_running=None, is_finished=None, metadata=None)
         .task_exists_in_db(task_id)
         .task_delete(task_id)
         .task_lookup(task_id)
-        .task_register(parent_id=None, created_time=None, fully_configured=True, task_type=None, job_name=None, task_name=None, working_directory=None, input_files=None, metadata=None)
+        .task_register(parent_id=None, created_time=None, fully_configured=True,
+            task_type=None, job_name=None, task_name=None, working_directory=None,
+            input_files=None, metadata=None)
         .task_update(task_id, metadata=None)
         .task_fetch_file_products(task_id)
         .task_fetch_file_inputs(task_id)
         .task_fetch_metadata_inputs(task_id)
         .task_fetch_execution_attempts(task_id, successful=None)
-        .task_open_file_input(task, input_name, tmp_dir, execution_id=None, must_have_passed_qc=True)
+        .task_open_file_input(task, input_name, tmp_dir, execution_id=None,
+            must_have_passed_qc=True)
         """,
     ),
     "task_execution": (
@@ -229,7 +247,8 @@ INTERFACE = {
         TaskQueueConnector(queue_engine=None, debugging=False)
         TaskQueueConnector.interface()
         TaskQueueConnector.task_queue_config_path()
-        TaskQueueConnector.make_task_queue_config(queue_implementation, mq_user, mq_passwd, mq_host, mq_port)
+        TaskQueueConnector.make_task_queue_config(queue_implementation, mq_user,
+            mq_passwd, mq_host, mq_port)
         """,
     ),
     "task_types": (
@@ -256,22 +275,27 @@ INTERFACE = {
     ),
 }
 FIELDS = {
-    "FileProduct": "product_id generator_task planned_time directory filename semantic_type mime_type metadata",
-    "FileProductVersion": "product_version_id product_id generated_by_task_execution repository_id created_time "
+    "FileProduct": "product_id generator_task planned_time directory filename semantic_type "
+    "mime_type metadata",
+    "FileProductVersion": "product_version_id product_id generated_by_task_execution "
+    "repository_id created_time "
     "modified_time file_md5 file_size passed_qc metadata",
-    "TaskExecutionAttempt": "attempt_id task_id queued_time start_time latest_heartbeat_time end_time "
-    "all_products_passed_qc error_fail error_text run_time_wall_clock run_time_cpu run_time_cpu_inc_children metadata "
+    "TaskExecutionAttempt": "attempt_id task_id queued_time start_time latest_heartbeat_time "
+    "end_time "
+    "all_products_passed_qc error_fail error_text run_time_wall_clock run_time_cpu "
+    "run_time_cpu_inc_children metadata "
     "output_files task_object",
-    "Task": "task_id parent_id created_time task_type job_name task_name working_directory input_files input_metadata "
-    "execution_attempts_passed execution_attempts_incomplete metadata output_files task_description",
+    "Task": "task_id parent_id created_time task_type job_name task_name working_directory "
+    "input_files input_metadata "
+    "execution_attempts_passed execution_attempts_incomplete metadata output_files "
+    "task_description",
 }
 
 
 def entries():
     for ours, text in INTERFACE.values():
-        lines, owner = [line.strip() for line in text.strip().splitlines()], ""
-        for line in lines:
-            name, arguments = re.fullmatch(r"([\w.]+)\((.*)\)", line).groups()
+        owner = ""
+        for name, arguments in re.findall(r"([\w.]+)\(([^)]*)\)", text):
             owner = owner if name.startswith(".") else name
             yield ours, owner + name if name.startswith(".") else name, arguments
 
@@ -286,7 +310,9 @@ def test_it_is_here_with_its_arguments(module, name, arguments):
         inspect.getattr_static(*_owner(module, name)), (staticmethod, classmethod)
     ):
         parameters = parameters[1:]  # self
-    expected = list(inspect.signature(eval(f"lambda {arguments}: 0")).parameters.values())
+    expected = list(
+        inspect.signature(eval(f"lambda {' '.join(arguments.split())}: 0")).parameters.values()
+    )
     assert len(parameters) >= len(expected), parameters
     one_word = ("other", "d", "x", "memory_gb")  # what is given by position alone
     for ours, theirs in zip(parameters, expected, strict=False):
@@ -331,9 +357,22 @@ def test_constants_and_settings_have_their_values():
     settings = Settings()
     assert {"softwareVersion", "pythonPath", "dataPath", "inDataPath", "lcPath", "localDataPath",
             "debug"} <= settings.settings.keys()  # fmt: skip
-    assert {"debug", "max_log_message_length", "max_heartbeat_age", "db_engine", "db_host", "db_port",
-            "db_user", "db_password", "db_database", "queue_implementation", "mq_host", "mq_port",
-            "mq_user", "mq_password"} <= settings.installation_info.keys()  # fmt: skip
+    assert {
+        "debug",
+        "max_log_message_length",
+        "max_heartbeat_age",
+        "db_engine",
+        "db_host",
+        "db_port",
+        "db_user",
+        "db_password",
+        "db_database",
+        "queue_implementation",
+        "mq_host",
+        "mq_port",
+        "mq_user",
+        "mq_password",
+    } <= settings.installation_info.keys()  # fmt: skip
 
 
 def test_classes_can_be_used_in_a_with_block():

@@ -9,8 +9,8 @@ from chain_runs import look, settings_for
 
 from photometry.chains import claiming, jobs, states
 from photometry.chains.definition import parse_definition
+from photometry.chains.execution import pack_results, run_chain_task
 from photometry.chains.source import ChainSource
-from photometry.chains.work import pack_results, run_chain_task
 
 
 @pytest.fixture

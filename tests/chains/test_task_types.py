@@ -6,6 +6,7 @@ import pytest
 from chain_runs import run_here, settings_for
 from template_claims import chain_of
 
+from photometry.chains.execution import run_chain_task
 from photometry.chains.filestore import FileStore
 from photometry.chains.tasks.completeness import (
     binomial_interval,
@@ -13,7 +14,6 @@ from photometry.chains.tasks.completeness import (
     marginal,
 )
 from photometry.chains.tasktype import RunningTask, task_type
-from photometry.chains.work import run_chain_task
 from photometry.constants import DAY
 from photometry.lightcurve import LightcurveArbitraryRaster
 from photometry.status import STATUS

@@ -131,7 +131,8 @@ class Completeness(TaskType):
         cells = completeness_table(task.collected, x, y)
         if not cells:
             raise WrongUseError(
-                f"no search with the loop variables {x!r} and {y!r} among the results; name the loop in "
+                f"no search with the loop variables {x!r} and {y!r} among the results; name "
+                "the loop in "
                 "wait_for"
             )
         labels = (task.setting("x_label") or x, task.setting("y_label") or y)

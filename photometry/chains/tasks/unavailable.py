@@ -48,4 +48,7 @@ class TransitSearchExotrans(_Unavailable):
     inputs = ("lightcurve",)
     settings = _SEARCH
     containers = ("eas_worker_exotrans",)
-    reason = "EXOTRANS is not public; transit_search_tls, _bls_reference, _bls_kovacs and _qats search here"
+    reason = (
+        "EXOTRANS is not public; transit_search_tls, _bls_reference, _bls_kovacs and "
+        "_qats search here"
+    )

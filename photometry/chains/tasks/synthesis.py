@@ -1,4 +1,5 @@
-"""``synthesis_batman``: a light curve with transits and white noise."""
+"""Light curves from a few numbers: ``synthesis_batman``, ``synthesis_psls``, "
+"``synthesis_simple``."""
 
 import dataclasses
 
@@ -65,3 +66,43 @@ class SynthesisBatman(Synthesis):
         from ...transits import synthesize_transits
 
         return synthesize_transits(specs)
+
+
+class SynthesisPsls(Synthesis):
+    """A star by the program PSLS, transits by us."""
+
+    settings = {  # noqa: RUF012
+        "specs": Setting("dict", "what to make", default={}, keys=spec_names("PslsSpecs")),
+    }
+    containers = ("eas_worker_synthesis_psls_batman",)
+    seed_name = "master_seed"
+    runs_elsewhere = True
+
+    def unavailable(self):
+        from ...transits.psls import psls_program
+
+        if psls_program() is None:
+            return (
+                "the program psls is not installed: pip install psls (GPL); "
+                "synthesis_simple does without"
+            )
+        return None
+
+    def make(self, specs):
+        from ...transits import synthesize_psls
+
+        return synthesize_psls(specs)
+
+
+class SynthesisSimple(Synthesis):
+    """The small stand-in for PSLS, under a name of its own."""
+
+    settings = {  # noqa: RUF012
+        "specs": Setting("dict", "what to make", default={}, keys=spec_names("StarSpecs")),
+    }
+    seed_name = "master_seed"
+
+    def make(self, specs):
+        from ...transits import synthesize_star
+
+        return synthesize_star(specs)
