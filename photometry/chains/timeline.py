@@ -48,7 +48,7 @@ def draw_timeline(rows):
                 "<title>{}</title></rect></a>"
             ).format(
                 row["task"], 120 + scale * (row["start"] - begin), y,
-                max(scale * (row["end"] - row["start"]), 1.0), 
+                max(scale * (row["end"] - row["start"]), 1.0),
                 COLOURS.get(row["state"], "#5c6670"), title,
             )
         )  # fmt: skip
