@@ -52,8 +52,10 @@ class SimpleFitsReader(BasePrimitive):
         return Path(self.action.args.name).is_file()
 
     def _perform(self):
-        img = pictures.shrink(_first_image(self.action.args.name))
-        return Arguments(name=self.action.args.name, img=img)
+        image = _first_image(self.action.args.name)
+        return Arguments(
+            name=self.action.args.name, img=pictures.shrink(image), frame=list(image.shape)
+        )
 
 
 class NoiseRemoval(BasePrimitive):
@@ -71,7 +73,7 @@ class NoiseRemoval(BasePrimitive):
         for size, sigma in zip(sizes, sigmas, strict=False):
             deviates = np.abs(img - np.nanmean(img)) > sigma * np.nanstd(img)
             img = np.where(deviates, median_filter(img, size=size), img)
-        return Arguments(name=self.action.args.name, img=img)
+        return Arguments(**{**vars(self.action.args), "img": img})
 
 
 class HistEqual2d(BasePrimitive):
@@ -79,9 +81,8 @@ class HistEqual2d(BasePrimitive):
     ``img`` becomes 0..1."""
 
     def _perform(self):
-        return Arguments(
-            name=self.action.args.name, img=pictures.equalise(np.asarray(self.action.args.img))
-        )
+        img = pictures.equalise(np.asarray(self.action.args.img))
+        return Arguments(**{**vars(self.action.args), "img": img})
 
 
 class SavePng(BasePrimitive):
@@ -89,12 +90,15 @@ class SavePng(BasePrimitive):
     ``name``.
 
     ``output_extension`` of the configuration `fits2png` makes it another format, for example
-    ``".jpg"``."""
+    ``".jpg"``. A class of one's own with ``axes = True`` draws axes in pixels of the frame."""
+
+    axes = False
 
     def _perform(self):
         name, extension = self.action.args.name, _option(self.config, "output_extension", ".png")
         path = picture_path(name, self.context, extension)
-        pictures.write_picture(path, self.action.args.img, Path(name).name)
+        frame = vars(self.action.args).get("frame") if self.axes else None
+        pictures.write_picture(path, self.action.args.img, Path(name).name, frame=frame)
         return Arguments(name=str(path), source=name)
 
 

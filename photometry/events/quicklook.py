@@ -16,7 +16,7 @@ from .pictures import shrink, write_contact_sheet
 from .pipeline import BasePipeline
 from .primitives import HistEqual2d, SavePng, SimpleFitsReader
 
-__all__ = ["HistEqual2d", "Quicklook", "SavePng", "SimpleFitsReader"]
+__all__ = ["HistEqual2d", "Quicklook", "SaveFrame", "SimpleFitsReader"]
 
 KEEP = ("mission", "sector", "camera", "ccd", "cadence", "starid")
 
@@ -32,6 +32,12 @@ FIRST_EVENT = {
 """What is in a file decides on the chain of events; nothing is made of other kinds."""
 
 
+class SaveFrame(SavePng):
+    """The picture of a frame, with its name and axes."""
+
+    axes = True
+
+
 class Quicklook(BasePipeline):
     """Pictures are left out where the configuration says ``pictures = False``."""
 
@@ -41,7 +47,7 @@ class Quicklook(BasePipeline):
         "cutout": ("mean_of_cutout", "file_ready", "file_ready"),
         "image": ("SimpleFitsReader", "file_ready", "file_ready"),
         "file_ready": ("HistEqual2d", "histeq_done", "histeq_done"),
-        "histeq_done": ("SavePng", None, "picture_saved"),
+        "histeq_done": ("SaveFrame", None, "picture_saved"),
         "picture_saved": ("contact_sheet", None, None),
     }
 
@@ -136,4 +142,4 @@ def mean_of_cutout(action, context):
         flux = np.asarray(hdulist[1].data["FLUX"], dtype=float)
     count = np.isfinite(flux).sum(axis=0)
     img = np.where(count > 0, np.nansum(flux, axis=0) / np.maximum(count, 1), np.nan)
-    return Arguments(name=action.args.name, img=shrink(img))
+    return Arguments(name=action.args.name, img=shrink(img), frame=list(img.shape))

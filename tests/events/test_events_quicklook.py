@@ -289,3 +289,23 @@ class TestQuicklook:
         framework.ingest_data(None, str(cutouts[0]))
         assert framework.main_loop() == 0
         assert len(list((tmp_path / "output").glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (11, 8), (40, 700), (1, 1)])
+def test_a_frame_has_its_name_and_axes_and_its_pixels_as_they_are(tmp_path, shape):
+    pixels = np.random.default_rng(1).uniform(0.2, 0.8, shape)
+    write_picture(tmp_path / "alone.png", pixels)
+    write_picture(tmp_path / "frame.png", pixels, "a_long_name_of_a_frame.fits", frame=shape)
+    with Image.open(tmp_path / "alone.png") as image:
+        alone = np.array(image)
+    with Image.open(tmp_path / "frame.png") as image:
+        frame = np.array(image)
+    larger = max(256 // max(shape), 1)
+    size = [larger * n for n in shape]
+    there = np.kron(alone, np.ones((larger, larger), np.uint8))
+    letter = 11 * max(size) / 256
+    top, left = round(1.8 * letter), round(4 * letter)
+    assert (frame[top : top + size[0], left : left + size[1]] == there).all()
+    assert (frame[:top] < 128).any()  # its name
+    assert (frame[top : top + size[0], : left - 1] < 128).any()  # the axis of rows
+    assert (frame[top + size[0] :] < 128).any()  # the axis of columns
