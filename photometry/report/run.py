@@ -50,7 +50,9 @@ def run_page(view, output, *, title="photometry"):
     status = _whole(results["status"])
     attempts = _attempts(view)
     runs = _runs(view)
-    page = Page(f"{title}: {view.path.parent.name}", str(view.path), footer=_footer(runs))
+    last = f"; the last run was by version {runs[-1]['version']}" if runs else ""
+    footer = f"Made by photometry at {timestamp()}{last}."
+    page = Page(f"{title}: {view.path.parent.name}", str(view.path), footer=footer)
     page.section("Summary", _summary(view, results, status, attempts, runs))
     with ink():
         if len(attempts["start"]):
@@ -92,11 +94,6 @@ def _runs(view):
         f"SELECT {', '.join(chr(34) + n + chr(34) for n in names)} FROM runs ORDER BY run"
     )
     return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _footer(runs):
-    last = f"; the last run was by version {runs[-1]['version']}" if runs else ""
-    return f"Made by photometry at {timestamp()}{last}."
 
 
 def _summary(view, results, status, attempts, runs):
