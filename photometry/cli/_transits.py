@@ -157,7 +157,7 @@ def offsets_of(path, lc, pixels=None):
     from dataclasses import replace
 
     from ..lightcurve.fitsfiles import read_centroids
-    from ..transits.offsets import centroid_offset, difference_offset
+    from ..transits.dips import centroid_offset, difference_offset
 
     if pixels is not None:
         from ..catalog.stars import target_position, with_stars

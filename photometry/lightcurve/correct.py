@@ -17,10 +17,10 @@ from ..files import GZIP_MAGIC, atomic_write
 from ..fitsfile import open_fits
 from ..flags import DEFAULT_BITMASK
 from . import detrend
-from .cotrend import own_scattered_light
 from .fitsfiles import PPM, mission_of
 from .lightcurve import LightcurveArbitraryRaster
 from .tasoc import BIT_FLUX
+from .vectors import own_scattered_light
 
 NEEDED = ("TIME", "FLUX_RAW", "FLUX_RAW_ERR", "FLUX_CORR", "FLUX_CORR_ERR", "QUALITY")
 

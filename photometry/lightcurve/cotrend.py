@@ -19,8 +19,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from ..constants import MAD_TO_SIGMA
-from ..flags import bitmask
-from .detrend import quick_cdpp
+from .detrend import NOISE_HOURS, quick_cdpp
 
 KEPT_PERIODS = (1.0, 3.0, 10.0)
 """d; of the weak sines whose part that stays in the light curve is reported."""
@@ -29,6 +28,8 @@ FINE_MODES, COARSE_MODES = 20, 24  # sines every 1/(2T), then every 1/T, of the 
 ROUNDS = 6  # of estimating their variances
 SPIKE, SPIKE_WINDOW = 5.0, 49  # robust standard deviations; samples
 MAX_RISE = 1.05  # of a star's noise by its correction; above, less is taken out
+# of its slow scatter, unless its noise falls: where there are no trends, a fit may only add some
+MAX_SLOW_RISE, CLEAR_GAIN = 1.0, 0.9
 FACTORS = (1.0, 0.75, 0.5, 0.25, 0.0)
 CHUNK = 256  # stars at once, so that their matrices stay in the cache
 
@@ -63,41 +64,6 @@ class Fit:
     covariance: np.ndarray
     noise: np.ndarray
     kept: np.ndarray
-
-
-SCATTERED_LIGHT = bitmask(["ScatteredLight"], "TESS")
-FIRST_OWN_SECTOR = 20  # from it on the mission flags scattered light per target
-
-
-def own_scattered_light(quality, flux, background, *, mission, sector):
-    """Flag scattered light by the star's own background, not by that of its CCD.
-
-    The flag is set where the light that is added to the background is more than the star and its
-    median background together, so that photon noise alone is 1.4 times the median one. Less is for
-    the additive vectors. The mission's own flags are per target from sector 20 on, and stay;
-    those before are of a whole CCD and are dropped.
-
-    Parameters
-    ----------
-    quality : (n_times,) int array, bits of `flags.TESS`
-    flux, background : (n_times,) arrays, e-/s in the mask; NaN where they are not known
-    mission : str
-    sector : int or None
-
-    Returns
-    -------
-    (n_times,) int array; ``quality`` itself for missions other than TESS, and where the background
-    is not known
-    """
-    known = np.isfinite(flux) & np.isfinite(background)
-    if mission != "TESS" or not known.any():
-        return quality
-    reference = float(np.median(background[known]))
-    limit = float(np.median(flux[known])) + max(reference, 0.0)
-    high = known & (background - reference > limit) & (limit > 0)
-    if sector is not None and sector < FIRST_OWN_SECTOR:
-        quality = quality & ~SCATTERED_LIGHT
-    return np.where(high, quality | SCATTERED_LIGHT, quality)
 
 
 def without_spikes(flux, trend):
@@ -395,7 +361,8 @@ class Removed:
 
 
 def remove(times, flux, fitted, corrected, hours):
-    """Take out of a star as much of a fit as does not raise its noise by more than 5 %.
+    """Take out of a star as much of a fit as does not raise its noise by more than 5 %, nor its
+    slow scatter at all where the noise hardly falls.
 
     Parameters
     ----------
@@ -415,11 +382,25 @@ def remove(times, flux, fitted, corrected, hours):
         known = np.isfinite(fluxes)
         if before is None:
             before = quick_cdpp(times[known], flux[known], hours)
+            step = float(np.median(np.diff(times[known])))
+            count = max(round(NOISE_HOURS / 24 / step), 1)
+            slow_before = _slow_scatter(flux[known], count)
         after = quick_cdpp(times[known], fluxes[known], hours)
-        if not after > MAX_RISE * before:
+        rises = (
+            _slow_scatter(fluxes[known], count) > MAX_SLOW_RISE * slow_before
+            and not after < CLEAR_GAIN * before
+        )
+        if not (after > MAX_RISE * before or rises):
             break
     rise = white_noise(fluxes[None, known])[0] / white_noise(flux[None, known])[0]
     return Removed(fluxes, uncertainties, fitted, factor, hours, before, after, rise)
+
+
+def _slow_scatter(flux, count):
+    """Standard deviation of the means of so many samples, slow variation included."""
+    total = np.cumsum(np.concatenate([[0.0], flux]))
+    count = min(count, len(flux))
+    return float(np.std((total[count:] - total[:-count]) / count))
 
 
 def _remaining_trend(vectors, flux, weights):

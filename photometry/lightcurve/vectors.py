@@ -16,13 +16,15 @@ from ..constants import MISSIONS
 from ..errors import BadInputError, WrongUseError
 from ..files import atomic_write
 from ..fitsfile import open_fits
-from ..flags import DEFAULT_BITMASK
+from ..flags import DEFAULT_BITMASK, bitmask
 from .basis import BasisVectors
-from .cotrend import own_scattered_light
 from .fitsfiles import mission_of
 
 MIN_FRACTION = 0.5
 """Cadences at which fewer of the stars have a good value are left out of an ensemble."""
+
+SCATTERED_LIGHT = bitmask(["ScatteredLight"], "TESS")
+FIRST_OWN_SECTOR = 20  # from it on the mission flags scattered light per target
 
 
 class LightCurves:
@@ -77,6 +79,37 @@ class LightCurves:
         # barycentric times differ by seconds between stars of a CCD: the median star's are near
         # enough for trends of hours
         self.time = np.nanmedian(times[:, seen], axis=0)
+
+
+def own_scattered_light(quality, flux, background, *, mission, sector):
+    """Flag scattered light by the star's own background, not by that of its CCD.
+
+    The flag is set where the light that is added to the background is more than the star and its
+    median background together, so that photon noise alone is 1.4 times the median one. Less is for
+    the additive vectors. The mission's own flags are per target from sector 20 on, and stay;
+    those before are of a whole CCD and are dropped.
+
+    Parameters
+    ----------
+    quality : (n_times,) int array, bits of `flags.TESS`
+    flux, background : (n_times,) arrays, e-/s in the mask; NaN where they are not known
+    mission : str
+    sector : int or None
+
+    Returns
+    -------
+    (n_times,) int array; ``quality`` itself for missions other than TESS, and where the background
+    is not known
+    """
+    known = np.isfinite(flux) & np.isfinite(background)
+    if mission != "TESS" or not known.any():
+        return quality
+    reference = float(np.median(background[known]))
+    limit = float(np.median(flux[known])) + max(reference, 0.0)
+    high = known & (background - reference > limit) & (limit > 0)
+    if sector is not None and sector < FIRST_OWN_SECTOR:
+        quality = quality & ~SCATTERED_LIGHT
+    return np.where(high, quality | SCATTERED_LIGHT, quality)
 
 
 def _read_curve(path):

@@ -13,7 +13,6 @@ from scipy.stats import chi2 as chi2_distribution
 
 from ..errors import ArgumentError, WrongUseError
 from . import bls, tls
-from .detection import half_width, sde_of_power
 from .fit import (
     NOTHING,
     PERIODIC,
@@ -24,7 +23,7 @@ from .fit import (
     settle_period,
 )
 from .folding import prepare
-from .periods import DURATIONS, drift_periods, transit_duration
+from .periods import DURATIONS, drift_periods, half_width, sde_of_power, transit_duration
 
 SDE_THRESHOLD = 7.0  # Hippke & Heller 2019, section 3.1: 1 % false alarms in white noise
 SNR_THRESHOLD = 7.1  # Jenkins et al. 2002, ApJ 564, 495: one false alarm in Kepler's whole search

@@ -5,8 +5,8 @@ import textwrap
 import numpy as np
 
 from ..lightcurve.plots import BAD, MODEL, TESS, new_axes, plot_lightcurve, tidy
+from .dips import phase_scan
 from .planets import good_samples
-from .vetting import phase_scan
 
 SHOWN = 3.0  # durations at either side of the transit
 BINS = 60

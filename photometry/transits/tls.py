@@ -21,7 +21,6 @@ import numpy as np
 from numba import njit
 
 from ..errors import ArgumentError
-from .detection import sde_spectrum
 from .folding import (
     bin_in_time,
     check_samples,
@@ -33,7 +32,7 @@ from .folding import (
     prepare,
     segments,
 )
-from .periods import optimal_periods, transit_duration
+from .periods import optimal_periods, sde_spectrum, transit_duration
 from .transit_model import transit_flux
 
 BINS = 12  # of phase, in the shortest transit of an octave
