@@ -321,7 +321,7 @@ def delete(job, dataset, yes, as_json):
     "--wait", default=60.0, show_default=True, help="Seconds to wait for a client to connect."
 )
 def emulate(files, host, ports, pause, pixel_order, wait):
-    """Send FILES as a stream, each band on a port of its own, to whoever connects."""
+    """Send FILES as a stream, each band on a port of its own, to the client that connects."""
     import logging
 
     from ..transients.main import get_metadata_for_sorting

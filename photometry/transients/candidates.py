@@ -315,8 +315,8 @@ class _Cutouts:
         if here is None:
             return []
         same = [i for i in self._images if i.band == here.band and i.skyrgn == here.skyrgn]
-        place = next(k for k, i in enumerate(same) if i.id == during)
-        chosen = [("before", place - 1), ("during", place), ("after", place + 1)]
+        during_at = next(k for k, i in enumerate(same) if i.id == during)
+        chosen = [("before", during_at - 1), ("during", during_at), ("after", during_at + 1)]
         stamps = {
             name: (same[k], self._stamp(same[k], float(candidate["ra"]), float(candidate["decl"])))
             for name, k in chosen

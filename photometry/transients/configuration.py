@@ -91,12 +91,14 @@ def read_pipeline(job_name, folder="."):
         for variable, (section, key) in _ENVIRONMENT.items()
         if os.environ.get(variable)
     ]
-    found = check(ProjectSettings, (str(path), _sections(parser, path)), *environment).model_dump()
-    found["DEFAULT"] = {
+    settings = check(
+        ProjectSettings, (str(path), _sections(parser, path)), *environment
+    ).model_dump()
+    settings["DEFAULT"] = {
         key: value for key, value in parser.defaults().items() if key != "start_time"
     }
-    found["DEFAULT"]["job_directory"] = parser["logging"]["job_directory"]
-    return nested(found)
+    settings["DEFAULT"]["job_directory"] = parser["logging"]["job_directory"]
+    return nested(settings)
 
 
 def read_job(path):
@@ -138,18 +140,18 @@ def _sections(parser, path):
 
 def url_of_database(pipe_config):
     """The URL or path of the database of a project."""
-    found = pipe_config.database
-    name = found.database
+    settings = pipe_config.database
+    name = settings.database
     if "://" in name:
         return name
-    if found.engine == "sqlite":
+    if settings.engine == "sqlite":
         folder = Path(pipe_config.DEFAULT["job_directory"])
         return Path(name) if name else folder / "transients.sqlite"
-    user = found.user or getpass.getuser()
+    user = settings.user or getpass.getuser()
     import sqlalchemy as sa
 
     return sa.engine.URL.create(
-        "postgresql+psycopg", user, found.password or None, found.host or None, found.port,
+        "postgresql+psycopg", user, settings.password or None, settings.host or None, settings.port,
         name or user,
     ).render_as_string(hide_password=False)  # fmt: skip
 
@@ -199,14 +201,14 @@ def expand(patterns, folder, source):
     folder : path
     source : where the patterns are from, for messages
     """
-    found = {}
+    paths = {}
     for pattern in patterns:
         pattern = os.path.expanduser(str(pattern))
         if pattern.startswith("@"):
             inner = Path(folder) / pattern[1:]
             if not inner.is_file():
                 raise WrongUseError(f"{source}: {inner} is not there")
-            found.update(dict.fromkeys(expand(_lines(inner), inner.parent, inner)))
+            paths.update(dict.fromkeys(expand(_lines(inner), inner.parent, inner)))
             continue
         full = os.path.join(folder, pattern)
         matches = (
@@ -214,8 +216,8 @@ def expand(patterns, folder, source):
             if glob.has_magic(full) and not os.path.exists(full)
             else [full]
         )
-        found.update(dict.fromkeys(matches))
-    return list(found)
+        paths.update(dict.fromkeys(matches))
+    return list(paths)
 
 
 def _images_of_python(path):

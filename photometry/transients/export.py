@@ -77,8 +77,8 @@ def read_lightcurve(runcat_id, *, band=None, database=None):
     rows = [row for row in rows if row.band == band]
     if not rows:
         raise WrongUseError(f"source {runcat_id} has no measurement in band {band}")
-    found = schema.runningcatalog
-    source = database.rows(sa.select(found).where(found.c.id == int(runcat_id)))[0]
+    runcat = schema.runningcatalog
+    source = database.rows(sa.select(runcat).where(runcat.c.id == int(runcat_id)))[0]
     metadata = {
         "object": f"source {runcat_id}",
         "runcat": int(runcat_id),
@@ -244,19 +244,19 @@ def candidate_table(database, dataset_id, catalog=None):
     rows = []
     for row, variable in zip(catalog, varies, strict=True):
         source = int(row["source"])
-        found = new.get(source)
-        if found is None and not variable:
+        newsource = new.get(source)
+        if newsource is None and not variable:
             continue
-        kind = kinds[found.newsource_type] if found else ""
+        kind = kinds[newsource.newsource_type] if newsource else ""
         rows.append({
             "source": source, "ra": float(row["ra"]), "decl": float(row["decl"]),
             "kind": ", ".join(filter(None, [kind, "variable" * bool(variable)])),
             "v": float(row["v"]), "eta": float(row["eta"]), "n_fluxes": int(row["n_fluxes"]),
             "mean_flux": float(row["mean_flux"]), "max_flux": float(row["max_flux"]),
             "band": int(row["band"]),
-            "sigma_rms_min": found.f_peak / found.rms_min if found else np.nan,
-            "sigma_rms_max": found.f_peak / found.rms_max if found else np.nan,
-            "image": found.image if found else -1,
+            "sigma_rms_min": newsource.f_peak / newsource.rms_min if newsource else np.nan,
+            "sigma_rms_max": newsource.f_peak / newsource.rms_max if newsource else np.nan,
+            "image": newsource.image if newsource else -1,
         })  # fmt: skip
     rows.sort(
         key=lambda row: (
@@ -353,8 +353,8 @@ def write_lightcurves(database, folder, *, dataset_id=None):
         sa.select(table.c.id).where(table.c.dataset == dataset_id).order_by(table.c.id)
     )
     for row in rows:
-        found = read_lightcurve(row.id, database=database)
-        found.to_file(folder / f"source{row.id:06d}.txt.gz")
+        lightcurve = read_lightcurve(row.id, database=database)
+        lightcurve.to_file(folder / f"source{row.id:06d}.txt.gz")
     return len(rows)
 
 

@@ -72,9 +72,9 @@ def find_sources(
     islands, objects = find_islands(maps, analysis_threshold, detection_threshold)
     model = flux_error_model or ("white" if image.is_optical else "beam")
     if force_beam:
-        found = _fit_beams(image, maps, islands, detection_threshold, model)
+        fitted = _fit_beams(image, maps, islands, detection_threshold, model)
     else:
-        found = _fit_shapes(
+        fitted = _fit_shapes(
             image,
             maps,
             islands,
@@ -84,11 +84,11 @@ def find_sources(
             deblend_nthresh,
             model,
         )
-    found = _drop_at_mask(found, maps.usable)
-    records = _records(image, found, ew_sys_err, ns_sys_err)
+    fitted = _drop_at_mask(fitted, maps.usable)
+    records = _records(image, fitted, ew_sys_err, ns_sys_err)
     keep = np.isfinite(records[:, [0, 1, 14]]).all(axis=1)
     return Extraction(
-        records[keep], rms_min, rms_max, found["x"][keep], found["y"][keep], image.is_optical
+        records[keep], rms_min, rms_max, fitted["x"][keep], fitted["y"][keep], image.is_optical
     )
 
 
@@ -245,40 +245,56 @@ def _near_maximum(values, row, column):
     return np.max(near, axis=0)
 
 
-def _drop_at_mask(found, usable):
+def _drop_at_mask(fitted, usable):
     """Leave out sources one of whose axes ends where the image is not usable."""
     n_rows, n_columns = usable.shape
-    keep = np.ones(len(found["x"]), bool)
-    s, c = np.sin(found["angle"]), np.cos(found["angle"])
+    keep = np.ones(len(fitted["x"]), bool)
+    s, c = np.sin(fitted["angle"]), np.cos(fitted["angle"])
     for dx, dy in (
-        (-found["major"] * s, found["major"] * c),
-        (found["minor"] * c, found["minor"] * s),
+        (-fitted["major"] * s, fitted["major"] * c),
+        (fitted["minor"] * c, fitted["minor"] * s),
     ):
         for sign in (1, -1):
-            column, row = np.rint(found["x"] + sign * dx), np.rint(found["y"] + sign * dy)
+            column, row = np.rint(fitted["x"] + sign * dx), np.rint(fitted["y"] + sign * dy)
             inside = (column >= 0) & (column < n_columns) & (row >= 0) & (row < n_rows)
             keep &= inside
             keep[inside] &= usable[row[inside].astype(int), column[inside].astype(int)]
-    return {name: values[keep] for name, values in found.items()}
+    return {name: values[keep] for name, values in fitted.items()}
 
 
-def _records(image, found, ew_sys_err, ns_sys_err):
+def _records(image, fitted, ew_sys_err, ns_sys_err):
     """Measurements as rows of `database.RECORD`, with the errors east and north."""
-    x, y, x_err, y_err = (found[name] for name in ("x", "y", "x_err", "y_err"))
+    x, y, x_err, y_err = (fitted[name] for name in ("x", "y", "x_err", "y_err"))
     if not len(x):
         return np.zeros((0, 20))
     ra, decl = _sky(image, x, y)
     radius, east, north = position_errors(image, x, y, x_err, y_err)
     scale = 3600 * image.pixelsize[0]
-    angle = np.degrees(found["angle"]) * (1 if image.deltax < 0 else -1)
+    angle = np.degrees(fitted["angle"]) * (1 if image.deltax < 0 else -1)
     systematic = np.broadcast_to([ew_sys_err, ns_sys_err], (len(x), 2)).T
-    return np.column_stack([
-        ra, decl, east / 3600 / np.maximum(np.cos(np.radians(decl)), 1e-6), north / 3600,
-        found["peak"], found["peak_err"], found["flux"], found["flux_err"], found["significance"],
-        found["major"] * scale, found["minor"] * scale, angle % 180, *systematic, radius,
-        found["fit_type"],
-        found["chisq"], found["reduced"], east, north,
-    ])  # fmt: skip
+    return np.column_stack(
+        [
+            ra,
+            decl,
+            east / 3600 / np.maximum(np.cos(np.radians(decl)), 1e-6),
+            north / 3600,
+            fitted["peak"],
+            fitted["peak_err"],
+            fitted["flux"],
+            fitted["flux_err"],
+            fitted["significance"],
+            fitted["major"] * scale,
+            fitted["minor"] * scale,
+            angle % 180,
+            *systematic,
+            radius,
+            fitted["fit_type"],
+            fitted["chisq"],
+            fitted["reduced"],
+            east,
+            north,
+        ]
+    )
 
 
 def _sky(image, x, y):
@@ -323,7 +339,7 @@ def measure_at(
     ns_sys_err=0.0,
     **options,
 ):
-    """Forced fits: the flux of a beam at each position, at its true place within the pixel.
+    """Forced fits: the flux of a beam at each position, at its true position within the pixel.
 
     Parameters
     ----------

@@ -182,7 +182,7 @@ def branches(maps, islands, numbers, start, n_thresholds, detection, analysis):
     """
     from scipy import ndimage
 
-    found = []
+    moments = []
     boxes = ndimage.find_objects(islands)
     for k, number in enumerate(numbers):
         box = boxes[number - 1]
@@ -193,8 +193,8 @@ def branches(maps, islands, numbers, start, n_thresholds, detection, analysis):
             parts = [mine]
         for part in parts:
             whole = {name: values[k] for name, values in start.items()}
-            found.append(whole if len(parts) == 1 else _moments(pixels, part, box))
-    return {name: np.array([row[name] for row in found], float) for name in start}
+            moments.append(whole if len(parts) == 1 else _moments(pixels, part, box))
+    return {name: np.array([row[name] for row in moments], float) for name in start}
 
 
 def _parts(pixels, noise, mine, n_thresholds, detection, analysis):

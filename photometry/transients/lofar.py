@@ -158,8 +158,8 @@ def bright_sources(time):
     from astropy.coordinates import get_body
     from astropy.time import Time
 
-    found = {name: tuple(np.degrees(position)) for name, position in _A_TEAM.items()}
+    sources = {name: tuple(np.degrees(position)) for name, position in _A_TEAM.items()}
     for name in ("sun", "jupiter"):
         body = get_body(name, Time(time))
-        found[name.capitalize()] = (body.ra.deg, body.dec.deg)
-    return found
+        sources[name.capitalize()] = (body.ra.deg, body.dec.deg)
+    return sources

@@ -112,9 +112,9 @@ def get_pipe_config(job_name):
 
 def get_runner(pipe_config, executor=None):
     """The `Runner` that the settings ask for; to be called before anything starts threads."""
-    found = pipe_config.parallelise
-    method = "mpi" if executor is not None else found.method
-    return Runner(method, found.cores, executor)
+    settings = pipe_config.parallelise
+    method = "mpi" if executor is not None else settings.method
+    return Runner(method, settings.cores, executor)
 
 
 def setup(pipe_config, supplied_mon_coords=None):
@@ -207,17 +207,17 @@ def initialise_dataset(job_config, supplied_mon_coords):
 
 
 def _new_dataset(job_config, job_name, supplied_mon_coords):
-    found = job_config["source_extraction"]
+    extraction = job_config["source_extraction"]
     with db.current().transaction():
         dataset_id = db.insert_dataset(
             job_config["persistence"]["description"],
             job=job_name,
-            detection_threshold=found["detection_threshold"],
-            analysis_threshold=found["analysis_threshold"],
+            detection_threshold=extraction["detection_threshold"],
+            analysis_threshold=extraction["analysis_threshold"],
             assoc_radius=job_config["association"]["deruiter_radius"],
-            backsize_x=found["back_size_x"],
-            backsize_y=found["back_size_y"],
-            margin_width=found["margin"],
+            backsize_x=extraction["back_size_x"],
+            backsize_y=extraction["back_size_y"],
+            margin_width=extraction["margin"],
         )
         db.insert_config(dataset_id, job_config)
         if supplied_mon_coords:
@@ -330,14 +330,14 @@ def run_stream(runner, job_config, dataset_id, copy_images, *, strict=False):
     """
     from .stream import ImageStream, addresses
 
-    found = job_config["pipeline"]
+    settings = job_config["pipeline"]
     summary = Summary(dataset_id)
     db.current().index_lightcurves(False)
     finished = db.finished_timesteps(dataset_id)
     stream = ImageStream(
-        addresses(found["hosts"], found["ports"]),
-        pixel_order=found["pixel_order"],
-        group_timeout=found["stream_timeout"],
+        addresses(settings["hosts"], settings["ports"]),
+        pixel_order=settings["pixel_order"],
+        group_timeout=settings["stream_timeout"],
     )
     with stream, draining(lambda name: stream.stop()):
         for time, images in stream.groups():
@@ -422,8 +422,8 @@ def _finish(dataset_id):
 
 def _sorted_images(runner, images):
     """Timesteps in time order, and what could not be opened: dict url -> reason."""
-    found = runner.map_each("get_metadata_for_ordering", images)
-    pairs = list(zip(images, found, strict=True))
+    metadatas = runner.map_each("get_metadata_for_ordering", images)
+    pairs = list(zip(images, metadatas, strict=True))
     skipped = {
         url_of(image): str(entry) for image, entry in pairs if isinstance(entry, BadInputError)
     }

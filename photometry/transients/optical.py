@@ -49,21 +49,21 @@ def find_stars(pixels, *, threshold=5.0, limit=2000):
     if not background.globalrms > 0:
         return {name: np.zeros(0) for name in (*_FIELDS, "elongation")}
     sep.set_extract_pixstack(max(300_000, clean.size // 2))
-    found = sep.extract(clean, threshold, err=background.globalrms, mask=~usable, minarea=5)
+    objects = sep.extract(clean, threshold, err=background.globalrms, mask=~usable, minarea=5)
     # flags: truncated at the edge, or blended
-    found = found[(found["flag"] & 8) == 0]
-    found = found[np.argsort(-found["flux"], kind="stable")][:limit]
+    objects = objects[(objects["flag"] & 8) == 0]
+    objects = objects[np.argsort(-objects["flux"], kind="stable")][:limit]
     radius, _ = sep.flux_radius(
         clean,
-        found["x"],
-        found["y"],
-        6.0 * np.maximum(found["a"], 1),
+        objects["x"],
+        objects["y"],
+        6.0 * np.maximum(objects["a"], 1),
         0.5,
         normflux=None,
         mask=~usable,
     )
-    stars = {name: np.asarray(found[name], float) for name in ("x", "y", "flux", "peak")}
-    elongation = found["a"] / np.maximum(found["b"], 1e-6)
+    stars = {name: np.asarray(objects[name], float) for name in ("x", "y", "flux", "peak")}
+    elongation = objects["a"] / np.maximum(objects["b"], 1e-6)
     return {**stars, "half_light": np.asarray(radius, float), "elongation": elongation}
 
 
@@ -192,17 +192,17 @@ def mapped_header(header, wcs, matrix):
     """
     cd = wcs.pixel_scale_matrix @ matrix[:, :2]
     crpix = np.linalg.solve(matrix[:, :2], wcs.wcs.crpix - 1 - matrix[:, 2]) + 1
-    found = header.copy()
+    mapped = header.copy()
     for key in ("CDELT1", "CDELT2", "CROTA1", "CROTA2", "PC1_1", "PC1_2", "PC2_1", "PC2_2"):
-        found.remove(key, ignore_missing=True)
+        mapped.remove(key, ignore_missing=True)
     for i in (0, 1):
-        found[f"CTYPE{i + 1}"] = wcs.wcs.ctype[i]
-        found[f"CRVAL{i + 1}"] = float(wcs.wcs.crval[i])
-        found[f"CRPIX{i + 1}"] = float(crpix[i])
-        found[f"CUNIT{i + 1}"] = "deg"
+        mapped[f"CTYPE{i + 1}"] = wcs.wcs.ctype[i]
+        mapped[f"CRVAL{i + 1}"] = float(wcs.wcs.crval[i])
+        mapped[f"CRPIX{i + 1}"] = float(crpix[i])
+        mapped[f"CUNIT{i + 1}"] = "deg"
         for j in (0, 1):
-            found[f"CD{i + 1}_{j + 1}"] = float(cd[i, j])
-    return found
+            mapped[f"CD{i + 1}_{j + 1}"] = float(cd[i, j])
+    return mapped
 
 
 def match_series(paths, runner, reference=""):

@@ -30,7 +30,7 @@ PORTS = (6666, 6667, 6668, 6669, 6670, 6671)
 
 MAX_HEADER = 1 << 20
 MAX_PIXELS = 1 << 30
-"""Bytes; more than this is not an image, but somebody who speaks another protocol."""
+"""Bytes; more than this is not an image, but another protocol."""
 
 RECONNECT_PAUSE = 1.0
 """s between attempts to connect."""
@@ -80,7 +80,7 @@ def unpack(text, payload, pixel_order="rows"):
 
     Raises
     ------
-    BadInputError : the header is none, or tells of other pixels than those that came
+    BadInputError : the header is none, or declares other pixels than those that came
     """
     from astropy.io import fits
 
@@ -199,7 +199,7 @@ class ImageStream:
         return came
 
     def _receive(self, number):
-        """Connect to one sender, and take what it sends, until told to stop."""
+        """Connect to one sender, and take what it sends, until asked to stop."""
         host, port = self._senders[number]
         while not self._stop.is_set():
             try:
@@ -282,18 +282,18 @@ def emulate(
     chunk=None,
     connect_timeout=60.0,
 ):
-    """Send images to whoever connects: each band on the port of its place in the list. Returns when
-    all are sent.
+    """Send images to the process that connects: each band on the port at its position in the list.
+    Returns when all are sent.
 
     Parameters
     ----------
     images : list of lists of (header, pixels): by timestep, then band
     ports : ints, at least as many as there are bands; 0: any free one, see `Emulator`
-    host : address to listen at; by default nobody on the network can connect
+    host : address to listen at; by default only this machine can connect
     pixel_order : 'rows' or 'columns'
     pause : float, s between timesteps
     chunk : int or None, bytes that are sent at once, 10 ms apart, as a slow sender would
-    connect_timeout : float, s to wait for somebody to connect
+    connect_timeout : float, s to wait for a connection
     """
     with Emulator(ports, host=host) as emulator:
         emulator.send(

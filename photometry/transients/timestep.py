@@ -104,10 +104,10 @@ def _good(results, images, skipped):
 def get_accessors(runner, all_images):
     """Images opened; those that cannot be are left out with a warning."""
     skipped = {}
-    found = _good(runner.map_each("get_accessors", all_images), all_images, skipped)
+    accessors = _good(runner.map_each("get_accessors", all_images), all_images, skipped)
     for reason in skipped.values():
         log.warning("skipped: %s", reason)
-    return found
+    return accessors
 
 
 def extract_metadata(job_config, accessors, runner):
@@ -119,16 +119,16 @@ def extract_metadata(job_config, accessors, runner):
     accessors : list of ImageAccessor
     runner : Runner
     """
-    found = job_config["persistence"]
+    settings = job_config["persistence"]
     return runner.map(
-        "extract_metadatas", accessors, [found["rms_est_sigma"], found["rms_est_fraction"]]
+        "extract_metadatas", accessors, [settings["rms_est_sigma"], settings["rms_est_fraction"]]
     )
 
 
 def _metadata(job_config, accessors, runner, skipped):
     """As `extract_metadata`, with the accessors in the same order; bad images are left out."""
-    found = job_config["persistence"]
-    args = [found["rms_est_sigma"], found["rms_est_fraction"]]
+    settings = job_config["persistence"]
+    args = [settings["rms_est_sigma"], settings["rms_est_fraction"]]
     results = runner.map_each("extract_metadatas", accessors, args)
     pairs = [
         (r, a) for r, a in zip(results, accessors, strict=True) if not isinstance(r, BadInputError)
@@ -146,13 +146,13 @@ def store_image_metadata(metadatas, job_config, dataset_id):
     job_config : settings of the job
     dataset_id : int
     """
-    found, rows = job_config["source_extraction"], []
+    settings, rows = job_config["source_extraction"], []
     for metadata in metadatas:
         values = dict(metadata)
         # a circle that reaches beyond what can be measured would claim sources that the image
         # cannot show
-        reach = values.pop("half_size", np.inf) - found["margin"] - values["beam_smaj_pix"]
-        radius = max(min(found["extraction_radius_pix"], reach), 1.0)
+        reach = values.pop("half_size", np.inf) - settings["margin"] - values["beam_smaj_pix"]
+        radius = max(min(settings["extraction_radius_pix"], reach), 1.0)
         values["xtr_radius"] = radius * abs(values["deltax"])
         values["freq_bw_max"] = job_config["persistence"]["bandwidth_max"]
         rows.append(db.get_image(db.insert_image(dataset_id, **values)))
@@ -161,8 +161,8 @@ def store_image_metadata(metadatas, job_config, dataset_id):
 
 def extract_fits_from_files(runner, paths):
     """Pixels and header texts of images: two lists."""
-    found = runner.map("open_as_fits", paths)
-    return [pixels for pixels, _ in found], [header for _, header in found]
+    images = runner.map("open_as_fits", paths)
+    return [pixels for pixels, _ in images], [header for _, header in images]
 
 
 def store_image_data(db_images, fits_datas, fits_headers):
@@ -194,11 +194,13 @@ def quality_check(db_images, accessors, job_config, runner):
     """
     limits = {name: dict(job_config[name]) for name in ("quality", "quality_lofar")}
     rms = [np.nan if image.rms_qc is None else image.rms_qc for image in db_images]
-    found = runner.map_each(
+    rejections = runner.map_each(
         "quality_reject_check", list(zip(accessors, rms, strict=True)), [limits]
     )
     good, n = [], limits["quality"]["rms_est_history"]
-    for image, accessor, noise, rejection in zip(db_images, accessors, rms, found, strict=True):
+    for image, accessor, noise, rejection in zip(
+        db_images, accessors, rms, rejections, strict=True
+    ):
         if isinstance(rejection, BadInputError):
             rejection = Rejection(RMS, str(rejection))
         if rejection is None:
@@ -245,7 +247,7 @@ def store_extractions(images, extraction_results, job_config):
     extraction_results : list of `finder.Extraction`
     job_config : settings of the job
     """
-    found = job_config["source_extraction"]
+    settings = job_config["source_extraction"]
     axes = job_config["association"]["use_axis_errors"]
     for image, result in zip(images, extraction_results, strict=True):
         sources, scale = result.sources, 1.0
@@ -255,8 +257,8 @@ def store_extractions(images, extraction_results, job_config):
         db.update_image(
             image.id, rms_min=result.rms_min * scale, rms_max=result.rms_max * scale,
             flux_scale=scale,
-            detection_thresh=found["detection_threshold"],
-            analysis_thresh=found["analysis_threshold"],
+            detection_thresh=settings["detection_threshold"],
+            analysis_thresh=settings["analysis_threshold"],
         )  # fmt: skip
         db.insert_extracted_sources(image.id, sources, use_axis_errors=axes)
 
@@ -289,13 +291,13 @@ associate_and_get_force_fits = assocate_and_get_force_fits
 
 
 def _associate(db_image, job_config):
-    found = job_config["association"]
+    settings = job_config["association"]
     return db.associate_extracted_sources(
-        db_image.id, deRuiter_r=found["deruiter_radius"],
-        beamwidths_limit=found["beamwidths_limit"],
+        db_image.id, deRuiter_r=settings["deruiter_radius"],
+        beamwidths_limit=settings["beamwidths_limit"],
         new_source_sigma_margin=job_config["transient_search"]["new_source_sigma_margin"],
-        ties=found["ties"], own_source_first=found["own_source_first"],
-        fork_other_bands=found["fork_other_bands"], many_to_one=found["many_to_one"],
+        ties=settings["ties"], own_source_first=settings["own_source_first"],
+        fork_other_bands=settings["fork_other_bands"], many_to_one=settings["many_to_one"],
     )  # fmt: skip
 
 

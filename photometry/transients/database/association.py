@@ -76,28 +76,35 @@ def associate_extracted_sources(
     database = current(database)
     with database.transaction():
         image = get_image(image_id, database=database)
-        found = extractions_of(database, image_id, "blind")
+        detections = extractions_of(database, image_id, "blind")
         known = catalogue(database, image.dataset)
-        pairs = _pairs(known, found, beamwidths_limit * image.rb_smaj, deRuiter_r)
-        pairs = prune(pairs, found["f_peak"], ties=ties, own_source_first=own_source_first)
+        pairs = _pairs(known, detections, beamwidths_limit * image.rb_smaj, deRuiter_r)
+        pairs = prune(pairs, detections["f_peak"], ties=ties, own_source_first=own_source_first)
         pairs.source = np.flatnonzero(known.alive & ~known.sources["mon_src"])[pairs.source]
         if many_to_one == "nearest":
             pairs = keep_nearest(pairs)
         per_source, per_extraction = pairs.counts()
-        once = _associate_once(known, image, found, pairs.select(per_source == 1))
-        forks = _split(known, image, found, pairs.select(per_source > 1), fork_other_bands)
-        fresh = np.setdiff1d(np.arange(len(found["id"])), pairs.extraction)
-        rows = _add_new(known, image, found, fresh)
+        once = _associate_once(known, image, detections, pairs.select(per_source == 1))
+        forks = _split(known, image, detections, pairs.select(per_source > 1), fork_other_bands)
+        fresh = np.setdiff1d(np.arange(len(detections["id"])), pairs.extraction)
+        rows = _add_new(known, image, detections, fresh)
         first = known.add_points(
-            rows, image.band, image.stokes, seconds(image.taustart_ts), _take(found, fresh)
+            rows, image.band, image.stokes, seconds(image.taustart_ts), _take(detections, fresh)
         )
         known.write()
         known.write_associations(*once)
         _write_forks(known, forks)
-        columns = {"xtrsrc": found["id"][fresh], "type": FIRST, "distance_arcsec": 0.0, "r": 0.0}
+        columns = {
+            "xtrsrc": detections["id"][fresh],
+            "type": FIRST,
+            "distance_arcsec": 0.0,
+            "r": 0.0,
+        }
         known.write_associations(rows, {**columns, **first})
         _join_regions(known, image, rows)
-        n_new = _find_new_sources(known, image, rows, found["id"][fresh], new_source_sigma_margin)
+        n_new = _find_new_sources(
+            known, image, rows, detections["id"][fresh], new_source_sigma_margin
+        )
         known.write()
         return {
             "one_to_one": int(((per_source == 1) & (per_extraction == 1)).sum()),
@@ -114,7 +121,7 @@ def _take(columns, rows):
     return {name: values[rows] for name, values in columns.items()}
 
 
-def _pairs(known, found, limit, deruiter_radius):
+def _pairs(known, detections, limit, deruiter_radius):
     """Candidate pairs; sources as numbers among those that are alive and not monitored."""
     rows = np.flatnonzero(known.alive & ~known.sources["mon_src"])
     sources = {
@@ -124,18 +131,18 @@ def _pairs(known, found, limit, deruiter_radius):
         "ns": known.sources["wm_uncertainty_ns"][rows],
     }
     extractions = {
-        "ra": found["ra"],
-        "decl": found["decl"],
-        "ew": found["uncertainty_ew"],
-        "ns": found["uncertainty_ns"],
+        "ra": detections["ra"],
+        "decl": detections["decl"],
+        "ew": detections["uncertainty_ew"],
+        "ns": detections["uncertainty_ns"],
     }
     return candidate_pairs(sources, extractions, limit, deruiter_radius)
 
 
-def _associate_once(known, image, found, pairs):
+def _associate_once(known, image, detections, pairs):
     """One-to-one and many-to-one: each source takes its extraction. Returns the rows and columns of
     the associations."""
-    extractions = _take(found, pairs.extraction)
+    extractions = _take(detections, pairs.extraction)
     known.update_positions(pairs.source, extractions)
     known.sources.set(pairs.source, {"forcedfits_count": 0})
     statistics = known.add_points(
@@ -150,7 +157,7 @@ def _associate_once(known, image, found, pairs):
     return pairs.source, {**columns, **statistics}
 
 
-def _split(known, image, found, pairs, fork_other_bands):
+def _split(known, image, detections, pairs, fork_other_bands):
     """One-to-many: a copy of the source for each of its extractions; returns (source, copies,
     association columns)."""
     forks, time = [], seconds(image.taustart_ts)
@@ -158,7 +165,7 @@ def _split(known, image, found, pairs, fork_other_bands):
     for source in np.unique(pairs.source).tolist():
         mine = pairs.select(pairs.source == source)
         mine = mine.select(np.argsort(mine.extraction))
-        extractions = _take(found, mine.extraction)
+        extractions = _take(detections, mine.extraction)
         copies = np.array([known.add_copy(source, int(x), time, keep) for x in extractions["id"]])
         known.update_positions(copies, extractions)
         known.sources.set(copies, {"forcedfits_count": 0})
@@ -224,9 +231,9 @@ def _copy_links(known, source, copies):
             known.new_sources[copy] = {**known.new_sources[source], "newsource": number}
 
 
-def _add_new(known, image, found, fresh):
+def _add_new(known, image, detections, fresh):
     """New sources for the extractions that have none; returns their rows."""
-    extractions = _take(found, fresh)
+    extractions = _take(detections, fresh)
     if not len(fresh):
         return np.zeros(0, int)
     rows = known.add_sources(extractions, seconds(image.taustart_ts))

@@ -232,12 +232,12 @@ class Catalogue:
 
     def flux_rows(self, row):
         """Rows in ``fluxes`` of one source, oldest first."""
-        found = [
+        rows = [
             int(table[row])
             for table in self.flux_tables.values()
             if row < len(table) and table[row] >= 0
         ]
-        return sorted(found)
+        return sorted(rows)
 
     # Association rows, membership, splitting
 

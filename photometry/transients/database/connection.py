@@ -265,8 +265,8 @@ class Database:
         see `claim`."""
         if self.is_sqlite:
             return True
-        found = self.scalar(sa.select(sa.func.pg_try_advisory_lock(_WRITER_LOCK, int(dataset_id))))
-        return bool(found)
+        locked = self.scalar(sa.select(sa.func.pg_try_advisory_lock(_WRITER_LOCK, int(dataset_id))))
+        return bool(locked)
 
 
 def connect(url):
@@ -278,12 +278,12 @@ def connect(url):
 
 def current(database=None):
     """The database given, or else the one of the last `connect`."""
-    found = database or _current
-    if found is None:
+    opened = database or _current
+    if opened is None:
         raise WrongUseError(
             "no database is open; call photometry.transients.database.connect(url) first"
         )
-    return found
+    return opened
 
 
 def disconnect():

@@ -1,5 +1,5 @@
-"""Measurements of images: blind detections and forced fits, and what brings their fluxes to those of
-the running catalogue."""
+"""Measurements of images: blind detections and forced fits, and what brings their fluxes to those
+of the running catalogue."""
 
 import logging
 
@@ -139,8 +139,8 @@ def extractions_of(database, image_id, extract_type):
     table = schema.extractedsource
     kind = EXTRACT_TYPES[extract_type]
     query = sa.select(table).where(table.c.image == int(image_id), table.c.extract_type == kind)
-    found = database.columns(query.order_by(table.c.id))
-    return found if len(found["id"]) else {name: np.zeros(0) for name in found}
+    columns = database.columns(query.order_by(table.c.id))
+    return columns if len(columns["id"]) else {name: np.zeros(0) for name in columns}
 
 
 def flux_scale(image_id, results, *, database=None):
@@ -158,9 +158,9 @@ def flux_scale(image_id, results, *, database=None):
     """
     database = current(database)
     image = get_image(image_id, database=database)
-    known = catalogue(database, image.dataset)
-    fluxes, sources = known.fluxes, known.sources
-    mine = (fluxes["band"] == image.band) & known.flux_alive & (fluxes["avg_f_int"] > 0)
+    runcats = catalogue(database, image.dataset)
+    fluxes, sources = runcats.fluxes, runcats.sources
+    mine = (fluxes["band"] == image.band) & runcats.flux_alive & (fluxes["avg_f_int"] > 0)
     rows = fluxes["row"][mine].astype(int)
     results = np.asarray(results, float)
     if not len(rows) or not len(results):

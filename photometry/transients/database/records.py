@@ -85,12 +85,12 @@ def update_config(dataset_id, section, key, value, *, database=None):
 
 def fetch_config(dataset_id, *, database=None):
     """The settings stored with a dataset, each of the type it had: dict of dicts."""
-    table, found = schema.config, {}
+    table, settings = schema.config, {}
     query = sa.select(table).where(table.c.dataset == dataset_id).order_by(table.c.id)
     for row in current(database).rows(query):
         value = row.value if row.type == "str" else ast.literal_eval(row.value)
-        found.setdefault(row.section, {})[row.key] = value
-    return found
+        settings.setdefault(row.section, {})[row.key] = value
+    return settings
 
 
 def insert_monitor_positions(dataset_id, positions, *, database=None):
@@ -215,12 +215,10 @@ def update_image(image_id, *, database=None, **values):
 
 def get_image(image_id, *, database=None):
     """The row of an image."""
-    found = current(database).rows(
-        sa.select(schema.image).where(schema.image.c.id == int(image_id))
-    )
-    if not found:
+    rows = current(database).rows(sa.select(schema.image).where(schema.image.c.id == int(image_id)))
+    if not rows:
         raise WrongUseError(f"image {image_id}: there is none in the database")
-    return found[0]
+    return rows[0]
 
 
 def get_band(dataset_id, freq_eff, freq_bw, freq_bw_max=0.0, *, database=None):
