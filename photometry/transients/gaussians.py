@@ -13,6 +13,7 @@ overlaps of the shapes and B those with the correlation of the noise between; a 
 that a beam has correlated has sqrt(2) times the noise of a pixel.
 """
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,6 +104,21 @@ class _Stamps:
         summed = np.bincount(self._slot.ravel(), (values * self.weight).ravel(), self._n)
         return summed[self._slot] * self.weight
 
+    def part(self, rows, values):
+        """The stamps of some components, with the light of all others (``values`` at the pixels of
+        every component) taken away."""
+        part = copy(self)
+        others = np.ones(len(self.data), bool)
+        others[rows] = False
+        values = (values * self.weight)[others]
+        light = np.bincount(self._slot[others].ravel(), values.ravel(), self._n)
+        unique, slot = np.unique(self._slot[rows], return_inverse=True)
+        part._slot, part._n = slot.reshape(self._slot[rows].shape), len(unique)
+        part.data = self.data[rows] - light[self._slot[rows]]
+        for name in ("weight", "column", "row"):
+            setattr(part, name, getattr(self, name)[rows])
+        return part
+
 
 def _shapes(stamps, x, y, form):
     dx, dy = stamps.column - x[:, None], stamps.row - y[:, None]
@@ -135,27 +151,31 @@ def fit(pixels, usable, peak, x, y, form, *, half, free_shape=False, noise=None)
     x0, y0 = x.copy(), y.copy()
     size = np.sqrt(LN2 / np.maximum(form[0], form[2]))
     damping = np.where(_has_neighbour(x, y, 3 * size), CLOSE_DAMPING, 1e-3 if free_shape else 0.0)
+    active, part = np.arange(len(peak)), stamps
     for _ in range(_MAX_ROUNDS):
-        dx, dy, g = _shapes(stamps, x, y, form)
-        residual = (stamps.data - stamps.total(peak[:, None] * g)) * stamps.weight
-        xx, xy, yy = form[:, :, None]
-        scaled = peak[:, None] * g
-        columns = [g, 2 * scaled * (xx * dx + xy * dy), 2 * scaled * (xy * dx + yy * dy)]
-        if free_shape:
-            columns += [-scaled * dx**2, -2 * scaled * dx * dy, -scaled * dy**2]
-        jacobian = np.stack(columns, axis=1) * stamps.weight[:, None, :]
-        step = _solve(stamps, jacobian, residual, damping)
-        shift = np.clip(step[:, 1:3], -0.5 * size[:, None], 0.5 * size[:, None])
-        peak += np.clip(step[:, 0], -0.5 * np.abs(peak), np.abs(peak))
-        x = np.clip(x + shift[:, 0], x0 - size, x0 + size)
-        y = np.clip(y + shift[:, 1], y0 - size, y0 + size)
+        step = _step(
+            part, peak[active], x[active], y[active], form[:, active], damping[active], free_shape
+        )
+        largest = 0.5 * size[active, None]
+        shift = np.clip(step[:, 1:3], -largest, largest)
+        peak[active] += np.clip(step[:, 0], -0.5 * np.abs(peak[active]), np.abs(peak[active]))
+        x[active] += shift[:, 0]
+        y[active] += shift[:, 1]
+        x, y = np.clip(x, x0 - size, x0 + size), np.clip(y, y0 - size, y0 + size)
         change = np.abs(shift).max(axis=1)
         if free_shape:
-            form += _limited(form, step[:, 3:].T)
-            change = np.maximum(change, np.abs(step[:, 0] / np.where(peak == 0, 1, peak)))
-        if change.max() < CONVERGED:
+            form[:, active] += _limited(form[:, active], step[:, 3:].T)
+            at = np.where(peak == 0, 1, peak)[active]
+            change = np.maximum(change, np.abs(step[:, 0] / at))
+        moving = active[change >= CONVERGED]
+        if not len(moving):
             break
-    dx, dy, g = _shapes(stamps, x, y, form)
+        # a few that take long need not hold up the others
+        near = _near(x, y, moving, 3 * size)
+        if near.sum() < len(active) / 2:
+            active = np.flatnonzero(near)
+            part = stamps.part(active, peak[:, None] * _shapes(stamps, x, y, form)[2])
+    _, _, g = _shapes(stamps, x, y, form)
     residual = (stamps.data - stamps.total(peak[:, None] * g)) * stamps.weight
     near = stamps.weight * (g > 0.1)
     chisq = (residual**2 * near).sum(axis=1) / np.square(1 if noise is None else noise)
@@ -164,6 +184,19 @@ def fit(pixels, usable, peak, x, y, form, *, half, free_shape=False, noise=None)
     if free_shape:
         good &= (form[0] * form[2] > form[1] ** 2) & (form[0] > 0)
     return Fit(peak, x, y, form, chisq, chisq / freedom, good)
+
+
+def _step(stamps, peak, x, y, form, damping, free_shape):
+    """One step of all components: (k, 3) or (k, 6) array of peak, x, y, and the form."""
+    dx, dy, g = _shapes(stamps, x, y, form)
+    residual = (stamps.data - stamps.total(peak[:, None] * g)) * stamps.weight
+    xx, xy, yy = form[:, :, None]
+    scaled = peak[:, None] * g
+    columns = [g, 2 * scaled * (xx * dx + xy * dy), 2 * scaled * (xy * dx + yy * dy)]
+    if free_shape:
+        columns += [-scaled * dx**2, -2 * scaled * dx * dy, -scaled * dy**2]
+    jacobian = np.stack(columns, axis=1) * stamps.weight[:, None, :]
+    return _solve(stamps, jacobian, residual, damping)
 
 
 def _solve(stamps, jacobian, residual, damping):
@@ -205,6 +238,15 @@ def _solve(stamps, jacobian, residual, damping):
         size, old = (remaining * better).sum(), size
         direction = better + size / old * direction
     return solution
+
+
+def _near(x, y, some, radius):
+    """Which positions lie within a radius, (k,) array, of one of ``some``, indices; (k,) bool
+    array."""
+    from scipy.spatial import cKDTree
+
+    positions = np.transpose([x, y])
+    return cKDTree(positions[some]).query(positions)[0] < radius
 
 
 def _has_neighbour(x, y, radius):
