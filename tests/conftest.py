@@ -119,7 +119,8 @@ LONG_FILES = {
     "todolist/test_todo_from_pixelfiles.py", "transits/test_transit_search.py",
     "transits/test_transit_cli.py", "transits/test_real_transits.py",
     "lightcurve/test_detrend_correct.py", "events/test_events_network.py",
-    "cli/test_doctor_cli.py", "test_startup.py",
+    "cli/test_doctor_cli.py", "test_startup.py", "cli/test_star_names.py", "cli/test_progress.py",
+    "cli/test_wrong_words.py",
 }  # fmt: skip
 
 
