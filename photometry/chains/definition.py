@@ -78,7 +78,9 @@ def read_definition(path):
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise WrongUseError(f"{path}: cannot be read ({error.strerror})") from None
+        raise WrongUseError(
+            f"{path}: cannot be read ({error.strerror}); expected a chain in JSON or TOML"
+        ) from None
     except UnicodeDecodeError:
         raise WrongUseError(f"{path}: is not text in UTF-8") from None
     return parse_definition(text, source=str(path), is_toml=path.suffix.lower() == ".toml")

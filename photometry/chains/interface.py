@@ -331,6 +331,8 @@ def restore(database, path):
                         _flush(db, insert, rows)
         _flush(db, insert, rows)
 
+    if not Path(path).is_file():
+        raise WrongUseError(f"{path}: there is no such file; expected one of photometry chain dump")
     database.migrate()
     try:
         database._once(load)

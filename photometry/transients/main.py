@@ -87,6 +87,7 @@ def run(job_name, supplied_mon_coords=None, *, strict=False, executor=None):
     Summary
     """
     pipe_config = get_pipe_config(job_name)
+    _job_folder(pipe_config)  # before a folder for logs is made
     handlers = steps.log_to_files(pipe_config.logging.log_dir, pipe_config.logging.debug)
     if pipe_config.logging.colorlog:
         steps.color_console()
@@ -126,9 +127,7 @@ def setup(pipe_config, supplied_mon_coords=None):
     job_config : settings of the job
     dataset_id : int
     """
-    job_dir = Path(pipe_config.DEFAULT["job_directory"])
-    if not job_dir.is_dir():
-        raise WrongUseError(f"{job_dir}: no such folder; `photometry transients init` makes a job")
+    job_dir = _job_folder(pipe_config)
     url = configuration.url_of_database(pipe_config)
     db.claim(url)
     if pipe_config.database.dump_backup_copy:
@@ -139,6 +138,13 @@ def setup(pipe_config, supplied_mon_coords=None):
     _write_settings(pipe_config, job_config)
     job_config, dataset_id = initialise_dataset(job_config, supplied_mon_coords)
     return str(job_dir), job_config, dataset_id
+
+
+def _job_folder(pipe_config):
+    job_dir = Path(pipe_config.DEFAULT["job_directory"])
+    if not job_dir.is_dir():
+        raise WrongUseError(f"{job_dir}: no such folder; `photometry transients init` makes a job")
+    return job_dir
 
 
 def _job_in_database(pipe_config, job_dir, url):
