@@ -75,12 +75,13 @@ def new_run_id():
 # --- of a row
 
 
-def made_from(paths, folder, settings, method):
+def made_from(states, folder, settings, method):
     """What a result was made from, as keys of ``details`` of a Result.
 
     Parameters
     ----------
-    paths : iterable of path, the file with the pixels, and the star catalogue where there is one
+    states : dict, path -> `file_state`, of the file with the pixels, and of the star catalogue
+        where there is one
     folder : the input folder
     settings : PhotometrySettings of the target
     method : str or None, the method that was asked for
@@ -90,7 +91,7 @@ def made_from(paths, folder, settings, method):
     dict : ``inputs``, JSON, a list of [path relative to ``folder``, size in bytes, time of change
         in ns] of each file; ``method_hash``; ``version``
     """
-    inputs = [[os.path.relpath(path, folder), *file_state(path)] for path in paths]
+    inputs = [[os.path.relpath(path, folder), *state] for path, state in states.items()]
     return {
         "inputs": json.dumps(inputs),
         "method_hash": method_hash(settings, method),

@@ -24,9 +24,10 @@ from .methods.registry import get_method
 from .notebook import TargetResult
 from .pixels.cubestamp import area_of, cube_of, grown_area, max_resizes, stamp_from_cube, target_of
 from .pixels.find import CHECKED, find_target_pixel_file, refuse_other_target
+from .pixels.imagecube import cube_path
 from .pixels.quality import good_times, mean_image
 from .pixels.targetpixelfile import read_target_pixel_file
-from .provenance import made_from
+from .provenance import file_state, made_from
 from .settings import photometry_settings
 from .status import STATUS
 
@@ -73,7 +74,7 @@ def photometry(
     stamp, good, extraction = extract(source, method)
     extraction = judge(extraction, stamp, good)
     details = diagnostics(stamp, extraction, good)
-    details |= made_from(source.files(stamp), input_folder, settings, method)
+    details |= made_from(source.inputs(stamp), input_folder, settings, method)
     if extraction.status in MADE:
         cards = injection.cards(stamp, extraction, good) if injection else ()
         details["filepath_lightcurve"] = write_lightcurve(
@@ -101,6 +102,10 @@ class StampSource:
     settings : PhotometrySettings
     catalog : star catalogue of the CCD, if the caller has opened it already
     injection : injection.work.Injection or None
+
+    Attributes
+    ----------
+    states : dict, path of what was read -> its `provenance.file_state` before that
     """
 
     task: dict
@@ -108,6 +113,7 @@ class StampSource:
     settings: object
     catalog: object = None
     injection: object = None
+    states: dict = dataclasses.field(default_factory=dict, compare=False)
 
     def make(self, area=None):
         """All that a method needs to know about the task.
@@ -143,23 +149,30 @@ class StampSource:
         grown = grown_area(area, mask, cube.shape)
         return None if grown == area else grown
 
-    def files(self, stamp):
-        """Paths of what a stamp was made from: its pixels, and the star catalogue, if any."""
+    def inputs(self, stamp):
+        """What a stamp was made from, its pixels and the star catalogue, if any: dict of path to
+        its `provenance.file_state`.
+        """
         catalog = self.catalog or catalog_for(stamp, self.folder)
-        return [stamp.path] if catalog is None else [stamp.path, catalog.path]
+        catalogs = {} if catalog is None else {catalog.path: file_state(catalog.path)}
+        return self.states | catalogs
 
     @property
     def _is_cube(self):
         return self.task["datasource"] == "ffi"
 
     def _from_cube(self, area):
+        path = cube_path(self.folder, *(self.task[key] for key in ("sector", "camera", "ccd")))
+        state = file_state(path) if path.exists() else None
         cube = cube_of(self.task, self.folder)
+        self.states[path] = state
         catalog = self.catalog or catalog_for(cube, self.folder)
         return stamp_from_cube(cube, target_of(self.task, catalog, self.folder), area)
 
     def _from_file(self):
         """The stamp from a target pixel file that is sure to be of the task."""
         path = find_target_pixel_file(self.folder, self.task)
+        self.states[path] = file_state(path)
         stamp = read_target_pixel_file(path, datasource=self.task["datasource"])
         found = {key: getattr(stamp, key) for key in CHECKED}
         refuse_other_target(path, self.task, {"starid": stamp.target.starid, **found})

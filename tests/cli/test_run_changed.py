@@ -17,7 +17,9 @@ from astropy.io import fits
 from finished_run import lightcurves, target_pixel_files
 from running import ENGINES, environment, pipeline_command, run_pipeline, wait_for
 
+from photometry import target
 from photometry.cli import main
+from photometry.methods.aperture import aperture_photometry
 from photometry.taskmanager import TaskManager, read_results
 
 pytestmark = pytest.mark.slow
@@ -89,6 +91,34 @@ def test_a_changed_input_file_is_measured_again_alone(folder):
     assert after.pop(103) == pytest.approx(1.5 * before.pop(103), rel=1e-5)
     assert after == before
     assert changed(folder)[0] == [], "the second time there is nothing to do"
+
+
+def test_a_file_that_is_replaced_while_it_is_measured_has_changed(folder, tmp_path, monkeypatch):
+    """What is recorded is what was there before the pixels were read."""
+
+    def replaced_meanwhile(stamp, settings):
+        change_file(folder, stamp.target.starid)
+        return aperture_photometry(stamp, settings)
+
+    task = {"priority": 3, "starid": 103, "sector": 5, "camera": 2, "ccd": 3, "cadence": 120,
+            "datasource": "tpf", "method": None, "tmag": 10.3}  # fmt: skip
+    with TaskManager(folder) as tm, monkeypatch.context() as patch:
+        patch.setattr(target, "get_method", lambda name: replaced_meanwhile)
+        output = folder / "lightcurves"
+        tm.save_result(target.photometry(task, input_folder=folder, output_folder=output))
+    assert changed(folder)[0] == [star(103)]
+    assert changed(folder)[0] == []
+
+
+@pytest.mark.mpi
+def test_under_mpiexec_too_only_what_changed_is_done(folder):
+    change_file(folder, 104)
+    before = content(folder)
+    done = run_pipeline("mpi", folder, "--changed")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("1 target has changed") == 1
+    after = content(folder)
+    assert [name[4:15] for name in after if after[name] != before[name]] == [star(104)]
 
 
 def test_a_file_that_takes_the_place_of_another_counts_as_changed(folder):
