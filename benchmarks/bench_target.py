@@ -80,8 +80,7 @@ def main():
     figures.write(options.json)
 
 
-# --- what is measured on
-# -------------------------------------------------------------------------------------------------
+# What is measured on
 
 
 def make_files(folder, n_targets, n_times):
@@ -139,8 +138,7 @@ def make_cube(folder, n_frames):
     ]
 
 
-# --- ours -----------------------------------------------------------------------------------------
-# -----------------------
+# Ours
 
 
 def measure_ours(figures, name, folder, tasks, settings, aim):
@@ -210,8 +208,7 @@ def print_shares(run):
         )
 
 
-# --- bounds and peers -----------------------------------------------------------------------------
-# -----------------------
+# Bounds and peers
 
 
 def measure_bounds(figures, kind, folder, rate):

@@ -75,15 +75,15 @@ class Header(Mapping):
         if self._whole is not None:
             return self._whole[keyword]
         if keyword not in self._values:
-            self._values[keyword] = self._read(self._cards[keyword])
+            card = self._cards[keyword]
+            found = _VALUE.match(card, 10) if card[8:10] == "= " else None
+            if found is None or found.lastgroup is None:
+                value = fits.Card.fromstring(card).value
+                value = None if isinstance(value, fits.card.Undefined) else value
+            else:
+                value = _CONVERT[found.lastgroup](found[found.lastgroup])
+            self._values[keyword] = value
         return self._values[keyword]
-
-    def _read(self, card):
-        found = _VALUE.match(card, 10) if card[8:10] == "= " else None
-        if found is None or found.lastgroup is None:
-            value = fits.Card.fromstring(card).value
-            return None if isinstance(value, fits.card.Undefined) else value
-        return _CONVERT[found.lastgroup](found[found.lastgroup])
 
     def __iter__(self):
         return iter(self._cards if self._whole is None else self._whole)

@@ -148,13 +148,20 @@ def _sums_with_gaps(stamp, mask, times):
         for images in (stamp.flux, stamp.flux_err, stamp.background, stamp.background_err)
     )
     rows, columns = np.nonzero(mask)
-    centroid, centroid_err = flux_centroid(flux, flux_err, stamp.row + rows, stamp.column + columns)
+    positive = flux > 0
+    weights = np.where(positive, flux, 0.0)  # no weight for NaN either
+    variance = np.where(positive, flux_err, 0.0) ** 2
+    # around the mean position, so that no digits are lost where squares are multiplied out
+    middle = np.array([np.mean(columns), np.mean(rows)])
+    x = np.column_stack([columns, rows]) - middle
+    moments = np.column_stack([np.ones(len(x)), x, x**2])
+    centroid, centroid_err = _centroid(weights @ moments[:, :3], variance @ moments)
     return {
         "flux": pixel_sum(flux),
         "flux_err": flux_error(flux_err, background_err),
         "background": pixel_sum(background),
         "background_err": pixel_sum(background_err),
-        "centroid": centroid,
+        "centroid": centroid + middle + (stamp.column, stamp.row),
         "centroid_err": centroid_err,
     }
 
@@ -319,33 +326,9 @@ def flux_error(flux_err, background_err):
     return np.sqrt(pixel_sum(flux_err**2) + np.nan_to_num(pixel_sum(background_err)) ** 2)
 
 
-def flux_centroid(flux, flux_err, rows, columns):
-    """Flux-weighted mean position of the positive pixels, and its error from those of the pixels.
-
-    Parameters
-    ----------
-    flux, flux_err : (n_times, n_pixels) arrays, e-/s
-    rows, columns : (n_pixels,) arrays, positions of the pixels
-
-    Returns
-    -------
-    centroid, error : (n_times, 2) float arrays: column and row; NaN where no pixel is positive, or
-        has no error
-    """
-    positive = flux > 0
-    weights = np.where(positive, flux, 0.0)  # no weight for NaN either
-    variance = np.where(positive, flux_err, 0.0)
-    variance *= variance
-    # around the mean position, so that no digits are lost where squares are multiplied out
-    middle = np.array([np.mean(columns), np.mean(rows)])
-    x = np.column_stack([columns, rows]) - middle
-    moments = np.column_stack([np.ones(len(x)), x, x**2])
-    centroid, error = _centroid(weights @ moments[:, :3], variance @ moments)
-    return middle + centroid, error
-
-
 def _centroid(weights, variances):
-    """Weighted mean of column and row, and its error.
+    """Flux-weighted mean of column and row, and its error from those of the pixels; NaN where no
+    pixel is positive, or has no error.
 
     Parameters
     ----------
