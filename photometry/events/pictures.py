@@ -102,7 +102,7 @@ def _with_axes(picture, title, frame):
         picture = picture.resize([larger * size for size in picture.size], Image.Resampling.NEAREST)
     width, height = picture.size
     letter = 11 * max(width, height) / SHOWN
-    font = ImageFont.load_default(letter)
+    font, title = ImageFont.load_default(letter), " ".join(title.split())
     left, top, bottom = (round(n * letter) for n in (4, 1.8, 3))
     whole = Image.new("L", (1, 1))
     needed = round(ImageDraw.Draw(whole).textlength(title, font=font))

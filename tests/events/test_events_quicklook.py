@@ -83,6 +83,12 @@ class TestPictures:
         write_contact_sheet(tmp_path)
         assert "<figcaption>sub/a.png</figcaption>" in (tmp_path / "index.html").read_text()
 
+    @pytest.mark.parametrize("name", ["a\nb.fits", "\udcff.fits", "\u661f.fits"])
+    def test_any_name_of_a_file_can_be_drawn(self, tmp_path, name):
+        write_picture(tmp_path / "a.png", np.zeros((3, 2)), name, frame=(3, 2))
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.size[0] > 2
+
     def test_names_in_a_contact_sheet_are_harmless(self, tmp_path):
         name = 'a"><script>.png'
         write_picture(tmp_path / name, np.zeros((2, 2)))
