@@ -239,3 +239,67 @@ def test_postgresql_holds_the_same_rows_as_sqlite(tmp_path):
         assert content() == expected
         assert len(table("runningcatalog")) > 3
         db.disconnect()
+
+
+# tables and columns of the original, besides ``id``
+COLUMNS = {
+    "dataset": (
+        "rerun type process_start_ts process_end_ts detection_threshold analysis_threshold "
+        "assoc_radius backsize_x backsize_y margin_width description node nodes"
+    ),
+    "config": "dataset section key value type",
+    "frequencyband": "dataset freq_central freq_low freq_high",
+    "skyregion": "dataset centre_ra centre_decl xtr_radius x y z",
+    "image": (
+        "dataset band skyrgn tau stokes tau_time freq_eff freq_bw taustart_ts rb_smaj rb_smin "
+        "rb_pa deltax deltay fwhm_arcsec fov_degrees rms_qc rms_min rms_max detection_thresh "
+        "analysis_thresh url"
+    ),
+    "imagedata": "image fits_header fits_data",
+    "rejectreason": "description",
+    "rejection": "image rejectreason comment",
+    "extractedsource": (
+        "image ff_runcat ff_monitor zone ra decl uncertainty_ew uncertainty_ns ra_err "
+        "decl_err ra_fit_err decl_fit_err ew_sys_err ns_sys_err error_radius x y z racosdecl "
+        "margin det_sigma semimajor semiminor pa f_peak f_peak_err f_int f_int_err chisq "
+        "reduced_chisq extract_type fit_type"
+    ),
+    "runningcatalog": (
+        "xtrsrc dataset datapoints zone wm_ra wm_decl wm_uncertainty_ew wm_uncertainty_ns "
+        "avg_ra_err avg_decl_err avg_wra avg_wdecl avg_weight_ra avg_weight_decl x y z "
+        "inactive mon_src forcedfits_count"
+    ),
+    "runningcatalog_flux": (
+        "runcat band stokes f_datapoints avg_f_peak avg_f_peak_sq avg_f_peak_weight "
+        "avg_weighted_f_peak avg_weighted_f_peak_sq avg_f_int avg_f_int_sq avg_f_int_weight "
+        "avg_weighted_f_int avg_weighted_f_int_sq"
+    ),
+    "assocxtrsource": "runcat xtrsrc type distance_arcsec r loglr v_int eta_int f_datapoints",
+    "assocskyrgn": "runcat skyrgn distance_deg",
+    "newsource": "runcat trigger_xtrsrc previous_limits_image newsource_type",
+    "monitor": "dataset runcat ra decl name",
+    "varmetric": (
+        "runcat v_int eta_int band newsource sigma_rms_max sigma_rms_min lightcurve_max "
+        "lightcurve_avg lightcurve_median"
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "columns"), COLUMNS.items())
+def test_tables_have_the_columns_of_the_original(name, columns):
+    assert set(columns.split()) <= set(db.schema.metadata.tables[name].c.keys())
+
+
+def test_light_curves_are_indexed_by_source_while_no_run_adds_to_them(tmp_path):
+    simulated = small_series(n_epochs=2)
+    images = [open_image(entry) for entry in in_memory(simulated)]
+    run_series(images, tmp_path)
+
+    def indices():
+        query = "SELECT name FROM sqlite_master WHERE type = 'index'"
+        return {row.name for row in db.current().execute(query).all()}
+
+    assert "assoc_by_runcat" in indices()
+    db.current().index_lightcurves(False)
+    assert "assoc_by_runcat" not in indices()
+    db.disconnect()
