@@ -133,29 +133,39 @@ def catalog_table(database, dataset_id):
 def lightcurve_table(database, dataset_id):
     """All measurements of all sources, by source and time."""
     pair, x, image = schema.assocxtrsource, schema.extractedsource, schema.image
+    query = sa.select(
+        image.c.id, image.c.taustart_ts, image.c.tau_time, image.c.band, image.c.freq_eff
+    )
+    images = database.columns(query.where(image.c.dataset == dataset_id).order_by(image.c.id))
+    starts = [mjd(t) for t in images["taustart_ts"].tolist()]
+    exposure = images["tau_time"].astype(float)
     query = (
         sa.select(
-            pair.c.runcat.label("source"), image.c.taustart_ts.label("start"),
-            image.c.tau_time.label("exposure"),
-            image.c.band, image.c.freq_eff.label("frequency"), x.c.f_int.label("flux"),
-            x.c.f_int_err.label("flux_err"),
+            pair.c.runcat.label("source"), x.c.f_int.label("flux"), x.c.f_int_err.label("flux_err"),
             x.c.f_peak.label("peak"), x.c.f_peak_err.label("peak_err"),
-            x.c.det_sigma.label("significance"),
-            x.c.extract_type, image.c.id.label("image"),
+            x.c.det_sigma.label("significance"), x.c.extract_type, x.c.image,
         )
         .join_from(pair, x, x.c.id == pair.c.xtrsrc)
-        .join(image, image.c.id == x.c.image)
-        .where(image.c.dataset == dataset_id)
-        .order_by(pair.c.runcat, image.c.taustart_ts, image.c.band)
+        .order_by(pair.c.id)
     )  # fmt: skip
-    columns = database.columns(query)
-    start, exposure = columns.pop("start"), columns.pop("exposure")
-    times = [mjd(t, s) for t, s in zip(start.tolist(), exposure.tolist(), strict=True)]
+    parts = []
+    for part in database.chunks(query):
+        mine = np.isin(part["image"], images["id"])
+        parts.append({name: values[mine] for name, values in part.items()})
+    parts = parts or [{c.key: np.zeros(0, int) for c in query.selected_columns}]
+    points = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    of_image = np.searchsorted(images["id"], points["image"])
+    start = np.array(starts, float)[of_image]
+    order = np.lexsort((images["band"][of_image], start, points["source"]))
+    of_image, start = of_image[order], start[order]
+    points = {name: values[order] for name, values in points.items()}
     columns = {
-        "source": columns.pop("source"),
-        "mjd": np.array(times, float),
-        "exposure": exposure,
-        **columns,
+        "source": points.pop("source"),
+        "mjd": start + np.nan_to_num(exposure)[of_image] / 2 / DAY,
+        "exposure": exposure[of_image],
+        "band": images["band"][of_image],
+        "frequency": images["freq_eff"][of_image],
+        **points,
     }
     units = {"mjd": "d", "exposure": "s", "frequency": "Hz"}
     return _table(columns, units | dict.fromkeys(("flux", "flux_err", "peak", "peak_err"), "Jy"))
