@@ -4,7 +4,10 @@
 
 Simulates one target pixel file, makes its TODO-file, and does `photometry run DIR --workers 0
 --limit 1` in this process with a profile function: every function of photometry that is called
-counts once, bodies of classes and comprehensions do not.
+counts once, also methods, properties, nested functions and each lambda; what C code or a generated
+``__init__`` (of a dataclass, a named tuple) does, bodies of classes and comprehensions do not. What
+only runs while a module is imported counts where this run is the first to import it, which is where
+the modules of simulation and TODO-file have not done so before.
 """
 
 import argparse
@@ -72,9 +75,7 @@ def functions_of(work):
             passed.add(
                 (
                     code.co_filename.removeprefix(package),
-                    code.co_qualname
-                    if hasattr(code, "co_qualname")
-                    else f"{code.co_name}:{code.co_firstlineno}",
+                    f"{getattr(code, 'co_qualname', code.co_name)}:{code.co_firstlineno}",
                 )
             )
 

@@ -348,7 +348,9 @@ def open_todo(todo_file, output, summary, settings, options):
     from ..taskmanager import TaskManager
     from ._todo_selection import check_matches
 
-    constraints = _selected(todo_file, options)
+    constraints = options["constraints"]
+    if options["overwrite"] and options["limit"] is not None:
+        constraints = _first_ones(todo_file, options)
     manager = TaskManager(
         todo_file,
         overwrite=options["overwrite"],
@@ -393,12 +395,8 @@ def _describe(manager, todo_file, output, settings, options):
     record(manager, settings, options)
 
 
-def _selected(todo_file, options):
-    """The constraints of the run; where --overwrite comes with --limit, the priorities of those few
-    tasks instead.
-    """
-    if not options["overwrite"] or options["limit"] is None:
-        return options["constraints"]
+def _first_ones(todo_file, options):
+    """Constraints for the tasks that ``--overwrite --limit N`` means."""
     from ..taskmanager import open_view
 
     with open_view(todo_file) as view:

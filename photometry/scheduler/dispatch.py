@@ -334,7 +334,14 @@ class Dispatch:
         if self.stopping is not None:
             return self._finish_all()
         sends = []
-        while self._has_room(state) and (send := self._next(worker, now)):
+        while True:
+            if state.tasks:  # quick tasks, and one message in hand besides the one it works on
+                is_quick = self._mean_time is not None and self._mean_time < AHEAD_BELOW
+                if not is_quick or state.alone or len(state.tasks) > self._batch_size():
+                    break
+            send = self._next(worker, now)
+            if send is None:
+                break
             hard = max(limits.hard for limits in set(send.limits))
             if not state.tasks:
                 state.heard, state.patience = now, 0.0
@@ -363,13 +370,6 @@ class Dispatch:
         for worker in working:
             self.workers[worker].finishing = True
         return list(map(Finish, working))
-
-    def _has_room(self, state):
-        """Whether a worker should get a message: it has none, or quick tasks and only one."""
-        if not state.tasks:
-            return True
-        is_quick = self._mean_time is not None and self._mean_time < AHEAD_BELOW
-        return is_quick and not state.alone and len(state.tasks) <= self._batch_size()
 
     def _batch_size(self):
         """Tasks in one message. Grows from 1 once the time of a task is known."""

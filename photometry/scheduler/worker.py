@@ -37,9 +37,6 @@ class Outbox:
 
     def __init__(self):
         self.packer = None
-        self._clear()
-
-    def _clear(self):
         self._done = []  # (ticket, task, result)
         self._log, self._crashed, self._hindered, self._returned = [], [], [], []
 
@@ -78,7 +75,8 @@ class Outbox:
             tickets, packed, total, slow, failures, warnings, self._log, self._crashed,
             self._hindered, returned,
         )  # fmt: skip
-        self._clear()
+        self._done = []
+        self._log, self._crashed, self._hindered = [], [], []
         return report
 
     def _packed(self):

@@ -101,18 +101,18 @@ class Packer:
         rows, attempts, others, origins = [], [], [], set()
         if len(results) == 1:  # a block of one would only be larger
             Result.of(results[0], run=self.run)
-            return Packed([], b"", _UNKNOWN, _UNKNOWN, [_with_host(results[0])])
+            return Packed([], b"", _UNKNOWN, _UNKNOWN, results)
         for result in results:
             plain = _quick(result) or _plain(Result.of(result, run=self.run), self.run)
             if plain is None:
-                others.append(_with_host(result))
+                others.append(result)
                 continue
             row, attempt, origin = plain
             origins.add(origin)
             rows.append(row)
             attempts.append(attempt)
         if len(origins) > 1:  # results of several workers, which a block cannot hold
-            rows, others = [], [_with_host(result) for result in results]
+            rows, others = [], results
         if not rows:
             return Packed([], b"", _UNKNOWN, _UNKNOWN, others)
         ((host, rank),) = origins
@@ -137,14 +137,6 @@ class Packer:
             MeanOfMany.of([row.worker_wait_time for row in rows]),
             others,
         )
-
-
-def _with_host(result):
-    """A result whose attempt says where it was made, which only the worker knows."""
-    attempt = result.get("attempt")
-    if not isinstance(attempt, dict) or not attempt or attempt.get("host"):
-        return result
-    return {**result, "attempt": {**attempt, "host": socket.gethostname()}}
 
 
 def _quick(result):

@@ -33,8 +33,8 @@ from .packing import MeanOfMany
 from .pending import TaskCache
 from .schema import RUNS_COLUMNS
 from .selection import CRASHES, cleanup_conditions, prepare
-from .store import MemoryStore, Store
-from .view import Closed, ViewStore, open_view
+from .store import Closed, MemoryStore, Store
+from .view import ViewStore, open_view
 
 _STARTED = int(STATUS.STARTED)
 BULK_SUMMARY_SECONDS = 0.5

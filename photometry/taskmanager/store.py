@@ -380,6 +380,22 @@ class MemoryStore(Store):
                 path.unlink(missing_ok=True)
 
 
+class Closed:
+    """What takes the place of the database in a TaskManager that was closed: refuses everything
+    with one message.
+    """
+
+    def __init__(self, path):
+        self._path = path
+
+    def __getattr__(self, name):
+        raise TodoFileError(
+            f"{self._path}: this TaskManager is closed; open the file again with TaskManager({str(self._path)!r})"
+        )
+
+    __getitem__ = __getattr__
+
+
 class _Syncer:
     """A thread that flushes a growing file to the disk once a second until `stop`, and once more
     then.

@@ -282,19 +282,3 @@ class ViewStore(Store):
 
     def close(self):
         self.conn.close()
-
-
-class Closed:
-    """What takes the place of the database in a TaskManager that was closed: refuses everything
-    with one message.
-    """
-
-    def __init__(self, path):
-        self._path = path
-
-    def __getattr__(self, name):
-        raise TodoFileError(
-            f"{self._path}: this TaskManager is closed; open the file again with TaskManager({str(self._path)!r})"
-        )
-
-    __getitem__ = __getattr__
