@@ -6,11 +6,11 @@ ends; and its peers.
 - No-op tasks from a real TODO-file in memory, with its journal, each result saved: ``photometry run
   --handler noop`` under ``mpiexec -n 3``. Limit: what the master's processor time per task allows,
   measured through the same classes.
-- Tasks of 10 ms (they sleep): the share of the time that two workers work, from the TODO-file and
-  from the wall clock.
-- The same after a kill -9 of all processes in the middle of a run: what of the second run's time goes
-  into the tasks that were running in the kill, which are done last, in child processes; and what the
-  last tasks of a list cost against the first ones.
+- Tasks of 10 ms (they sleep): the fraction of the time that two workers work, from the TODO-file
+  and from the wall clock.
+- The no-op tasks after a kill -9 of all processes in the middle of a run: what of the second run's
+  time goes into the tasks that were running in the kill, which are done last, in child processes.
+- What the last tasks of a list cost against the first ones.
 - The dispatch alone with 1,000 simulated workers, and 100 to 10,000 workers with tasks of 10 ms to
   100 s (plot).
 - The peers on the same no-op and 10-ms tasks, in the same run; those that are not installed are
@@ -82,11 +82,11 @@ def measure_costs(figures, folder, quick):
 
 
 # --- whole runs
-# ----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def measure_runs(figures, folder, quick, costs):
-    """Whole runs of our own; returns {name: (no-op tasks/s, share of two workers with 10-ms
+    """Whole runs of our own; returns {name: (no-op tasks/s, fraction of two workers with 10-ms
     tasks)}.
     """
     ours = {}
@@ -103,6 +103,9 @@ def measure_runs(figures, folder, quick, costs):
         figures.add(
             f"no-op tasks end to end, {name}, 2 workers", rate, "tasks/s", **limit, aim=aim[0]
         )
+        if mpi:
+            ratio = min(one["drift"] for one in rounds)
+            figures.add("the last tasks of a list against the first", ratio, "x", aim="1.5 x")
         used = min(one["cpu"] for one in rounds)
         figures.add(f"processor time of all processes per no-op task, {name}", 1e6 * used, "us")
         rounds = [
@@ -145,7 +148,7 @@ def new_run(folder, n_tasks, handler, *, mpi):
 
 
 def run(folder, n_tasks, handler, *, mpi):
-    """One ``photometry run`` of a new TODO-file: tasks/s, share of time that workers worked,
+    """One ``photometry run`` of a new TODO-file: tasks/s, fraction of time that workers worked,
     processor time per task.
     """
     where, launch = new_run(folder, n_tasks, handler, mpi=mpi)
@@ -158,13 +161,22 @@ def run(folder, n_tasks, handler, *, mpi):
         after.children_user + after.children_system - before.children_user - before.children_system
     )
     return {
+        "drift": drift(where / "todo.sqlite"),
         "rate": summary["rate"],
-        "busy": share_of_work(where / "todo.sqlite"),
+        "busy": fraction_of_work(where / "todo.sqlite"),
         "cpu": used / n_tasks,
     }
 
 
-def share_of_work(todo_file):
+def drift(todo_file):
+    """Time for 10 % of the tasks near the end over that near the begin."""
+    with contextlib.closing(sqlite3.connect(todo_file)) as connection:
+        starts = sorted(start for (start,) in connection.execute("SELECT start FROM attempts"))
+    times = [starts[int(part * (len(starts) - 1))] for part in (0.05, 0.15, 0.85, 0.95)]
+    return (times[3] - times[2]) / (times[1] - times[0])
+
+
+def fraction_of_work(todo_file):
     """Time of work over time of work and waiting, of all tasks but the first of each worker, who
     waited for the start.
     """
@@ -234,7 +246,7 @@ def seconds_of(todo_file, priorities):
 
 
 # --- many workers
-# --------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def measure_dispatch(figures, quick):
@@ -286,16 +298,20 @@ def draw(figures, costs, images, quick):
         path = images / "one-master.png"
         limit = ([numbers[0], numbers[-1]], [1 / costs[1]] * 2)
         plot_costs(
-            path, curves | {"the master's processor time": limit}, ideals=["the master's processor time"],
-            xlabel="workers", ylabel="tasks per second", title="How far one master goes (simulated workers, measured master)",
-        )  # fmt: skip
+            path,
+            curves | {"the master's processor time": limit},
+            ideals=["the master's processor time"],
+            xlabel="workers",
+            ylabel="tasks per second",
+            title="How far one master goes (simulated workers, measured master)",
+        )
         figures.plots.append(
             (path.name, "Tasks per second against workers; where a line bends, one master ends.")
         )
 
 
 # --- peers
-# ---------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def compare(figures, ours, folder, quick):
@@ -333,7 +349,7 @@ def compare(figures, ours, folder, quick):
 
 
 def ask(name, folder, quick):
-    """(no-op tasks/s, share of two workers) of a peer, in a process of its own; None where it is
+    """(no-op tasks/s, fraction of two workers) of a peer, in a process of its own; None where it is
     not installed.
     """
     answer = folder / "answer.json"

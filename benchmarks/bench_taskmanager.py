@@ -145,7 +145,7 @@ def rate(work, n=N_TIMED, clock=time.perf_counter):
 
 
 # --- raw sqlite3
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 _GET = """SELECT priority, starid, method, sector, camera, ccd, cadence, datasource, tmag FROM todolist
     WHERE status IS NULL ORDER BY priority LIMIT ?"""
@@ -231,7 +231,7 @@ def raw_rates(conn, where):
 
 
 # --- what is measured
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -248,7 +248,10 @@ def finish(tm, leave, constraints):
     """Mark tasks as done, all but the last ones that match, as if the run had come so far. Only for
     benchmarks.
     """
-    sql = f"SELECT priority FROM todolist WHERE status IS NULL{build_constraints(**constraints)} ORDER BY priority DESC LIMIT ?"
+    sql = (
+        f"SELECT priority FROM todolist WHERE status IS NULL{build_constraints(**constraints)} "
+        "ORDER BY priority DESC LIMIT ?"
+    )
     first = tm.conn.execute(sql, [leave]).fetchall()[-1][0]
     tm.conn.execute("UPDATE todolist SET status = 1 WHERE priority < ? AND status IS NULL", [first])
     tm.conn.commit()
@@ -371,7 +374,7 @@ def open_copy(path, **options):
 
 
 # --- tables
-# --------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def raw_name(name):
@@ -393,7 +396,8 @@ def report(n_rows, path):
         print(f"{name:52} {value:9.0f} {value / rates[raw_name(name)]:7.2f}")
     for end in ("", ", full results"):
         print(
-            f"journal costs {1 - rates['memory' + end] / rates['memory, no journal' + end]:.0%}{end}"
+            "journal costs "
+            f"{1 - rates['memory' + end] / rates['memory, no journal' + end]:.0%}{end}"
         )
     print(f"\n{'CPU us per task':24} {'first rows':>10} {'last rows':>10} {'ratio':>6}")
     cost = measure_first_and_last(path, n_rows)
@@ -403,7 +407,8 @@ def report(n_rows, path):
     # of two counts.
     stalls = min((measure_stalls(path) for _ in range(2)), key=lambda stalls: stalls["with"])
     print(
-        f"\nlongest start + save + get: {stalls['with']:.1f} ms with backups and summaries, {stalls['without']:.1f} ms without"
+        f"\nlongest start + save + get: {stalls['with']:.1f} ms with backups and summaries, "
+        f"{stalls['without']:.1f} ms without"
     )
     return {"rows": n_rows, "life": life, "rates": rates, "cost": cost, "stalls_ms": stalls}
 
@@ -508,7 +513,8 @@ def main():
             begin = time.perf_counter()
             make_todo(path, n_rows)
             print(
-                f"made {n_rows} rows in {time.perf_counter() - begin:.1f} s, {path.stat().st_size / n_rows:.0f} bytes each"
+                f"made {n_rows} rows in {time.perf_counter() - begin:.1f} s, "
+                f"{path.stat().st_size / n_rows:.0f} bytes each"
             )
             note(figures, report(n_rows, path))
     if args.images is not None:

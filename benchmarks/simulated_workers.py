@@ -90,8 +90,8 @@ class Outcome:
     """What a simulation gave."""
 
     rate: float  # tasks/s
-    busy: float  # share of the time between a worker's first and last task that it worked
-    master: float  # share of the time that the master was busy
+    busy: float  # fraction of the time between a worker's first and last task that it worked
+    master: float  # fraction of the time that the master was busy
     cpu: float  # s of real processor time of the dispatch, per task
 
 

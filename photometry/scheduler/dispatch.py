@@ -120,7 +120,8 @@ class Dispatch:
         state = self.workers.get(worker)
         if state is None:
             log.warning(
-                "worker %s was given up but answers: %d results are dropped, their tasks are done anew",
+                "worker %s was given up but answers: %d results are dropped, their tasks are done "
+                "anew",
                 worker,
                 len(report.tickets),
             )
@@ -194,7 +195,8 @@ class Dispatch:
             actions += self._assign_idle(now)
         if now - self._looked >= 1.0:
             self._looked = now
-            actions += [  # to workers that have been silent for longer than any of their tasks may take
+            # to workers that have been silent for longer than any of their tasks may take
+            actions += [
                 Kill(worker, f"silent for {now - state.heard:.0f} s, longer than its task may take")
                 for worker, state in self.workers.items()
                 if state.tasks and now - state.heard > state.patience
@@ -414,7 +416,7 @@ class Dispatch:
         return tasks
 
     def _that_go_together(self, tasks, per_child):
-        """The first of ``tasks`` that may travel together, and how many share a child process.
+        """The first of ``tasks`` that may travel together, and how many go into one child process.
 
         A task that has crashed goes alone, so that no other one is counted when it crashes again.
         """

@@ -47,7 +47,7 @@ class SerialEngine:
         self._outbox = Outbox()
         self._running = False
         self._finished = False
-        self._withdrawn = set()  # tickets of tasks that nobody wants any more
+        self._withdrawn = set()  # tickets of tasks that are not wanted any more
         self._meanwhile = None
         self._events = deque([(0, (READY, HOST, os.getpid()))])
 

@@ -1,5 +1,5 @@
-"""What the job gives: its ranks, found without importing MPI, and its end; and what is learned of the
-time that tasks need.
+"""What the job gives: its ranks, found without importing MPI, and its end; and what is learned of
+the time that tasks need.
 """
 
 import os

@@ -1,6 +1,6 @@
 """The engine of MPI: rank 0 is the master, the others work. The only module that imports mpi4py.
 
-Nobody blocks in MPI while waiting, as that burns a core on most builds; everybody polls and sleeps
+No rank blocks in MPI while waiting, as that burns a core on most builds; all poll and sleep
 in between, longer the longer nothing comes.
 """
 

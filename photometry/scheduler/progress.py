@@ -1,5 +1,5 @@
-"""How far a run is: a live display on a terminal, a line a minute in a log file, and the summary for
-everybody else.
+"""How far a run is: a live display on a terminal, a line a minute in a log file, and the summary
+for all others.
 """
 
 import heapq

@@ -60,8 +60,9 @@ message                                   direction  meaning
 ``(TASKS, ticket, tasks, limits, n)``     to worker  do these, of tickets ``ticket``,
                                                      ``ticket + 1``, ...; ``n``: tasks for each
                                                      child process, None: in the worker itself
-``(WITHDRAW, tickets)``                   to worker  nobody wants these any more: end the one that
-                                                     runs, if it is in a child process; give them back
+``(WITHDRAW, tickets)``                   to worker  these are not wanted any more: end the one that
+                                                     runs, if it is in a child process; give them
+                                                     back
 ``(FINISH,)``                             to worker  end the running task, give back the others, say
                                                      BYE
 ========================================  =========  ==============================================
@@ -122,7 +123,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Withdraw:
-    """Tell a worker that nobody wants these tasks any more: it gives them back."""
+    """Ask a worker to give back these tasks, which are not wanted any more."""
 
     worker: int
     tickets: list
@@ -130,7 +131,7 @@ class Withdraw:
 
 @dataclass(frozen=True)
 class Finish:
-    """Tell a worker to end: it has nothing more to do."""
+    """Ask a worker to end: it has nothing more to do."""
 
     worker: int
 
@@ -168,7 +169,7 @@ class Failure(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a worker tells of the tasks that it was given, by ticket."""
+    """What a worker reports of the tasks that it was given, by ticket."""
 
     tickets: list | tuple = ()  # of the results in ``packed``, in the same order
     packed: object = None  # what the packer of the source made of the results
@@ -291,8 +292,8 @@ class TaskSource(Protocol):
         """These were started but are not done now: they are to do again, no attempt is used up.
 
         Not to do again are those that were withdrawn. **Withdrawing** is optional: a source whose
-        started tasks can be cancelled has a method ``withdrawn() -> set`` of the ids of started tasks
-        that nobody wants any more. It is asked once a second; the child processes of these tasks
+        started tasks can be cancelled has a method ``withdrawn() -> set`` of the ids of started
+        tasks that are not wanted any more. It is asked once a second; the child processes of these tasks
         are ended, and the tasks released.
         """
 

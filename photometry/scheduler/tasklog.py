@@ -140,7 +140,7 @@ MAX_GROUPS = 200
 
 @dataclass
 class FailureGroup:
-    """Failures with the same error class, message (but for numbers and paths) and place in the
+    """Failures with the same error class, message (but for numbers and paths) and position in the
     code.
     """
 

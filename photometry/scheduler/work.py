@@ -53,7 +53,7 @@ class Hindered(NamedTuple):
 
 
 class Withdrawn(NamedTuple):
-    """In place of a result: nobody wants it any more, and the child process was ended."""
+    """In place of a result: it is not wanted any more, and the child process was ended."""
 
 
 # One task
@@ -300,7 +300,7 @@ class Child:
 
     def run(self, task, *, limits=_NO_LIMITS, waited=0.0, is_withdrawn=None):
         """As `run_task`; where the child crashes or has to be killed, `Crashed` in place of the
-        result, and `Withdrawn` where nobody wants it any more.
+        result, and `Withdrawn` where it is not wanted any more.
 
         Parameters
         ----------

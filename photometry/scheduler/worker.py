@@ -33,7 +33,7 @@ _NOT_WELL = frozenset((STATUS.ERROR, STATUS.WARNING))
 
 
 class Outbox:
-    """Outcomes of tasks that the master has not been told of yet."""
+    """Outcomes of tasks that were not reported to the master yet."""
 
     def __init__(self):
         self.packer = None
@@ -55,7 +55,7 @@ class Outbox:
 
     def report(self, returned=()):
         """A `protocol.Report` of all that was added, which is forgotten; None where there is
-        nothing to tell.
+        nothing to report.
         """
         returned = [*self._returned, *returned]
         if not (self._done or self._crashed or self._hindered or returned):
@@ -133,7 +133,7 @@ class Worker:
         )  # (ticket, task, limits, per_child, whether it is the last of its message)
         self._outbox = Outbox()
         self._finishing = False
-        self._withdrawn = set()  # tickets of tasks that nobody wants any more
+        self._withdrawn = set()  # tickets of tasks that are not wanted any more
         self._flushed = self._listened = self._idle_since = time.perf_counter()
         self._signals = StopRequests(on_signal=self._report_signal)
         self._unreported = []  # signals that came in the midst of sending
@@ -141,7 +141,8 @@ class Worker:
 
     def run(self):
         """Work until asked to finish."""
-        gc.freeze()  # what was imported stays; looking through it for cycles would be a sixth of quick work
+        # what was imported stays; looking through it for cycles would be a sixth of quick work
+        gc.freeze()
         with self._signals.active():
             self._send((READY, HOST, os.getpid()))
             while not self._finishing:
@@ -170,7 +171,7 @@ class Worker:
                 self._finishing = True
 
     def _is_withdrawn(self, ticket):
-        """Whether nobody wants the running task any more; asked while a child process does it."""
+        """Whether the running task is not wanted any more; asked while a child process does it."""
         self._receive(wait=False)
         return ticket in self._withdrawn
 

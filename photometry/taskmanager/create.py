@@ -264,7 +264,7 @@ def split_todo(todo_file, folder=None, *, by="ccd", parts=None):
 def merge_todos(paths, output):
     """Merge TODO-files into one, with their diagnostics, skipped targets, attempts and runs.
 
-    Priorities stay as they are if no two files share one, as after `split_todo`; else tasks are
+    Priorities stay as they are if none is in two files, as after `split_todo`; else tasks are
     numbered anew, brightest first.
 
     Parameters
@@ -346,7 +346,7 @@ def _finish(conn, path):
 
 
 def _numbering(sources):
-    """For each file the new priority of each old one, as a dict; None where all stay as they are."""
+    """For each file a dict, old priority -> new priority; None where all stay as they are."""
     rows = [
         (tmag is None, tmag, number, priority)
         for number, source in enumerate(sources)
@@ -388,7 +388,10 @@ def _copy_blocks(source, conn, part, number, runs):
     `_copy`.
     """
     columns = schema.AttemptBlock._fields
-    sql = f"INSERT OR REPLACE INTO attempt_blocks ({_quoted(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    sql = (
+        f"INSERT OR REPLACE INTO attempt_blocks ({_quoted(columns)}) VALUES "
+        f"({', '.join('?' * len(columns))})"
+    )
     members = None
     if part is not None:
         rows = source.execute("SELECT priority FROM split WHERE part = ?", [part])

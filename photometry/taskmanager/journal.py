@@ -289,7 +289,8 @@ def _read_segment(path, todo_id, generation, follows):
     if header.get("journal") != _FORMAT:
         raise TodoFileError(
             f"{path}: a killed run of another version of photometry wrote this journal (format "
-            f"{header.get('journal')}, this version knows {_FORMAT}); finish the run with that version"
+            f"{header.get('journal')}, this version knows {_FORMAT}); finish the run with that "
+            "version"
         )
     if follows is not None and header.get("follows") != follows:
         return None, f"{path.name} does not follow the one before it, which has lost its end"

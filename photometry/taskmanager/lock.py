@@ -64,7 +64,7 @@ class Lock:
         threading.Thread(target=self._watch, name="todo-file lock", daemon=True).start()
 
     def check(self):
-        """Look whether this is our lock still; if it was removed and nobody else has one, it is
+        """Look whether this is our lock still; if it was removed and there is no other, it is
         made again.
 
         Raises
@@ -81,7 +81,8 @@ class Lock:
         owner = owner or _read(self.path) or {}
         if owner.get("token") != self._token:
             raise TodoFileError(
-                f"{self.todo_file}: its lock was taken over by {_describe(owner)}; this run may not write to it any more"
+                f"{self.todo_file}: its lock was taken over by {_describe(owner)}; this run may "
+                "not write to it any more"
             )
 
     def release(self):
@@ -166,7 +167,7 @@ class Lock:
         raise TodoFileError(message)
 
     def _remove(self, owner):
-        """Remove the lock of ``owner``, and of nobody who may have come in between."""
+        """Remove the lock of ``owner``, and none that was made in between."""
         if owner is None:
             return
         aside = self.path.with_name(f".{self.path.name}-{self._token}")
@@ -226,7 +227,10 @@ def _is_dead(owner):
 
 
 def _describe(owner):
-    return f"process {owner.get('pid', '?')} on {owner.get('host', '?')} since {owner.get('since', '?')}"
+    return (
+        f"process {owner.get('pid', '?')} on {owner.get('host', '?')} since "
+        f"{owner.get('since', '?')}"
+    )
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class TaskManager(Shown, Session):
         return results_table(self.conn)
 
     # --- what is to do
-    # -----------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     @damage_reported
     def get_number_tasks(self, **constraints):
@@ -184,7 +184,7 @@ class TaskManager(Shown, Session):
         return json.loads(row[0]) if row else {}
 
     # --- about a task
-    # ------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def id(self, task):
         """What the methods below call a task or a result by: its priority."""
@@ -366,7 +366,7 @@ class TaskManager(Shown, Session):
         self._invalidate()
 
     # --- inside
-    # ------------------------------------------------------------------------------------------------------
+    # ----------------------------------------------------------------------------------------------
 
     def _with_settings(self, tasks):
         for task in tasks:

@@ -45,11 +45,15 @@ def check_migratable(conn, path):
     """
     columns = _columns(conn, "todolist")
     is_ffi = "datasource = 'ffi'" if "datasource" in columns else "1"
-    sql = f"SELECT priority, sector FROM todolist WHERE sector IS NULL OR (NOT ({is_ffi}) AND sector >= 27) LIMIT 1"
+    sql = (
+        f"SELECT priority, sector FROM todolist WHERE sector IS NULL OR (NOT ({is_ffi}) AND "
+        "sector >= 27) LIMIT 1"
+    )
     row = conn.execute(sql).fetchone()
     if row:
         raise CadenceUnknownError(
-            f"{path}: has no column cadence, and that of priority {row[0]} (sector {row[1]}, not FFI) cannot be known;"
+            f"{path}: has no column cadence, and that of priority {row[0]} (sector {row[1]}, not "
+            "FFI) cannot be known;"
             " the TODO-file must be made anew"
         )
 
@@ -75,7 +79,8 @@ def migrate(conn):
     for table, columns in schema.OUR_COLUMNS.items():
         if missing := [name for name in columns if name not in _columns(conn, table)]:
             raise TodoFileError(
-                f"the TODO-file is damaged: its table {table} has no column {missing[0]!r}; take an earlier copy"
+                f"the TODO-file is damaged: its table {table} has no column {missing[0]!r}; take "
+                "an earlier copy"
             )
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     for migration in applied:
@@ -101,7 +106,8 @@ def add_todolist_columns(conn):
         conn.execute(f"ALTER TABLE todolist ADD COLUMN {name} {schema.TODOLIST_COLUMNS[name]}")
     if "cadence" in missing:
         conn.execute(
-            f"UPDATE todolist SET cadence = CASE WHEN datasource = 'ffi' THEN {_FFI_CADENCE} ELSE {_TPF_CADENCE} END"
+            f"UPDATE todolist SET cadence = CASE WHEN datasource = 'ffi' THEN {_FFI_CADENCE} ELSE "
+            f"{_TPF_CADENCE} END"
         )
     return bool(missing)
 
@@ -121,7 +127,8 @@ def drop_diagnostics_starid(conn):
     conn.execute("DROP TABLE diagnostics")
     conn.execute(schema.table_sql("diagnostics", definitions))
     rows = conn.execute(
-        f"INSERT INTO diagnostics ({names}) SELECT {names} FROM kept WHERE priority IN (SELECT priority FROM todolist)"
+        f"INSERT INTO diagnostics ({names}) SELECT {names} FROM kept WHERE priority IN (SELECT "
+        "priority FROM todolist)"
     )
     (n_kept,) = conn.execute("SELECT COUNT(*) FROM kept").fetchone()
     if rows.rowcount < n_kept:
@@ -206,7 +213,10 @@ def _add_lightcurve_index(conn):
         columns = [row[2] for row in conn.execute(f'PRAGMA index_info("{index}")')]
         if is_unique and columns == ["lightcurve"]:
             return False
-    twice = "SELECT 1 FROM diagnostics WHERE lightcurve IS NOT NULL GROUP BY lightcurve HAVING COUNT(*) > 1"
+    twice = (
+        "SELECT 1 FROM diagnostics WHERE lightcurve IS NOT NULL GROUP BY lightcurve HAVING "
+        "COUNT(*) > 1"
+    )
     if conn.execute(twice).fetchone():
         return False
     conn.execute(schema.DIAGNOSTICS_INDEX)
@@ -218,7 +228,8 @@ def excuse_tasks_of_killed_masters(conn):
     evidence.
     """
     cursor = conn.execute(
-        "UPDATE attempt_records SET died = 0 WHERE died = 1 AND error_text = 'was running when its process died'"
+        "UPDATE attempt_records SET died = 0 WHERE died = 1 AND error_text = 'was running when "
+        "its process died'"
     )
     return cursor.rowcount > 0
 

@@ -25,7 +25,7 @@ _NEEDED = ("priority", "starid", "sector", "camera", "ccd")
 _SAMPLES = 64
 _LOGS = ("-wal", "-journal")  # SQLite's own, beside the file
 
-# wrong SQL, not the disk: https://www.sqlite.org/rescode.html; Python 3.10 does not tell
+# wrong SQL, not the disk: https://www.sqlite.org/rescode.html; Python 3.10 does not have it
 _SQLITE_ERROR = 1
 
 
@@ -62,19 +62,22 @@ def check_writable(path):
     status = path.stat()
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         raise TodoFileError(
-            f"{path}: lies on a read-only file system; copy it to where it can be worked on, or only look at it:"
+            f"{path}: lies on a read-only file system; copy it to where it can be worked on, or "
+            "only look at it:"
             " TaskManager(path, read_only=True)"
         )
     if not status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(
         path, os.W_OK
     ):
         raise TodoFileError(
-            f"{path}: is write-protected (mode {stat.S_IMODE(status.st_mode):o}); allow writing with chmod u+w, or only"
+            f"{path}: is write-protected (mode {stat.S_IMODE(status.st_mode):o}); allow writing "
+            "with chmod u+w, or only"
             " look at it: TaskManager(path, read_only=True)"
         )
     if status.st_nlink > 1:
         raise TodoFileError(
-            f"{path}: has {status.st_nlink} names (hard links); a run would be seen under one of them only. Make a copy"
+            f"{path}: has {status.st_nlink} names (hard links); a run would be seen under one of "
+            "them only. Make a copy"
             " of it, or remove the other names"
         )
 
@@ -138,7 +141,7 @@ def check_todo_file(path):
 
 
 def read_only(path):
-    """Connection that reads a file which nobody writes to, without locks and without files beside
+    """Connection that reads a file that is not written to, without locks and without files beside
     it.
     """
     return sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, check_same_thread=False)
@@ -176,7 +179,8 @@ def _check_tables(conn, path):
             raise TodoFileError(f"{path}: damaged (format {row[0]!r}: expected a number)")
         if row and int(row[0]) > schema.FORMAT:
             raise TodoFileError(
-                f"{path}: format {row[0]} is newer than this program ({schema.FORMAT}); upgrade photometry"
+                f"{path}: format {row[0]} is newer than this program ({schema.FORMAT}); upgrade "
+                "photometry"
             )
     return columns
 
@@ -200,7 +204,8 @@ def damage_reported(method):
             ):
                 raise
             raise TodoFileError(
-                f"the TODO-file is damaged ({error}); take an earlier copy, or make it anew with `photometry todo`"
+                f"the TODO-file is damaged ({error}); take an earlier copy, or make it anew with "
+                "`photometry todo`"
             ) from error
 
     return reporting

@@ -240,7 +240,7 @@ def _status_changes(statuses):
 
 
 def _first_to_last(moves):
-    """Moves in which a task occurs twice, with each task once: from its first status to its last."""
+    """Moves in which a task occurs twice, with each once: from its first status to its last."""
     first, last = {}, {}
     for new, ids, old in moves:
         for priority, before in zip(
@@ -270,7 +270,8 @@ class Queue:
         table = _table(conditions)
         self._step = _LOOK_AHEAD if "INDEXED" in table else _LOOK_AHEAD_LISTED
         self._sql = (
-            f"{_COLUMNS} {table} WHERE todolist.status IS NULL AND todolist.priority > ?{conditions}"
+            f"{_COLUMNS} {table} WHERE todolist.status IS NULL AND todolist.priority > "
+            f"?{conditions}"
             " ORDER BY todolist.priority LIMIT ?"
         )
 
@@ -314,7 +315,10 @@ class Pool:
     _ONE = f"{_SELECT} WHERE todolist.status IS NULL AND todolist.priority = ?"
 
     def __init__(self, cursor, conditions):
-        sql = f"SELECT todolist.priority {_table(conditions)} WHERE todolist.status IS NULL{conditions}"
+        sql = (
+            f"SELECT todolist.priority {_table(conditions)} WHERE todolist.status IS "
+            f"NULL{conditions}"
+        )
         self._priorities = array("q", (row[0] for row in cursor.execute(sql).fetchall()))
         self._matches = f"{self._ONE}{conditions}"
         self.ahead = {}

@@ -274,7 +274,8 @@ _TARGET = (
 )
 _SKIPPED_ONLY_BY = f"""SELECT priority FROM photometry_skipped JOIN todolist USING (priority)
     WHERE skipped_by = ?1 AND status = {STATUS.SKIPPED:d} AND NOT EXISTS (
-        SELECT 1 FROM photometry_skipped other WHERE other.priority = todolist.priority AND other.skipped_by != ?1)"""
+        SELECT 1 FROM photometry_skipped other
+        WHERE other.priority = todolist.priority AND other.skipped_by != ?1)"""
 _SAME_IMAGES = "sector IS ? AND camera IS ? AND ccd IS ? AND cadence IS ?"
 
 
@@ -417,7 +418,10 @@ def _rows(cursor, starid, images, datasources):
     datasources : tuple of str, any of which will do
     """
     marks = ", ".join("?" * len(datasources))
-    sql = f"SELECT priority, tmag FROM todolist WHERE starid = ? AND {_SAME_IMAGES} AND datasource IN ({marks})"
+    sql = (
+        f"SELECT priority, tmag FROM todolist WHERE starid = ? AND {_SAME_IMAGES} AND datasource "
+        f"IN ({marks})"
+    )
     return cursor.execute(sql, (starid, *images, *datasources)).fetchall()
 
 

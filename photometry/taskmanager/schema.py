@@ -34,8 +34,10 @@ TODOLIST_COLUMNS = {
     "cbv_area": "INTEGER",
 }
 
+_OF_A_TASK = "REFERENCES todolist(priority) ON DELETE CASCADE ON UPDATE CASCADE"
+
 DIAGNOSTICS_COLUMNS = {
-    "priority": "INTEGER PRIMARY KEY REFERENCES todolist(priority) ON DELETE CASCADE ON UPDATE CASCADE",
+    "priority": f"INTEGER PRIMARY KEY {_OF_A_TASK}",
     "lightcurve": "TEXT",  # path relative to the output folder; unique, see DIAGNOSTICS_INDEX
     "method_used": "TEXT NOT NULL",
     "elaptime": "REAL NOT NULL",  # s
@@ -191,14 +193,13 @@ def table_sql(name, columns, tail=""):
 
 TODOLIST = table_sql("todolist", TODOLIST_COLUMNS)
 DIAGNOSTICS = table_sql("diagnostics", DIAGNOSTICS_COLUMNS)
-SKIPPED = """CREATE TABLE IF NOT EXISTS photometry_skipped (
-    priority INTEGER NOT NULL REFERENCES todolist(priority) ON DELETE CASCADE ON UPDATE CASCADE,
-    skipped_by INTEGER NOT NULL REFERENCES todolist(priority) ON DELETE CASCADE ON UPDATE CASCADE)"""
+SKIPPED = f"""CREATE TABLE IF NOT EXISTS photometry_skipped (
+    priority INTEGER NOT NULL {_OF_A_TASK}, skipped_by INTEGER NOT NULL {_OF_A_TASK})"""
 
 # Only light curves that are there: NULLs would cost a third of the time of saving a result without
 # details.
-DIAGNOSTICS_INDEX = """CREATE UNIQUE INDEX IF NOT EXISTS diagnostics_lightcurve ON diagnostics (lightcurve)
-    WHERE lightcurve IS NOT NULL"""
+DIAGNOSTICS_INDEX = """CREATE UNIQUE INDEX IF NOT EXISTS diagnostics_lightcurve
+    ON diagnostics (lightcurve) WHERE lightcurve IS NOT NULL"""
 
 PROGRESS_TABLES = (
     DIAGNOSTICS,
@@ -222,7 +223,8 @@ _OF_A_BLOCK = {
     "error_class": "NULL",
     "error_text": "NULL",
 }
-ATTEMPTS_VIEW = "CREATE VIEW IF NOT EXISTS attempts AS SELECT {} FROM attempt_records UNION ALL SELECT {} {}".format(
+ATTEMPTS_VIEW = """CREATE VIEW IF NOT EXISTS attempts AS
+    SELECT {} FROM attempt_records UNION ALL SELECT {} {}""".format(
     ", ".join(f'"{name}"' for name in ATTEMPTS_COLUMNS),
     ", ".join(f'{_OF_A_BLOCK[name]} AS "{name}"' for name in ATTEMPTS_COLUMNS),
     "FROM attempt_blocks, json_each(attempt_blocks.attempts)",
@@ -234,14 +236,16 @@ OUR_TABLES = (
     table_sql("attempt_records", ATTEMPTS_COLUMNS).removesuffix(")")
     + ", PRIMARY KEY (priority, start)) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS attempts_died ON attempt_records (priority) WHERE died = 1",
-    "CREATE TABLE IF NOT EXISTS attempt_blocks (first INTEGER NOT NULL, start REAL NOT NULL, run INTEGER, host TEXT,"
+    "CREATE TABLE IF NOT EXISTS attempt_blocks (first INTEGER NOT NULL, start REAL NOT NULL, run "
+    "INTEGER, host TEXT,"
     " rank INTEGER, status INTEGER, attempts TEXT NOT NULL, PRIMARY KEY (first, start))",
     ATTEMPTS_VIEW,
     table_sql("runs", RUNS_COLUMNS),
     "CREATE TABLE IF NOT EXISTS overrides (priority INTEGER PRIMARY KEY, settings TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS original_methods (priority INTEGER PRIMARY KEY, method TEXT)",
     "CREATE TABLE IF NOT EXISTS todo_settings (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY, applied TEXT NOT NULL) WITHOUT "
+    "ROWID",
 )
 
 OUR_COLUMNS = {
@@ -256,7 +260,7 @@ OUR_COLUMNS = {
 }
 """What each of these tables has in every file of this format."""
 
-# no two rows may share all of these
+# no two rows may be equal in all of these
 IDENTITY = ("starid", "sector", "camera", "ccd", "cadence", "datasource")
 IDENTITY_INDEX = (
     f"CREATE UNIQUE INDEX IF NOT EXISTS todolist_identity ON todolist ({', '.join(IDENTITY)})"
@@ -304,18 +308,20 @@ STATEMENTS = {
     "status of range": "UPDATE todolist SET status = ? WHERE priority BETWEEN ? AND ?",
     #                                                                                 status, JSON
     # list of priorities
-    "status of list": "UPDATE todolist SET status = ? WHERE priority IN (SELECT value FROM json_each(?))",
+    "status of list": """UPDATE todolist SET status = ?
+        WHERE priority IN (SELECT value FROM json_each(?))""",
     #                 method, priority
     "method": "UPDATE todolist SET method = ? WHERE priority = ?",
     "original method": "INSERT OR IGNORE INTO original_methods (priority, method) VALUES (?, ?)",
-    "method as before": """UPDATE todolist SET method = (SELECT method FROM original_methods WHERE priority = ?1)
+    "method as before": """UPDATE todolist
+        SET method = (SELECT method FROM original_methods WHERE priority = ?1)
         WHERE priority = ?1 AND EXISTS (SELECT 1 FROM original_methods WHERE priority = ?1)""",
     "no original method": "DELETE FROM original_methods WHERE priority = ?",
     "diagnostics": _DIAGNOSTICS,
     "brief diagnostics": _BRIEF_DIAGNOSTICS,
     "no diagnostics": "DELETE FROM diagnostics WHERE priority = ?",
-    "skipped": """INSERT INTO photometry_skipped (priority, skipped_by) SELECT ?1, ?2 WHERE NOT EXISTS (
-        SELECT 1 FROM photometry_skipped WHERE priority = ?1 AND skipped_by = ?2)""",
+    "skipped": """INSERT INTO photometry_skipped (priority, skipped_by) SELECT ?1, ?2
+        WHERE NOT EXISTS (SELECT 1 FROM photometry_skipped WHERE priority = ?1 AND skipped_by = ?2)""",
     "not skipped": "DELETE FROM photometry_skipped WHERE priority = ?",
     "skips nobody": "DELETE FROM photometry_skipped WHERE skipped_by = ?",
     "attempt": _insert("attempt_records", Attempt._fields, "INSERT OR REPLACE"),
@@ -330,8 +336,9 @@ STATEMENTS = {
     "nobody skipped": "DELETE FROM photometry_skipped",
     "no crashes at all": "UPDATE attempt_records SET died = 0 WHERE died = 1",
     "no overrides at all": "DELETE FROM overrides",
-    "all methods as before": """UPDATE todolist SET method = (SELECT o.method FROM original_methods AS o
-        WHERE o.priority = todolist.priority) WHERE priority IN (SELECT priority FROM original_methods)""",
+    "all methods as before": """UPDATE todolist SET method = (SELECT o.method
+        FROM original_methods AS o WHERE o.priority = todolist.priority)
+        WHERE priority IN (SELECT priority FROM original_methods)""",
     "no original methods": "DELETE FROM original_methods",
 }
 

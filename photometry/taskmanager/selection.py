@@ -148,7 +148,8 @@ _KEPT_CHANGES = "SELECT priority FROM overrides UNION SELECT priority FROM origi
 # The class of the error of the last attempt; where no attempt was recorded, what the text of the
 # errors begins with.
 _ERROR_CLASS = """CASE WHEN diagnostics.errors IS NOT NULL THEN COALESCE(
-    (SELECT error_class FROM attempt_records AS a WHERE a.priority = todolist.priority ORDER BY start DESC LIMIT 1),
+    (SELECT error_class FROM attempt_records AS a WHERE a.priority = todolist.priority
+     ORDER BY start DESC LIMIT 1),
     substr(diagnostics.errors, 1, instr(diagnostics.errors, ':') - 1)) END"""
 
 
@@ -191,7 +192,8 @@ def cleanup_conditions(constraints):
         isinstance(condition, str) for condition in constraints
     ):
         raise ArgumentError(
-            f"cleanup_constraints={constraints!r}: expected a dict of constraints or a list of SQL conditions"
+            f"cleanup_constraints={constraints!r}: expected a dict of constraints or a list of "
+            "SQL conditions"
         )
     return "".join(f" AND ({condition})" for condition in constraints)
 

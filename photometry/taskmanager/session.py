@@ -229,7 +229,7 @@ class Session:
             self._store.write([("no setting", [(_UNRESOLVED,)])])
 
     def _sync_external_changes(self):
-        """If SQL of the user has changed something, look again. Called at the begin of every call."""
+        """Where SQL of the user has changed something, look again; the begin of every call."""
         if self._store.sync_external_changes():
             self._invalidate()
 
@@ -264,7 +264,8 @@ def _make_folder_of(summary):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ArgumentError(
-            f"summary={str(summary)!r}: {folder} cannot be made ({error.strerror}); choose another path"
+            f"summary={str(summary)!r}: {folder} cannot be made ({error.strerror}); choose "
+            "another path"
         ) from None
 
 

@@ -318,7 +318,8 @@ class MemoryStore(Store):
                 self.lock.check()
         except (OSError, sqlite3.OperationalError) as error:
             raise TryAgainError(
-                f"{self.path}: cannot be replaced ({error}); every result so far is kept in its journal"
+                f"{self.path}: cannot be replaced ({error}); every result so far is kept in its "
+                "journal"
             ) from error
         self._is_journal_complete = True
         self._rested_since = time.monotonic()
@@ -390,7 +391,8 @@ class Closed:
 
     def __getattr__(self, name):
         raise TodoFileError(
-            f"{self._path}: this TaskManager is closed; open the file again with TaskManager({str(self._path)!r})"
+            f"{self._path}: this TaskManager is closed; open the file again with "
+            f"TaskManager({str(self._path)!r})"
         )
 
     __getitem__ = __getattr__

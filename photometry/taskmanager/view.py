@@ -88,7 +88,8 @@ class View:
         ccd, cadence, method, number).
         """
         return self.query(
-            "SELECT SUBSTR(datasource, 1, 3) AS source, camera, ccd, cadence, method, COUNT(*) FROM todolist"
+            "SELECT SUBSTR(datasource, 1, 3) AS source, camera, ccd, cadence, method, COUNT(*) "
+            "FROM todolist"
             f" WHERE {condition} GROUP BY source, camera, ccd, cadence, method"
         )
 
@@ -214,13 +215,15 @@ def _replay(conn, path, segments, todo_id, generation):
     except sqlite3.IntegrityError as error:
         if not segments.good:
             raise TodoFileError(
-                f"{path}: the tables of an older tool cannot be brought up to date ({error}); make it anew"
+                f"{path}: the tables of an older tool cannot be brought up to date ({error}); "
+                "make it anew"
             ) from None
         replay(conn, Segments([]), todo_id, generation)
         return Segments([], f"its journal does not fit the file: {error}")
     except sqlite3.OperationalError as error:
         raise TodoFileError(
-            f"{path}: the tables of an older tool cannot be brought up to date ({error}); make it anew"
+            f"{path}: the tables of an older tool cannot be brought up to date ({error}); make it "
+            "anew"
         ) from None
     except sqlite3.DatabaseError as error:
         raise TodoFileError(f"{path}: damaged ({error})") from None
@@ -271,7 +274,8 @@ class ViewStore(Store):
 
     def write(self, changes):
         raise TodoFileError(
-            f"{self.path}: is open to be looked at only; open it without read_only=True to change it"
+            f"{self.path}: is open to be looked at only; open it without read_only=True to change "
+            "it"
         )
 
     def sync_external_changes(self):

@@ -18,7 +18,7 @@ def square(task):
 
 
 def measure(task, *, masks, seconds):
-    """The handler of stars: takes as long as it is told, and reports the stars in its mask."""
+    """The handler of stars: takes as long as its task says, and reports the stars in its mask."""
     name = "ABC"[task["starid"] - 1]
     time.sleep(seconds[name])
     held = [STARS[other] for other in masks[name]]

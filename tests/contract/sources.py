@@ -221,7 +221,7 @@ def star_cases():
     cases = {}
     for number, masks in enumerate(MASKS):
         for order in itertools.permutations("ABC") if number == 0 else ("BCA", "CAB"):
-            seconds = {name: 0.1 * place for place, name in enumerate(order)}
+            seconds = {name: 0.1 * number for number, name in enumerate(order)}
             cases[f"masks {number}, {''.join(order)}"] = {"masks": masks, "seconds": seconds}
     return cases
 

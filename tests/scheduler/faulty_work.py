@@ -16,7 +16,7 @@ log = logging.getLogger("photometry.faulty")
 
 
 def work(task):
-    """Succeeds, unless the task's method names a fault. FAULTY_WORK_SECONDS tells how long a task
+    """Succeeds, unless the task's method names a fault. FAULTY_WORK_SECONDS is how long a task
     takes.
     """
     time.sleep(float(os.environ.get("FAULTY_WORK_SECONDS", "0")))

@@ -18,7 +18,7 @@ from photometry.status import STATUS
 
 
 def report(send, tasks=None, seconds=0.0, status=STATUS.OK):
-    """What a worker tells of the tasks of a message, or of the first of them."""
+    """What a worker reports of the tasks of a message, or of the first of them."""
     outbox = Outbox()
     for ticket, task in enumerate(send.tasks if tasks is None else send.tasks[:tasks], send.ticket):
         result = {**task, "status": status, "time": seconds, "attempt": {}}

@@ -117,7 +117,10 @@ class TestDeaths:
         self, tmp_path, open_todo
     ):
         path = tmp_path / "other.sqlite"
-        columns = "priority INTEGER PRIMARY KEY, starid, sector, datasource, camera, ccd, cadence, method, tmag, status"
+        columns = (
+            "priority INTEGER PRIMARY KEY, starid, sector, datasource, camera, ccd, cadence, "
+            "method, tmag, status"
+        )
         execute(path, f"CREATE TABLE todolist ({columns}, cbv_area)")
         execute(path, "INSERT INTO todolist VALUES (1, 5, 1, 'ffi', 1, 1, 1800, NULL, 9.0, 6, 111)")
         tm = open_todo(path, max_attempts=1)

@@ -57,7 +57,7 @@ def test_a_killed_process_loses_no_saved_result(tmp_path, mode):
     create_todo(tmp_path / "todo.sqlite", make_rows(n))
     for _ in range(8):
         new = work_and_be_killed(tmp_path, mode, rng.uniform(0.0, 0.25))
-        assert not new & acknowledged  # what was saved is not handed out again
+        assert not new & acknowledged  # what was saved is not assigned again
         acknowledged |= new
     with TaskManager(
         tmp_path, load_into_memory=mode == "file"
@@ -258,7 +258,7 @@ def test_a_journal_of_another_version_of_the_file_is_set_aside(
     with TaskManager(todo_file, load_into_memory=True) as tm:
         tm.start_task(1)
     killed(lambda tm: run_all(tm))
-    todo_file.write_bytes(first)  # somebody took an old copy
+    todo_file.write_bytes(first)  # an old copy was taken
     assert set(statuses(open_todo(todo_file)).values()) == {None}
     assert "belongs to another version of the file" in caplog.text
 
@@ -333,7 +333,10 @@ def test_a_backup_that_fails_leaves_file_and_journal(todo_file, killed, open_tod
     assert set(statuses(open_todo(todo_file)).values()) == {STATUS.OK}
 
 
-NEW_ROW = "INSERT INTO todolist (priority, starid, sector, camera, ccd, cadence, tmag) VALUES (500, 77, 1, 1, 1, 1800, 3.0)"
+NEW_ROW = (
+    "INSERT INTO todolist (priority, starid, sector, camera, ccd, cadence, tmag) VALUES (500, 77, "
+    "1, 1, 1, 1800, 3.0)"
+)
 
 
 @pytest.mark.parametrize("commits", [True, False])

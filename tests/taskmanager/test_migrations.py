@@ -26,9 +26,15 @@ def make_old_file(path, rows, diagnostics=()):
         conn.execute(OLD_TODOLIST)
         conn.execute(OLD_DIAGNOSTICS)
         conn.execute("CREATE INDEX starid_idx ON diagnostics (starid)")
-        sql = "INSERT INTO todolist (starid, sector, datasource, method, status, camera, ccd, tmag, cbv_area)"
+        sql = (
+            "INSERT INTO todolist (starid, sector, datasource, method, status, camera, ccd, tmag, "
+            "cbv_area)"
+        )
         conn.executemany(f"{sql} VALUES (?, ?, ?, ?, ?, 1, 1, 9.0, 111)", rows)
-        sql = "INSERT INTO diagnostics (priority, errors, starid, elaptime, mean_flux) VALUES (?, ?, 1, 1.5, 100.0)"
+        sql = (
+            "INSERT INTO diagnostics (priority, errors, starid, elaptime, mean_flux) VALUES (?, "
+            "?, 1, 1.5, 100.0)"
+        )
         conn.executemany(sql, diagnostics)
         conn.commit()
 
@@ -74,7 +80,10 @@ def test_diagnostics_of_older_files_get_the_new_columns_and_lose_starid(path, op
     )
     with open_todo(path) as tm:
         tm.save_result(make_result(tm.get_task(), edge_flux=2.0))
-    sql = "SELECT method_used, mean_flux, elaptime, edge_flux, worker_wait_time FROM diagnostics ORDER BY priority"
+    sql = (
+        "SELECT method_used, mean_flux, elaptime, edge_flux, worker_wait_time FROM diagnostics "
+        "ORDER BY priority"
+    )
     old = [(method, 100.0, 1.5, None, None) for method in ("halo", "aperture", "halo")]
     assert query(path, sql) == [*old, ("aperture", None, 2.0, 2.0, 0.5)]
     assert "starid" not in {row[1] for row in query(path, "PRAGMA table_info(diagnostics)")}
@@ -126,7 +135,8 @@ def test_starid_goes_whatever_index_or_constraint_it_is_in(
     assert "starid" not in {row[1] for row in query(path, "PRAGMA table_info(diagnostics)")}
     rows = query(
         path,
-        "SELECT priority, lightcurve, elaptime, errors, their_own FROM diagnostics ORDER BY priority",
+        "SELECT priority, lightcurve, elaptime, errors, their_own FROM diagnostics ORDER BY "
+        "priority",
     )
     assert rows == [(1, "a.fits", 2.5, "dark", 7), (2, "c.fits", 2.0, None, 3)]
     assert "1 rows of diagnostics belong to no task" in caplog.text

@@ -229,7 +229,10 @@ class TestSavingResults:
         )
         result |= {"priority": np.int64(1), "time": np.float64(3.0), "status": np.int64(1)}
         tm.save_result(result)
-        sql = "SELECT typeof(mean_flux), typeof(mask_size), typeof(stamp_width), typeof(elaptime) FROM diagnostics"
+        sql = (
+            "SELECT typeof(mean_flux), typeof(mask_size), typeof(stamp_width), typeof(elaptime) "
+            "FROM diagnostics"
+        )
         assert tuple(tm.cursor.execute(sql).fetchone()) == ("real", "integer", "integer", "real")
 
     def test_errors_that_are_no_proper_text_are_stored_as_well_as_can_be(self, tm):
@@ -740,7 +743,7 @@ class TestHalfReadSelect:
             kept = look(tm, sql)  # that it lives on is the point
         assert [path.name for path in todo_file.parent.iterdir()] == ["todo.sqlite"]
         assert query(todo_file, "SELECT COUNT(*) FROM todolist WHERE status = 1") == [(1,)]
-        execute(todo_file, "UPDATE todolist SET status = NULL")  # nobody holds a lock
+        execute(todo_file, "UPDATE todolist SET status = NULL")  # no process holds a lock
         del kept
 
     @pytest.mark.parametrize("sql", SELECTS)

@@ -11,9 +11,9 @@ from photometry.errors import TodoFileError
 from photometry.taskmanager import create_todo
 
 
-def damage(path, place, size=64):
+def damage(path, position, size=64):
     content = bytearray(path.read_bytes())
-    content[place : place + size] = os.urandom(size)
+    content[position : position + size] = os.urandom(size)
     path.write_bytes(content)
 
 

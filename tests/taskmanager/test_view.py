@@ -84,7 +84,10 @@ def left_file(request, failed_file):
 
 
 def rows_of(conn):
-    sql = "SELECT t.priority, status, errors FROM todolist t LEFT JOIN diagnostics USING (priority) ORDER BY 1"
+    sql = (
+        "SELECT t.priority, status, errors FROM todolist t LEFT JOIN diagnostics USING (priority) "
+        "ORDER BY 1"
+    )
     return [tuple(row) for row in conn.execute(sql)]
 
 
