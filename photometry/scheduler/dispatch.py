@@ -95,7 +95,7 @@ class Dispatch:
         self.workers = {}  # number -> what is known of each that is alive
         self._candidates = set(source.crash_candidates())
         self._idle = {}  # workers that could take more than there was, in order of their asking
-        self._out = 0  # tasks that workers hold
+        self.running = 0  # tasks that workers hold
         self._next_ticket = 1
         self._drained = False  # the source had nothing when last asked, and nothing has changed
         self._ask_again = math.inf  # when a drained source is asked again although nothing changed
@@ -110,13 +110,27 @@ class Dispatch:
     # What the engine reports
 
     def joined(self, worker, now, host=None, pid=None):
-        """A worker has started and can take tasks; it is process ``pid`` of ``host``."""
+        """A worker has started and can take tasks.
+
+        Parameters
+        ----------
+        worker : int
+        now : s
+        host, pid : str and int, where it runs; None: not known
+        """
         name = f"worker {worker} on {host}, process {pid}" if host else f"worker {worker}"
         self.workers[worker] = _Worker(name, host, now)
         return self._assign(worker, now)
 
     def results(self, worker, report, *, now):
-        """A worker has finished tasks, or gives some back (``report``: `protocol.Report`)."""
+        """A worker has finished tasks, or gives some back.
+
+        Parameters
+        ----------
+        worker : int
+        report : `protocol.Report`
+        now : s
+        """
         state = self.workers.get(worker)
         if state is None:
             log.warning(
@@ -133,7 +147,7 @@ class Dispatch:
         if self.hindrance and self.stopping is None:
             return self.stop(self.hindrance, now)
         actions = self._assign(worker, now) + self._assign_idle(now)
-        if not self._out:
+        if not self.running:
             self.commit()
         return actions  # carried out before the next `tick` commits: workers do not wait for that
 
@@ -162,7 +176,7 @@ class Dispatch:
         if running is None:
             self._candidates.update(map(self.source.id, state.tasks.values()))
         if (task := state.tasks.pop(running, None)) is not None:
-            self._out -= 1
+            self.running -= 1
             self._crashed(task, why, host=state.host, rank=worker, error_class="Crash")
         self._give_back(state, list(state.tasks), f"{state.name} was lost")
         return self._assign_idle(now)
@@ -181,13 +195,12 @@ class Dispatch:
         """Assign nothing more. Workers end their running task and give back the others."""
         if self.stopping is None:
             self.stopping = why
-            log.warning("stopping: %s; tasks assigned: %d", why, self._out)
+            log.warning("stopping: %s; tasks assigned: %d", why, self.running)
         return self._finish_all()
 
     def tick(self, now):
         """Time has passed: save what waits, ask the source again, look for silent workers."""
-        is_due = now - self._unsaved_since >= COMMIT_SECONDS or self._n_unsaved >= COMMIT_RESULTS
-        if is_due:
+        if now - self._unsaved_since >= COMMIT_SECONDS or self._n_unsaved >= COMMIT_RESULTS:
             self.commit()
         actions = [] if self._withdrawn is None else self.withdraw(now)
         if now >= self._ask_again and self.stopping is None:
@@ -207,7 +220,7 @@ class Dispatch:
 
     def withdraw(self, now):
         """Once a second: ask workers to give back what the source does not want any more."""
-        if self._withdrawn is None or not self._out or now - self._asked < WITHDRAW_SECONDS:
+        if self._withdrawn is None or not self.running or now - self._asked < WITHDRAW_SECONDS:
             return []
         self._asked = now
         actions = []
@@ -254,13 +267,6 @@ class Dispatch:
                 self.source.save_results([self.packer(failed)] if self.packer else failed)
                 self._failed(task, failure)
 
-    # What the engine asks
-
-    @property
-    def running(self):
-        """Number of tasks that workers hold."""
-        return self._out
-
     # Results
 
     def _take(self, state, report, now):
@@ -280,7 +286,7 @@ class Dispatch:
                     self._unsaved.append((self._unpickled(packed, task), [task]))
             else:
                 self._unsaved.append((report.packed, tasks))
-            self._out -= n_results
+            self.running -= n_results
             self._n_unsaved += n_results
             self._unsaved_since = min(self._unsaved_since, now)
             kept = 0.0 if self._mean_time is None else MEMORY**n_results
@@ -288,7 +294,7 @@ class Dispatch:
             self._mean_time = kept * (self._mean_time or 0.0) + (1 - kept) * mean
             self._drained = False  # what is saved may make others eligible
         for ticket, why, attempt in report.crashed:
-            self._out -= 1
+            self.running -= 1
             self._crashed(state.tasks.pop(ticket), why, **attempt)
         for ticket, why in report.hindered:
             self.hindrance = self.hindrance or why
@@ -322,7 +328,7 @@ class Dispatch:
         """Take tasks back that a worker holds."""
         tasks = [state.tasks.pop(ticket) for ticket in tickets if ticket in state.tasks]
         if tasks:
-            self._out -= len(tasks)
+            self.running -= len(tasks)
             self._remaining += len(tasks)
             self._drained = False
             self.counts["released"] += len(tasks)
@@ -350,7 +356,7 @@ class Dispatch:
             state.patience = max(state.patience, hard)
             state.tasks.update(enumerate(send.tasks, send.ticket))
             state.alone = send.per_child is not None
-            self._out += len(send.tasks)
+            self.running += len(send.tasks)
             sends.append(send)
         if self._drained:
             self._idle[worker] = None
@@ -365,7 +371,7 @@ class Dispatch:
 
     def _is_over(self):
         """Nothing is eligible, nothing is out, and nothing will become eligible by itself."""
-        return self._drained and not self._out and math.isinf(self._ask_again)
+        return self._drained and not self.running and math.isinf(self._ask_again)
 
     def _finish_all(self):
         working = [worker for worker, state in self.workers.items() if not state.finishing]

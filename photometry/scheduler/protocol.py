@@ -347,7 +347,14 @@ def pickled(results):
 
 
 def failed_result(task, status, text):
-    """The result of a task whose work brought none."""
+    """The result of a task whose work brought none.
+
+    Parameters
+    ----------
+    task : dict
+    status : STATUS
+    text : str, its one error
+    """
     return {**task, "status": status, "time": 0.0, "details": {"errors": [text]}}
 
 

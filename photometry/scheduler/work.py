@@ -261,7 +261,14 @@ def _peak_memory(seconds):
 
 
 def odd_result(task, result, error):
-    """The result of a task instead of one that cannot be sent or stored, as ``error`` says."""
+    """The result of a task instead of one that cannot be sent or stored.
+
+    Parameters
+    ----------
+    task : dict
+    result : dict, the one that cannot be stored
+    error : the exception that says so
+    """
     failure = Failure.of(error)
     attempt = {**result["attempt"], "error_class": failure.error_class, "error_text": failure.text}
     failed = failed_result(task, STATUS.ERROR, ODD_TEXT + failure.message)

@@ -41,7 +41,14 @@ class Outbox:
         self._log, self._crashed, self._hindered, self._returned = [], [], [], []
 
     def add(self, ticket, task, result, lines):
-        """Take the outcome of `TaskRunner.run`."""
+        """Take the outcome of a task.
+
+        Parameters
+        ----------
+        ticket : int
+        task : dict
+        result, lines : as `work.TaskRunner.run` returns them
+        """
         if type(result) is Crashed:
             self._crashed.append((ticket, *result))
         elif type(result) is Hindered:

@@ -384,14 +384,10 @@ def _copy(source, conn, *, part=None, number=None, runs=None):
 
 
 def _copy_blocks(source, conn, part, number, runs):
-    """Copy the table attempt_blocks, of each block what belongs to the part; parameters as for
-    `_copy`.
-    """
+    """Copy of each block of attempts what belongs to the part; parameters as for `_copy`."""
     columns = schema.AttemptBlock._fields
-    sql = (
-        f"INSERT OR REPLACE INTO attempt_blocks ({_quoted(columns)}) VALUES "
-        f"({', '.join('?' * len(columns))})"
-    )
+    marks = ", ".join("?" * len(columns))
+    sql = f"INSERT OR REPLACE INTO attempt_blocks ({_quoted(columns)}) VALUES ({marks})"
     members = None
     if part is not None:
         rows = source.execute("SELECT priority FROM split WHERE part = ?", [part])
@@ -414,9 +410,7 @@ def _copy_blocks(source, conn, part, number, runs):
 
 
 def _copy_runs(source, conn, known):
-    """Copy the runs that are not there yet; returns the new number of each. ``known`` is kept from
-    file to file.
-    """
+    """Copy the runs that are not in ``known`` yet; returns the new number of each."""
     others = [name for name in schema.RUNS_COLUMNS if name != "run"]
     numbers = {}
     for number, *run in source.execute(

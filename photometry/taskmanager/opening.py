@@ -399,7 +399,14 @@ def replay(conn, segments, todo_id, generation):
 
 
 def write_identity(cursor, todo_id, generation):
-    """Write into the database which file it is, and which journals it has in it."""
+    """Write into the database which file it is, and which journals it has in it.
+
+    Parameters
+    ----------
+    cursor : sqlite3.Cursor
+    todo_id : str
+    generation : int, of the first journal that it does not have in it
+    """
     settings = {"id": todo_id, "generation": str(generation), "format": str(schema.FORMAT)}
     cursor.executemany(
         "INSERT OR REPLACE INTO todo_settings (key, value) VALUES (?, ?)", settings.items()

@@ -276,7 +276,14 @@ class Queue:
         )
 
     def next(self, cursor, n, last=()):
-        """The first ``n`` tasks; those in ``last``, which are few, after all others."""
+        """The first tasks.
+
+        Parameters
+        ----------
+        cursor : sqlite3.Cursor, rows as tuples
+        n : int, how many
+        last : container of priorities, few, of tasks that come after all others
+        """
         while True:
             rows = self.ahead.items()
             if last:
