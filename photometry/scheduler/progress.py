@@ -2,6 +2,7 @@
 for all others.
 """
 
+import contextlib
 import heapq
 import logging
 import math
@@ -12,6 +13,8 @@ import time
 from collections import deque
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+
+from .limits import launched_ranks
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class Forecast:
 
 
 class Progress:
-    """Reports how far a run is. A context manager.
+    """Reports how far a run is.
 
     Parameters
     ----------
@@ -70,6 +73,10 @@ class Progress:
     count : callable() -> how many tasks are still to do, as sources may grow; None: the total is
         final
     quiet : bool, no display
+
+    Attributes
+    ----------
+    display : context manager within which a terminal shows it
     """
 
     def __init__(self, source, total, *, count=None, quiet=False):
@@ -82,8 +89,9 @@ class Progress:
         self._forecast = Forecast(self._start)
         self._n_workers = None
         self._displayed = -math.inf
-        self._terminal = None if quiet else terminal()
-        self._live = None if self._terminal is None else _live(self._terminal)
+        file = None if quiet else terminal()
+        self._live = None if file is None else _live(file)
+        self.display = self._live or contextlib.nullcontext()
 
     def update(self, dispatch, now):
         """Report; cheap to call often."""
@@ -168,15 +176,6 @@ class Progress:
         texts = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines]
         return Group(head, *texts)
 
-    def __enter__(self):
-        if self._live is not None:
-            self._live.start()
-        return self
-
-    def __exit__(self, *exc):
-        if self._live is not None:
-            self._live.stop()
-
 
 def terminal():
     """The terminal that a person watches: a text file that can be written to, or None.
@@ -186,6 +185,8 @@ def terminal():
     """
     if sys.stderr.isatty():
         return sys.stderr
+    if launched_ranks() is None:
+        return None
     try:
         pid = os.getppid()
         while pid > 1:

@@ -101,7 +101,7 @@ def run(plan):
     """
     ranks = launched_ranks()
     if ranks is None or ranks[1] == 1:
-        code = _serve(plan, lambda: _local_engine(plan))
+        code = _serve(plan, functools.partial(_local_engine, plan))
         if plan.report is not None:
             plan.report()
         return code
@@ -169,7 +169,8 @@ def with_pdb(handler):
 
 def _serve(plan, start_engine):
     """The master's part: open the source, run, close, and say how it went."""
-    end = end_of_run(plan.settings.time_limit)
+    limit = plan.settings.time_limit
+    end = None if limit is None else end_of_run(limit)
     is_working = threading.Event()
 
     def interrupt(name):
@@ -278,7 +279,8 @@ def _work(plan, dispatch, start_engine, total, end, is_working):
         count = functools.partial(dispatch.source.get_number_tasks, **plan.constraints)
     progress = Progress(dispatch.source, total, count=count, quiet=plan.quiet)
     try:
-        with contextlib.closing(TaskLog(plan.output_folder / LOG_NAME)) as task_log, progress:
+        task_log = TaskLog(plan.output_folder / LOG_NAME)
+        with contextlib.closing(task_log), progress.display:
             master = Master(
                 dispatch,
                 engine,
