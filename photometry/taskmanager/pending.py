@@ -199,13 +199,18 @@ class TaskCache:
         """Bring what is known up to date with moves (new status, priorities, old status of all or
         a list of them) that were written.
         """
-        ids = [priority for _, moved, _ in moves for priority in moved]
-        if len(set(ids)) < len(ids):
-            moves = _first_to_last(moves)
+        if len(moves) != 1 or len(moves[0][1]) != 1:
+            ids = [priority for _, moved, _ in moves for priority in moved]
+            if len(set(ids)) < len(ids):
+                moves = _first_to_last(moves)
         returned = []
         for new, ids, old in moves:
             if self._counts is not None:
-                self._counts.subtract(old if isinstance(old, list) else {old: len(ids)})
+                if not isinstance(old, list):
+                    self._counts[old] -= len(ids)
+                else:
+                    for status in old:
+                        self._counts[status] -= 1
                 self._counts[new] += len(ids)
             if new == _STARTED:
                 self.running.update(ids)

@@ -29,7 +29,7 @@ from .opening import (
     find_todo_file,
     recover,
 )
-from .packing import MeanOfMany
+from .packing import WEIGHT
 from .pending import TaskCache
 from .schema import RUNS_COLUMNS
 from .selection import CRASHES, cleanup_conditions, prepare
@@ -286,9 +286,14 @@ class Summary:
         """
         self.tasks_run += 1
         self.last_error = errors or self.last_error
-        self.mean_elaptime = MeanOfMany.of([elaptime]).after(self.mean_elaptime)
-        waited = MeanOfMany.of([worker_wait_time])
-        self.mean_worker_waittime = waited.after(self.mean_worker_waittime)
+        if elaptime == elaptime:
+            mean = self.mean_elaptime
+            self.mean_elaptime = elaptime if mean is None else mean + WEIGHT * (elaptime - mean)
+        if worker_wait_time == worker_wait_time:
+            mean = (
+                worker_wait_time if self.mean_worker_waittime is None else self.mean_worker_waittime
+            )
+            self.mean_worker_waittime = mean + WEIGHT * (worker_wait_time - mean)
 
     def add_packed(self, packed):
         """Take the plain results of a `packing.Packed` into account."""
