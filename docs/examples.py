@@ -32,7 +32,7 @@ EXAMPLES = {
     "run": "$ photometry run DIR\n$ photometry run CCD --limit 30 --quiet --method aperture",
     "quick": (
         "$ mkdir NEW && cp DIR/tess2018206045859-s0001-00000001000{00,01}*_tp.fits NEW\n"
-        "$ photometry quick NEW --workers 0"
+        "$ photometry quick NEW --workers 0 2> log.txt | grep -e '^. photometry' -e ^tasks"
     ),
     "watch": "$ photometry watch NEW --once --settle 0 --quiet --json | head -n 8",
     "events new": "$ photometry events new pipeline.py",

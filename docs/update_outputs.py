@@ -40,6 +40,7 @@ export -f photometry python
 # What depends on the machine and the moment: these are compared as words.
 TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|\+00:00)?")
 NUMBER = re.compile(r"-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
+HOST = re.compile(r"\bon \S+(?=, (?:photometry|rank) )")
 MEASURED = re.compile(
     rf"{NUMBER.pattern}(?: ± {NUMBER.pattern})? ?"
     r"(?:targets/s|core-hours|[kMGT]i?B|ms|s|min|h|hours)\b"
@@ -189,7 +190,7 @@ def _alike(one, other):
         one, other = one[:-1], other[: WIDTH - 1]
     texts = []
     for text in (one, other):
-        text = MEASURED.sub("N", TIME.sub("TIME", text))
+        text = MEASURED.sub("N", HOST.sub("on HOST", TIME.sub("TIME", text)))
         texts.append(" ".join(text.split()))
     if [NUMBER.sub("#", text) for text in texts] != [NUMBER.sub("#", texts[0])] * 2:
         return False

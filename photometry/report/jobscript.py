@@ -191,7 +191,7 @@ def _directives(asked, with_srun, warning, more):
     to_whom = "" if with_srun else "B:"
     lines = [
         *[f"#SBATCH --{option}={value}" for option, value in asked.items() if value is not None],
-        "# One core per rank: rank 0 hands out targets, the others work.",
+        "# One core per rank: rank 0 assigns the targets, the others work.",
         "#SBATCH --cpus-per-task=1",
         f"# {warning} s before the end {'all ranks get' if with_srun else 'this shell gets'} "
         f"SIGUSR1: no new targets, the running ones end, all is saved.",
