@@ -128,7 +128,14 @@ class Worker:
 
 
 def make_due(db, now, root=None):
-    """Tasks whose delay is over are READY again; returns how many."""
+    """Tasks whose delay is over are READY again; returns how many.
+
+    Parameters
+    ----------
+    db : connection that holds the lock
+    now : s since 1970
+    root : id of the root task of a job, or None: all jobs
+    """
     where = [T.state == states.DELAYED, T.notBefore <= now]
     if root is not None:
         where.append(T.rootTask == root)

@@ -55,7 +55,7 @@ class ChainDefinition:
         """The job's name, or None."""
         return self.description.get("job_name")
 
-    def place(self, path):
+    def position(self, path):
         """``'chain.json: line 7: task_list[2]'`` for a path of keys and indices."""
         known = tuple(path)
         while known and known not in self.lines:
@@ -155,7 +155,7 @@ class _Checks:
         self._constants = set(built_in_constants())
 
     def add(self, path, message):
-        self.problems.append(f"{self.definition.place(path)}: {message}")
+        self.problems.append(f"{self.definition.position(path)}: {message}")
 
     def chain(self):
         chain = self.definition.description

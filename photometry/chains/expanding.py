@@ -54,7 +54,7 @@ class Expander:
 
     # --- submitting
 
-    def submit(self, description, *, seed=None, parent=None):
+    def submit(self, description, *, seed=None, parent=None, unless=None):
         """Store the root task of a chain.
 
         Parameters
@@ -62,6 +62,8 @@ class Expander:
         description : dict, a validated definition
         seed : int, or None: that of the chain, or a random one, which is stored
         parent : id of a task that it belongs to, or None
+        unless : callable(db) -> id of a root task that is there already and serves, or None; asked
+            in the transaction that would store another
 
         Returns
         -------
@@ -75,6 +77,8 @@ class Expander:
         stored = {key: value for key, value in description.items() if key != "comment"}
 
         def insert(db):
+            if unless is not None and (there := unless(db)) is not None:
+                return there
             types = self.registries.types.ids(db, task_type_names())
             description_id = allocate(db, DESCRIPTIONS)
             scope_id = allocate(db, SCOPES)
@@ -144,7 +148,14 @@ class Expander:
         return db.execute(sa.select(T.taskId).where(*where).limit(1)).first() is not None
 
     def description_id(self, db, description, staged):
-        """The id of a description, stored where it is new."""
+        """The id of a description, stored where it is new.
+
+        Parameters
+        ----------
+        db : connection that holds the lock
+        description : dict
+        staged : dict, what this transaction has stored, by the id of the object
+        """
         key = id(description)
         known = staged.get(key) or self._description_ids.get(key)
         if known is None or known[0] is not description:
@@ -161,6 +172,13 @@ def scope_text(scope):
 
 
 def task_row(task_id, now, type_id):
+    """The row of a task that is made now, without what its list gives it.
+
+    Parameters
+    ----------
+    task_id, type_id : ids
+    now : s since 1970
+    """
     return {
         "taskId": task_id,
         "parentTask": None,

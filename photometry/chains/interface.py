@@ -18,7 +18,14 @@ ROWS_AT_ONCE = 1000  # of a dump or restore
 
 
 class DatabaseConnector:
-    """Makes connections; what is not given comes from the settings (`chains.settings.Settings`)."""
+    """Makes connections; what is not given comes from the settings (`chains.settings.Settings`).
+
+    Parameters
+    ----------
+    db_engine : 'sqlite3', 'mysql' or 'postgresql'
+    db_user, db_passwd, db_host, db_database : str
+    db_port : int
+    """
 
     def __init__(
         self,

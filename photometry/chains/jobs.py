@@ -130,32 +130,44 @@ def submit(
     """
     name = definition.job_name
     stored = {key: value for key, value in definition.description.items() if key != "comment"}
-    earlier = database.read(lambda db: roots_of(db, name)) if name else []
-    if not replace and not new_run:
-        for root in reversed(earlier):
-            if _is_unfinished(database, root, stored):
-                outline = validate(definition, allow_unavailable=True)
-                return Submission(root, False, outline)
+
+    def unfinished(db):
+        """The newest unfinished job with this definition, which another process may be starting."""
+        roots = roots_of(db, name) if name and not new_run else ()
+        return next((root for root in reversed(roots) if _is_unfinished(db, root, stored)), None)
+
+    def continued(root):
+        return Submission(root, False, validate(definition, allow_unavailable=True))
+
     if replace and not name:
-        raise WrongUseError("--replace needs a job_name in the chain, to tell what it replaces")
-    if replace and earlier:
+        raise WrongUseError("--replace needs a job_name in the chain, which names what it replaces")
+    if not replace and (root := database.read(unfinished)) is not None:
+        return continued(root)
+    earlier = database.read(lambda db: roots_of(db, name)) if replace else []
+    if new_run and not replace:
+        directory = _new_directory(definition.description, database)
+        definition.description = {**definition.description, "working_directory": directory}
+    try:
         outline = validate(
             definition,
-            is_planned=_planned(database, earlier),
+            is_planned=_planned(database, earlier or None),
             allow_unavailable=allow_unavailable,
         )
+    except WrongUseError:
+        root = None if replace else database.read(unfinished)
+        if root is not None:
+            return continued(root)
+        raise
+    if earlier:
         delete(database, settings, earlier)
-    else:
-        if new_run:
-            definition.description = {
-                **definition.description,
-                "working_directory": _new_directory(definition.description, database),
-            }
-        outline = validate(
-            definition, is_planned=_planned(database), allow_unavailable=allow_unavailable
-        )
-    root = Expander(database).submit(definition.description, seed=seed)
-    return Submission(root, True, outline)
+    found = []
+
+    def unless(db):
+        found[:] = [unfinished(db)]
+        return found[0]
+
+    root = Expander(database).submit(definition.description, seed=seed, unless=unless)
+    return Submission(root, found[0] is None, outline)
 
 
 def _new_directory(description, database):
@@ -168,13 +180,13 @@ def _new_directory(description, database):
     return f"{base}/{name}" if base else name
 
 
-def _is_unfinished(database, root, description):
+def _is_unfinished(db, root, description):
     query = (
         sa.select(T.state, T.openChildren, DESCRIPTIONS.c.description)
         .join(DESCRIPTIONS, DESCRIPTIONS.c.descriptionId == T.descriptionId)
         .where(T.taskId == root)
     )
-    row = database.read(lambda db: db.execute(query).first())
+    row = db.execute(query).first()
     is_over = row.state in states.OVER and row.openChildren == 0
     return not is_over and json.loads(row.description) == description
 
@@ -216,7 +228,14 @@ def find_root(database, job=None):
 
 
 def job_tasks(database, root, extra=()):
-    """Ids of the tasks of a job in some states; ``extra``: conditions."""
+    """Ids of the tasks of a job.
+
+    Parameters
+    ----------
+    database : connect.Database
+    root : id of its root task
+    extra : conditions on `TASKS`
+    """
     query = sa.select(T.taskId).where(T.rootTask == root, *extra)
     return database.read(lambda db: list(db.execute(query).scalars()))
 
@@ -371,6 +390,12 @@ def job_state(database, root):
 
 def status(database, root, *, with_tasks=True):
     """A job as one object that JSON can hold.
+
+    Parameters
+    ----------
+    database : connect.Database
+    root : id of its root task
+    with_tasks : bool
 
     Returns
     -------

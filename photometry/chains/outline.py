@@ -49,7 +49,14 @@ class Stop(Exception):
 
 
 class Simulation:
-    """Makes the tasks of a chain, without storing them."""
+    """Makes the tasks of a chain, without storing them.
+
+    Parameters
+    ----------
+    definition : definition.ChainDefinition
+    is_planned : callable(directory, filename) -> bool
+    allow_unavailable : bool, let tasks pass that only other hosts can run
+    """
 
     def __init__(self, definition, is_planned, allow_unavailable):
         self.definition = definition
@@ -62,7 +69,7 @@ class Simulation:
         self._made = 0
 
     def fail(self, path, message):
-        self.problems.append(f"{self.definition.place(path)}: {message}")
+        self.problems.append(f"{self.definition.position(path)}: {message}")
         if len(self.problems) > MAX_PROBLEMS:
             raise Stop
 
@@ -110,7 +117,7 @@ class Simulation:
                         here, f"the output {filename!r} is the same in each round of the loop"
                     )
                 elif key in self._planned:
-                    other = self.definition.place(self._planned[key])
+                    other = self.definition.position(self._planned[key])
                     self.fail(here, f"the output {filename!r} is made by {other}, too")
                 elif self._is_planned(*key):
                     self.fail(

@@ -231,7 +231,14 @@ def _find_expression(value):
 
 def collected_results(db, registries, task_id):
     """Results of all that a task waited for: list of dict of type, name, passed and metadata, loop
-    variables among it."""
+    variables among it.
+
+    Parameters
+    ----------
+    db : connection
+    registries : rows.Registries
+    task_id : id
+    """
     roots = db.execute(sa.select(BARRIERS.c.inputId).where(BARRIERS.c.taskId == task_id)).scalars()
     roots = list(roots)
     ids = [*roots, *states.descendants(db, roots)]

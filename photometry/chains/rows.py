@@ -13,7 +13,14 @@ CHUNK = 500  # ids in one IN (...); SQLite takes 999 parameters at least
 
 
 def allocate(db, table, n=1):
-    """The first of ``n`` new ids of a table."""
+    """The first of ``n`` new ids of a table.
+
+    Parameters
+    ----------
+    db : connection that holds the lock
+    table : table
+    n : int
+    """
     name = table.name
     db.execute(sa.update(LOCK).where(LOCK.c.name == name).values(counter=LOCK.c.counter + n))
     return db.execute(sa.select(LOCK.c.counter).where(LOCK.c.name == name)).scalar_one() - n + 1
@@ -62,7 +69,14 @@ def update_in(db, table, column, values, where=None, **changes):
 
 
 def many(db, statement, rows):
-    """Execute a statement for each of ``rows``, if there are any."""
+    """Execute a statement for each of some rows, if there are any.
+
+    Parameters
+    ----------
+    db : connection
+    statement : with named parameters
+    rows : list of dict
+    """
     if rows:
         db.execute(statement, rows)
 
@@ -72,6 +86,11 @@ class Registry:
 
     Only what was committed by an earlier change is remembered, so that a change which is undone
     leaves nothing wrong.
+
+    Parameters
+    ----------
+    table : table
+    id_column, name_column : names of its columns
     """
 
     def __init__(self, table, id_column, name_column):
@@ -237,7 +256,14 @@ def fetch_metadata(db, owner, ids):
 
 
 def fetch_values(db, owner, ids):
-    """Metadata of several owners as plain values: dict id -> dict."""
+    """Metadata of several owners as plain values: dict id -> dict.
+
+    Parameters
+    ----------
+    db : connection
+    owner : 'taskId', 'schedulingAttemptId', 'productId' or 'productVersionId'
+    ids : of the owners
+    """
     return {
         id_: {key: value for key, value, _ in items}
         for id_, items in fetch_metadata(db, owner, ids).items()

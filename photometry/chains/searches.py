@@ -77,6 +77,13 @@ def _checked_settings(name, search, settings):
 def search_tls(lc, lc_duration, *, period_min=None, period_max=None, threads=None):
     """Transit least squares (`tls`).
 
+    Parameters
+    ----------
+    lc : LightcurveArbitraryRaster
+    lc_duration : d, only samples before this are searched
+    period_min, period_max : d, or None: as `tls` has them
+    threads : int, or None: one per core that this process may use
+
     Returns
     -------
     dict of ``period`` [d] (NaN where nothing was fitted), ``transit_count``, ``depth`` (the flux
@@ -105,8 +112,14 @@ def search_bls_reference(
     """Box least squares on astropy's grid: 10 durations from 0.05 to 0.2 d, frequency step 2 *
     0.05 / length^2.
 
-    ``exact=False`` searches the same grid from coarse to fine, which is many times faster
-    (`bls.search_boxes`).
+    Parameters
+    ----------
+    lc : LightcurveArbitraryRaster
+    lc_duration : d, only samples before this are searched
+    period_min, period_max : d; None: half the length
+    exact : bool; False: the same grid from coarse to fine, which is many times faster
+        (`bls.search_boxes`)
+    threads : int, or None: one per core that this process may use
 
     Returns
     -------
@@ -135,6 +148,13 @@ def search_bls_kovacs(lc, lc_duration, *, period_min=0.5, period_max=None, threa
 
     Transits last from 0.05 to 0.2 d. There are 10 bins of phase, or as many as it takes for the
     shortest transit to fill one.
+
+    Parameters
+    ----------
+    lc : LightcurveArbitraryRaster
+    lc_duration : d, only samples before this are searched
+    period_min, period_max : d; None: half the length
+    threads : int, or None: one per core that this process may use
 
     Returns
     -------
@@ -169,6 +189,17 @@ def search_qats(
     threads=None,
 ):
     """Quasi-periodic transits (`qats`).
+
+    Parameters
+    ----------
+    lc : LightcurveArbitraryRaster
+    lc_duration : d, only samples before this are searched
+    duration_min, duration_max : d, of transits
+    duration_count : int, durations between these
+    period_min : d
+    min_transit_count : int
+    max_ttv_mag : greatest relative change from one interval between transits to the next
+    threads : int, or None: one per core that this process may use
 
     Returns
     -------

@@ -130,7 +130,12 @@ class Session:
         self, task_id=None, scheduling_attempt_id=None, product_id=None, product_version_id=None
     ):
         """Metadata of a task (with what it inherits), an attempt, a product or a version: dict of
-        `MetadataItem`."""
+        `MetadataItem`.
+
+        Parameters
+        ----------
+        task_id, scheduling_attempt_id, product_id, product_version_id : exactly one of these
+        """
         owner, id_ = self._owner(task_id, scheduling_attempt_id, product_id, product_version_id)
         inherited = self._inherited(id_) if owner == "taskId" else {}
         found = fetch_metadata(self._reading(), owner, [id_])[id_]

@@ -160,7 +160,7 @@ def dependants(db, task_ids):
 
 
 def settle(db, task_ids):
-    """Tasks are over: tell their ancestors, whose trees may be over too, and what waits for
+    """Tasks are over: note it with their ancestors, whose trees may be over too, and what waits for
     those."""
     current = list(task_ids)
     blocked = {}

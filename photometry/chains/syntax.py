@@ -58,6 +58,13 @@ def multiplied(left, right):
 
 
 def power(base, exponent, modulus=None):
+    """``pow``, refused where the result would have more than `MAX_BITS` bits.
+
+    Parameters
+    ----------
+    base, exponent : numbers
+    modulus : int or None
+    """
     if isinstance(base, int) and isinstance(exponent, int):
         if modulus is None and base.bit_length() * abs(exponent) > MAX_BITS:
             raise WrongUseError(f"a whole number of more than {MAX_BITS} bits")
@@ -90,6 +97,7 @@ class BoundedFormatter(string.Formatter):
         self.total = 0
 
     def get_field(self, field_name, args, kwargs):
+        """The value of a field; attributes are refused. Parameters as of `string.Formatter`."""
         if "." in re.sub(r"\[[^\]]*\]", "", field_name):
             raise WrongUseError(f"format field {{{field_name}}}: attributes are not accepted")
         return super().get_field(field_name, args, kwargs)

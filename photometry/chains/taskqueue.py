@@ -291,7 +291,7 @@ class TaskQueueAmqp(TaskQueue):
             while (message := channel.basic_get(full))[0] is not None:
                 last = message[0].delivery_tag
                 ids.append(int(message[2]))
-            if last is not None:  # they keep their places
+            if last is not None:  # they keep their order
                 channel.basic_nack(last, multiple=True, requeue=True)
             return ids
 

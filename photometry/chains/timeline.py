@@ -37,7 +37,7 @@ def draw_timeline(rows):
             number += 1
         lanes[host, number] = row["end"]
         bars.append((host, number, row))
-    order = {lane: place for place, lane in enumerate(sorted(lanes))}
+    order = {lane: row for row, lane in enumerate(sorted(lanes))}
     parts = []
     for host, number, row in bars:
         y = 18 * order[host, number] + 2
@@ -54,9 +54,9 @@ def draw_timeline(rows):
         )  # fmt: skip
     names = [
         Markup('<text x="0" y="{}" font-size="11" fill="currentColor">{}</text>').format(
-            18 * place + 13, lane[0]
+            18 * row + 13, lane[0]
         )
-        for lane, place in order.items()
+        for lane, row in order.items()
     ]
     height = 18 * len(order) + 24
     seconds = 1000.0 / scale

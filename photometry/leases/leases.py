@@ -337,7 +337,15 @@ class Leases(Holding):
 
     def release(self, id, *, holder=None, anyone=False, connection=None):
         """Put an item that is held back where it was, as if it had never been taken. Returns it, or
-        None; see `finish`."""
+        None; see `finish`.
+
+        Parameters
+        ----------
+        id : str
+        holder : name of who holds it, or None: this process
+        anyone : bool, whoever holds it
+        connection : SQLAlchemy connection or None
+        """
         sql = BACK + ", attempt=attempt-1, taken=NULL" + MINE
         return self._do(
             lambda db: self._change(db, sql, id, self._name(holder, anyone)), connection
@@ -401,8 +409,13 @@ class Leases(Holding):
         return self._do(again, connection)
 
     def forget(self, kind, key, *, connection=None):
-        """Remove a finished item, so that its key can be put again. Returns whether there was
-        one."""
+        """Remove a finished item, so that its key can be put again. Returns whether there was one.
+
+        Parameters
+        ----------
+        kind, key : str
+        connection : SQLAlchemy connection or None
+        """
         sql = f"DELETE FROM lease_items WHERE kind=:kind AND item_key=:key AND state IN {_FINAL}"
         return self._do(lambda db: db.run(sql, kind=kind, key=stored_key(key)) > 0, connection)
 

@@ -31,8 +31,12 @@ class Dialect:
     types: dict
 
     def insert(self, table, columns, values):
-        """SQL: an INSERT that leaves out a row that is there already, by its id or by kind and
-        key."""
+        """SQL: an INSERT that leaves out a row that is there already, by its id or by kind and key.
+
+        Parameters
+        ----------
+        table, columns, values : SQL, columns and values separated by commas
+        """
         return self.insert_new.format(f"{table} ({columns}) VALUES ({values})")
 
 

@@ -119,7 +119,14 @@ class LeaseView:
         return {state: sum(counts[state] for counts in by_kind.values()) for state in STATES}
 
     def counts_by_kind(self, *, kinds=None, since=None, connection=None):
-        """The same as `counts` for each kind: dict of kind to dict of state to int."""
+        """The same as `counts` for each kind: dict of kind to dict of state to int.
+
+        Parameters
+        ----------
+        kinds : str or sequence of str, or None for all
+        since : s since 1970, or None; finished items count only from this on
+        connection : SQLAlchemy connection or None
+        """
         where, names = in_list("kind", kinds)
         if since is not None:
             where += " AND (finished IS NULL OR finished>=:since)"
@@ -252,8 +259,14 @@ def marks(names):
 
 
 def in_list(column, values, prefix="kind"):
-    """A condition that a column has one of some values, and its named parameters. None: no
-    condition."""
+    """A condition that a column has one of some values, and its named parameters.
+
+    Parameters
+    ----------
+    column : str
+    values : str or sequence of str; None: no condition
+    prefix : of the names of the parameters
+    """
     if values is None:
         return "1=1", {}
     names = {f"{prefix}_{i}": value for i, value in enumerate(as_tuple(values))}

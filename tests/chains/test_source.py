@@ -2,6 +2,7 @@
 back is done again."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from chain_runs import look, settings_for
 from photometry.chains import claiming, jobs, states
 from photometry.chains.definition import parse_definition
 from photometry.chains.execution import pack_results, run_chain_task
+from photometry.chains.expanding import Expander
 from photometry.chains.source import ChainSource
 
 
@@ -42,6 +44,31 @@ def do(task, settings):
 
 def state(database, id_):
     return {task["id"]: task["state"] for task in look(database, 1)["tasks"]}[id_]
+
+
+def test_a_chain_that_is_submitted_by_many_at_once_is_one_job(settings, database):
+    chain = {
+        "job_name": "j",
+        "task_list": [{"task": "null", "outputs": {"x": "x"}}, {"task": "null"}],
+    }
+    barrier, found = threading.Barrier(6), []
+
+    def submit_one():
+        own = jobs.open_database(settings)
+        barrier.wait()
+        found.append(jobs.submit(parse_definition(json.dumps(chain)), own, settings))
+        Expander(own).expand(found[-1].root)
+        own.close()
+
+    threads = [threading.Thread(target=submit_one) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    assert len({submission.root for submission in found}) == 1
+    assert sum(submission.is_new for submission in found) == 1
+    assert len(look(database, found[0].root)["tasks"]) == 3
 
 
 def test_the_result_of_a_cancelled_task_is_dropped(database, settings):

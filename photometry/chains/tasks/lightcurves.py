@@ -85,7 +85,7 @@ class Binning(TaskType):
 
 
 class Detrend(TaskType):
-    """Divides by the trend (biweight in a sliding window); measures the noise that is left."""
+    """Divides by the trend (biweight in a sliding window); measures the residual noise."""
 
     inputs = ("lightcurve",)
     outputs = ("lightcurve",)
@@ -112,7 +112,7 @@ class Detrend(TaskType):
         flat = task.read_back()
         good = flat.fluxes[flat.good()]
         if not good.size:
-            return ["no good flux is left"]
+            return ["there is no good flux"]
         median = float(np.median(good))
         return [] if abs(median - 1) < 0.01 else [f"the median flux is {median:g}, expected 1"]
 
