@@ -9,6 +9,7 @@ import ast
 import configparser
 import getpass
 import glob
+import json
 import os
 from datetime import datetime
 from pathlib import Path
@@ -136,6 +137,15 @@ def _sections(parser, path):
         }
     except configparser.InterpolationError as error:
         raise SettingsError(f"{path}: {' '.join(str(error).split())}") from None
+
+
+def write_settings(pipe_config, job_config):
+    """Keep the settings of a run beside its log files, without the password."""
+    folder = Path(pipe_config.logging.log_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    hidden = {**pipe_config, "database": {**pipe_config.database, "password": "***"}}
+    for name, content in (("pipeline.json", hidden), ("job_params.json", job_config)):
+        (folder / name).write_text(json.dumps(content, indent=1, default=str) + "\n")
 
 
 def url_of_database(pipe_config):

@@ -5,7 +5,6 @@ work goes to a `Runner`; association and the database stay in this process. A ti
 with one start time) is one transaction: done wholly, or not at all and done again by the next run.
 """
 
-import json
 import logging
 from pathlib import Path
 
@@ -135,7 +134,7 @@ def setup(pipe_config, supplied_mon_coords=None):
     db.connect(url)
     job_config = configuration.read_job(job_dir / configuration.JOB_FILE)
     job_config["persistence"]["job_name"] = _job_in_database(pipe_config, job_dir, url)
-    _write_settings(pipe_config, job_config)
+    configuration.write_settings(pipe_config, job_config)
     job_config, dataset_id = initialise_dataset(job_config, supplied_mon_coords)
     return str(job_dir), job_config, dataset_id
 
@@ -158,14 +157,6 @@ def _job_in_database(pipe_config, job_dir, url):
 def _claim_dataset(dataset_id):
     if not db.current().try_lock(dataset_id):
         raise WrongUseError(f"dataset {dataset_id} is in use by another run")
-
-
-def _write_settings(pipe_config, job_config):
-    folder = Path(pipe_config.logging.log_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    hidden = {**pipe_config, "database": {**pipe_config.database, "password": "***"}}
-    for name, content in (("pipeline.json", hidden), ("job_params.json", job_config)):
-        (folder / name).write_text(json.dumps(content, indent=1, default=str) + "\n")
 
 
 def initialise_dataset(job_config, supplied_mon_coords):

@@ -231,7 +231,8 @@ ORIGINAL_DEFAULTS = {
 OWN_SETTINGS = {
     "source_extraction": {"flux_error_model": "", "background": "sep"},
     "association": {
-        "use_axis_errors": False, "ties": "pair", "own_source_first": True, "many_to_one": "both", "fork_other_bands": True,
+        "use_axis_errors": False, "ties": "pair", "own_source_first": True,
+        "many_to_one": "both", "fork_other_bands": True,
     },
     "optical": {"match_stars": False, "reference": "", "calibrate": True},
     "pipeline": {"pixel_order": "rows", "stream_timeout": 60.0},
