@@ -147,12 +147,12 @@ def rate(work, n=N_TIMED, clock=time.perf_counter):
 # --- raw sqlite3
 # --------------------------------------------------------------------------------------------------
 
-_GET = """SELECT priority, starid, method, sector, camera, ccd, cadence, datasource, tmag FROM todolist
-    WHERE status IS NULL ORDER BY priority LIMIT ?"""
+_GET = """SELECT priority, starid, method, sector, camera, ccd, cadence, datasource, tmag
+    FROM todolist WHERE status IS NULL ORDER BY priority LIMIT ?"""
 _SET = "UPDATE todolist SET status = ? WHERE priority = ?"
 _NAMES = """priority, lightcurve, method_used, elaptime, worker_wait_time, mean_flux, variance,
-    variability, rms_hour, ptp, pos_row, pos_column, contamination, mask_size, edge_flux, stamp_width,
-    stamp_height, stamp_resizes, errors"""
+    variability, rms_hour, ptp, pos_row, pos_column, contamination, mask_size, edge_flux,
+    stamp_width, stamp_height, stamp_resizes, errors"""
 _SAVE = f"INSERT OR REPLACE INTO diagnostics ({_NAMES}) VALUES ({', '.join('?' * 19)})"
 _NULL = float("nan")  # stored as NULL; sqlite3 binds it several times faster than None
 _EMPTY = (_NULL, "aperture", 1.0, 0.1, *[_NULL] * 14)

@@ -293,8 +293,8 @@ class TaskSource(Protocol):
 
         Not to do again are those that were withdrawn. **Withdrawing** is optional: a source whose
         started tasks can be cancelled has a method ``withdrawn() -> set`` of the ids of started
-        tasks that are not wanted any more. It is asked once a second; the child processes of these tasks
-        are ended, and the tasks released.
+        tasks that are not wanted any more. It is asked once a second; the child processes of these
+        tasks are ended, and the tasks released.
         """
 
     def fail_attempt(self, id_, why, **info) -> bool:

@@ -377,7 +377,7 @@ class TaskManager(Shown, Session):
         return tasks
 
     def _save_packed(self, packed):
-        """Save the plain results of packed lists; False where they have to be looked at one by one."""
+        """Save the plain results of packed lists; False where each has to be looked at."""
         priorities = [priority for one in packed for priority in one.priorities]
         if not self._cache.superseded.isdisjoint(priorities):
             return False

@@ -172,7 +172,8 @@ def _unique_without_starid(conn):
 
 def _indices_and_triggers_without_starid(conn):
     """Statements that make them again, except those that mention the column."""
-    sql = """SELECT sql FROM sqlite_master WHERE tbl_name = 'diagnostics' AND type IN ('index', 'trigger')
+    sql = """SELECT sql FROM sqlite_master
+        WHERE tbl_name = 'diagnostics' AND type IN ('index', 'trigger')
         AND instr(lower(sql), 'starid') = 0"""
     return [row[0] for row in conn.execute(sql)]
 

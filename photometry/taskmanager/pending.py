@@ -376,6 +376,6 @@ def _table(conditions):
 def _task(row):
     priority, starid, method, sector, camera, ccd, cadence, datasource, tmag = row
     return {  # three times as fast as dict(zip(...))
-        "priority": priority, "starid": starid, "method": method, "sector": sector, "camera": camera, "ccd": ccd,
-        "cadence": cadence, "datasource": datasource, "tmag": tmag,
+        "priority": priority, "starid": starid, "method": method, "sector": sector,
+        "camera": camera, "ccd": ccd, "cadence": cadence, "datasource": datasource, "tmag": tmag,
     }  # fmt: skip

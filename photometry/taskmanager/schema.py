@@ -321,7 +321,8 @@ STATEMENTS = {
     "brief diagnostics": _BRIEF_DIAGNOSTICS,
     "no diagnostics": "DELETE FROM diagnostics WHERE priority = ?",
     "skipped": """INSERT INTO photometry_skipped (priority, skipped_by) SELECT ?1, ?2
-        WHERE NOT EXISTS (SELECT 1 FROM photometry_skipped WHERE priority = ?1 AND skipped_by = ?2)""",
+        WHERE NOT EXISTS (
+            SELECT 1 FROM photometry_skipped WHERE priority = ?1 AND skipped_by = ?2)""",
     "not skipped": "DELETE FROM photometry_skipped WHERE priority = ?",
     "skips nobody": "DELETE FROM photometry_skipped WHERE skipped_by = ?",
     "attempt": _insert("attempt_records", Attempt._fields, "INSERT OR REPLACE"),
