@@ -21,7 +21,7 @@ def command(folder, output, page, as_json, show):
     from pathlib import Path
 
     from ..report.run import run_page
-    from ..report.status import output_folder
+    from ..report.status import as_typed, output_folder
     from ..taskmanager import open_view
 
     with open_view(todo_path(folder)) as view:
@@ -32,6 +32,6 @@ def command(folder, output, page, as_json, show):
     if as_json:
         show_json({"page": page})
     else:
-        click.echo(page)
+        click.echo(as_typed(page))
     if show:
         click.launch(str(page))

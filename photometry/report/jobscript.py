@@ -227,9 +227,7 @@ def _launch(launcher, ranks):
             f"mpiexec={launcher!r}: expected srun, mpiexec or mpirun, with options if need be"
         )
     if ranks < 2:
-        raise ArgumentError(
-            f"ranks={ranks!r}: expected at least 2, as rank 0 only hands out targets"
-        )
+        raise ArgumentError(f"ranks={ranks!r}: expected at least 2, as rank 0 only assigns targets")
     return words if kind == "srun" else [*words, "-n", str(ranks)]
 
 
