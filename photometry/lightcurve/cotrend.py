@@ -129,6 +129,17 @@ def spectral_fit(flux, vectors, prior, rounds=4):
 
     The covariance of the least-squares weights is V C V^T, with C from the smoothed periodogram of
     the residual. It needs no matrix of a star's variation and so is quick, though less exact.
+
+    Parameters
+    ----------
+    flux : (n_stars, n_times) array, relative
+    vectors : (n_vectors, n_times) array, orthonormal
+    prior : Prior, of the weights
+    rounds : int, how often the spectrum is taken again
+
+    Returns
+    -------
+    weights : (n_stars, n_vectors) array
     """
     n_times = flux.shape[1]
     spectrum = np.fft.rfft(vectors, n=2 * n_times, axis=1)
