@@ -1,7 +1,5 @@
 """``photometry chain``: task chains, tasks that depend on one another."""
 
-import csv
-import functools
 import json
 import shlex
 import sys
@@ -10,73 +8,23 @@ import time
 import click
 
 from . import EXIT_OK
-from ._options import json_option as shared_json_option
+from ._chain import (
+    csv_option,
+    finite,
+    json_option,
+    looking,
+    queue_option,
+    settings_options,
+    show_status,
+    submit_options,
+    table,
+)
 from ._options import logging_options, show_json
 
 
 @click.group()
 def command():
     """Task chains: tasks that depend on one another, from one JSON file."""
-
-
-def settings_options(function):
-    """Add what all sub-commands share, and hand them the settings."""
-
-    @functools.wraps(function)
-    def wrapped(home, database, store, **options):
-        from ..chains.settings import load_chain_settings, refuse_password
-
-        refuse_password(database)
-        values = {"home": home, "database": database, "store": store}
-        if "queue" in options:
-            values["queue"] = options.pop("queue")
-        return function(settings=load_chain_settings(values), **options)
-
-    for option in (
-        click.option("--store", type=click.Path(), help="Folder for products [files in HOME]."),
-        click.option(
-            "--database",
-            metavar="URL",
-            help="Task database: a path, or a URL of MySQL or PostgreSQL without password "
-            "[chains.sqlite in HOME].",
-        ),
-        click.option(
-            "--home",
-            type=click.Path(),
-            help="Folder for database, files and chains.toml [photometry-chains, or "
-            "PHOTOMETRY_CHAINS_HOME].",
-        ),
-    ):
-        wrapped = option(wrapped)
-    return wrapped
-
-
-queue_option = click.option(
-    "--queue", type=click.Choice(["sql", "amqp"]), help="How attempts travel [sql]."
-)
-json_option = shared_json_option()
-csv_option = click.option("--csv", "as_csv", is_flag=True, help="As CSV, for programs.")
-
-
-def submit_options(function):
-    """Add what `run` and `submit` share."""
-    for option in (
-        click.option("--seed", type=click.IntRange(0), help="Seed of the random numbers."),
-        click.option(
-            "--new-run", is_flag=True, help="Write into a new folder run_0001, run_0002, ..."
-        ),
-        click.option(
-            "--replace",
-            is_flag=True,
-            help="Delete earlier jobs of this name, with their files, first.",
-        ),
-        click.option(
-            "--dry-run", is_flag=True, help="Check, count and draw the tasks; change nothing."
-        ),
-        click.argument("chain", type=click.Path()),
-    ):
-        function = option(function)
-    return function
 
 
 def _command_line():
@@ -148,9 +96,9 @@ def run(
         finally:
             database.close()
         if as_json:
-            click.echo(json.dumps(_finite(found), indent=1))
+            click.echo(json.dumps(finite(found), indent=1))
         else:
-            _show_status(found)
+            show_status(found)
 
     options = {"isolate": isolate, "time_limit": time_limit}
     return running.run_job(
@@ -248,41 +196,6 @@ def worker(settings, types, workers, until_idle, isolate, quiet):
 # --- looking
 
 
-def looking(function):
-    """Open the database to look at it, and find the job that is named."""
-
-    @functools.wraps(function)
-    def wrapped(settings, job, **options):
-        from ..chains import jobs
-
-        database = jobs.existing_database(settings)
-        try:
-            root = None if job == "all" else jobs.find_root(database, job)
-            return function(settings=settings, database=database, root=root, **options)
-        finally:
-            database.close()
-
-    wrapped = settings_options(wrapped)
-    return click.argument("job", required=False)(wrapped)
-
-
-def _finite(value):
-    """A value that JSON can hold: NaN and infinities become null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
-
-
-def _show_status(found):
-    click.echo(f"job {found['job'] or '<untitled>'} ({found['id']}): {found['state']}")
-    for name, count in sorted(found["counts"].items()):
-        click.echo(f"  {count:8d}  {name}")
-
-
 @command.command()
 @json_option
 @looking
@@ -296,14 +209,14 @@ def status(settings, database, root, as_json):
             click.echo(json.dumps(found, indent=1))
         else:
             for one in found:
-                _show_status(one)
+                show_status(one)
         return EXIT_OK
     found = jobs.status(database, root, with_tasks=as_json)
     if as_json:
-        click.echo(json.dumps(_finite(found), indent=1))
+        click.echo(json.dumps(finite(found), indent=1))
     else:
-        _show_status(found)
-        _table(_progress(settings, database, root))
+        show_status(found)
+        table(_progress(settings, database, root))
     return EXIT_OK
 
 
@@ -342,30 +255,6 @@ def tree(settings, database, root, max_depth, running, as_json):
     return EXIT_OK
 
 
-def _table(rows, as_json=False, as_csv=False):
-    """Rows of equal or different columns as a table, JSON or CSV."""
-    if as_json:
-        click.echo(json.dumps(_finite(rows), indent=1))
-        return
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    if as_csv:
-        writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return
-    cells = [columns, *([_cell(row.get(column)) for column in columns] for row in rows)]
-    widths = [max(len(row[number]) for row in cells) for number in range(len(columns))]
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
-
-
-def _cell(value):
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 @command.command()
 @click.option("--task-type", help="Only this type.")
 @click.option("--level", type=click.IntRange(0, 50), default=40, show_default=True)
@@ -398,7 +287,7 @@ def timings(settings, database, root, task_type, as_json, as_csv):
     if not as_json and not as_csv:
         kept = ("job", "type", "task", "state", "wall_clock", "cpu", "cpu_inc_children", "host")
         rows = [{key: row[key] for key in kept} for row in rows]
-    _table(rows, as_json, as_csv)
+    table(rows, as_json, as_csv)
     return EXIT_OK
 
 
@@ -412,7 +301,7 @@ def pass_fail(settings, database, root, task_type, as_json, as_csv):
     from ..chains.tables import fetch_pass_fail_table
 
     rows = fetch_pass_fail_table(task_type=task_type, root=root, database=database)
-    _table(rows, as_json, as_csv)
+    table(rows, as_json, as_csv)
     return EXIT_OK
 
 
@@ -422,7 +311,7 @@ def pass_fail(settings, database, root, task_type, as_json, as_csv):
 @looking
 def progress(settings, database, root, as_json, as_csv):
     """How far each type of task is."""
-    _table(_progress(settings, database, root), as_json, as_csv)
+    table(_progress(settings, database, root), as_json, as_csv)
     return EXIT_OK
 
 
@@ -503,7 +392,7 @@ def types_(settings, write_xml, as_json):
                 "note": kind.unavailable() or "",
             }
         )
-    _table(rows, as_json)
+    table(rows, as_json)
     return EXIT_OK
 
 
