@@ -322,7 +322,7 @@ def _handler(todo_file, output, settings, options):
         from ..injection import TRUTH
 
         work |= {"truth": options["injection_folder"] / TRUTH, "search": options["inject_search"]}
-        return Handler("injection", {**folders, **work})
+        return Handler("photometry.injection.work:injected_photometry", {**folders, **work})
     return Handler("photometry", {**folders, **work})
 
 

@@ -363,7 +363,6 @@ def failed_result(task, status, text):
 ENTRY_POINTS = "photometry.handlers"  # other packages add handlers of their own under this group
 BUILT_IN = {
     "photometry": "photometry.target:photometry",
-    "injection": "photometry.injection.work:injected_photometry",
     "noop": "photometry.scheduler.protocol:noop",
 }
 
