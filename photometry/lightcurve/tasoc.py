@@ -317,7 +317,9 @@ def _telescope_cards(stamp):
 def _table_cards(stamp, extraction, settings):
     """Besides the description of columns: the star, how times are to be read, crowding, noise"""
     source, tess = stamp.headers, stamp.mission == "TESS"
-    if settings.aperture.mask == "pipeline":
+    if extraction.deblended:
+        crowding, fraction = 1.0, None
+    elif settings.aperture.mask == "pipeline":
         crowding, fraction = source.get("CROWDSAP"), source.get("FLFRCSAP")
     else:  # of a mask of our own only the catalogue can say whose light it holds
         crowding, fraction = _real(1 - extraction.contamination), None

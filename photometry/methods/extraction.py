@@ -35,6 +35,8 @@ class Extraction(Shown):
     status: STATUS = STATUS.OK
     # fraction of the flux in the mask that is from other stars; NaN where it is not known
     contamination: float = np.nan
+    # the flux is the target's alone, whatever lies in the mask: other stars were fitted with it
+    deblended: bool = False
     skip_targets: tuple = ()  # starid of other stars in the mask
     edge_flux: float = np.nan  # e-/s, flux of those pixels of the mask that lie on the stamp's edge
     stamp_resizes: int = 0

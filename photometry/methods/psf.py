@@ -314,6 +314,7 @@ def to_extraction(method, stamp, scene, shift, flux, flux_err, errors=(), status
         pixel_quality=quality,
         status=status,
         contamination=contamination_of_fit(scene, flux, mask) if stamp.has_catalog else np.nan,
+        deblended=True,
         edge_flux=edge_flux(stamp.sumimage, mask),
         errors=errors,
     )

@@ -345,6 +345,10 @@ def test_crowding_is_that_of_the_mask_that_was_summed(stamp, tmp_path):
         header = fits.getheader(path, "LIGHTCURVE")
         assert (header["CROWDSAP"], header["FLFRCSAP"]) == pytest.approx(expected)
         assert (header["SRC_CROW"], header["SRC_FLFR"]) == (0.91, 0.84)
+    fitted = replace(extraction, deblended=True)  # CONTAM is of the pixels, the flux has none of it
+    path = tmp_path / write_lightcurve(tmp_path, stamp, fitted, own)
+    assert fits.getheader(path, "LIGHTCURVE")["CROWDSAP"] == 1
+    assert fits.getheader(path)["CONTAM"] == pytest.approx(0.2)
     unknown = replace(extraction, contamination=np.nan)
     path = tmp_path / write_lightcurve(tmp_path, stamp, unknown, own)
     assert fits.getheader(path, "LIGHTCURVE")["CROWDSAP"] is None

@@ -26,6 +26,7 @@ def test_flux_of_a_star_between_others_is_that_of_the_truth():
     assert found.status is STATUS.OK
     assert np.median(found.flux) == pytest.approx(flux[0], rel=0.003)
     assert found.contamination > 0.1
+    assert found.deblended
 
 
 def test_errors_are_the_scatter_of_the_flux():
