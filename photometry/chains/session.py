@@ -161,8 +161,13 @@ class Session:
         product_id=None,
         product_version_id=None,
     ):
-        """One item of metadata, or None. Parameters as of `metadata_fetch_all`, after the name of
-        the item."""
+        """One item of metadata, or None.
+
+        Parameters
+        ----------
+        keyword : str
+        task_id, scheduling_attempt_id, product_id, product_version_id : exactly one of these
+        """
         found = self.metadata_fetch_all(
             task_id, scheduling_attempt_id, product_id, product_version_id
         )
@@ -177,7 +182,13 @@ class Session:
         product_version_id=None,
     ):
         """Set metadata. Parameters as of `metadata_fetch_all`, after a dict of values or
-        `MetadataItem`."""
+        `MetadataItem`.
+
+        Parameters
+        ----------
+        metadata : dict of plain values or `MetadataItem`
+        task_id, scheduling_attempt_id, product_id, product_version_id : exactly one of these
+        """
         owner, id_ = self._owner(task_id, scheduling_attempt_id, product_id, product_version_id)
         db, t = self._changing(), METADATA_ITEMS.c
         if not metadata:

@@ -97,7 +97,13 @@ class BoundedFormatter(string.Formatter):
         self.total = 0
 
     def get_field(self, field_name, args, kwargs):
-        """The value of a field; attributes are refused. Parameters as of `string.Formatter`."""
+        """The value of a field; attributes are refused.
+
+        Parameters
+        ----------
+        field_name : str, as in ``'name[key]'``
+        args, kwargs : what the text is formatted with
+        """
         if "." in re.sub(r"\[[^\]]*\]", "", field_name):
             raise WrongUseError(f"format field {{{field_name}}}: attributes are not accepted")
         return super().get_field(field_name, args, kwargs)
