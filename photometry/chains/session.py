@@ -181,8 +181,7 @@ class Session:
         product_id=None,
         product_version_id=None,
     ):
-        """Set metadata. Parameters as of `metadata_fetch_all`, after a dict of values or
-        `MetadataItem`.
+        """Set metadata; what has the same key is replaced.
 
         Parameters
         ----------
