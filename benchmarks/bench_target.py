@@ -203,9 +203,8 @@ def print_shares(run):
     for (_, _, function), values in pstats.Stats(profile).stats.items():
         spent[function] = spent.get(function, 0) + values[3]
     for step, functions in STEPS.items():
-        print(
-            f"{100 * sum(spent.get(function, 0) for function in functions) / spent['photometry']:8.1f} %  {step}"
-        )
+        percent = 100 * sum(spent.get(name, 0) for name in functions) / spent["photometry"]
+        print(f"{percent:8.1f} %  {step}")
 
 
 # Bounds and peers

@@ -114,8 +114,10 @@ def decode(value, flags="TESS"):
 
 
 DEFAULT_NAMES = {
-    "TESS": "AttitudeTweak SafeMode CoarsePoint EarthPoint Desat ApertureCosmic ManualExclude ScatteredLight",
-    "Kepler": "AttitudeTweak SafeMode CoarsePoint EarthPoint Desat ManualExclude ArgabrighteningOnCCD DetectorAnomaly"
+    "TESS": "AttitudeTweak SafeMode CoarsePoint EarthPoint Desat ApertureCosmic ManualExclude "
+    "ScatteredLight",
+    "Kepler": "AttitudeTweak SafeMode CoarsePoint EarthPoint Desat ManualExclude "
+    "ArgabrighteningOnCCD DetectorAnomaly"
     " NoData ThrusterFiring",
 }
 DEFAULT_NAMES["K2"] = DEFAULT_NAMES["Kepler"]

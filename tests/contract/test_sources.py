@@ -139,7 +139,7 @@ def test_the_example_of_the_contract_runs(tmp_path):
 
 
 def test_results_that_say_nothing_but_ok_are_packed_without_a_second_look(monkeypatch):
-    """The scheduler's own results have the form that the task manager packs at a fifth of the cost."""
+    """The scheduler's own results have the form that packs at a fifth of the cost."""
     task = dict.fromkeys(("method", "sector", "camera", "ccd", "cadence", "tmag"))
     tasks = [{**task, "priority": i, "starid": i, "datasource": "ffi"} for i in (1, 2, 3)]
     results = [run_task(noop, task)[0] for task in tasks]

@@ -21,12 +21,14 @@ WORK = """
 import os, sys
 from photometry import TaskManager
 mode, durability, interval = sys.argv[2:5]
-tm = TaskManager(sys.argv[1], load_into_memory=mode == "memory", durability=durability, backup_interval=int(interval))
+tm = TaskManager(sys.argv[1], load_into_memory=mode == "memory", durability=durability,
+                 backup_interval=int(interval))
 os.write(1, b"ready\\n")
 while tasks := tm.get_tasks(3):
     tm.start_tasks([task["priority"] for task in tasks])
     for task in tasks:
-        task |= {"status": 1, "method_used": "aperture", "time": 1.0, "details": {"mean_flux": task["tmag"]}}
+        task |= {"status": 1, "method_used": "aperture", "time": 1.0}
+        task |= {"details": {"mean_flux": task["tmag"]}}
     if tasks[0]["priority"] % 2:
         tm.save_results(tasks)
         os.write(1, b"".join(b"%d\\n" % task["priority"] for task in tasks))

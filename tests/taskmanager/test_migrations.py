@@ -9,13 +9,17 @@ from todo_helpers import make_result, query
 from photometry import STATUS, TaskManager
 from photometry.errors import TodoFileError
 
-OLD_TODOLIST = """CREATE TABLE todolist (priority INTEGER PRIMARY KEY NOT NULL, starid INTEGER NOT NULL, sector INTEGER NOT NULL,
-    datasource TEXT NOT NULL DEFAULT 'ffi', camera INTEGER NOT NULL, ccd INTEGER NOT NULL, method TEXT DEFAULT NULL,
+OLD_TODOLIST = """CREATE TABLE todolist (priority INTEGER PRIMARY KEY NOT NULL,
+    starid INTEGER NOT NULL,
+    sector INTEGER NOT NULL, datasource TEXT NOT NULL DEFAULT 'ffi', camera INTEGER NOT NULL,
+    ccd INTEGER NOT NULL, method TEXT DEFAULT NULL,
     tmag REAL, status INTEGER DEFAULT NULL, cbv_area INTEGER NOT NULL)"""
-OLD_DIAGNOSTICS = """CREATE TABLE diagnostics (priority INTEGER PRIMARY KEY NOT NULL, starid INTEGER, lightcurve TEXT,
-    elaptime REAL NOT NULL, mean_flux REAL, variance REAL, variability REAL, rms_hour REAL, ptp REAL, pos_row REAL,
-    pos_column REAL, contamination REAL, mask_size INTEGER, stamp_width INTEGER, stamp_height INTEGER,
-    stamp_resizes INTEGER, errors TEXT, FOREIGN KEY (priority) REFERENCES todolist(priority) ON DELETE CASCADE)"""
+OLD_DIAGNOSTICS = """CREATE TABLE diagnostics (priority INTEGER PRIMARY KEY NOT NULL,
+    starid INTEGER,
+    lightcurve TEXT, elaptime REAL NOT NULL, mean_flux REAL, variance REAL, variability REAL,
+    rms_hour REAL, ptp REAL, pos_row REAL, pos_column REAL, contamination REAL, mask_size INTEGER,
+    stamp_width INTEGER, stamp_height INTEGER, stamp_resizes INTEGER, errors TEXT,
+    FOREIGN KEY (priority) REFERENCES todolist(priority) ON DELETE CASCADE)"""
 
 
 def make_old_file(path, rows, diagnostics=()):

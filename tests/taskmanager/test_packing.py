@@ -174,8 +174,9 @@ def test_a_mean_of_many_values_is_the_mean_of_each_in_turn(many):
 ODD = [
     {"details": "text"}, {"details": [1]}, {"details": 5}, {"attempt": 5}, {"priority": 2**70},
     {"priority": None}, {"details": {"mean_flux": 10**400}}, {"details": {"mean_flux": b"12"}},
-    {"details": {"mean_flux": "12"}}, {"details": {"mask_size": 2**63}}, {"details": {"mask_size": "9"}},
-    {"details": {"skip_targets": 5}}, {"details": {"skip_targets": "12"}}, {"details": {"skip_targets": [2**64]}},
+    {"details": {"mean_flux": "12"}}, {"details": {"mask_size": 2**63}},
+    {"details": {"mask_size": "9"}}, {"details": {"skip_targets": 5}},
+    {"details": {"skip_targets": "12"}}, {"details": {"skip_targets": [2**64]}},
     {"details": {"stamp": ("a", "b", "c", "d")}}, {"details": {"filepath_lightcurve": 5}},
     {"details": {"filepath_lightcurve": "a\0b"}}, {"details": {"filepath_lightcurve": b"a"}},
     {"details": {"errors": b"x"}}, {"method_used": None}, {"method_used": 5}, {"method_used": ""},
@@ -210,8 +211,10 @@ def permuted_schema():
     """All modules of the room, with the columns of its tables the other way round, and a column
     more.
     """
-    modules = ["schema", "result", "packing", "journal", "selection", "migrations", "opening", "pending",
-               "store", "view", "session", "manager", "create"]  # fmt: skip
+    modules = [
+        "schema", "result", "packing", "journal", "selection", "migrations", "opening", "pending",
+        "store", "view", "session", "manager", "create",
+    ]  # fmt: skip
     home = photometry.taskmanager.__name__
     source = importlib.util.find_spec(f"{home}.schema").origin
     with open(source, encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""``photometry retry`` and ``photometry reset``: which tasks they choose, and what becomes of them."""
+"""``photometry retry`` and ``reset``: which tasks they choose, and what becomes of them."""
 
 import json
 

@@ -442,7 +442,7 @@ class TestSkipping:
         assert diagnostics(stars, 2) is None
         assert skipped(stars) == {(2, 1)}
 
-    def test_a_target_that_is_skipped_after_it_was_measured_loses_its_result_and_frees_whom_it_skipped(
+    def test_a_target_skipped_after_it_was_measured_loses_its_result_and_frees_whom_it_skipped(
         self, stars
     ):
         self.save(stars, 2, 3)
