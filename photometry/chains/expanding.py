@@ -12,8 +12,16 @@ import sqlalchemy as sa
 from ..errors import WrongUseError
 from . import states
 from .expansion import chain_scope, children, inner_scope
-from .lookups import find_products, parsed, requested_metadata, scope_from
-from .rows import Registries, allocate, many, select_in
+from .lookups import (
+    UNREADABLE,
+    find_products,
+    parsed,
+    requested_metadata,
+    scope_from,
+    texts,
+    unreadable,
+)
+from .rows import Registries, allocate, many
 from .schema import (
     ATTEMPTS,
     BARRIERS,
@@ -116,12 +124,12 @@ class Expander:
         limit : int
         """
         staged = {}
+        where = [T.state == states.EXPANDING]
+        if root is not None:
+            where.append(T.rootTask == root)
 
         def change(db):
             staged.clear()
-            where = [T.state == states.EXPANDING]
-            if root is not None:
-                where.append(T.rootTask == root)
             query = sa.select(
                 *(T.taskId, T.rootTask, T.taskTypeId, T.jobName, T.workingDirectory),
                 *(T.descriptionId, T.scopeId, T.seed, T.priority),
@@ -132,20 +140,14 @@ class Expander:
             return len(rows)
 
         # Looking first keeps a pass with nothing to do free of a transaction.
-        if not self.database.read(lambda db: self._is_anything(db, root)):
+        looking = sa.select(T.taskId).where(*where).limit(1)
+        if self.database.read(lambda db: db.execute(looking).first()) is None:
             return 0
         count = self.database.change(change)
         self._description_ids.update(staged)
         if len(self._description_ids) > 20_000:
             self._description_ids.clear()
         return count
-
-    @staticmethod
-    def _is_anything(db, root):
-        where = [T.state == states.EXPANDING]
-        if root is not None:
-            where.append(T.rootTask == root)
-        return db.execute(sa.select(T.taskId).where(*where).limit(1)).first() is not None
 
     def description_id(self, db, description, staged):
         """The id of a description, stored where it is new.
@@ -244,32 +246,16 @@ class _Batch:
     def _children(self):
         """(row, scope, children) of each container that can be evaluated."""
         db = self.db
-        descriptions = dict(
-            tuple(row)
-            for row in select_in(
-                db,
-                sa.select(DESCRIPTIONS.c.descriptionId, DESCRIPTIONS.c.description),
-                DESCRIPTIONS.c.descriptionId,
-                {row.descriptionId for row in self.rows},
-            )
-        )
-        scopes = dict(
-            tuple(row)
-            for row in select_in(
-                db,
-                sa.select(SCOPES.c.scopeId, SCOPES.c.scope),
-                SCOPES.c.scopeId,
-                {row.scopeId for row in self.rows},
-            )
-        )
+        descriptions = texts(db, DESCRIPTIONS, {row.descriptionId for row in self.rows})
+        scopes = texts(db, SCOPES, {row.scopeId for row in self.rows})
         requested = requested_metadata(db, [row.taskId for row in self.rows])
         made = []
         for row in self.rows:
-            scope = scope_from(scopes[row.scopeId], row)
             kind = self.registries.types.name(db, row.taskTypeId)
-            description = parsed(descriptions[row.descriptionId])
             results = requested.get(row.taskId, {})
             try:
+                scope = scope_from(scopes.get(row.scopeId), row)
+                description = parsed(descriptions.get(row.descriptionId))
                 if kind != "execution_chain":
                     evaluation = scope.evaluation(scope.seed, results)
                     description = evaluation.evaluate_in_structure(description)
@@ -279,6 +265,8 @@ class _Batch:
                 made.append((row, scope, kids))
             except WrongUseError as error:
                 self.failures[row.taskId] = str(error)
+            except UNREADABLE as error:
+                self.failures[row.taskId] = unreadable(error)
         return made
 
     def _known_products(self, made):

@@ -190,7 +190,7 @@ def _positions(names, positions, key, where):
 
 def _limit(key, value, where):
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    is_whole = is_number and value == int(value)
+    is_whole = is_number and _is_whole(value)
     if key == "priority" and is_whole and abs(value) < 2**31:
         return int(value)
     if key == "max_attempts" and is_whole and 1 <= value < 2**31:
@@ -204,6 +204,11 @@ def _limit(key, value, where):
         "memory_gb": "GB, above 0",
     }[key]
     raise WrongUseError(f"{where}: {key}={value!r}: expected {expected}")
+
+
+def _is_whole(number):
+    """Whether a number, perhaps an infinite one, is a whole one."""
+    return isinstance(number, int) or number.is_integer()
 
 
 # --- loops and conditionals
@@ -254,7 +259,7 @@ def loop_values(description):
     if key == "values":
         return value
     numbers = [isinstance(item, int | float) and not isinstance(item, bool) for item in value]
-    if len(value) != 3 or not all(numbers) or value[2] != int(value[2]):
+    if len(value) != 3 or not all(numbers) or not _is_whole(value[2]):
         raise WrongUseError(f"{key}={value!r:.60}: expected [start, end, number of values]")
     start, end, count = float(value[0]), float(value[1]), int(value[2])
     if not 0 <= count <= MAX_VALUES:

@@ -1,6 +1,5 @@
 """Jobs: submit a chain, find it again, see how it is, cancel, retry, replace and delete it."""
 
-import json
 import re
 import time
 from dataclasses import dataclass, field
@@ -13,9 +12,17 @@ from .connect import Database
 from .definition import validate
 from .expanding import Expander
 from .filestore import FileStore
-from .lookups import newest_passed, scope_metadata
+from .lookups import newest_passed, parsed, products_of, scope_metadata
 from .rows import chunks, fetch_values, select_in
-from .schema import ATTEMPTS, DESCRIPTIONS, PRODUCTS, SEMANTIC_TYPES, TASK_TYPES, TASKS, VERSIONS
+from .schema import (
+    ATTEMPTS,
+    DESCRIPTIONS,
+    LARGEST_ID,
+    PRODUCTS,
+    TASK_TYPES,
+    TASKS,
+    VERSIONS,
+)
 
 T, A = TASKS.c, ATTEMPTS.c
 
@@ -187,8 +194,12 @@ def _is_unfinished(db, root, description):
         .where(T.taskId == root)
     )
     row = db.execute(query).first()
-    is_over = row.state in states.OVER and row.openChildren == 0
-    return not is_over and json.loads(row.description) == description
+    if row.state in states.OVER and row.openChildren == 0:
+        return False
+    try:
+        return parsed(row.description) == description
+    except WrongUseError:  # unreadable, so it is another one
+        return False
 
 
 def roots_of(db, name):
@@ -211,7 +222,7 @@ def find_root(database, job=None):
             return db.execute(query).scalar()
         if found := roots_of(db, str(job)):
             return found[-1]
-        if str(job).isdigit():
+        if str(job).isdecimal() and int(job) <= LARGEST_ID:
             query = sa.select(T.rootTask).where(T.taskId == int(job), T.parentTask.is_(None))
             return db.execute(query).scalar()
         return None
@@ -324,40 +335,6 @@ def delete(database, settings, roots):
     # The rows go first: a file without a row is litter, a row without its file would be a lie.
     for directory, name in database.change(change):
         store.delete(directory, name)
-
-
-def products_of(database, task_ids):
-    """Newest versions of the products of tasks: dict task id -> dict role -> dict."""
-    query = (
-        sa.select(
-            *(PRODUCTS.c.generatorTask, SEMANTIC_TYPES.c.name, PRODUCTS.c.directoryName),
-            *(PRODUCTS.c.filename, PRODUCTS.c.productId, VERSIONS.c.productVersionId),
-            *(
-                VERSIONS.c.repositoryId,
-                VERSIONS.c.passedQc,
-                VERSIONS.c.fileSize,
-                VERSIONS.c.fileMD5,
-            ),
-        )
-        .join(SEMANTIC_TYPES, SEMANTIC_TYPES.c.semanticTypeId == PRODUCTS.c.semanticType)
-        .join(VERSIONS, VERSIONS.c.productId == PRODUCTS.c.productId, isouter=True)
-        .order_by(VERSIONS.c.productVersionId)
-    )
-    found = {}
-    rows = database.read(lambda db: select_in(db, query, PRODUCTS.c.generatorTask, task_ids))
-    for row in rows:
-        is_made = row.repositoryId is not None
-        passed = None if row.passedQc is None else bool(row.passedQc)
-        found.setdefault(row.generatorTask, {})[row.name] = {
-            "directory": row.directoryName,
-            "filename": row.filename,
-            "version": row.productVersionId,
-            "path": f"{row.directoryName}/{row.repositoryId}".lstrip("/") if is_made else None,
-            "passed": passed,
-            "size": row.fileSize,
-            "md5": row.fileMD5,
-        }
-    return found
 
 
 # --- how a job is

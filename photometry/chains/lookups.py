@@ -2,33 +2,82 @@
 
 import functools
 import json
+import logging
 
 import sqlalchemy as sa
 
+from ..errors import WrongUseError
 from . import states
 from .expansion import Scope
 from .rows import fetch_values, select_in
-from .schema import ATTEMPTS, METADATA_INPUTS, PRODUCTS, SCOPES, TASKS, VERSIONS
+from .schema import (
+    ATTEMPTS,
+    METADATA_INPUTS,
+    PRODUCTS,
+    SCOPES,
+    SEMANTIC_TYPES,
+    TASKS,
+    VERSIONS,
+)
+
+log = logging.getLogger(__name__)
 
 T = TASKS.c
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What a description raises that was not validated, as programs may write rows of their own."""
+
+
+def unreadable(error):
+    """The message of a task whose description raised one of `UNREADABLE`."""
+    return f"its description cannot be used: {type(error).__name__}: {error}"
 
 
 @functools.lru_cache(2048)
 def parsed(text):
-    """A JSON text as value; the same object for the same text, not to be changed."""
-    return json.loads(text)
+    """The JSON object of a text; the same one for the same text, not to be changed.
+
+    Raises
+    ------
+    WrongUseError : it is something else
+    """
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError):
+        value = None
+    if not isinstance(value, dict):
+        raise WrongUseError(f"the task database has {text!r:.60} where a JSON object is expected")
+    return value
+
+
+def texts(db, table, ids):
+    """Texts of `DESCRIPTIONS` or `SCOPES`: dict id -> text."""
+    id_column, text = list(table.c)[:2]
+    return dict(tuple(row) for row in select_in(db, sa.select(id_column, text), id_column, ids))
 
 
 def scope_from(text, row):
     """The `Scope` of a task: the text of its scope with its own job, directory and seed."""
     stored = parsed(text)
+    if not (row.seed or "0").isdecimal():
+        raise WrongUseError(f"the task database has {row.seed!r} where a seed is expected")
     return Scope(
-        metadata=stored["metadata"],
-        constants=stored["constants"],
+        metadata=stored.get("metadata", {}),
+        constants=stored.get("constants", {}),
         job_name=row.jobName,
         directory=row.workingDirectory,
         seed=int(row.seed or 0),
     )
+
+
+@functools.lru_cache(2048)  # one warning for many tasks
+def metadata_of_scope(text):
+    """Loop variables and what ancestors set, not to be changed; none where the text cannot be read,
+    with a warning."""
+    try:
+        return parsed(text).get("metadata", {})
+    except WrongUseError as error:
+        log.warning("metadata of a task are unknown: %s", error)
+        return {}
 
 
 def find_products(db, names):
@@ -86,6 +135,40 @@ def scope_metadata(db, rows):
     query = sa.select(SCOPES.c.scopeId, SCOPES.c.scope)
     ids = {row.scopeId for row in rows if row.scopeId is not None}
     return {
-        row.scopeId: json.loads(row.scope)["metadata"]
+        row.scopeId: metadata_of_scope(row.scope)
         for row in select_in(db, query, SCOPES.c.scopeId, ids)
     }
+
+
+def products_of(database, task_ids):
+    """Newest versions of the products of tasks: dict task id -> dict role -> dict."""
+    query = (
+        sa.select(
+            *(PRODUCTS.c.generatorTask, SEMANTIC_TYPES.c.name, PRODUCTS.c.directoryName),
+            *(PRODUCTS.c.filename, PRODUCTS.c.productId, VERSIONS.c.productVersionId),
+            *(
+                VERSIONS.c.repositoryId,
+                VERSIONS.c.passedQc,
+                VERSIONS.c.fileSize,
+                VERSIONS.c.fileMD5,
+            ),
+        )
+        .join(SEMANTIC_TYPES, SEMANTIC_TYPES.c.semanticTypeId == PRODUCTS.c.semanticType)
+        .join(VERSIONS, VERSIONS.c.productId == PRODUCTS.c.productId, isouter=True)
+        .order_by(VERSIONS.c.productVersionId)
+    )
+    found = {}
+    rows = database.read(lambda db: select_in(db, query, PRODUCTS.c.generatorTask, task_ids))
+    for row in rows:
+        is_made = row.repositoryId is not None
+        passed = None if row.passedQc is None else bool(row.passedQc)
+        found.setdefault(row.generatorTask, {})[row.name] = {
+            "directory": row.directoryName,
+            "filename": row.filename,
+            "version": row.productVersionId,
+            "path": f"{row.directoryName}/{row.repositoryId}".lstrip("/") if is_made else None,
+            "passed": passed,
+            "size": row.fileSize,
+            "md5": row.fileMD5,
+        }
+    return found

@@ -9,7 +9,15 @@ from ..errors import WrongUseError
 from ..scheduler.protocol import Limits
 from . import states
 from .expressions import is_expression
-from .lookups import find_products, newest_passed, parsed, requested_metadata, scope_from
+from .lookups import (
+    find_products,
+    newest_passed,
+    parsed,
+    requested_metadata,
+    scope_from,
+    scope_metadata,
+    texts,
+)
 from .rows import fetch_values, many, select_in
 from .schema import (
     BARRIERS,
@@ -54,21 +62,23 @@ class Preparer:
         failures : dict attempt id -> message, of those that cannot start
         """
         ids = [row.taskId for row, _ in claimed]
-        texts = self._texts(db, DESCRIPTIONS, {row.descriptionId for row, _ in claimed})
-        scopes = self._texts(db, SCOPES, {row.scopeId for row, _ in claimed})
+        descriptions = texts(db, DESCRIPTIONS, {row.descriptionId for row, _ in claimed})
+        scopes = texts(db, SCOPES, {row.scopeId for row, _ in claimed})
         requested = requested_metadata(db, ids)
-        tasks, failures, evaluated = [], {}, []
-        inputs = self._inputs(db, claimed, texts, scopes, failures)
+        failures = {}
+        claimed = self._readable(db, claimed, descriptions, scopes, failures)
+        tasks, evaluated = [], []
+        inputs = self._inputs(db, claimed, descriptions, scopes, failures)
         outputs = self._outputs(db, ids)
         for row, attempt_id in claimed:
             if attempt_id in failures:
                 continue
             scope = scope_from(scopes[row.scopeId], row)
-            text = texts[row.descriptionId]
+            text = descriptions[row.descriptionId]
             description = parsed(text)
             results = requested.get(row.taskId, {})
             if row.evaluatedDescription is not None:
-                description = json.loads(row.evaluatedDescription)
+                description = parsed(row.evaluatedDescription)
             elif _has_expressions(text):
                 try:
                     evaluation = scope.evaluation(scope.seed, results)
@@ -111,6 +121,22 @@ class Preparer:
         )
         return tasks, failures
 
+    def _readable(self, db, claimed, descriptions, scopes, failures):
+        """Those of the claimed that can be read; one that cannot has failed, the others go on."""
+        kept = []
+        for row, attempt_id in claimed:
+            kind = self.registries.types.name(db, row.taskTypeId)
+            try:
+                task_type(kind)
+                scope_from(scopes.get(row.scopeId), row)
+                parsed(descriptions.get(row.descriptionId))
+                if row.evaluatedDescription is not None:
+                    parsed(row.evaluatedDescription)
+                kept.append((row, attempt_id))
+            except WrongUseError as error:
+                failures[attempt_id] = str(error)
+        return kept
+
     def limits(self, row):
         """`scheduler.protocol.Limits` of a task, the same object for equal ones."""
         seconds = row.timeLimit or self.settings.task_timeout
@@ -121,11 +147,6 @@ class Preparer:
             self._limits[key] = Limits(seconds=seconds, memory=memory)
         return self._limits[key]
 
-    @staticmethod
-    def _texts(db, table, ids):
-        id_column, text = list(table.c)[:2]
-        return dict(tuple(row) for row in select_in(db, sa.select(id_column, text), id_column, ids))
-
     def _outputs(self, db, ids):
         query = sa.select(
             PRODUCTS.c.generatorTask, SEMANTIC_TYPES.c.name, PRODUCTS.c.filename
@@ -135,9 +156,9 @@ class Preparer:
             found.setdefault(task_id, {})[role] = filename
         return found
 
-    def _inputs(self, db, claimed, texts, scopes, failures):
+    def _inputs(self, db, claimed, descriptions, scopes, failures):
         """dict task id -> dict role -> newest passed version of the product."""
-        self._resolve_late_inputs(db, claimed, texts, scopes, failures)
+        self._resolve_late_inputs(db, claimed, descriptions, scopes, failures)
         query = (
             sa.select(
                 *(TASK_INPUTS.c.taskId, SEMANTIC_TYPES.c.name, PRODUCTS.c.directoryName),
@@ -169,16 +190,20 @@ class Preparer:
             }
         return found
 
-    def _resolve_late_inputs(self, db, claimed, texts, scopes, failures):
+    def _resolve_late_inputs(self, db, claimed, descriptions, scopes, failures):
         """Inputs that were made inside what a task waited for were not known when it was made."""
         late = []
         for row, attempt_id in claimed:
-            description = parsed(texts[row.descriptionId])
+            description = parsed(descriptions[row.descriptionId])
             if "wait_for" not in description or "inputs" not in description:
                 continue
             scope = scope_from(scopes[row.scopeId], row)
             evaluate = scope.evaluation(scope.seed).evaluate_in_structure
-            files = evaluate(description["inputs"], ("inputs",))
+            try:
+                files = evaluate(description["inputs"], ("inputs",))
+            except WrongUseError as error:
+                failures[attempt_id] = str(error)
+                continue
             known = find_products(db, {row.workingDirectory: set(files.values())})
             for role, filename in files.items():
                 product, is_there = known.get((row.workingDirectory, filename), (None, False))
@@ -247,22 +272,14 @@ def collected_results(db, registries, task_id):
     rows = [row for row in select_in(db, query, T.taskId, ids) if row.taskTypeId not in containers]
     newest = newest_passed(db, [row.taskId for row in rows])
     values = fetch_values(db, "schedulingAttemptId", newest.values())
-    scopes = dict(
-        tuple(row)
-        for row in select_in(
-            db,
-            sa.select(SCOPES.c.scopeId, SCOPES.c.scope),
-            SCOPES.c.scopeId,
-            {row.scopeId for row in rows},
-        )
-    )
+    scopes = scope_metadata(db, rows)
     return [
         {
             "id": row.taskId,
             "type": registries.types.name(db, row.taskTypeId),
             "name": row.taskName,
             "passed": row.state == states.PASSED,
-            "scope": json.loads(scopes[row.scopeId])["metadata"],
+            "scope": scopes.get(row.scopeId, {}),
             "metadata": values.get(newest.get(row.taskId), {}),
         }
         for row in rows

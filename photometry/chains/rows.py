@@ -188,12 +188,13 @@ def decode_value(kind, number, text):
         return number
     if kind == "bool":
         return bool(number)
-    if kind == "int":
-        return int(text)
     if kind == "str":
         return text
-    if kind == "json":
-        return json.loads(text)
+    if kind in ("int", "json"):
+        try:
+            return json.loads(text)
+        except (TypeError, ValueError):  # written by another program
+            return "unknown"
     return {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}.get(kind)
 
 

@@ -31,6 +31,7 @@ from sqlalchemy.dialects import mysql
 metadata = MetaData()
 
 ID = BigInteger().with_variant(Integer, "sqlite")
+LARGEST_ID = 2**63 - 1
 LONG_TEXT = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
 # Directory and file name have to fit into one key of MySQL, at most 3072 bytes at 4 bytes a
 # character.

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ..errors import WrongUseError
 from .connect import Database, take_lock
+from .lookups import metadata_of_scope, parsed
 from .objects import MetadataItem
 from .rows import Registries, allocate, encode_value, fetch_metadata
 from .schema import METADATA_ITEMS, OWNERS, SCOPES, TASKS
@@ -150,7 +151,7 @@ class Session:
         row = self._reading().execute(query).first()
         if row is None:
             return {}
-        values = json.loads(row.scope)["metadata"]
+        values = metadata_of_scope(row.scope)
         return {key: MetadataItem(key, value, row.createdTime) for key, value in values.items()}
 
     def metadata_fetch_item(
@@ -230,9 +231,9 @@ class Session:
         text = db.execute(query).scalar()
         if text is None:
             return
-        scope = json.loads(text)
+        scope = parsed(text)
         plain = {key: getattr(item, "value", item) for key, item in metadata.items()}
-        scope["metadata"] |= plain
+        scope = {**scope, "metadata": scope.get("metadata", {}) | plain}
         scope_id = allocate(db, SCOPES)
         db.execute(SCOPES.insert().values(scopeId=scope_id, scope=json.dumps(scope, default=str)))
         db.execute(sa.update(TASKS).where(TASKS.c.taskId == task_id).values(scopeId=scope_id))

@@ -12,7 +12,13 @@ from . import states
 from .expanding import scope_text, task_row
 from .expansion import Scope
 from .filestore import check_directory
-from .lookups import newest_passed, parsed, requested_metadata, scope_from
+from .lookups import (
+    metadata_of_scope,
+    newest_passed,
+    parsed,
+    requested_metadata,
+    scope_from,
+)
 from .objects import Task
 from .products import ProductMethods
 from .rows import allocate
@@ -179,7 +185,7 @@ class TaskMethods(ProductMethods):
             scope = db.execute(
                 sa.select(SCOPES.c.scope).where(SCOPES.c.scopeId == parent.scopeId)
             ).scalar()
-            metadata = {**json.loads(scope)["metadata"], **metadata} if scope else metadata
+            metadata = {**metadata_of_scope(scope), **metadata} if scope else metadata
         directory = working_directory
         if directory is None:
             directory = parent.workingDirectory if parent is not None else ""

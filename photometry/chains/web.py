@@ -14,10 +14,11 @@ from ..errors import WrongUseError
 from ..report.html import Page, details, facts, link, mark, preformatted, table
 from . import jobs, states, tables
 from .database import TaskDatabaseConnection
-from .schema import LOG_MESSAGES, PRODUCTS, TASKS, VERSIONS
+from .schema import LARGEST_ID, LOG_MESSAGES, PRODUCTS, TASKS, VERSIONS
 from .timeline import draw_timeline, moment
 
 HOST = "127.0.0.1"
+ID = f"int(max={LARGEST_ID})"  # in a route
 DEPTHS = (0, 1, 2, 3, 5, 8)
 PAGE_LENGTH = 200  # rows of a page
 MOST_ATTEMPTS = 800  # of the timeline
@@ -29,6 +30,14 @@ KINDS = {
 NAVIGATION = {"/": "Jobs", "/running": "Running", "/progress": "Progress", "/timeline": "Timeline",
               "/timings": "Timings", "/pass_fail": "Pass and fail", "/directories": "Files",
               "/logs": "Messages"}  # fmt: skip
+
+
+def _number(text):
+    """A whole number of a query that a database can hold; ValueError for others."""
+    number = int(text)
+    if not 0 <= number <= LARGEST_ID:
+        raise ValueError(text)
+    return number
 
 
 def _state(name):
@@ -90,8 +99,8 @@ def create_app(settings):
     # --- the tree
 
     def tree_of(running_only=False):
-        parent = flask.request.args.get("task_id", type=int) or job_argument()
-        depth = flask.request.args.get("depth", default=2, type=int)
+        parent = flask.request.args.get("task_id", type=_number) or job_argument()
+        depth = flask.request.args.get("depth", default=2, type=_number)
         fetch = tables.fetch_running_job_tree if running_only else tables.fetch_job_tree
         return fetch(parent_id=parent, max_depth=depth, database=database)
 
@@ -239,7 +248,7 @@ def create_app(settings):
         forms = (("retry", "Retry"), ("cancel", "Cancel"))
         return [Markup(form).format(task_id, action, text) for action, text in forms]
 
-    @app.get("/task/<int:task_id>")
+    @app.get(f"/task/<{ID}:task_id>")
     def show_task(task_id):
         task = task_facts(task_id)
         about = facts(
@@ -269,12 +278,12 @@ def create_app(settings):
             sections.append(("Attempts", ["none yet"]))
         return render(f"Task {task_id}", *sections)
 
-    @app.get("/api/task/<int:task_id>")
+    @app.get(f"/api/task/<{ID}:task_id>")
     def api_task(task_id):
         task = task_facts(task_id)
         return app.json.response(task.as_dict())
 
-    @app.post("/task/<int:task_id>/<action>")
+    @app.post(f"/task/<{ID}:task_id>/<action>")
     def act(task_id, action):
         given = flask.request.form.get("token") or flask.request.headers.get("X-Token") or ""
         if not settings.web_token or not hmac.compare_digest(
@@ -306,7 +315,7 @@ def create_app(settings):
     @app.get("/files/")
     @app.get("/files/<path:directory>")
     def files(directory=""):
-        first = flask.request.args.get("first", default=0, type=int)
+        first = flask.request.args.get("first", default=0, type=_number)
         query = (
             sa.select(PRODUCTS.c.filename, PRODUCTS.c.generatorTask, VERSIONS)
             .join(VERSIONS, VERSIONS.c.productId == PRODUCTS.c.productId, isouter=True)
@@ -331,7 +340,7 @@ def create_app(settings):
             parts.append(link("more", f"/files/{directory}?first={first + PAGE_LENGTH}"))
         return render(f"Files in {directory or '.'}", ("", parts))
 
-    @app.get("/file/<int:version_id>/<name>")
+    @app.get(f"/file/<{ID}:version_id>/<name>")
     def file(version_id, name):
         with TaskDatabaseConnection(database=database, settings=settings) as connection:
             path = connection.file_version_path_for_id(version_id, must_exist=True)
@@ -366,7 +375,7 @@ def create_app(settings):
             return flask.jsonify(fetch())
 
     def level():
-        return flask.request.args.get("level", default=30, type=int)
+        return flask.request.args.get("level", default=30, type=_number)
 
     add_table(
         "progress",
