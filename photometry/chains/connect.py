@@ -196,7 +196,7 @@ class Database:
                     take_lock(db)
                 result = function(db)
                 db.commit()
-            except BaseException:
+            except BaseException:  # also when interrupted: whole or not at all
                 with contextlib.suppress(DBAPIError):
                     db.rollback()
                 raise

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from ..errors import WrongUseError
 from . import states
-from .objects import MetadataItem, TaskExecutionAttempt
-from .rows import allocate, fetch_metadata
+from .objects import TaskExecutionAttempt
+from .rows import allocate, chunks
 from .schema import (
     ATTEMPTS,
     TASKS,
@@ -152,7 +152,8 @@ class TaskDatabaseConnection(TaskMethods):
 
     def _attempts(self, rows):
         ids = [row.schedulingAttemptId for row in rows]
-        metadata = fetch_metadata(self._reading(), "schedulingAttemptId", ids)
+        metadata = self._metadata_of("schedulingAttemptId", ids)
+        files = self._output_files(ids)
         return [
             TaskExecutionAttempt(
                 attempt_id=row.schedulingAttemptId,
@@ -171,22 +172,28 @@ class TaskDatabaseConnection(TaskMethods):
                 run_time_cpu=row.runTimeCpu,
                 run_time_cpu_inc_children=row.runTimeCpuIncChildren,
                 peak_memory=None if row.peakMemory is None else int(row.peakMemory),
-                metadata={
-                    key: MetadataItem(key, value, moment)
-                    for key, value, moment in metadata[row.schedulingAttemptId]
-                },
-                output_files=self.execution_attempt_fetch_output_files(row.schedulingAttemptId),
+                metadata=metadata[row.schedulingAttemptId],
+                output_files=files[row.schedulingAttemptId],
             )
             for row in rows
         ]
 
     def execution_attempt_fetch_output_files(self, attempt_id):
         """Versions that an attempt made: dict role -> `FileProductVersion`."""
-        versions = self._versions(VERSIONS.c.generatedByTaskExecution == attempt_id)
-        return {
-            self.file_product_lookup(version.product_id).semantic_type: version
-            for version in versions
-        }
+        return self._output_files([attempt_id])[attempt_id]
+
+    def _output_files(self, attempt_ids):
+        """dict attempt id -> dict role -> `FileProductVersion`, in as many queries for all as for
+        one."""
+        versions = []
+        for some in chunks(attempt_ids):
+            versions += self._versions(VERSIONS.c.generatedByTaskExecution.in_(some))
+        products = self._products_by_id([version.product_id for version in versions])
+        found = {id_: {} for id_ in attempt_ids}
+        for version in versions:
+            role = products[version.product_id].semantic_type
+            found[version.generated_by_task_execution][role] = version
+        return found
 
     def execution_attempt_register_output(
         self, execution_attempt, output_name, file_path, file_metadata, preserve=False

@@ -135,7 +135,7 @@ def run_chain_task(task, *, store, input_folder, options=None):
             for message in qc:
                 log.warning("quality control: %s", message)
             return finish_task(running, results, qc, messages, before)
-        except BaseException as error:
+        except BaseException as error:  # a task that is interrupted leaves no files either
             running.discard_products()
             is_outside = isinstance(error, TryAgainError | NothingToDoError) or (
                 isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

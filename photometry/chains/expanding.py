@@ -18,6 +18,7 @@ from .lookups import (
     parsed,
     requested_metadata,
     scope_from,
+    scope_text,
     texts,
     unreadable,
 )
@@ -149,28 +150,33 @@ class Expander:
             self._description_ids.clear()
         return count
 
-    def description_id(self, db, description, staged):
-        """The id of a description, stored where it is new.
+    def description_ids(self, db, descriptions, staged):
+        """Ids of descriptions, stored where they are new: dict id of the object -> descriptionId.
 
         Parameters
         ----------
         db : connection that holds the lock
-        description : dict
+        descriptions : list of dict
         staged : dict, what this transaction has stored, by the id of the object
         """
-        key = id(description)
-        known = staged.get(key) or self._description_ids.get(key)
-        if known is None or known[0] is not description:
-            new = allocate(db, DESCRIPTIONS)
-            db.execute(
-                DESCRIPTIONS.insert().values(descriptionId=new, description=json.dumps(description))
-            )
-            known = staged[key] = (description, new)
-        return known[1]
-
-
-def scope_text(scope):
-    return json.dumps({"metadata": scope.metadata, "constants": scope.constants})
+        found, new = {}, {}
+        for description in descriptions:
+            key = id(description)
+            known = staged.get(key) or self._description_ids.get(key)
+            if known is not None and known[0] is description:
+                found[key] = known[1]
+            else:
+                new[key] = description
+        if new:
+            first = allocate(db, DESCRIPTIONS, len(new))
+            found.update((key, first + number) for number, key in enumerate(new))
+            staged.update((key, (value, found[key])) for key, value in new.items())
+            rows = [
+                {"descriptionId": found[key], "description": json.dumps(value)}
+                for key, value in new.items()
+            ]
+            db.execute(DESCRIPTIONS.insert(), rows)
+        return found
 
 
 def task_row(task_id, now, type_id):
@@ -183,22 +189,12 @@ def task_row(task_id, now, type_id):
     """
     return {
         "taskId": task_id,
-        "parentTask": None,
-        "rootTask": None,
         "createdTime": now,
         "isFullyConfigured": True,
         "taskTypeId": type_id,
-        "jobName": None,
-        "taskName": None,
         "workingDirectory": "",
-        "descriptionId": None,
-        "scopeId": None,
-        "seed": None,
         "state": states.WAITING,
         "priority": 0,
-        "maxAttempts": None,
-        "timeLimit": None,
-        "memoryLimit": None,
         "unmet": 0,
         "openChildren": 0,
         "failedChildren": 0,
@@ -326,6 +322,9 @@ class _Batch:
         first = allocate(db, TASKS, len(new_tasks))
         n_products = sum(len(kid.outputs) for *_, kid in new_tasks)
         next_product = allocate(db, PRODUCTS, n_products) if n_products else 0
+        descriptions = self.expander.description_ids(
+            db, [kid.description for *_, kid in new_tasks], self.staged
+        )
         tasks, products, inputs, requires, waits = [], [], [], [], []
         start = first
         for offset, (row, _, _, number, kid) in enumerate(new_tasks):
@@ -375,7 +374,7 @@ class _Batch:
                 jobName=kid.job_name,
                 taskName=kid.name,
                 workingDirectory=kid.directory,
-                descriptionId=self.expander.description_id(db, kid.description, self.staged),
+                descriptionId=descriptions[id(kid.description)],
                 scopeId=scope_ids.get(id(kid), row.scopeId),
                 seed=str(kid.seed),
                 priority=kid.priority or row.priority,

@@ -297,19 +297,18 @@ def dump(database, path):
         gzip.open(part, "wt", encoding="utf-8") as file,
         database.engine.connect() as db,
     ):
-        if True:
-            if database.is_sqlite:
-                db.exec_driver_sql("BEGIN")  # one state for all tables
-            elif database.engine.dialect.name == "postgresql":
-                db.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            for table in schema.metadata.sorted_tables:
-                columns = [column for column in table.c if column.computed is None]
-                names = [column.name for column in columns]
-                file.write(json.dumps({"table": table.name, "columns": names}) + "\n")
-                query = sa.select(*columns).order_by(*table.primary_key.columns)
-                for row in db.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
-                    file.write(json.dumps(list(row)) + "\n")
-            db.rollback()
+        if database.is_sqlite:
+            db.exec_driver_sql("BEGIN")  # one state for all tables
+        elif database.engine.dialect.name == "postgresql":
+            db.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        for table in schema.metadata.sorted_tables:
+            columns = [column for column in table.c if column.computed is None]
+            names = [column.name for column in columns]
+            file.write(json.dumps({"table": table.name, "columns": names}) + "\n")
+            query = sa.select(*columns).order_by(*table.primary_key.columns)
+            for row in db.execution_options(yield_per=ROWS_AT_ONCE).execute(query):
+                file.write(json.dumps(list(row)) + "\n")
+        db.rollback()
 
 
 def restore(database, path):

@@ -4,19 +4,25 @@ import logging
 import threading
 import time
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from ..errors import TryAgainError
 from .connect import Database
 from .finishing import shortened
 from .rows import allocate
 from .schema import LOG_MESSAGES
 from .settings import load_chain_settings
 
+log = logging.getLogger(__name__)
+
 MOST_WAITING = 100  # messages that are written together
 LONGEST_WAIT = 1.0  # s that one waits
 
 
 class EasLoggingHandler(logging.StreamHandler):
-    """Prints messages, and stores those of an attempt, several at once over one connection. Never
-    raises.
+    """Prints messages, and stores those of an attempt, several at once over one connection.
+
+    What cannot be stored is reported with the messages of this module and dropped.
 
     Parameters
     ----------
@@ -58,7 +64,7 @@ class EasLoggingHandler(logging.StreamHandler):
             is_urgent = record.levelno >= logging.ERROR or len(self._waiting) >= MOST_WAITING
             if is_urgent or time.monotonic() - self._since > LONGEST_WAIT:
                 self.flush_to_database()
-        except Exception:  # noqa: BLE001 - a log that cannot be written must not stop what it reports
+        except Exception:  # noqa: BLE001 - as each handler of logging: an argument may raise anything
             self.handleError(record)
 
     def flush_to_database(self):
@@ -70,6 +76,11 @@ class EasLoggingHandler(logging.StreamHandler):
         self._busy.now = True  # what this logs itself is not stored
         try:
             self._database.change(lambda db: _insert(db, rows))
+        except (SQLAlchemyError, TryAgainError) as error:
+            reason = str(error).partition("\n")[0]
+            log.warning(
+                "%d messages of attempt %s are lost: %s", len(rows), self._attempt_id, reason
+            )
         finally:
             self._busy.now = False
 

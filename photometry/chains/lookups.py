@@ -55,6 +55,11 @@ def texts(db, table, ids):
     return dict(tuple(row) for row in select_in(db, sa.select(id_column, text), id_column, ids))
 
 
+def scope_text(scope):
+    """The text from which `scope_from` makes it again."""
+    return json.dumps({"metadata": scope.metadata, "constants": scope.constants})
+
+
 def scope_from(text, row):
     """The `Scope` of a task: the text of its scope with its own job, directory and seed."""
     stored = parsed(text)

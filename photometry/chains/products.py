@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from ..errors import WrongUseError
 from . import filestore
 from .objects import FileProduct, FileProductVersion
-from .rows import allocate
+from .rows import allocate, chunks
 from .schema import PRODUCTS, SEMANTIC_TYPES, VERSIONS
 from .session import Session
 
@@ -45,6 +45,12 @@ class ProductMethods(Session):
         found = self._products(P.productId == product_id)
         return found[0] if found else None
 
+    def _products_by_id(self, ids):
+        found = {}
+        for some in chunks(ids):
+            found.update((item.product_id, item) for item in self._products(P.productId.in_(some)))
+        return found
+
     def _products(self, where):
         query = (
             sa.select(PRODUCTS, SEMANTIC_TYPES.c.name)
@@ -52,6 +58,8 @@ class ProductMethods(Session):
             .where(where)
             .order_by(P.productId)
         )
+        rows = self._rows(query)
+        metadata = self._metadata_of("productId", [row.productId for row in rows])
         return [
             FileProduct(
                 product_id=row.productId,
@@ -61,9 +69,9 @@ class ProductMethods(Session):
                 filename=row.filename,
                 semantic_type=row.name,
                 mime_type=row.mimeType,
-                metadata=self.metadata_fetch_all(product_id=row.productId),
+                metadata=metadata[row.productId],
             )
-            for row in self._rows(query)
+            for row in rows
         ]
 
     def file_product_register(
@@ -187,6 +195,7 @@ class ProductMethods(Session):
 
     def _versions(self, where):
         rows = self._rows(sa.select(VERSIONS).where(where).order_by(V.productVersionId))
+        metadata = self._metadata_of("productVersionId", [row.productVersionId for row in rows])
         return [
             FileProductVersion(
                 product_version_id=row.productVersionId,
@@ -198,7 +207,7 @@ class ProductMethods(Session):
                 file_md5=row.fileMD5,
                 file_size=row.fileSize,
                 passed_qc=None if row.passedQc is None else bool(row.passedQc),
-                metadata=self.metadata_fetch_all(product_version_id=row.productVersionId),
+                metadata=metadata[row.productVersionId],
             )
             for row in rows
         ]
@@ -258,7 +267,7 @@ class ProductMethods(Session):
                 )
             )
             self.metadata_register(metadata or {}, product_version_id=version_id)
-        except BaseException:
+        except BaseException:  # also when interrupted: a file without a row would never be found
             self.store.delete(product.directory, name)
             raise
         return version_id

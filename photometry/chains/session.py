@@ -11,7 +11,7 @@ from ..errors import WrongUseError
 from .connect import Database, take_lock
 from .lookups import metadata_of_scope, parsed
 from .objects import MetadataItem
-from .rows import Registries, allocate, encode_value, fetch_metadata
+from .rows import Registries, allocate, chunks, encode_value, fetch_metadata
 from .schema import METADATA_ITEMS, OWNERS, SCOPES, TASKS
 from .settings import Settings, load_chain_settings
 
@@ -139,8 +139,14 @@ class Session:
         """
         owner, id_ = self._owner(task_id, scheduling_attempt_id, product_id, product_version_id)
         inherited = self._inherited(id_) if owner == "taskId" else {}
-        found = fetch_metadata(self._reading(), owner, [id_])[id_]
-        return inherited | {key: MetadataItem(key, value, moment) for key, value, moment in found}
+        return inherited | self._metadata_of(owner, [id_])[id_]
+
+    def _metadata_of(self, owner, ids):
+        """Metadata of several owners in one query: dict id -> dict of `MetadataItem`."""
+        return {
+            id_: {key: MetadataItem(key, value, moment) for key, value, moment in items}
+            for id_, items in fetch_metadata(self._reading(), owner, ids).items()
+        }
 
     def _inherited(self, task_id):
         query = (
@@ -194,29 +200,25 @@ class Session:
         if not metadata:
             return
         keys = self.registries.keys.ids(db, set(metadata))
-        existing = set(db.execute(sa.select(t.metadataKey).where(t[owner] == id_)).scalars())
-        for key, item in metadata.items():
+        for some in chunks(keys[key] for key in metadata):
+            db.execute(sa.delete(METADATA_ITEMS).where(t[owner] == id_, t.metadataKey.in_(some)))
+        first = allocate(db, METADATA_ITEMS, len(metadata))
+        rows = []
+        for number, (key, item) in enumerate(metadata.items()):
             is_item = isinstance(item, MetadataItem)
-            kind, number, text = encode_value(item.value if is_item else item)
-            values = {
-                "setAtTime": item.timestamp if is_item else time.time(),
-                "valueType": kind,
-                "valueFloat": number,
-                "valueString": text,
-            }
-            if keys[key] in existing:
-                db.execute(
-                    sa.update(METADATA_ITEMS)
-                    .where(t[owner] == id_, t.metadataKey == keys[key])
-                    .values(**values)
-                )
-            else:
-                item_id = allocate(db, METADATA_ITEMS)
-                db.execute(
-                    METADATA_ITEMS.insert().values(
-                        itemId=item_id, metadataKey=keys[key], **{owner: id_}, **values
-                    )
-                )
+            kind, value, text = encode_value(item.value if is_item else item)
+            rows.append(
+                {
+                    "itemId": first + number,
+                    owner: id_,
+                    "metadataKey": keys[key],
+                    "setAtTime": item.timestamp if is_item else time.time(),
+                    "valueType": kind,
+                    "valueFloat": value,
+                    "valueString": text,
+                }
+            )
+        db.execute(METADATA_ITEMS.insert(), rows)
         if owner == "taskId":
             self._extend_scope(db, id_, metadata)
 
@@ -242,6 +244,6 @@ class Session:
     def _undone_on_error(self):
         try:
             yield
-        except BaseException:
+        except BaseException:  # also when interrupted: whole or not at all
             self.rollback()
             raise

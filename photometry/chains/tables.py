@@ -345,10 +345,16 @@ def fetch_pass_fail_table(job_name=None, task_type=None, *, root=None, database=
                 "outcome": int(results["outcome"] == "PASS"),
             }
         )
-    return sorted(
-        table,
-        key=lambda item: [(str(type(v)), v) if v is not None else ("", 0) for v in item.values()],
-    )
+    return sorted(table, key=lambda row: [_comparable(value) for value in row.values()])
+
+
+def _comparable(value):
+    """A key that sorts values of all types: nothing, numbers, NaN, then all else as text."""
+    if value is None:
+        return 0, 0.0, ""
+    if isinstance(value, int | float):
+        return (2, 0.0, "") if value != value else (1, value, "")
+    return 3, 0.0, str(value)
 
 
 @_on_database

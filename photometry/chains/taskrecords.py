@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ..errors import WrongUseError
 from . import states
-from .expanding import scope_text, task_row
+from .expanding import task_row
 from .expansion import Scope
 from .filestore import check_directory
 from .lookups import (
@@ -18,6 +18,7 @@ from .lookups import (
     parsed,
     requested_metadata,
     scope_from,
+    scope_text,
 )
 from .objects import Task
 from .products import ProductMethods
@@ -312,7 +313,9 @@ class TaskMethods(ProductMethods):
             .join(SEMANTIC_TYPES, SEMANTIC_TYPES.c.semanticTypeId == TASK_INPUTS.c.semanticType)
             .where(TASK_INPUTS.c.taskId == task_id)
         )
-        return {role: self.file_product_lookup(product) for role, product in self._rows(query)}
+        rows = self._rows(query)
+        products = self._products_by_id([row.inputId for row in rows])
+        return {role: products[product] for role, product in rows}
 
     def task_fetch_metadata_inputs(self, task_id):
         """Results of the tasks that a task requires: dict task name -> metadata of the newest
@@ -325,10 +328,9 @@ class TaskMethods(ProductMethods):
         )
         rows = self._rows(query)
         newest = newest_passed(self._reading(), [row.inputId for row in rows])
+        metadata = self._metadata_of("schedulingAttemptId", newest.values())
         return {
-            row.taskName: self.metadata_fetch_all(scheduling_attempt_id=newest[row.inputId])
-            for row in rows
-            if row.inputId in newest
+            row.taskName: metadata[newest[row.inputId]] for row in rows if row.inputId in newest
         }
 
     def task_fetch_execution_attempts(self, task_id, successful=None):

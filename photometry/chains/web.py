@@ -14,6 +14,7 @@ from ..errors import WrongUseError
 from ..report.html import Page, details, facts, link, mark, preformatted, table
 from . import jobs, states, tables
 from .database import TaskDatabaseConnection
+from .rows import select_in
 from .schema import LARGEST_ID, LOG_MESSAGES, PRODUCTS, TASKS, VERSIONS
 from .timeline import draw_timeline, moment
 
@@ -21,7 +22,7 @@ HOST = "127.0.0.1"
 ID = f"int(max={LARGEST_ID})"  # in a route
 DEPTHS = (0, 1, 2, 3, 5, 8)
 PAGE_LENGTH = 200  # rows of a page
-MOST_ATTEMPTS = 800  # of the timeline
+MOST_ATTEMPTS = 800  # of the timeline and of the run times, the newest
 KINDS = {
     **dict.fromkeys((states.PASSED,), "good"),
     **dict.fromkeys((states.FAILED, states.QC_FAILED, states.BLOCKED, states.LOST), "bad"),
@@ -185,15 +186,21 @@ def create_app(settings):
         ]
         return table(rows, ["Name", "Value", "Set"]) if rows else Markup("<p>none</p>")
 
-    def files_table(files):
+    def filenames(attempts):
+        """Names of the products of which attempts made versions, by id."""
+        query = sa.select(PRODUCTS.c.productId, PRODUCTS.c.filename)
+        ids = {v.product_id for attempt in attempts for v in attempt.output_files.values()}
+        rows = database.read(lambda db: select_in(db, query, PRODUCTS.c.productId, ids))
+        return dict(tuple(row) for row in rows)
+
+    def files_table(files, names):
         rows = []
         for role, version in files.items():
-            with TaskDatabaseConnection(database=database, settings=settings) as connection:
-                product = connection.file_product_lookup(version.product_id)
-            href = f"/file/{version.product_version_id}/{product.filename}"
+            name = names[version.product_id]
+            href = f"/file/{version.product_version_id}/{name}"
             rows.append(
                 [
-                    role, link(product.filename, href), version.file_size, version.file_md5,
+                    role, link(name, href), version.file_size, version.file_md5,
                     version.passed_qc, moment(version.created_time),
                 ]
             )  # fmt: skip
@@ -212,7 +219,7 @@ def create_app(settings):
             f"{moment(r.timestamp)} {r.severity:2d} {r.message}" for r in reversed(rows)
         )
 
-    def attempt_parts(attempt):
+    def attempt_parts(attempt, names):
         shown = facts(
             {
                 "state": _state(attempt.state),
@@ -232,7 +239,7 @@ def create_app(settings):
         if attempt.metadata:
             parts.append(metadata_table(attempt.metadata))
         if attempt.output_files:
-            parts.append(files_table(attempt.output_files))
+            parts.append(files_table(attempt.output_files, names))
         if text := messages_of(attempt.attempt_id):
             parts.append(details("Messages", preformatted(text)))
         return parts
@@ -272,8 +279,9 @@ def create_app(settings):
         if planned:
             sections.append(("Planned files", [table(planned, ["Role", "File"])]))
         attempts = {**task.execution_attempts_passed, **task.execution_attempts_incomplete}
+        names = filenames(attempts.values())
         for id_ in sorted(attempts, reverse=True):
-            sections.append((f"Attempt {id_}", attempt_parts(attempts[id_])))
+            sections.append((f"Attempt {id_}", attempt_parts(attempts[id_], names)))
         if not attempts:
             sections.append(("Attempts", ["none yet"]))
         return render(f"Task {task_id}", *sections)
@@ -387,7 +395,9 @@ def create_app(settings):
     add_table(
         "timings",
         "Timings",
-        lambda: tables.fetch_timings_table(root=job_argument(), database=database),
+        lambda: tables.fetch_timings_table(
+            root=job_argument(), limit=MOST_ATTEMPTS, database=database
+        ),
     )
     add_table(
         "pass_fail",

@@ -96,7 +96,7 @@ class SqliteFile:
             connection.raw.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
-            except BaseException:
+            except BaseException:  # also when interrupted: whole or not at all
                 connection.raw.execute("ROLLBACK")
                 raise
             connection.raw.execute("COMMIT")
@@ -148,7 +148,7 @@ class SqliteFile:
                 if tables:
                     self._convert(raw)
             _check_version(self._connection, self.path)
-        except BaseException:
+        except BaseException:  # also when interrupted: whole or not at all
             raw.execute("ROLLBACK")
             self.close()
             raise
