@@ -27,6 +27,7 @@ MISSING_SIGMA, MAX_MISSING = 4.0, 0.3  # by which a transit that is missing fall
 MIN_CLASS_SNR = 3.0  # of dips between transits, or of the difference of odd and even ones
 LIKE_DEPTH = 0.15  # of the depth, by which dips between the transits may differ from them
 MAX_ALIAS = 3  # times the period, or that part of it
+SMALLEST_SCATTER = 1e-9  # of the flux: synthetic light curves may have no noise at all
 MAX_POSSIBLE = 20  # parts of the period for which gaps are looked at
 
 
@@ -135,6 +136,12 @@ def fold_phase(times, period, t0):
     return (times - t0 + 0.5 * period) % period - 0.5 * period
 
 
+def _scatter(flux, outside):
+    """The error of each flux, where none is known: the standard deviation outside the transit."""
+    scatter = np.std(flux[outside]) if outside.any() else np.std(flux)
+    return np.full(len(flux), max(scatter, SMALLEST_SCATTER))
+
+
 def fit_transit(
     times, flux, errors, *, period, t0, duration, period_uncertainty=np.nan, sde=np.nan
 ):
@@ -153,8 +160,7 @@ def fit_transit(
     TransitSignal
     """
     if errors is None:
-        outside = np.abs(fold_phase(times, period, t0)) > duration
-        errors = np.full(len(times), np.std(flux[outside]) if outside.any() else np.std(flux))
+        errors = _scatter(flux, np.abs(fold_phase(times, period, t0)) > duration)
     weight = 1 / errors**2
     # in the middle, where it does not depend on the period
     t0 += period * np.rint((np.mean(times) - t0) / period)
@@ -349,8 +355,7 @@ def settle_period(times, flux, errors, signal, *, period_min=0.0, period_max=np.
     TransitSignal
     """
     if errors is None:
-        outside = np.abs(signal.phase(times)) > signal.duration
-        errors = np.full(len(times), np.std(flux[outside]) if outside.any() else np.std(flux))
+        errors = _scatter(flux, np.abs(signal.phase(times)) > signal.duration)
 
     def again(period, t0):
         return fit_transit(

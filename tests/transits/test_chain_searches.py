@@ -62,6 +62,17 @@ def test_depth_of_tls_is_the_flux_in_transit_and_depth_ppm_the_depth(lc):
     assert result["t0_offset"] == pytest.approx(0, abs=0.02)
 
 
+def test_a_light_curve_without_noise_has_the_period_and_depth_it_was_made_with():
+    """As ``synthesis_batman`` makes it unless it is asked for noise."""
+    times = np.arange(0, 40, 900 / 86400)
+    flux = np.where(np.abs((times - 1) % 4.1 - 0.1) <= 0.1, 0.99, 1.0)
+    star = LightcurveArbitraryRaster(times, flux, metadata={"orbital_period": 4.1})
+    result = run_search("transit_search_tls", star, 40.0, {"period_min": 2.0})
+    assert result["period"] == pytest.approx(4.1, rel=1e-3)
+    assert result["depth_ppm"] == pytest.approx(10_000, rel=0.1)
+    assert np.isfinite([result[key] for key in ("depth", "duration", "t0", "snr")]).all()
+
+
 def test_coarse_to_fine_gives_the_same_result(lc):
     full, fast = (
         run_search("transit_search_bls_reference", lc, 60.0, {"exact": exact})
