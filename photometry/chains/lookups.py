@@ -50,7 +50,14 @@ def parsed(text):
 
 
 def texts(db, table, ids):
-    """Texts of `DESCRIPTIONS` or `SCOPES`: dict id -> text."""
+    """Texts of a table of texts: dict id -> text.
+
+    Parameters
+    ----------
+    db : connection
+    table : `DESCRIPTIONS` or `SCOPES`
+    ids : of its rows
+    """
     id_column, text = list(table.c)[:2]
     return dict(tuple(row) for row in select_in(db, sa.select(id_column, text), id_column, ids))
 
