@@ -1,5 +1,6 @@
 """``photometry run``: do the photometry of the tasks in a TODO-file."""
 
+import functools
 import os
 import shlex
 import sys
@@ -198,11 +199,22 @@ def command(where, **options):
     if options["inject"] and options["handler"] != "photometry":
         raise click.UsageError("--inject with --handler: give one of them")
     from ..processes import limit_threads
+    from ..scheduler.limits import on_all_ranks
 
     limit_threads()
     if options["pdb"] and options["workers"]:
         raise click.UsageError("--pdb: works in this process alone; expected --workers 0, or none")
-    _check_names(options["handler"], options["method"])
+    return on_all_ranks(functools.partial(_prepare, where, options))()
+
+
+def _prepare(where, options):
+    """The run, or what tells of it, as a function; refuses what cannot be run."""
+    from ..methods.registry import get_method
+    from ..scheduler.protocol import check_handler
+
+    check_handler(options["handler"])
+    if options["method"] is not None:
+        get_method(options["method"])
     todo_file = todo_path(where)
     settings = _settings(todo_file, options)
     output = Path(options["output"] or todo_file.parent / "lightcurves")
@@ -212,19 +224,8 @@ def command(where, **options):
     else:
         refuse_injection(todo_file, output)
     if options["dry_run"]:
-        return _tell(todo_file, settings, output, options)
-    return _run(todo_file, output, settings, options)
-
-
-def _check_names(handler, method):
-    """Refuse what no target could be done with, before anything is started."""
-    from ..scheduler.protocol import check_handler
-
-    check_handler(handler)
-    if method is not None:
-        from ..methods.registry import get_method
-
-        get_method(method)
+        return functools.partial(_tell, todo_file, settings, output, options)
+    return functools.partial(_run, todo_file, output, settings, options)
 
 
 def _settings(todo_file, options):

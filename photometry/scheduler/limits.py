@@ -6,7 +6,7 @@ import os
 import re
 import time
 
-from ..errors import SettingsError
+from ..errors import SettingsError, WrongUseError
 
 
 class Durations:
@@ -127,6 +127,46 @@ def launched_ranks(environ=None):
     if "SLURM_STEP_NUM_TASKS" in environ and int(environ["SLURM_STEP_NUM_TASKS"]) > 1:
         return int(environ["SLURM_PROCID"]), int(environ["SLURM_STEP_NUM_TASKS"])
     return None
+
+
+def on_all_ranks(prepare):
+    """Do what comes before a run; where one rank of an MPI job cannot, all of them end.
+
+    A rank that ended alone would leave the others waiting in MPI for ever: a node may lack a
+    library or a file that the others have.
+
+    Parameters
+    ----------
+    prepare : callable()
+
+    Returns
+    -------
+    what ``prepare`` returns
+
+    Raises
+    ------
+    WrongUseError : on rank 0, where only another rank cannot
+    """
+    ranks = launched_ranks()
+    if ranks is None or ranks[1] == 1:
+        return prepare()
+    from . import mpi
+    from .run import EXIT_WRONG_USE
+
+    prepared = error = None
+    try:
+        prepared = prepare()
+    except Exception as own:  # noqa: BLE001 - raised below, when all ranks know
+        error = own
+    errors = mpi.world().allgather(None if error is None else str(error) or type(error).__name__)
+    if error is not None:
+        raise error
+    failed = [rank for rank, message in enumerate(errors) if message is not None]
+    if failed and ranks[0] > 0:
+        raise SystemExit(EXIT_WRONG_USE)
+    if failed:
+        raise WrongUseError(f"rank {failed[0]}: {errors[failed[0]]}")
+    return prepared
 
 
 def is_master(environ=None):

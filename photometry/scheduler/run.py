@@ -178,6 +178,7 @@ def _serve(plan, start_engine):
         if not is_working.is_set():
             raise KeyboardInterrupt(name)
 
+    made = not plan.output_folder.exists()
     with StopRequests(interrupt).active():
         try:
             _make_folder(plan.output_folder)
@@ -192,8 +193,9 @@ def _serve(plan, start_engine):
                 f"{error.strerror} while writing {file}; make room and run the same command again"
             ) from error
         finally:
-            with contextlib.suppress(OSError):  # an empty one, where nothing could be done
-                plan.output_folder.rmdir()
+            if made:
+                with contextlib.suppress(OSError):  # an empty one, where nothing could be done
+                    plan.output_folder.rmdir()
 
 
 def _make_folder(folder):

@@ -44,7 +44,7 @@ def test_simulate_tpf_writes_files_catalogue_and_truth(tmp_path):
         (["--decl", 200], "decl=200.0: expected -90 to 90"),
         (["--stamp", "0x4"], "stamp=0: expected 3 to 101"),
         (["--mission", "PLATO"], "--mission"),
-        (["--jitter", "nan"], "jitter=nan"),
+        (["--jitter", "nan"], "'--jitter': nan: expected a finite number"),
     ],
 )
 def test_wrong_options_give_one_message_and_exit_code_2(tmp_path, options, message):
@@ -63,7 +63,7 @@ def test_wrong_options_give_one_message_and_exit_code_2(tmp_path, options, messa
         (["--cadence", 0], "cadence=0"),
         (["--bright", 16], "bright=16.0: expected less than faint=15.0"),
         (["--ccd", 5], "ccd=5: expected 1 to 4"),
-        (["--background", "inf"], "level=inf"),
+        (["--background", "inf"], "'--background': inf: expected a finite number"),
     ],
 )
 def test_wrong_options_of_full_frames_give_one_message_and_leave_no_folder(

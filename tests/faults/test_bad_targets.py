@@ -85,14 +85,49 @@ def test_a_target_that_eats_memory_is_an_error_that_says_so(todo, engine):
     assert "MemoryError" in errors(folder)[4]
 
 
+def with_modules_of(folder):
+    """Environment in which modules of a folder can be imported."""
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+
+
+MISSING_LIBRARY = "raise ImportError('libcfitsio.so.10: cannot open shared object file')\n"
+
+
 @pytest.mark.parametrize("engine", ["serial", "processes", "mpi"])
-def test_all_workers_dead_is_not_success(todo, engine):
+def test_a_handler_that_cannot_be_imported_is_refused_before_anything_runs(todo, engine):
+    folder = todo(6)
+    (folder / "bad_import.py").write_text(MISSING_LIBRARY)
+    done = run_pipeline(engine, folder, "--handler", "bad_import:work", env=with_modules_of(folder))
+    assert done.returncode == 2
+    assert "libcfitsio.so.10" in done.stderr
+    assert {row for row in as_it_is(folder).values()} == {(None, 0, 0)}
+
+
+@pytest.mark.mpi
+def test_a_library_that_one_rank_lacks_ends_all_ranks_and_is_named(todo):
     folder = todo(6)
     (folder / "bad_import.py").write_text(
-        "raise ImportError('libcfitsio.so.10: cannot open shared object file')\n"
+        f"import os\nif os.environ['PMI_RANK'] == '2': {MISSING_LIBRARY}def work(task): pass\n"
+    )
+    done = run_pipeline("mpi", folder, "--handler", "bad_import:work", env=with_modules_of(folder))
+    assert done.returncode == 2
+    assert "rank 2: handler 'bad_import:work'" in done.stderr
+    assert "libcfitsio.so.10" in done.stderr
+    assert {row for row in as_it_is(folder).values()} == {(None, 0, 0)}
+
+
+def test_all_workers_dead_is_not_success(todo):
+    folder = todo(6)
+    # the master imports it first and has the library; its workers do not
+    (folder / "bad_import.py").write_text(
+        "import pathlib\n"
+        "seen = pathlib.Path(__file__).with_suffix('.seen')\n"
+        f"if seen.exists(): {MISSING_LIBRARY}"
+        "seen.touch()\n"
+        "def work(task): pass\n"
     )
     with_bad_import = run_pipeline(
-        engine, folder, "--handler", "bad_import:work", env={"PYTHONPATH": str(folder)}
+        "processes", folder, "--handler", "bad_import:work", env=with_modules_of(folder)
     )
     assert with_bad_import.returncode not in (0, 1, 2)
     assert "libcfitsio.so.10" in with_bad_import.stderr
