@@ -64,6 +64,14 @@ BEFORE = {
         "    subprocess.run([sys.executable, '-m', 'photometry', 'transients', *words], "
         "check=True)\n"
     ),
+    "first-run.md": (
+        "import os, subprocess, sys\n"
+        "os.mkdir('first')\n"
+        "os.chdir('first')\n"
+        "simulate = 'simulate tpf DIR --targets 12 --times 1500 --transits 0.5 --seed 1'\n"
+        "for words in (simulate, 'todo tpf DIR', 'run DIR --workers 0 --starid 100003774'):\n"
+        "    subprocess.run([sys.executable, '-m', 'photometry', *words.split()], check=True)\n"
+    ),
     "events.md": "import numpy as np\nfrom astropy.io import fits\n",
 }
 REAL = re.compile(r'read\("((?:tess|EPIC)[^"]+)"\)')
