@@ -234,7 +234,8 @@ def check(model, *sources, name=""):
     model : subclass of `Section`
     sources : (str, nested dict) tuples, the name of a source and its values, from the weakest to
         the strongest
-    name : str, the section's own name, under which others may have registered sections in it
+    name : str, the section's own name, under which others may have registered sections in it; None:
+        settings of a file of their own, in which others register none
 
     Returns
     -------
@@ -246,8 +247,9 @@ def check(model, *sources, name=""):
         what is accepted
     """
     values = functools.reduce(_merged, (values for _, values in sources), {})
-    _register_installed(values, name)
-    model = _extended(model, name)
+    if name is not None:
+        _register_installed(values, name)
+        model = _extended(model, name)
     try:
         return model(**values)
     except ValidationError as error:

@@ -93,7 +93,7 @@ def read_pipeline(job_name, folder="."):
         if os.environ.get(variable)
     ]
     settings = check(
-        ProjectSettings, (str(path), _sections(parser, path)), *environment
+        ProjectSettings, (str(path), _sections(parser, path)), *environment, name=None
     ).model_dump()
     settings["DEFAULT"] = {
         key: value for key, value in parser.defaults().items() if key != "start_time"
@@ -107,12 +107,12 @@ def read_job(path):
     parser = configparser.ConfigParser(interpolation=None)
     parser.optionxform = str
     _read(parser, Path(path))
-    return nested(check(JobSettings, (str(path), _sections(parser, path))).model_dump())
+    return nested(check(JobSettings, (str(path), _sections(parser, path)), name=None).model_dump())
 
 
 def job_settings(**sections):
     """The default settings of a job with changes, for example ``quality={"rms_est_max": 1.0}``."""
-    return nested(check(JobSettings, ("job_settings()", sections)).model_dump())
+    return nested(check(JobSettings, ("job_settings()", sections), name=None).model_dump())
 
 
 def _read(parser, path):

@@ -256,3 +256,11 @@ def test_environment_variables_win_over_the_file(tmp_path, monkeypatch):
     assert found.parallelise.method == "serial"
     assert configuration.url_of_database(found) == "postgresql://me@host/here"
     assert found.DEFAULT["job_directory"] == str(tmp_path / "job")
+
+
+def test_settings_of_other_rooms_are_none_of_a_project(tmp_path):
+    import photometry.chains.settings  # noqa: F401 - registers a section
+
+    assert set(configuration.read_pipeline("job", tmp_path)) == {
+        "DEFAULT", "logging", "database", "image_cache", "parallelise",
+    }  # fmt: skip
