@@ -48,6 +48,13 @@ def place(tmp_path_factory, make_tpf):
     return folder
 
 
+FIELD = (
+    "import subprocess, sys\n"
+    "from photometry.simulate.imageseries import simulated_series\n"
+    "simulated_series(4).write('images')\n"
+    "for words in (['init', 'field', '--images', 'images/*.fits'], ['run', 'field']):\n"
+    "    subprocess.run([sys.executable, '-m', 'photometry', 'transients', *words], check=True)\n"
+)
 # What comes before a block that is part of something larger.
 BEFORE = {
     "lightcurves.md": (
@@ -56,20 +63,22 @@ BEFORE = {
         "input_folder, settings = 'input', photometry_settings()\n"
         "task = TaskManager('input', read_only=True).get_task()\n"
     ),
-    "transients.md": (
-        "import subprocess, sys\n"
-        "from photometry.simulate.imageseries import simulated_series\n"
-        "simulated_series(4).write('images')\n"
-        "for words in (['init', 'field', '--images', 'images/*.fits'], ['run', 'field']):\n"
-        "    subprocess.run([sys.executable, '-m', 'photometry', 'transients', *words], "
-        "check=True)\n"
-    ),
+    "transients.md": FIELD,
+    "porting-from-trap.md": "import os\nos.mkdir('trap')\nos.chdir('trap')\n" + FIELD,
     "first-run.md": (
         "import os, subprocess, sys\n"
         "os.mkdir('first')\n"
         "os.chdir('first')\n"
         "simulate = 'simulate tpf DIR --targets 12 --times 1500 --transits 0.5 --seed 1'\n"
         "for words in (simulate, 'todo tpf DIR', 'run DIR --workers 0 --starid 100003774'):\n"
+        "    subprocess.run([sys.executable, '-m', 'photometry', *words.split()], check=True)\n"
+    ),
+    "porting-from-lightkurve.md": (
+        "import os, subprocess, sys\n"
+        "os.mkdir('lightkurve')\n"
+        "os.chdir('lightkurve')\n"
+        "simulate = 'simulate tpf DIR --targets 1 --times 300 --tmag-min 9 --tmag-max 9.1'\n"
+        "for words in (simulate, 'todo tpf-primaries DIR', 'run DIR --workers 0'):\n"
         "    subprocess.run([sys.executable, '-m', 'photometry', *words.split()], check=True)\n"
     ),
     "events.md": "import numpy as np\nfrom astropy.io import fits\n",

@@ -73,5 +73,11 @@ def _picture(path, output, ending, several):
         return path.with_name(name)
     if not several and Path(output).suffix in ENDINGS:
         return Path(output)
-    Path(output).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(output).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(
+            f"{output}: cannot be made ({error.strerror}); expected a folder, or a file that ends "
+            f"with one of {', '.join(ENDINGS)}"
+        ) from None
     return Path(output) / name

@@ -13,7 +13,8 @@ from photometry.taskmanager import read_results
 
 pytestmark = pytest.mark.slow
 
-RUN_DEPENDENT = ("elaptime", "worker_wait_time")
+# `inputs`: times of change of each run's own copies
+RUN_DEPENDENT = ("elaptime", "worker_wait_time", "inputs")
 
 
 @pytest.fixture(scope="module")

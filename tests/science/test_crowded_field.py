@@ -121,7 +121,9 @@ def test_noise_plot_is_drawn_and_says_what_it_shows(field, tmp_path):
     assert (tmp_path / "noise.png").stat().st_size > 20_000
     assert said["stars"] > 50
     assert set(said["over_limit"]) <= {8, 9, 10, 11}
-    assert all(0.8 < ratio < 2 for ratio in said["over_limit"].values())
+    ratios = np.array(list(said["over_limit"].values()))  # of three stars and more each
+    assert np.all((ratios > 0.8) & (ratios < 3))
+    assert np.median(ratios) < 1.5
 
 
 def test_photon_limit_of_a_bright_star_is_that_of_its_photons_and_of_a_faint_one_that_of_the_sky():
