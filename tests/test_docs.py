@@ -159,6 +159,14 @@ def _check_command(where, line):
             assert word.split("=")[0] in options, f"{where}: photometry {line}"
 
 
+def test_each_page_is_listed_once_on_the_start_page():
+    index = (ROOT / "docs" / "index.md").read_text()
+    trees = re.findall(r"```\{toctree\}\n(.*?)```", index, re.S)
+    listed = [line for tree in trees for line in tree.splitlines() if line and line[0] != ":"]
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert sorted(name for name in listed if "/" not in name) == sorted(pages)
+
+
 def test_each_module_and_folder_that_the_architecture_names_is_there():
     text = (ROOT / "docs" / "architecture.md").read_text()
     names = re.findall(r"`((?:[a-z_]+/)?[a-z_]+(?:\.py|/))`", text)
