@@ -16,8 +16,8 @@ from ..pixels.find import identify
 from ..pixels.imagecube import find_cubes
 from ..pixels.tess import FIRST_COLUMN, FIRST_ROW, optical_axis
 from ..sky import in_polygon, propagate
-from .ffi import headers_of, read_frames
-from .imagefiles import find_image_files
+from .ffi import find_image_files, read_frames
+from .frames import headers_of
 
 log = logging.getLogger(__name__)
 

@@ -30,14 +30,20 @@ from ..flags import DEFAULT_BITMASK, bitmask
 from ..pixels.imagecube import FORMAT, VERSION, ImageCube, cube_path, small_image_warnings
 from ..pixels.quality import BAD_FRAME, HIGH_BACKGROUND, background_flags
 from ..processes import Pool
-from . import cubefile, pointing
+from . import cubefile
 from .background import smooth_in_time
-from .ffi import headers_of
-from .frames import group_frames
-from .imagefiles import find_image_files, read_file
-from .measure import Measured, background_model, choose_reference, find_bad_frames, measure
-from .times import times_of
-from .workfolder import GIB, WorkFolder
+from .cubefile import GIB, WorkFolder
+from .ffi import find_image_files, read_file
+from .frames import group_frames, headers_of, times_of
+from .measure import (
+    Measured,
+    against_median,
+    background_model,
+    choose_reference,
+    find_bad_frames,
+    fit_movement,
+    measure,
+)
 
 log = logging.getLogger(__name__)
 MEMORY = 1.8 * GIB  # bytes, all processes together
@@ -287,7 +293,7 @@ def _model_background(frames, times, measured, model, reference):
     datasets of the cube.
     """
     mission_quality = np.array([frame.quality for frame in frames], dtype=np.int64)
-    movement, scatter = pointing.fit_movement(measured.positions, reference.positions, model.shape)
+    movement, scatter = fit_movement(measured.positions, reference.positions, model.shape)
     bad = find_bad_frames(measured.finite, measured.star_flux, movement)
     bad |= ~np.isfinite(measured.mesh).all(axis=(1, 2))
     level = np.where(bad, np.nan, np.median(measured.mesh, axis=(1, 2)))
@@ -297,7 +303,7 @@ def _model_background(frames, times, measured, model, reference):
         mission_quality | np.where(bad, excluded, 0) | background_flags(level, high=HIGH_BACKGROUND)
     )
     usable = ~bad
-    movement = pointing.against_median(movement, np.isfinite(scatter), usable)
+    movement = against_median(movement, np.isfinite(scatter), usable)
     mesh, glow = smooth_in_time(times.time, measured.mesh, usable), measured.glow
     if model.n_rings:
         glow = smooth_in_time(times.time, glow[:, None, :], usable)[:, 0]

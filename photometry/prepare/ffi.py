@@ -1,4 +1,5 @@
-"""Full-frame images as files: what each image is of, and where its pixels lie in the file.
+"""Full-frame images as files: those of a folder, compressed ones unpacked; what each image is of,
+and where its pixels lie in the file.
 
 Readable are the calibrated full-frame images of TESS by SPOC (``…_ffic.fits``) and by TICA
 (``hlsp_tica_…_img.fits``), TessCut cut-outs (``…_astrocut.fits``) and the full-frame images of
@@ -11,19 +12,19 @@ section 2.3.1.
 """
 
 import re
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from astropy.utils.exceptions import AstropyWarning
-from astropy.wcs import WCS
+from astropy.io import fits
 
 from ..constants import DAY
-from ..errors import BadInputError
+from ..errors import BadInputError, WrongUseError
+from ..files import atomic_write
 from ..fitsfile import Kind, kind_of, open_fits
 from .frames import Frame, Plane, nominal_cadence
 
+ENDINGS = (".fits", ".fits.gz", ".fits.fz", ".fit")
 ACCEPTED = "a TESS (SPOC, TICA), TessCut or Kepler full-frame image"
 KEPLER_CADENCE = 1800  # s, nominal, as for long-cadence target pixel files
 # rows, columns that see the sky in an image of 2078 x 2136 pixels
@@ -32,6 +33,74 @@ TESS_SCIENCE = ((0, 2048), (44, 2092))
 KEPLER_SCIENCE = ((20, 1044), (12, 1112))
 _SPOC_NAME = re.compile(r"-s(\d{4})-(\d)-(\d)-\d{4}-[a-z]_ffic\.")
 _SECTOR_IN_NAME = re.compile(r"[-_]s(\d{4})-")
+
+
+def find_image_files(folder):
+    """All FITS files of a folder and the folders below it, sorted by name; hidden folders are left
+    out.
+
+    Raises
+    ------
+    WrongUseError : the folder does not exist
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise WrongUseError(
+            f"{folder}: there is no such folder; expected a folder with {ACCEPTED}s"
+        )
+    paths = (
+        path for path in folder.rglob("*.fit*") if path.name.endswith(ENDINGS) and path.is_file()
+    )
+    return sorted(
+        path
+        for path in paths
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def read_file(path, scratch):
+    """Frames of one file, or the reason why there are none.
+
+    Parameters
+    ----------
+    path : file
+    scratch : folder for uncompressed copies
+
+    Returns
+    -------
+    frames : list of Frame
+    problem : str, or None
+    """
+    try:
+        frames = read_frames(path)
+        if frames and is_packed(path):
+            frames = read_frames(unpack(path, scratch))
+    except BadInputError as error:
+        return [], str(error)
+    return frames, None
+
+
+def unpack(path, folder):
+    """An uncompressed copy of a compressed file, in ``folder``; a copy that is there already is
+    used.
+
+    Returns
+    -------
+    copy : pathlib.Path
+    """
+    copy = Path(folder) / Path(path).name.removesuffix(".gz").removesuffix(".fz")
+    if copy.suffix != ".fits":
+        copy = copy.with_name(copy.name + ".fits")
+    if not copy.exists():
+        with open_fits(path) as packed, atomic_write(copy, durable=False) as part:
+            fits.HDUList([_plain(hdu) for hdu in packed]).writeto(part, overwrite=True)
+    return copy
+
+
+def _plain(hdu):
+    return fits.ImageHDU(hdu.data, hdu.header) if isinstance(hdu, fits.CompImageHDU) else hdu
 
 
 def read_frames(path):
@@ -96,54 +165,9 @@ def _refuse_truncated(path, hdulist):
         )
 
 
-def headers_of(frame):
-    """The FITS headers that describe a frame.
-
-    Returns
-    -------
-    primary, image : astropy.io.fits.Header. The second has the WCS, moved to the part that sees the
-        sky: its pixel (1, 1) is the first row and column of `Frame.read_flux`.
-    """
-    with open_fits(frame.flux.path) as hdulist:
-        primary, image = (hdulist[unit].header.copy() for unit in frame.header_units)
-        if "CRPIX1" in image:
-            image["CRPIX1"] -= frame.flux.columns[0]
-            image["CRPIX2"] -= frame.flux.rows[0]
-    return primary, image
-
-
-def wcs_of(header, path):
-    """Celestial coordinates <-> 0-based (column, row) of an image, from its header.
-
-    Parameters
-    ----------
-    header : as `headers_of` gives it
-    path : for the message
-
-    Raises
-    ------
-    BadInputError : the header has none, or none that can be
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyWarning)
-            wcs = WCS(header)
-        corners = wcs.all_pix2world([(0, 0), (header["NAXIS1"] - 1, header["NAXIS2"] - 1)], 0)
-    # wcslib and astropy raise a dozen classes for keywords without sense, all meaning the same
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadInputError(f"{path}: its coordinates (WCS) cannot be used: {reason}") from error
-    if not wcs.has_celestial or not np.isfinite(corners).all():
-        raise BadInputError(f"{path}: its header gives no coordinates on the sky (WCS)")
-    return wcs
-
-
 def is_packed(path):
     """Whether a file is compressed, so that its pixels cannot be read directly."""
     return str(path).endswith((".gz", ".fz"))
-
-
-# The kinds of files
 
 
 def _is_image(hdu):

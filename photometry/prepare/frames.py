@@ -1,17 +1,32 @@
 """`Frame` and `Plane`: one exposure of one CCD, and where its pixels lie in a file; sorted into the
-cubes that they make.
+cubes that they make. `Times`: those of a cube, barycentric for one known direction.
 
 Pixels are read straight from their offset in the (uncompressed) file, a few rows at a time where
 that is all one needs.
+
+Stamps move the times of a cube to their star by the Earth's position. The times of a full-frame
+image hold for the pixel that its header names (BTC_PIX1, BTC_PIX2), the middle of the CCD. A
+cut-out keeps them, but not where the middle of the CCD is on the sky: its WCS holds for its own few
+pixels. There, the correction in the file (TIMECORR) is taken off again, and one for the middle of
+the cut-out is added.
 """
 
+import logging
+import warnings
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 import numpy as np
+from astropy.utils.exceptions import AstropyWarning
+from astropy.wcs import WCS
 
 from ..constants import DAY
 from ..errors import BadInputError, WrongUseError
+from ..fitsfile import open_fits
+from ..pixels import tess
+from ..sky import unit_vectors
+
+log = logging.getLogger(__name__)
 
 TESS_CADENCES = (20, 120, 200, 600, 1800)  # s, nominal times between exposures
 # fraction of the images of a CCD that may be left out because they do not fit the others
@@ -148,6 +163,48 @@ class Frame:
         return pixels if self.scale == 1 else pixels * np.float32(self.scale)
 
 
+def headers_of(frame):
+    """The FITS headers that describe a frame.
+
+    Returns
+    -------
+    primary, image : astropy.io.fits.Header. The second has the WCS, moved to the part that sees the
+        sky: its pixel (1, 1) is the first row and column of `Frame.read_flux`.
+    """
+    with open_fits(frame.flux.path) as hdulist:
+        primary, image = (hdulist[unit].header.copy() for unit in frame.header_units)
+        if "CRPIX1" in image:
+            image["CRPIX1"] -= frame.flux.columns[0]
+            image["CRPIX2"] -= frame.flux.rows[0]
+    return primary, image
+
+
+def wcs_of(header, path):
+    """Celestial coordinates <-> 0-based (column, row) of an image, from its header.
+
+    Parameters
+    ----------
+    header : as `headers_of` gives it
+    path : for the message
+
+    Raises
+    ------
+    BadInputError : the header has none, or none that can be
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", AstropyWarning)
+            wcs = WCS(header)
+        corners = wcs.all_pix2world([(0, 0), (header["NAXIS1"] - 1, header["NAXIS2"] - 1)], 0)
+    # wcslib and astropy raise a dozen classes for keywords without sense, all meaning the same
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadInputError(f"{path}: its coordinates (WCS) cannot be used: {reason}") from error
+    if not wcs.has_celestial or not np.isfinite(corners).all():
+        raise BadInputError(f"{path}: its header gives no coordinates on the sky (WCS)")
+    return wcs
+
+
 def nominal_cadence(days):
     """Time between exposures (s): the nearest of `TESS_CADENCES` within 10 %, else the time itself,
     rounded.
@@ -242,3 +299,97 @@ def _of_different_times(frames):
             + ([] if copies else [(first, more[0])])
         ]
     return taken, problems
+
+
+@dataclass(frozen=True)
+class Times:
+    """Times of the images of a cube.
+
+    Attributes
+    ----------
+    time, time_start, time_stop : (n_times,) arrays, days, barycentric for ``direction``
+    timecorr : (n_times,) array, days, the correction contained in them
+    earth : (n_times, 3) array, seconds of light; NaN where times cannot be moved (Kepler is far
+        from the Earth)
+    direction : (ra, decl), deg
+    """
+
+    time: np.ndarray
+    time_start: np.ndarray
+    time_stop: np.ndarray
+    timecorr: np.ndarray
+    earth: np.ndarray
+    direction: tuple
+
+    def datasets(self):
+        """The arrays by the names that they have in the cube."""
+        names = ("time", "time_start", "time_stop", "timecorr", "earth")
+        return {name: getattr(self, name) for name in names}
+
+
+def times_of(frames, reference):
+    """Times as in the headers where these are barycentric for a direction that is known, else made
+    so.
+
+    Parameters
+    ----------
+    frames : list of Frame, of one cube
+    reference : int, number of the frame whose header says where on the sky they are
+
+    Returns
+    -------
+    Times
+    """
+    series = {
+        name: np.array([getattr(frame, name) for frame in frames], dtype=float)
+        for name in ("time", "time_start", "time_stop", "timecorr")
+    }
+    first = frames[reference]
+    direction = _time_direction(first)
+    if first.mission != "TESS":
+        return Times(**series, earth=np.full((len(frames), 3), np.nan), direction=direction)
+    earth = tess.earth_position(series["time"] - series["timecorr"], first.time_reference)
+    expected = tess.correction(earth, unit_vectors(*direction))
+    if not _holds(first, series["timecorr"], expected):
+        for name in ("time", "time_start", "time_stop"):
+            series[name] += expected - series["timecorr"]
+        series["timecorr"] = expected
+    return Times(**series, earth=earth, direction=direction)
+
+
+def _holds(frame, timecorr, expected):
+    """Whether the times of the files are barycentric for the direction in which ``expected`` was
+    computed.
+    """
+    if frame.times_for != "image":
+        return False
+    if not timecorr.any():
+        log.warning(
+            "%s: says nothing of the barycentric correction (BARYCORR, TIMECORR); its times are "
+            "taken to be barycentric for the "
+            "middle of the image",
+            frame.flux.path,
+        )
+        return True
+    wrong = np.abs(timecorr - expected).max() * DAY
+    if wrong > tess.MAX_DISTANCE:
+        log.warning(
+            "%s: its barycentric correction is up to %.1f s from what follows from the position "
+            "of the Earth; its times are made "
+            "barycentric anew",
+            frame.flux.path,
+            wrong,
+        )
+    return wrong <= tess.MAX_DISTANCE
+
+
+def _time_direction(frame):
+    """(ra, decl) in degrees of the position for which the header's barycentric correction holds, or
+    the middle of the image
+    """
+    _, header = headers_of(frame)
+    column = header.get("BTC_PIX1", 0.5 * sum(frame.flux.columns) + 0.5) - 1 - frame.flux.columns[0]
+    row = header.get("BTC_PIX2", 0.5 * sum(frame.flux.rows) + 0.5) - 1 - frame.flux.rows[0]
+    return tuple(
+        float(angle) for angle in wcs_of(header, frame.flux.path).all_pix2world(column, row, 0)
+    )

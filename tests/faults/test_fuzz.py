@@ -27,7 +27,8 @@ from photometry.pixels.find import find_target_pixel_file, identify, lookup
 from photometry.pixels.imagecube import ImageCube
 from photometry.pixels.stamp import Target
 from photometry.pixels.targetpixelfile import read_target_pixel_file
-from photometry.prepare.ffi import headers_of, read_frames, wcs_of
+from photometry.prepare.ffi import read_frames
+from photometry.prepare.frames import headers_of, wcs_of
 from photometry.report.plots import read_curve
 from photometry.settings import load_settings
 from photometry.taskmanager import TaskManager

@@ -9,9 +9,8 @@ from astropy.wcs import WCS
 from ffi_files import star_image, write_spoc, write_tica
 
 from photometry.errors import BadInputError
-from photometry.prepare.ffi import headers_of, is_packed, read_frames
-from photometry.prepare.frames import nominal_cadence
-from photometry.prepare.imagefiles import unpack
+from photometry.prepare.ffi import is_packed, read_frames, unpack
+from photometry.prepare.frames import headers_of, nominal_cadence
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 real_data = [

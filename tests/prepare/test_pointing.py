@@ -1,11 +1,11 @@
-"""How stars move: `photometry.prepare.pointing`."""
+"""How stars move: `photometry.prepare.measure`."""
 
 import numpy as np
 import pytest
 
 from photometry.methods.prf import GaussianPRF
 from photometry.pixels.imagecube import movement_at
-from photometry.prepare.pointing import centroids, find_reference_stars, fit_movement
+from photometry.prepare.measure import centroids, find_reference_stars, fit_movement
 
 SHAPE = (200, 220)
 

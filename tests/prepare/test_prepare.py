@@ -21,9 +21,9 @@ from photometry.flags import bitmask
 from photometry.pixels.cubestamp import Area, stamp_from_cube
 from photometry.pixels.imagecube import cube_path, find_cube, find_cubes
 from photometry.pixels.stamp import Target
-from photometry.prepare import workfolder
+from photometry.prepare import cubefile
+from photometry.prepare.cubefile import WorkFolder
 from photometry.prepare.driver import prepare
-from photometry.prepare.workfolder import WorkFolder
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 CUBE = "sector003_camera1_ccd2.hdf5"
@@ -334,7 +334,7 @@ class TestBadInput:
 
     def test_a_disk_without_space_is_reported_before_the_work(self, images, tmp_path, monkeypatch):
         monkeypatch.setattr(
-            workfolder.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1)
+            cubefile.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1)
         )
         with pytest.raises(TryAgainError, match="GiB free"):
             prepare(images, tmp_path)

@@ -6,7 +6,8 @@ from astropy.io import fits
 from astropy.table import Table
 
 from photometry.catalog.ccd import open_catalog
-from photometry.prepare.ffi import headers_of, read_frames
+from photometry.prepare.ffi import read_frames
+from photometry.prepare.frames import headers_of
 from photometry.simulate.fullframe import FullFrameSimulation, simulate_full_frames
 from photometry.simulate.fullframe_scene import Sky, relative_flux
 
