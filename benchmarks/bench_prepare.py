@@ -99,8 +99,7 @@ def make_images(folder, size, n_frames):
     """Images of one star field, whose noise is shifted from frame to frame: quick to make, and no
     two alike.
     """
-    from photometry.simulate.fullframe import FullFrameSimulation
-    from photometry.simulate.fullframe_fits import Writer
+    from photometry.simulate.fullframe import FullFrameSimulation, FullFrameWriter
 
     class Quick(FullFrameSimulation):
         """The first image, rolled by a row per exposure and brightened a little."""
@@ -113,7 +112,7 @@ def make_images(folder, size, n_frames):
 
     folder.mkdir()
     simulation = Quick(size=size, n_frames=n_frames + 1, stars=(size // 16) ** 2, collateral=True)
-    writer = Writer(simulation)
+    writer = FullFrameWriter(simulation)
     for i in simulation.exposures[:n_frames]:
         writer.write(folder, i)
 

@@ -9,7 +9,7 @@ import numpy as np
 from ..constants import TESS
 from ..files import atomic_write
 from ..methods.prf import GaussianPRF
-from ..simulate.detector import READ_NOISE, frames
+from ..simulate.spacecraft import READ_NOISE, frames
 from ..status import STATUS
 from ..taskmanager import read_results
 

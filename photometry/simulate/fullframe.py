@@ -1,22 +1,26 @@
-"""Full-frame images of one CCD with known truth: FITS files as TESS makes them, a catalogue, and
-what is in them.
+"""Full-frame images of one CCD with known truth: FITS files as TESS makes them (``…_ffic.fits``), a
+catalogue, and what is in them.
+
+Format: TESS Science Data Products Description Document (EXP-TESS-ARC-ICD-TM-0014), section 3.
 """
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from astropy.io import fits
 from astropy.table import vstack
+from astropy.time import Time
 
+from .._version import __version__
 from ..catalog.ccd import sector_epoch
 from ..constants import DAY
 from ..errors import SettingsError
 from ..files import atomic_write
 from ..methods.prf import PRF, GaussianPRF
 from ..sky import unit_vectors
-from . import detector, fullframe_fits
-from .detector import bleed
-from .field import flux_of
+from . import spacecraft
+from .field import check_range, flux_of, make_room
 from .fullframe_scene import (
     BRIGHTER_PER_MAG,
     Sky,
@@ -26,8 +30,7 @@ from .fullframe_scene import (
     place_on_image,
     relative_flux,
 )
-from .settings import check_range, make_room
-from .spacecraft import simulate_pointing, start_time
+from .spacecraft import bleed, simulate_pointing, start_time
 
 CATALOG_COLUMNS = ["starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff"]
 # mag below the faintest targets that the catalogue goes, as the TESS Input Catalog does
@@ -47,6 +50,7 @@ RANGES = {
     "cadence": (2, 3600), "jitter": (0, 100), "asteroids": (0, 10_000),
     "bright": (-2, 25), "faint": (-2, 25), "fainter": (0, 10), "ra": (0, 360), "decl": (-90, 90),
 }  # fmt: skip
+LEADING_COLUMNS, TRAILING_COLUMNS, TRAILING_ROWS = 44, 44, 30  # that see no sky
 
 
 @dataclass
@@ -181,8 +185,8 @@ class FullFrameSimulation:
         signal = self.star_image(i) + self.background(i)
         if self.saturation:
             signal = bleed(signal)
-        columns = detector.FIRST_COLUMN + np.arange(self.size) * 2048 // self.size
-        error = detector.noise(signal, columns, self.cadence)
+        columns = spacecraft.FIRST_COLUMN + np.arange(self.size) * 2048 // self.size
+        error = spacecraft.noise(signal, columns, self.cadence)
         flux = signal + error * rng.standard_normal(signal.shape)
         if self.cosmic_rays:
             self._add_cosmic_rays(flux, rng)
@@ -279,11 +283,11 @@ class FullFrameSimulation:
 
     def _add_cosmic_rays(self, flux, rng):
         n = rng.poisson(
-            COSMIC_RAYS * flux.size * self.cadence * (1 - detector.COSMIC_RAY_REJECTION)
+            COSMIC_RAYS * flux.size * self.cadence * (1 - spacecraft.COSMIC_RAY_REJECTION)
         )
         rows, columns = (rng.integers(0, size, n) for size in self.shape)
         np.add.at(
-            flux, (rows, columns), rng.exponential(MEAN_HIT, n) / detector.frames(self.cadence)[1]
+            flux, (rows, columns), rng.exponential(MEAN_HIT, n) / spacecraft.frames(self.cadence)[1]
         )
 
 
@@ -311,9 +315,128 @@ def simulate_full_frames(folder, *, progress=None, **parameters):
     for name, table in (("catalog.ecsv", simulation.catalog()), ("truth.ecsv", simulation.truth())):
         with atomic_write(folder / name, durable=False) as part:
             table.write(part, format="ascii.ecsv", overwrite=True)
-    writer = fullframe_fits.Writer(simulation)
+    writer = FullFrameWriter(simulation)
     for done, i in enumerate(simulation.exposures, start=1):
         writer.write(folder / "ffi", i)
         if progress:
             progress(done, len(simulation.exposures))
     return simulation
+
+
+class FullFrameWriter:
+    """Writes the exposures of a `FullFrameSimulation`; what is the same in all headers is made
+    once.
+    """
+
+    def __init__(self, simulation):
+        self.simulation = simulation
+        self._primary = fits.Header()
+        self._primary.update(
+            self._common()
+            | {"SIMDATA": True, "CREATOR": f"photometry {__version__}", "DATA_REL": 1}
+        )
+        self._image = fits.Header()
+        self._image.update(self._common() | self._electronics() | self._science_pixels())
+        self._image.update(simulation.wcs.to_header(relax=True))
+        self._shift_wcs()
+        # barycentric for the middle of the image; there is no BTC_PIX1, so that readers take that
+        # too
+        self._times = simulation.pointing.barycentric(simulation.ra, simulation.decl)
+
+    def write(self, folder, i):
+        """Write exposure ``i``; its name is made of the time at which it began."""
+        simulation = self.simulation
+        number = int(simulation.pointing.cadenceno[i])
+        half = 0.5 * simulation.cadence / DAY
+        time, correction = (float(series[i]) for series in self._times)
+        moments = {"TSTART": time - half, "TSTOP": time + half}
+        utc = {
+            key: Time(t - correction + 2457000, format="jd", scale="tdb").utc
+            for key, t in moments.items()
+        }
+        dates = {"DATE-OBS": utc["TSTART"].isot + "Z", "DATE-END": utc["TSTOP"].isot + "Z"}
+        self._primary.update(moments | dates | {"FFIINDEX": number})
+        quality = int(simulation.pointing.quality[i])
+        self._image.update(moments | dates | {"BARYCORR": correction, "DQUALITY": quality})
+        where = f"s{simulation.sector:04d}-{simulation.camera}-{simulation.ccd}"
+        name = f"tess{utc['TSTART'].strftime('%Y%j%H%M%S')}-{where}-0000-s_ffic.fits"
+        with atomic_write(folder / name, durable=False) as part:
+            self._hdulist(*simulation.image(i)).writeto(part, overwrite=True)
+
+    def _hdulist(self, flux, error):
+        label = f"CAMERA.CCD {self.simulation.camera}.{self.simulation.ccd}"
+        return fits.HDUList(
+            [
+                fits.PrimaryHDU(header=self._primary),
+                fits.ImageHDU(self._framed(flux), self._image, name=f"{label} CAL"),
+                fits.ImageHDU(self._framed(error), self._image, name=f"{label} UNCERT"),
+            ]
+        )
+
+    def _framed(self, image):
+        """Put the pixels that see no sky around an image, if they are wanted."""
+        if not self.simulation.collateral:
+            return image
+        return np.pad(image, ((0, TRAILING_ROWS), (LEADING_COLUMNS, TRAILING_COLUMNS)))
+
+    def _common(self):
+        simulation = self.simulation
+        return {
+            "TELESCOP": "TESS",
+            "INSTRUME": "TESS Photometer",
+            "SECTOR": simulation.sector,
+            "CAMERA": simulation.camera,
+            "CCD": simulation.ccd,
+            "RADESYS": "ICRS",
+            "EQUINOX": 2000.0,
+        }
+
+    def _electronics(self):
+        n_frames, exposure = spacecraft.frames(self.simulation.cadence)
+        outputs = tuple(zip("ABCD", spacecraft.GAINS, spacecraft.READ_NOISE, strict=True))
+        gains = {f"GAIN{output}": gain for output, gain, _ in outputs}
+        noise = {f"READNOI{output}": value for output, _, value in outputs}
+        return {
+            "EXPOSURE": exposure / DAY,
+            "TIMEREF": "SOLARSYSTEM",
+            "TIMESYS": "TDB",
+            "BJDREFI": 2457000,
+            "BJDREFF": 0.0,
+            "TIMEUNIT": "d",
+            "INT_TIME": spacecraft.INT_TIME,
+            "READTIME": spacecraft.READ_TIME,
+            "FRAMETIM": spacecraft.INT_TIME + spacecraft.READ_TIME,
+            "NUM_FRM": n_frames,
+            "TIMEDEL": self.simulation.cadence / DAY,
+            "BUNIT": "electrons/s",
+            "BACKAPP": False,
+            **gains,
+            **noise,
+        }
+
+    def _science_pixels(self):
+        """Which pixels see the sky: as the mission says it, or for bare images by the detector
+        number of the first pixel.
+        """
+        size = self.simulation.size
+        first_row, first_column = spacecraft.FIRST_ROW, spacecraft.FIRST_COLUMN
+        if self.simulation.collateral:
+            last_row, last_column = first_row + size - 1, first_column + size - 1
+            return {
+                "SCIROWS": first_row,
+                "SCIROWE": last_row,
+                "SCCSA": first_column,
+                "SCCED": last_column,
+            }
+        physical = {
+            "WCSNAMEP": "PHYSICAL",
+            "CRPIX1P": 1,
+            "CRPIX2P": 1,
+            "CDELT1P": 1.0,
+            "CDELT2P": 1.0,
+        }
+        return physical | {"CRVAL1P": first_column, "CRVAL2P": first_row}
+
+    def _shift_wcs(self):
+        if self.simulation.collateral:
+            self._image["CRPIX1"] += LEADING_COLUMNS

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table
 
-from .detector import PIXEL_SCALE
 from .field import flux_of, sinusoid, transit
+from .spacecraft import PIXEL_SCALE
 
 KINDS = ("constant", "transit", "eclipse", "pulsation")
 SHARES = (0.7, 0.1, 0.1, 0.1)  # of the stars

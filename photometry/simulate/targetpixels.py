@@ -16,9 +16,9 @@ import numpy as np
 from ..constants import DAY
 from ..files import atomic_write
 from ..methods.prf import GaussianPRF
-from . import detector, field, spacecraft
-from .detector import DETECTORS, bleed
-from .settings import TargetPixelSettings, make_room
+from . import field, spacecraft
+from .field import TargetPixelSettings, make_room
+from .spacecraft import DETECTORS, bleed
 from .tpffile import file_name, row_type, write_target_pixel_file
 
 COLLECTED, OPTIMAL, FOR_BACKGROUND, FOR_CENTROID = 1, 2, 4, 8  # bits of APERTURE
@@ -54,9 +54,9 @@ def simulate_target_pixel_files(folder, settings=None, *, prf=None, overwrite=Fa
     make_room(folder, asdict(settings), overwrite=overwrite)
     rng = np.random.default_rng(settings.seed)
     if settings.mission == "TESS":
-        wcs = detector.ccd_wcs(settings.ccd, settings.ra, settings.decl)
+        wcs = spacecraft.ccd_wcs(settings.ccd, settings.ra, settings.decl)
     else:
-        wcs = detector.channel_wcs(settings.ra, settings.decl)
+        wcs = spacecraft.channel_wcs(settings.ra, settings.decl)
     targets = field.draw_targets(settings, wcs, rng)
     neighbours = field.draw_neighbours(targets, settings, wcs, rng)
     span = settings.times * DETECTORS[settings.mission].step(settings.cadence) / DAY
@@ -141,7 +141,7 @@ def _scene(target, stars, wcs, settings):
         for axis, size in zip(("row", "column"), shape, strict=True)
     ]
     rows, columns = (start + np.arange(size) for start, size in zip(corner, shape, strict=True))
-    stamp_wcs = detector.local_wcs(wcs, target["column"], target["row"], (columns[0], rows[0]))
+    stamp_wcs = spacecraft.local_wcs(wcs, target["column"], target["row"], (columns[0], rows[0]))
     near = stars.table[stars.near(target["row"], target["column"], max(shape) / 2 + 8)]
     column, row = stamp_wcs.wcs_world2pix(near["ra"], near["decl"], 0)
     flux = field.flux_of(near["tmag"], settings.mission)

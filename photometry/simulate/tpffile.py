@@ -13,14 +13,11 @@ from astropy.io import fits
 from astropy.time import Time
 
 from ..constants import DAY, MISSIONS
-from .detector import DETECTORS
-from .spacecraft import SCHEDULES, start_time
+from .spacecraft import DETECTORS, KEPLER_MODULES, SCHEDULES, start_time
 
 BLOCK = 2880  # bytes; FITS files consist of such blocks
 # the time in the names of TESS sector 1
 SECTOR_1_NAME = datetime(2018, 7, 25, 4, 58, 59)
-# Kepler's modules with CCDs for science, each with four outputs: channel 1 is module 2, output 1
-KEPLER_MODULES = (2, 3, 4, *range(6, 21), 22, 23, 24)
 _IMAGES = ("FLUX", "FLUX_ERR", "FLUX_BKG", "FLUX_BKG_ERR")
 COMMENTS = {
     "BJDREFF": "fraction of the day in BJD reference date",

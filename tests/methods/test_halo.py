@@ -11,7 +11,7 @@ from photometry.errors import BadInputError
 from photometry.methods.aperture import measure
 from photometry.methods.halo import halo_photometry, quietest_weights, total_variation
 from photometry.settings import photometry_settings
-from photometry.simulate.detector import bleed
+from photometry.simulate.spacecraft import bleed
 from photometry.status import STATUS
 from photometry.target import HALO_EDGE, SWITCHED, expected_flux, extract
 

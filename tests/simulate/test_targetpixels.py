@@ -20,9 +20,9 @@ from photometry.errors import SettingsError, WrongUseError
 from photometry.methods.prf import GaussianPRF
 from photometry.pixels.find import find_target_pixel_file
 from photometry.pixels.targetpixelfile import read_target_pixel_file
-from photometry.simulate.detector import bleed
 from photometry.simulate.field import transit
 from photometry.simulate.fullframe import simulate_full_frames
+from photometry.simulate.spacecraft import bleed
 from photometry.simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
 
 REAL = Path(__file__).parents[3] / "shared/data/tpf/tess25155310-s01-first-cadences.fits.gz"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from photometry.simulate import detector
+from photometry.simulate import spacecraft
 from photometry.simulate.spacecraft import simulate_pointing
 from photometry.simulate.tpffile import file_name, row_type, write_target_pixel_file
 
@@ -19,7 +19,7 @@ class Sky:
 
     def __init__(self, folder, sector=1, camera=1, ccd=1):
         self.folder, self.sector, self.camera, self.ccd = folder, sector, camera, ccd
-        self.wcs = detector.ccd_wcs(ccd, *CAMERA_CENTRE)
+        self.wcs = spacecraft.ccd_wcs(ccd, *CAMERA_CENTRE)
         self.stars = []
         folder.mkdir(exist_ok=True, parents=True)
 
@@ -49,7 +49,7 @@ class Sky:
             "aperture": aperture,
         }
         stamp |= {
-            "wcs": detector.local_wcs(self.wcs, column, row, corner),
+            "wcs": spacecraft.local_wcs(self.wcs, column, row, corner),
             "column": corner[0],
             "row": corner[1],
         }
