@@ -29,7 +29,7 @@ def command(before, after, flux_tolerance, noise_tolerance, as_json):
     A and B are TODO-files or their folders; only read. Exit code 0: alike within the tolerances,
     1: they differ.
     """
-    from ..report.compare import compare
+    from ..report.results import compare
 
     comparison = compare(todo_path(before), todo_path(after))
     alike = comparison.within(flux_tolerance, noise_tolerance)

@@ -22,7 +22,7 @@ def command(words, light_curves, output, as_json, rows_per_file):
     TABLE is the file to write; its ending is the format: .parquet, .ecsv or .csv. Exit code 1: some
     light curves could not be read.
     """
-    from ..report.export import lightcurve_table, results_table, write_table
+    from ..report.results import lightcurve_table, results_table, write_table
 
     if output is not None and not light_curves:
         raise click.UsageError("--output: where light curves are; expected with --light-curves")

@@ -22,7 +22,7 @@ def command(folder, constraints, settings_file, no_measure, as_json):
     """
     import math
 
-    from ..report.doctor.machine import size
+    from ..report.machine import size
     from ..report.plan import plan
     from ..settings import load_settings
     from ..taskmanager import open_view

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import PhotometryError
 from ..status import STATUS
 from ..target import photometry
-from .doctor.machine import LOG_ROW, TODO_ROW
+from .machine import LOG_ROW, TODO_ROW
 
 MEASURED = 12  # targets of each kind that are measured, spread over the magnitudes
 SECONDS = 30.0  # after this, no further target is measured

@@ -13,8 +13,8 @@ from finished_run import everything_below, finished_run, target_pixel_files
 
 from photometry import TaskManager
 from photometry.pixels.find import identify, write_index
-from photometry.report.doctor import diagnose, machine
-from photometry.report.doctor.inputs import Work
+from photometry.report import machine
+from photometry.report.doctor import Work, diagnose
 from photometry.settings import Settings
 from photometry.target import photometry
 from photometry.taskmanager import create_todo
@@ -140,7 +140,7 @@ def test_what_the_options_of_the_run_need_is_looked_for(folder, monkeypatch):
     (folder / "photometry.toml").write_text(f'[photometry.psf]\nprf = "{folder}"\n')
     assert examine(folder, method="aperture")["methods"].startswith("ok")
     assert "no PRF files of camera" in examine(folder, method="psf")["methods"]
-    monkeypatch.setattr("photometry.report.doctor.inputs.find_spec", lambda name: None)
+    monkeypatch.setattr("photometry.report.doctor.find_spec", lambda name: None)
     says = examine(folder, plot=True)["methods"]
     assert says.startswith("fail: --plot needs matplotlib")
     assert "photometry[plots]" in says

@@ -10,8 +10,13 @@ from finished_run import finished_run, lightcurves
 from running import photometry as command
 
 from photometry import TaskManager
-from photometry.report.compare import compare
-from photometry.report.export import lightcurve_table, read_table, results_table, write_table
+from photometry.report.results import (
+    compare,
+    lightcurve_table,
+    read_table,
+    results_table,
+    write_table,
+)
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from ..._version import __version__
-from ...constants import DAY
-from ...errors import SettingsError
-from ...files import atomic_write, file_system
-from ...lightcurve.tasoc import COLUMNS
-from ...processes import THREAD_VARIABLES
-from ...scheduler.limits import end_of_run
+from .._version import __version__
+from ..constants import DAY
+from ..errors import SettingsError
+from ..files import atomic_write, file_system
+from ..lightcurve.tasoc import COLUMNS
+from ..processes import THREAD_VARIABLES
+from ..scheduler.limits import end_of_run
 
 OK, WARN, FAIL = "ok", "warn", "fail"
 
