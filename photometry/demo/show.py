@@ -59,7 +59,7 @@ def _target_pixel_files(folder):
 
 def _full_frame_images(folder):
     """A simulated part of a CCD, from full-frame images to noise against magnitude."""
-    from .ccd import noise_plot
+    from .figures import noise_plot
 
     _say("7. Simulate a crowded part of a CCD: full-frame images, a catalogue, the truth")
     _photometry(
@@ -81,7 +81,7 @@ def _full_frame_images(folder):
 
 
 def _show_planets(folder):
-    from .planets import poster, recover
+    from .figures import poster, recover
 
     planets = recover(folder, folder / "lightcurves")
     print(

@@ -8,8 +8,7 @@ from astropy.table import Table, join
 from astropy.timeseries import BoxLeastSquares
 from running import photometry, run_pipeline
 
-from photometry.demo.ccd import noise_plot, photon_limit
-from photometry.demo.planets import read_flux
+from photometry.demo.figures import noise_plot, photon_limit, read_flux
 from photometry.taskmanager import read_results
 
 
