@@ -29,7 +29,7 @@ from photometry.events import (
     SharedEventQueue,
     SimpleEventQueue,
 )
-from photometry.events.workers import WorkerPool
+from photometry.events.startup import WorkerPool
 
 SECRET = b"only for this benchmark"
 ROUNDS = 3

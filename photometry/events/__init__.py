@@ -4,11 +4,10 @@ A pipeline is a table that says which function an event calls and which event fo
 ``docs/events.md`` has a how-to."""
 
 from ..lazy import lazy_names
-from .config import ConfigClass
+from .config import ConfigClass, getLogger
 from .dataset import DataSet
 from .event import OUTCOME, Action, Arguments, Event
 from .framework import Framework, ProcessingContext, create_context
-from .logger import getLogger
 from .pipeline import BasePipeline, BasePrimitive, find_pipeline
 from .queues import SimpleEventQueue
 from .sharedqueue import SharedEventQueue

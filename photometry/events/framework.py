@@ -9,11 +9,10 @@ from queue import Empty
 
 from ..errors import SettingsError, TryAgainError, WrongUseError
 from ..processes import draining
-from .config import ConfigClass
+from .config import ConfigClass, getLogger
 from .dataset import DataSet
 from .event import OUTCOME, Action, Arguments, Event
 from .interface import open_event_queue
-from .logger import getLogger
 from .loop import Loop, OutcomeCounts, execute
 from .pipeline import find_pipeline
 from .queues import SimpleEventQueue

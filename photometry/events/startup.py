@@ -1,12 +1,39 @@
-"""`run`: a pipeline from start to end, as the start-up script of every pipeline does it."""
+"""`run`: a pipeline from start to end, as the start-up script of every pipeline does it; and
+`WorkerPool`: several processes of this host that work on one shared queue, and the parent that
+looks after them.
 
+A worker that dies is replaced, and what it held goes to others at once. A worker that has done
+enough items ends by itself and is replaced too, so that memory which a library does not give back
+cannot grow for ever.
+"""
+
+import contextlib
+import logging
+import multiprocessing
 import os
+import platform
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import wait
 
-from ..errors import WrongUseError
+from ..errors import PhotometryError, TryAgainError, WrongUseError
+from ..processes import describe_exit, draining, threads_limited
 from .config import ConfigClass
-from .framework import EXIT_FAILED, EXIT_OK, Framework
+from .event import OUTCOME
+from .framework import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED, Framework
+from .interface import shared_queue
+from .loop import MAX_REASONS, STOPPING
 from .watcher import patterns_of, why_nothing
-from .workers import WorkerPool
+
+EXIT_USAGE = 2
+
+LOOK = 0.5
+"""s between looks at the workers."""
+
+MAX_CRASHES = 10
+"""In a row without any item finished: then the fault is not in an item."""
 
 
 def run(
@@ -106,3 +133,172 @@ def _refuse_nothing(framework, directory):
         raise WrongUseError(
             f"nothing to do: {what}, and no events are pending; name files, or --monitor a folder"
         )
+
+
+class WorkerPool:
+    """Run ``ncpus`` worker processes until the shared queue is empty, or a signal comes.
+
+    Parameters
+    ----------
+    pipeline : name of a pipeline, or a Python file; each worker makes its own
+    config : ConfigClass
+    ncpus : int
+    continuous : bool, go on when the queue is empty
+    logger : for what the parent has to say
+    """
+
+    def __init__(self, pipeline, config, ncpus, *, continuous=False, logger=None):
+        self.pipeline, self.config, self.ncpus, self.continuous = (
+            pipeline,
+            config,
+            ncpus,
+            continuous,
+        )
+        self.log = logger or logging.getLogger("DRPF")
+        self.queue = shared_queue(config)
+        # process number -> process
+        self.workers = {}
+        self._spawn = multiprocessing.get_context("spawn")
+        self._signals = 0
+        self._kill_at = None
+        self._crashes = 0
+        self._finished = 0
+        self._wrong_use = False
+
+    def run(self):
+        """Work until there is nothing left to do. Returns the exit status, from the outcomes in the
+        queue."""
+        start = time.time()
+        try:
+            with draining(self._on_signal):
+                if self.queue.stopping:
+                    self.log.warning(STOPPING)
+                self._fill()
+                while self.workers:
+                    try:
+                        self._look()
+                    except TryAgainError as error:
+                        # the workers wait for the queue too, and give up when it stays away
+                        self.log.warning("%s; waiting for it to come back", error)
+                        time.sleep(LOOK)
+        finally:
+            self._kill(signal.SIGKILL)
+            self._reap()
+        status = self._report(start)
+        self.queue.close()
+        return status
+
+    def _on_signal(self, name):
+        self._signals += 1
+
+    def _look(self):
+        wait([process.sentinel for process in self.workers.values()], timeout=LOOK)
+        self._reap()
+        self._stop_overdue()
+        if self._signals and self._kill_at is None:
+            self.log.warning(
+                "Stopping: the workers get %s s to finish their items", self.config.stop_grace
+            )
+            self._kill_at = time.monotonic() + self.config.stop_grace
+            self._kill(signal.SIGTERM)
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._kill(signal.SIGKILL)
+        self._fill()
+
+    def _fill(self):
+        """Start workers where some are missing and there is something to do for them."""
+        ending = (
+            self._signals or self._wrong_use or self._crashes >= MAX_CRASHES or self.queue.stopping
+        )
+        if ending or not (self.continuous or not self.queue.is_over()):
+            return
+        while len(self.workers) < self.ncpus:
+            arguments = (self.pipeline, self.config, self.continuous, self.log.getEffectiveLevel())
+            process = self._spawn.Process(target=_work, args=arguments, name="event_worker")
+            with threads_limited():
+                process.start()
+            self.workers[process.pid] = process
+
+    def _reap(self):
+        for pid, process in list(self.workers.items()):
+            if process.is_alive():
+                continue
+            process.join()
+            del self.workers[pid]
+            if process.exitcode == EXIT_USAGE:
+                self._wrong_use = True
+            elif process.exitcode != EXIT_OK:
+                self._crashed(pid, process.exitcode)
+            process.close()
+
+    def _crashed(self, pid, code):
+        given_back = self.queue.release_worker(pid)
+        finished = sum(self.queue.counts()[state] for state in ("done", "skipped", "failed"))
+        self._crashes = 1 if finished > self._finished else self._crashes + 1
+        self._finished = finished
+        self.log.error(
+            "Worker %d: %s; %d items go to other workers", pid, describe_exit(code), given_back
+        )
+
+    def _stop_overdue(self):
+        """Kill workers whose item takes longer than ``item_time_limit``; such an item has
+        failed."""
+        limit = self.config.item_time_limit
+        if limit is None:
+            return
+        for event in self.queue.get_in_progress().values():
+            host, pid, _ = event.worker.rsplit(":", 2)
+            if (
+                host == platform.node()
+                and (pid := int(pid)) in self.workers
+                and time.time() - event.taken > limit
+            ):
+                reason = f"took longer than item_time_limit={limit} s"
+                self.queue.finish(event.id, OUTCOME.FAILED, reason, worker=event.worker)
+                self.log.error("%s, %s: %s", event.name, event.args.name, reason)
+                os.kill(pid, signal.SIGKILL)
+
+    def _kill(self, number):
+        for pid in self.workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _report(self, start):
+        counts = self.queue.counts(since=start)
+        self.log.info(
+            "Items: %s", ", ".join(f"{number} {state}" for state, number in counts.items())
+        )
+        for event in self.queue.find("failed", MAX_REASONS, since=start):
+            self.log.info("failed: %s, %s: %s", event.name, event.args.name, event.error)
+        if self._wrong_use:
+            return EXIT_USAGE
+        if counts["failed"] or self._crashes >= MAX_CRASHES:
+            return EXIT_FAILED
+        return EXIT_UNFINISHED if counts["pending"] or counts["running"] else EXIT_OK
+
+
+def _work(pipeline, config, continuous, level):
+    """What a worker process runs. It ends with 0 when its loop has ended, with 2 for wrong use;
+    else it has died."""
+    # a terminal's Ctrl-C goes to the parent alone, which asks the workers to drain
+    os.setsid()
+    logging.basicConfig(
+        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("DRPF").setLevel(level)
+    try:
+        framework = Framework(pipeline, config)
+        threading.Thread(target=_end_with_parent, args=(framework,), daemon=True).start()
+        # what became of the items is in the queue
+        framework.on_exit = lambda status: None
+        framework.start(continuous=continuous)
+    except PhotometryError as error:
+        print(f"photometry: {error}", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+def _end_with_parent(framework):
+    """Finish the present item and end when the parent has died: its death is no evidence against an
+    item."""
+    multiprocessing.parent_process().join()
+    framework.stop()

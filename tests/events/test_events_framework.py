@@ -19,13 +19,13 @@ from photometry.events import (
     Framework,
     ProcessingContext,
     find_pipeline,
+    fits2png_pipeline,
     getLogger,
 )
-from photometry.events.examples import fits2png_pipeline
-from photometry.events.examples.fits2png_pipeline import Fits2pngPipeline
+from photometry.events.fits2png_pipeline import Fits2pngPipeline
 from photometry.events.pipeline import camel_case
 
-EXAMPLES = "photometry.events.examples"
+PACKAGE = "photometry.events"
 
 
 class NotesPipeline(BasePipeline):
@@ -134,8 +134,8 @@ class TestBuilding:
     @pytest.mark.parametrize(
         "given",
         [
-            f"{EXAMPLES}.fits2png_pipeline.Fits2pngPipeline",
-            f"{EXAMPLES}.fits2png_pipeline",
+            f"{PACKAGE}.fits2png_pipeline.Fits2pngPipeline",
+            f"{PACKAGE}.fits2png_pipeline",
             fits2png_pipeline,
             Fits2pngPipeline,
         ],
@@ -144,9 +144,9 @@ class TestBuilding:
         assert type(Framework(given, None).pipeline) is Fits2pngPipeline
 
     def test_a_bare_name_is_looked_for_in_the_pipeline_path(self):
-        config = ConfigClass(pipeline_path=("", EXAMPLES))
+        config = ConfigClass(pipeline_path=("", PACKAGE))
         assert type(Framework("fits2png_pipeline", config).pipeline) is Fits2pngPipeline
-        config = ConfigClass(pipeline_path=EXAMPLES)
+        config = ConfigClass(pipeline_path=PACKAGE)
         assert type(Framework("fits2png_pipeline", config).pipeline) is Fits2pngPipeline
 
     def test_an_instance_is_used_as_it_is_and_bound_if_it_has_no_context(self, tmp_path):
@@ -180,7 +180,7 @@ class TestBuilding:
 
     @pytest.mark.parametrize(
         "name",
-        ["nowhere", "nowhere.at_all", f"{EXAMPLES}.nowhere", "nowhere.py", logging, 3, Arguments],
+        ["nowhere", "nowhere.at_all", f"{PACKAGE}.nowhere", "nowhere.py", logging, 3, Arguments],
     )
     def test_a_pipeline_that_is_not_there_is_an_error_that_names_it(self, name):
         with pytest.raises(WrongUseError, match=getattr(name, "__name__", str(name))):

@@ -23,8 +23,7 @@ from photometry.events import (
     SimpleEventQueue,
     create_context,
 )
-from photometry.events.config import literal
-from photometry.events.logger import getLogger
+from photometry.events.config import getLogger, literal
 
 
 def test_keywords_are_attributes_and_items():

@@ -14,7 +14,7 @@ from photometry.events import Arguments, Event, Framework, SharedEventQueue
 from photometry.events.interface import FrameworkInterface, queue_and_manager
 from photometry.events.queueserver import start_queue_manager
 from photometry.events.remotequeue import RemoteEventQueue, get_event_queue
-from photometry.events.workers import WorkerPool
+from photometry.events.startup import WorkerPool
 
 SECRET = b"only for this test"
 

@@ -11,9 +11,8 @@ import time
 
 import pytest
 
-from photometry.events import Arguments, Event, Framework, SharedEventQueue, workers
-from photometry.events.startup import run
-from photometry.events.workers import WorkerPool
+from photometry.events import Arguments, Event, Framework, SharedEventQueue, startup
+from photometry.events.startup import WorkerPool, run
 
 STANDALONE = """
 import sys
@@ -279,7 +278,7 @@ def test_a_worker_whose_pipeline_is_wrong_ends_the_pool_with_status_2(tmp_path, 
 def test_workers_that_die_without_having_taken_anything_are_not_replaced_for_ever(
     tmp_path, shared, monkeypatch
 ):
-    monkeypatch.setattr(workers, "MAX_CRASHES", 3)
+    monkeypatch.setattr(startup, "MAX_CRASHES", 3)
     config, queue = shared
     path = tmp_path / "dying_of_test.py"
     path.write_text("import os\nos._exit(1)\n")

@@ -12,7 +12,7 @@ from astropy.io import fits
 from PIL import Image
 
 from photometry.events import Action, Arguments, Framework, SharedEventQueue
-from photometry.events.examples.fits2png_pipeline import Fits2pngPipeline
+from photometry.events.fits2png_pipeline import Fits2pngPipeline
 from photometry.events.pictures import (
     equalise,
     shrink,

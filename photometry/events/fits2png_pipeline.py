@@ -2,7 +2,7 @@
 
 ::
 
-    photometry events run photometry.events.examples.fits2png_pipeline -d DIR
+    photometry events run photometry.events.fits2png_pipeline -d DIR
 """
 
 from photometry.events import BasePipeline

@@ -1,1 +1,0 @@
-"""Pipelines to read and to copy from."""
