@@ -5,7 +5,7 @@ others; `expanding`, `claiming`, `preparing` and `finishing` carry it out in the
 and `queues` bring tasks to the project's scheduler. Names are imported when they are first used.
 """
 
-from ..lazy import lazy_names
+from .. import lazy_names
 
 _HOMES = {
     "ChainSource": "source",

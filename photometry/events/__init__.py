@@ -3,7 +3,7 @@
 A pipeline is a table that says which function an event calls and which event follows.
 ``docs/events.md`` has a how-to."""
 
-from ..lazy import lazy_names
+from .. import lazy_names
 from .config import ConfigClass, getLogger
 from .dataset import DataSet
 from .event import OUTCOME, Action, Arguments, Event

@@ -3,7 +3,7 @@
 Names are imported when they are first used.
 """
 
-from ..lazy import lazy_names
+from .. import lazy_names
 
 _HOMES = {
     "Lightcurve": "lightcurve",

@@ -10,7 +10,7 @@ To look at it and change nothing, whatever state it is in:
 ...     failed = tm.cursor.execute("SELECT COUNT(*) FROM todolist WHERE status = 2").fetchone()
 """
 
-from ..lazy import lazy_names
+from .. import lazy_names
 
 _HOMES = {
     "TaskManager": "manager",

@@ -5,7 +5,7 @@ tables and what is done with them; the other modules are plain functions of arra
 imported when they are first used.
 """
 
-from ..lazy import lazy_names
+from .. import lazy_names
 
 _HOMES = {
     "connect": "database",
