@@ -77,9 +77,8 @@ def atomic_write(path, *, durable=True):
     """
     path = Path(path)
     try:
-        handle, part = tempfile.mkstemp(
-            prefix=f"{_part_prefix(path)}-", suffix=_part_suffix(path), dir=path.parent
-        )
+        prefix, suffix = _part_name(path)
+        handle, part = tempfile.mkstemp(prefix=prefix, suffix=suffix, dir=path.parent)
     except OSError as error:
         raise type(error)(error.errno, error.strerror, str(path)) from None
     os.close(handle)
@@ -106,19 +105,16 @@ def abandoned_parts(path):
     list of pathlib.Path
     """
     path = Path(path)
-    random = r"-[a-z0-9_]{8}"  # what tempfile puts between
-    pattern = re.compile(re.escape(_part_prefix(path)) + random + re.escape(_part_suffix(path)))
+    random = r"[a-z0-9_]{8}"  # what tempfile puts between
+    pattern = re.compile(random.join(map(re.escape, _part_name(path))))
     with contextlib.suppress(OSError):
         return [other for other in path.parent.iterdir() if pattern.fullmatch(other.name)]
     return []
 
 
-def _part_prefix(path):
-    return f".{path.name.split('.')[0]}"
-
-
-def _part_suffix(path):
-    return ".part" + "".join(path.suffixes[-2:])
+def _part_name(path):
+    """What the name of a part file begins and ends with."""
+    return f".{path.name.split('.')[0]}-", ".part" + "".join(path.suffixes[-2:])
 
 
 def write_json(path, content, *, durable=False):

@@ -10,9 +10,10 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import TryAgainError
@@ -50,16 +51,32 @@ class ProcessId:
 
     @classmethod
     def of(cls, pid=None):
-        """The process of a number (default: this one); None where there is none."""
+        """The process of a number (default: this one); None where there is none that runs."""
         pid = os.getpid() if pid is None else pid
-        started = _start_of(pid)
-        return None if started is None else cls(pid, started, boot_id())
+        try:
+            # proc(5): after the name in brackets, the state is the first field and the start time
+            # the twentieth
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            # a killed process holds its files until the last of its threads is gone
+            is_dead = fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1)
+            return None if is_dead else cls(pid, float(fields[19]), boot_id())
+        except (FileNotFoundError, ProcessLookupError):
+            if sys.platform == "linux":
+                return None
+        import psutil
+
+        try:
+            process = psutil.Process(pid)
+            is_dead = process.status() == psutil.STATUS_ZOMBIE
+            return None if is_dead else cls(pid, process.create_time(), boot_id())
+        except psutil.NoSuchProcess:
+            return None
 
     def is_alive(self):
         """Whether it still runs. A process that has ended and waits for its parent (zombie) does
         not.
         """
-        return self.boot == boot_id() and _start_of(self.pid) == self.started
+        return ProcessId.of(self.pid) == self
 
 
 def is_alive(pid, started, boot):
@@ -82,27 +99,6 @@ def boot_id():
     import psutil
 
     return str(int(psutil.boot_time()))
-
-
-def _start_of(pid):
-    """When a process started; None where there is none that runs."""
-    try:
-        # proc(5): after the name in brackets, the state is the first field and the start time the
-        # twentieth
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-        # a killed process holds its files until the last of its threads is gone
-        is_dead = fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1)
-        return None if is_dead else float(fields[19])
-    except (FileNotFoundError, ProcessLookupError):
-        if sys.platform == "linux":
-            return None
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
-        return None
 
 
 # How a process ends
@@ -145,17 +141,18 @@ class StopNow(BaseException):
     """
 
 
+@dataclass
 class StopRequests:
     """Counts the stop signals that arrive while it is active.
 
-    Parameters
+    Attributes
     ----------
     on_signal : callable(name) or None, called within the signal handler at each of them
+    names : list of str, of the signals received, in order
     """
 
-    def __init__(self, on_signal=None):
-        self.names = []  # of the signals received, in order
-        self._on_signal = on_signal
+    on_signal: Callable | None = None
+    names: list = field(default_factory=list)
 
     @contextlib.contextmanager
     def active(self):
@@ -176,8 +173,8 @@ class StopRequests:
 
     def _receive(self, number, frame):
         self.names.append(signal.Signals(number).name)
-        if self._on_signal:
-            self._on_signal(self.names[-1])
+        if self.on_signal:
+            self.on_signal(self.names[-1])
 
 
 @contextlib.contextmanager

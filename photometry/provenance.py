@@ -37,19 +37,15 @@ def commit():
     """The git commit of the code that runs, with ``-dirty`` where it was changed since; None if it
     is no checkout of its own.
     """
-    if not _git("ls-files", "--error-unmatch", "__init__.py"):
-        return None  # no repository, or one that somebody keeps other things in
-    return _git("describe", "--always", "--abbrev=12", "--exclude=*", "--dirty") or None
-
-
-def _git(*words):
-    try:
-        done = subprocess.run(
-            ["git", "-C", PACKAGE, *words], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    git = functools.partial(
+        subprocess.run, capture_output=True, text=True, timeout=10, check=True, cwd=PACKAGE
+    )
+    try:  # fails where there is no repository, or one that somebody keeps other things in
+        git(["git", "ls-files", "--error-unmatch", "__init__.py"])
+        done = git(["git", "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty"])
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
 
 
 def program_version():
@@ -131,19 +127,20 @@ def method_hash(settings, method, changes=None):
 # --- of a run
 
 
-def run_record(run_id, settings, **more):
-    """What is known of a run before it begins, as a dict that JSON can hold.
+def write_run_record(output_folder, run_id, settings, **more):
+    """Write what is known of a run before it begins: ``runs/ID.json``, which no other run touches,
+    and ``run.json``, a copy of it until the next run begins. Each appears whole or not at all.
 
     Parameters
     ----------
+    output_folder : path
     run_id : str
     settings : Settings
     **more : what else to record: the command line, the selection, the number of tasks, …
     """
-    now = datetime.datetime.now(datetime.timezone.utc)
-    return {
+    record = {
         "run_id": run_id,
-        "start": now.isoformat(timespec="seconds"),
+        "start": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "folder": os.getcwd(),
@@ -155,18 +152,7 @@ def run_record(run_id, settings, **more):
         "settings": settings.model_dump(mode="json"),
         **more,
     }
-
-
-def write_run_record(output_folder, record):
-    """Write the record of a run: ``runs/ID.json``, which no other run touches, and ``run.json``, a
-    copy of it until the next run begins. Each appears whole or not at all.
-
-    Parameters
-    ----------
-    output_folder : path
-    record : dict, see `run_record`
-    """
     folder = Path(output_folder, RECORDS)
     folder.mkdir(exist_ok=True)
-    write_json(folder / f"{record['run_id']}.json", record)
+    write_json(folder / f"{run_id}.json", record)
     write_json(Path(output_folder, LAST_RECORD), record)

@@ -220,7 +220,8 @@ def photometry_settings(values=None, changes=None):
         accepted
     """
     if isinstance(values, PhotometrySettings):
-        if not changes and type(values) is _extended(PhotometrySettings, "photometry"):
+        registered = frozenset(_registered.items())
+        if not changes and type(values) is _extended(PhotometrySettings, "photometry", registered):
             return values
         values = values.model_dump()
     return check(PhotometrySettings, ("", values or {}), ("", changes or {}), name="photometry")
@@ -249,7 +250,7 @@ def check(model, *sources, name=""):
     values = functools.reduce(_merged, (values for _, values in sources), {})
     if name is not None:
         _register_installed(values, name)
-        model = _extended(model, name)
+        model = _extended(model, name, frozenset(_registered.items()))
     try:
         return model(**values)
     except ValidationError as error:
@@ -329,34 +330,29 @@ def _register_installed(values, name):
         import_module(f".{room}.settings", __package__)
     for section, group in PLUGINS.items():
         inside = values if section == name else values.get(section)
-        known = {*PhotometrySettings.model_fields, *_registered_in(section)}
-        names = set(inside) - known if isinstance(inside, dict) else ()
-        for point in entry_points(group=group) if names else ():
-            if point.name in names and (declared := getattr(point.load(), "settings", None)):
+        inside = inside if isinstance(inside, dict) else {}
+        new = {name for name in inside if f"{section}.{name}" not in _registered}
+        new -= set(PhotometrySettings.model_fields)
+        for point in entry_points(group=group) if new else ():
+            if point.name in new and (declared := getattr(point.load(), "settings", None)):
                 register_section(f"{section}.{point.name}", declared)
 
 
-def _registered_in(name):
-    """The sections that are registered in a section: dict of their last names."""
-    parts = ((*dotted.rpartition("."), section) for dotted, section in _registered.items())
-    return {last: section for parent, _, last, section in parts if parent == name}
-
-
-def _extended(model, name):
-    """The class of a section with the sections that are registered in it."""
-    return _extended_by(model, name, frozenset(_registered.items()))
-
-
 @functools.lru_cache
-def _extended_by(model, name, registered):
+def _extended(model, name, registered):
+    """The class of a section with the sections that are registered in it."""
     sections = {
         field: declared.annotation
         for field, declared in model.model_fields.items()
         if isinstance(declared.annotation, type) and issubclass(declared.annotation, Section)
-    } | _registered_in(name)
+    }
+    for dotted, section in _registered.items():  # as `registered`, in their order
+        parent, _, last = dotted.rpartition(".")
+        if parent == name:
+            sections[last] = section
     fields = {}
     for last, section in sections.items():
-        extended = _extended_by(section, f"{name}.{last}".lstrip("."), registered)
+        extended = _extended(section, f"{name}.{last}".lstrip("."), registered)
         if extended is not section or last not in model.model_fields:
             required = any(field.is_required() for field in extended.model_fields.values())
             fields[last] = (extended, ... if required else extended())
@@ -372,7 +368,7 @@ def _restore(model, name, registered, values):
     process.
     """
     _registered.update(registered)
-    return _extended(model, name)(**values)
+    return _extended(model, name, frozenset(_registered.items()))(**values)
 
 
 def _message(model, sources, problem):

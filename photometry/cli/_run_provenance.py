@@ -193,13 +193,14 @@ def put_back_changed(manager, settings, options):
 
 def record(manager, settings, options):
     """Write the record of the run."""
-    from ..provenance import run_record, write_run_record
+    from ..provenance import write_run_record
     from ..scheduler.limits import launched_ranks
 
     ranks = launched_ranks()
     flags = ("method", "randomly", "limit", "overwrite", "changed", "reproducible", "inject",
              "inject_seed")  # fmt: skip
-    content = run_record(
+    write_run_record(
+        manager.run_info["output"],
         options["run_id"],
         settings,
         command=shlex.join(sys.argv),
@@ -211,4 +212,3 @@ def record(manager, settings, options):
         ranks=None if ranks is None else ranks[1],
         workers=options["workers"] if ranks is None or ranks[1] == 1 else None,
     )
-    write_run_record(manager.run_info["output"], content)

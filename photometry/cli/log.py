@@ -16,7 +16,7 @@ def command(words, as_json):
     """
     import json
 
-    from ..scheduler.tasklog import read_log
+    from ..scheduler.reporting import read_log
 
     where, starid = folder_and_star(words)
     path, todo_file = _places(where)
@@ -48,7 +48,7 @@ def _places(where):
 
     from ..errors import WrongUseError
     from ..report.status import read_summary
-    from ..scheduler.tasklog import LOG_NAME
+    from ..scheduler.reporting import LOG_NAME
     from ._options import todo_path
 
     path, todo_file, summary = Path(where) / LOG_NAME, todo_path(where), {}
@@ -99,6 +99,6 @@ def _became(task):
 
 
 def _line(record):
-    from ..scheduler.progress import timestamp
+    from ..scheduler.reporting import timestamp
 
     return f"{timestamp(record['time'])} {record['level']:<7} {record['message']}"

@@ -10,8 +10,7 @@ import numpy as np
 from ..constants import MISSIONS
 from ..errors import BadInputError, WrongUseError
 from ..flags import decode
-from ..scheduler.progress import timestamp
-from ..scheduler.tasklog import LOG_NAME, read_log
+from ..scheduler.reporting import LOG_NAME, read_log, timestamp
 from ..status import STATUS
 from ..taskmanager.schema import star_label
 from .html import Page, facts, figure, ink

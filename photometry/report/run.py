@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..constants import MISSIONS
-from ..scheduler.progress import timestamp
-from ..scheduler.tasklog import without_numbers
+from ..scheduler.reporting import timestamp, without_numbers
 from ..status import STATUS
 from ..taskmanager.schema import star_label
 from ..taskmanager.view import read_results

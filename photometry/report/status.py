@@ -87,8 +87,7 @@ def _check_types(file, summary):
             )
     for key in ("started", "updated"):
         try:
-            if summary.get(key):
-                _seconds(summary[key])
+            datetime.fromisoformat((summary.get(key) or "1970-01-01").replace("Z", "+00:00"))
         except ValueError:
             raise WrongUseError(
                 f"{file}: is not a summary of a run: {key}={summary[key]!r:.100}: expected a time"
@@ -165,7 +164,8 @@ def state(summary, now=None):
             "safe, and the same"
             " command continues"
         )
-    age = (time.time() if now is None else now) - _seconds(summary["updated"])
+    updated = datetime.fromisoformat(summary["updated"].replace("Z", "+00:00")).timestamp()
+    age = (time.time() if now is None else now) - updated
     if age > NEWS_SECONDS:
         return (
             f"no news for {timedelta(seconds=round(age))}: the run has died or hangs; the same "
@@ -188,10 +188,6 @@ def _has_died(summary):
     return ProcessId.of(summary["pid"]) is None
 
 
-def _seconds(stamp):
-    return datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp()
-
-
 def print_status(summary):
     """Show a summary to a person, on standard output."""
     from rich.console import Console
@@ -206,8 +202,9 @@ def print_status(summary):
         done = summary["numtasks"] - remaining
         console.print(ProgressBar(total=summary["numtasks"], completed=done, width=60))
         console.print()
-    _print_causes(console, "failures", summary.get("failures") or [])
-    _print_causes(console, "warnings", summary.get("warnings") or [])
+    for name in ("failures", "warnings"):
+        if groups := summary.get(name):
+            _print_causes(console, name, groups)
     if command := next_command(summary):
         console.print(f"next: {escape(command)}")
 
@@ -226,15 +223,15 @@ def next_command(summary):
     path = Path(todo_file)
     where = shlex.quote(as_typed(path.parent if path.name == "todo.sqlite" else path))
     code = summary.get("exit_code")
+    if summary.get("ended") and code == 1:
+        return f"photometry status {where} --failed"
+    if summary.get("ended") and code == 0:
+        if summary.get("WARNING"):
+            return f"photometry status {where} --status WARNING"
+        return f"photometry verify {where}"
     if is_running(summary):
         return f"photometry status {where} --watch"
-    if not summary.get("ended") or code not in (0, 1):
-        return f"photometry run {where}"
-    if code == 1:
-        return f"photometry status {where} --failed"
-    if summary.get("WARNING"):
-        return f"photometry status {where} --status WARNING"
-    return f"photometry verify {where}"
+    return f"photometry run {where}"
 
 
 def _lines(summary):
@@ -249,27 +246,21 @@ def _lines(summary):
     listed = ", ".join(f"{number} {name}" for name, number in counts(summary).items())
     yield "tasks", f"{listed} of {summary['numtasks']}"
     if summary.get("rate"):
-        yield "speed", _speed(summary)
+        text = f"{summary['rate']:.3g} targets/s"
+        if summary.get("mean_elaptime") is not None:
+            text += f", {summary['mean_elaptime']:.3g} s each"
+        if summary.get("expected_end") and is_running(summary):
+            n_workers = summary.get("workers")
+            workers = "1 worker" if n_workers == 1 else f"{n_workers} workers"
+            text += f", {workers}, expected end {summary['expected_end']}"
+        yield "speed", text
     if summary.get("workers_lost"):
         n_lost = summary["workers_lost"]
         yield "lost", "1 worker" if n_lost == 1 else f"{n_lost} workers"
 
 
-def _speed(summary):
-    text = f"{summary['rate']:.3g} targets/s"
-    if summary.get("mean_elaptime") is not None:
-        text += f", {summary['mean_elaptime']:.3g} s each"
-    if is_running(summary) and summary.get("expected_end"):
-        n_workers = summary.get("workers")
-        workers = "1 worker" if n_workers == 1 else f"{n_workers} workers"
-        text += f", {workers}, expected end {summary['expected_end']}"
-    return text
-
-
 def _print_causes(console, name, groups):
     """Count and cause, then an example: two lines each, of at most `WIDTH` columns."""
-    if not groups:
-        return
     from rich.markup import escape
 
     console.print(f"[bold]{name} by cause")

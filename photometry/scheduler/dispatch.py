@@ -21,7 +21,7 @@ from functools import partial
 from ..status import STATUS
 from .limits import Durations
 from .protocol import ODD_TEXT, Failure, Finish, Kill, Send, Withdraw, failed_result
-from .tasklog import FailureGroups
+from .reporting import FailureGroups
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Dispatch:
         """
         name = f"worker {worker} on {host}, process {pid}" if host else f"worker {worker}"
         self.workers[worker] = _Worker(name, host, now)
-        return self._assign(worker, now)
+        return self._assign(now, worker)
 
     def results(self, worker, report, *, now):
         """A worker has finished tasks, or gives some back.
@@ -146,7 +146,7 @@ class Dispatch:
             self._give_back(state, report.returned, f"given back by {state.name}")
         if self.hindrance and self.stopping is None:
             return self.stop(self.hindrance, now)
-        actions = self._assign(worker, now) + self._assign_idle(now)
+        actions = self._assign(now, worker)
         if not self.running:
             self.commit()
         return actions  # carried out before the next `tick` commits: workers do not wait for that
@@ -179,7 +179,7 @@ class Dispatch:
             self.running -= 1
             self._crashed(task, why, host=state.host, rank=worker, error_class="Crash")
         self._give_back(state, list(state.tasks), f"{state.name} was lost")
-        return self._assign_idle(now)
+        return self._assign(now)
 
     def ended(self, worker, now):
         """A worker has ended as it was asked to."""
@@ -189,7 +189,7 @@ class Dispatch:
         self._idle.pop(worker, None)
         if state.tasks:
             self._give_back(state, list(state.tasks), f"{state.name} has ended")
-        return self._assign_idle(now)
+        return self._assign(now)
 
     def stop(self, why, now):
         """Assign nothing more. Workers end their running task and give back the others."""
@@ -205,7 +205,7 @@ class Dispatch:
         actions = [] if self._withdrawn is None else self.withdraw(now)
         if now >= self._ask_again and self.stopping is None:
             self._drained, self._ask_again = False, math.inf
-            actions += self._assign_idle(now)
+            actions += self._assign(now)
         if now - self._looked >= 1.0:
             self._looked = now
             # to workers that have been silent for longer than any of their tasks may take
@@ -336,42 +336,38 @@ class Dispatch:
 
     # Assigning
 
-    def _assign(self, worker, now):
-        """Send tasks to a worker until it has enough in hand; where none can come, all may end."""
-        state = self.workers[worker]
+    def _assign(self, now, *workers):
+        """Send tasks to these workers and then to idle ones, until they have enough in hand; where
+        none can come, all may end.
+        """
         if self.stopping is not None:
             return self._finish_all()
-        sends = []
-        while True:
-            if state.tasks:  # quick tasks, and one message in hand besides the one it works on
-                is_quick = self._mean_time is not None and self._mean_time < AHEAD_BELOW
-                if not is_quick or state.alone or len(state.tasks) > self._batch_size():
+        actions = []
+        for worker in dict.fromkeys((*workers, *(() if self._drained else self._idle))):
+            state = self.workers[worker]
+            while True:
+                if state.tasks:  # quick tasks, and one message in hand besides the one it works on
+                    is_quick = self._mean_time is not None and self._mean_time < AHEAD_BELOW
+                    if not is_quick or state.alone or len(state.tasks) > self._batch_size():
+                        break
+                send = self._next(worker, now)
+                if send is None:
                     break
-            send = self._next(worker, now)
-            if send is None:
-                break
-            hard = max(limits.hard for limits in set(send.limits))
-            if not state.tasks:
-                state.heard, state.patience = now, 0.0
-            state.patience = max(state.patience, hard)
-            state.tasks.update(enumerate(send.tasks, send.ticket))
-            state.alone = send.per_child is not None
-            self.running += len(send.tasks)
-            sends.append(send)
-        if self._drained:
-            self._idle[worker] = None
-        else:
-            self._idle.pop(worker, None)
-        return sends or (self._finish_all() if self._is_over() else [])
-
-    def _assign_idle(self, now):
-        if self._drained and not self._is_over():
-            return []
-        return [action for worker in list(self._idle) for action in self._assign(worker, now)]
-
-    def _is_over(self):
-        """Nothing is eligible, nothing is out, and nothing will become eligible by itself."""
-        return self._drained and not self.running and math.isinf(self._ask_again)
+                if not state.tasks:
+                    state.heard, state.patience = now, 0.0
+                state.patience = max(state.patience, *(each.hard for each in set(send.limits)))
+                state.tasks.update(enumerate(send.tasks, send.ticket))
+                state.alone = send.per_child is not None
+                self.running += len(send.tasks)
+                actions.append(send)
+            if self._drained:
+                self._idle[worker] = None
+            else:
+                self._idle.pop(worker, None)
+        # nothing is eligible, nothing is out, and nothing will become eligible by itself
+        if self._drained and not self.running and math.isinf(self._ask_again):
+            actions += self._finish_all()
+        return actions
 
     def _finish_all(self):
         working = [worker for worker, state in self.workers.items() if not state.finishing]
@@ -392,34 +388,27 @@ class Dispatch:
         """The next message for a worker, its tasks started; None where nothing is eligible."""
         if self._drained:
             return None
-        tasks = self._eligible(now)
+        source, tasks, ticket = self.source, [], self._next_ticket
+        self._ask_again = math.inf
+        if self._remaining >= 1:
+            tasks = self._fetch(self._batch_size(), **self._constraints)
+            if not tasks and self._unsaved:
+                self.commit()
+                tasks = self._fetch(self._batch_size(), **self._constraints)
+            if not tasks and (wait := source.next_eligible()) is not None:
+                self._ask_again = now + max(wait, SHORTEST_WAIT)
+            if tasks and self._deadline is not None:
+                tasks = self._in_time(tasks, now)
         if not tasks:
             self._drained = True
             return None
         per_child = 1 if self._isolate else None
         if self._candidates:
             tasks, per_child = self._that_go_together(tasks, per_child)
-        source, ticket = self.source, self._next_ticket
         source.start_tasks([source.id(task) for task in tasks])
         self._next_ticket += len(tasks)
         self._remaining -= len(tasks)
         return Send(worker, ticket, tasks, list(map(source.limits, tasks)), per_child)
-
-    def _eligible(self, now):
-        """Tasks for a message, of those that can be done now."""
-        self._ask_again = math.inf
-        if self._remaining < 1:
-            return []
-        tasks = self._fetch(self._batch_size(), **self._constraints)
-        if not tasks and self._unsaved:
-            self.commit()
-            tasks = self._fetch(self._batch_size(), **self._constraints)
-        if not tasks:
-            wait = self.source.next_eligible()
-            self._ask_again = math.inf if wait is None else now + max(wait, SHORTEST_WAIT)
-        elif self._deadline is not None:
-            tasks = self._in_time(tasks, now)
-        return tasks
 
     def _that_go_together(self, tasks, per_child):
         """The first of ``tasks`` that may travel together, and how many go into one child process.

@@ -25,7 +25,7 @@ from .protocol import (
     Report,
     load_handler,
 )
-from .tasklog import collect_from_here
+from .reporting import collect_from_here
 from .work import HOST, TaskRunner
 from .worker import Outbox, Worker, queued, without
 
@@ -39,16 +39,23 @@ class SerialEngine:
     Parameters
     ----------
     runner : `work.TaskRunner`
+
+    Attributes
+    ----------
+    meanwhile : callable() or None, called now and then while `receive` does a task in a child
+        process
+    alive : bool, until the one worker has ended and its last message was read
     """
 
     def __init__(self, runner):
         self._runner = runner
+        self.close = runner.close  # ends the child process, if there is one
         self._queue = deque()
         self._outbox = Outbox()
         self._running = False
-        self._finished = False
+        self._finished, self.alive = False, True
         self._withdrawn = set()  # tickets of tasks that are not wanted any more
-        self._meanwhile = None
+        self.meanwhile = None
         self._events = deque([(0, (READY, HOST, os.getpid()))])
 
     def send(self, worker, message):
@@ -85,16 +92,13 @@ class SerialEngine:
             time.sleep(timeout)
         events = list(self._events)
         self._events.clear()
+        self.alive = not self._finished
         return events
 
     def _is_withdrawn(self, ticket):
-        if self._meanwhile is not None:
-            self._meanwhile()
+        if self.meanwhile is not None:
+            self.meanwhile()
         return ticket in self._withdrawn
-
-    def call_meanwhile(self, function):
-        """Call ``function()`` now and then while `receive` does a task in a child process."""
-        self._meanwhile = function
 
     def stop_within(self, seconds):
         """Called in the signal handler: interrupt the running task after ``seconds``, at once where
@@ -110,19 +114,10 @@ class SerialEngine:
         signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
-    @property
-    def alive(self):
-        """1 until the one worker has ended and its last message was read."""
-        return int(bool(self._events) or not self._finished)
-
     def kill(self, worker, why):
         """Nothing to kill: a task that hangs here is interrupted by its soft time limit or by the
         user.
         """
-
-    def close(self):
-        """End the child process, if there is one."""
-        self._runner.close()
 
 
 class _PipeChannel:
@@ -247,9 +242,6 @@ class ProcessEngine:
 
     def stop_within(self, seconds):
         """Called in the signal handler; workers are separate, the master's loop sees to it."""
-
-    def call_meanwhile(self, function):
-        """Workers are separate: the master's loop turns meanwhile."""
 
     @property
     def alive(self):

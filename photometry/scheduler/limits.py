@@ -9,28 +9,25 @@ import time
 from ..errors import SettingsError, WrongUseError
 
 
-class Durations:
-    """What is known of the time that tasks take, by kind (see `protocol.TaskSource.kind`), learned
-    while they run.
+class Durations(dict):
+    """What is known of the time that tasks take, learned while they run: kind (see
+    `protocol.TaskSource.kind`) -> (mean, mean deviation), s.
     """
-
-    def __init__(self):
-        self._kinds = {}  # kind -> (mean, mean deviation), s
 
     def learn(self, kind, seconds):
         """Note that a task took ``seconds``. Running mean and mean deviation (Jacobson & Karels
         1988, sect. 2).
         """
-        if kind not in self._kinds:
-            self._kinds[kind] = (seconds, seconds / 2)
+        if kind not in self:
+            self[kind] = (seconds, seconds / 2)
             return
-        mean, deviation = self._kinds[kind]
+        mean, deviation = self[kind]
         error = seconds - mean
-        self._kinds[kind] = (mean + error / 8, deviation + (abs(error) - deviation) / 4)
+        self[kind] = (mean + error / 8, deviation + (abs(error) - deviation) / 4)
 
     def expected(self, kind):
         """Mean seconds of tasks of this kind; None before the first one has ended."""
-        mean, _ = self._kinds.get(kind, (None, None))
+        mean, _ = self.get(kind, (None, None))
         return mean
 
     def upper(self, kind):
@@ -39,10 +36,10 @@ class Durations:
         A kind not seen yet is taken to be as slow as the slowest that was; None before anything has
         ended.
         """
-        if kind in self._kinds:
-            mean, deviation = self._kinds[kind]
+        if kind in self:
+            mean, deviation = self[kind]
             return mean + 4 * deviation
-        return max((mean + 4 * deviation for mean, deviation in self._kinds.values()), default=None)
+        return max((mean + 4 * deviation for mean, deviation in self.values()), default=None)
 
 
 def parse_duration(text):

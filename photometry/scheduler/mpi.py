@@ -13,7 +13,7 @@ from collections import deque
 from ..errors import WrongUseError
 from .limits import MPICH_FAMILY, launched_ranks, launcher
 from .protocol import BYE, FINISH, LOST, load_handler
-from .tasklog import collect_from_here
+from .reporting import collect_from_here
 from .work import TaskRunner
 from .worker import Worker
 
@@ -211,9 +211,6 @@ class MpiEngine:
 
     def stop_within(self, seconds):
         """Called in the signal handler; workers are separate, the master's loop sees to it."""
-
-    def call_meanwhile(self, function):
-        """Workers are separate: the master's loop turns meanwhile."""
 
     @property
     def alive(self):

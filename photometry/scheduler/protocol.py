@@ -73,7 +73,6 @@ import math
 import pickle
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 from ..errors import SettingsError
@@ -385,38 +384,7 @@ def load_handler(handler):
     ------
     SettingsError : if there is none of this name
     """
-    module, function = _location(handler.name)
-    handle = getattr(import_module(module), function, None)
-    if not callable(handle):
-        raise SettingsError(f"handler {handler.name!r}: {module} has no function {function!r}")
-    return functools.partial(handle, **handler.options)
-
-
-def check_handler(name):
-    """Refuse the name of a handler that does not exist, or whose module cannot be imported, before
-    workers are started. A built-in one is not imported.
-    """
-    module, _ = _location(name)
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:  # the package that the module should be in
-        spec = None
-    if spec is None:
-        raise SettingsError(f"handler {name!r}: there is no module {module!r} that can be imported")
-    if name in BUILT_IN:
-        return
-    try:
-        load_handler(Handler(name))
-    except SettingsError:
-        raise
-    except Exception as error:  # importing a module runs it
-        raise SettingsError(
-            f"handler {name!r}: {module} cannot be imported: {error!r}; expected 'module:function'"
-        ) from error
-
-
-def _location(name):
-    """(module, function) of a handler's name."""
+    name = handler.name
     location = BUILT_IN.get(name) or _installed().get(name) or name
     module, _, function = location.partition(":")
     if not module or not function:
@@ -424,7 +392,33 @@ def _location(name):
         raise SettingsError(
             f"handler {name!r}: expected one of {names}, or 'package.module:function'"
         )
-    return module, function
+    try:
+        handle = getattr(import_module(module), function, None)
+    except ModuleNotFoundError as error:
+        if not f"{module}.".startswith(f"{error.name}."):  # one that the module itself needs
+            raise
+        raise SettingsError(
+            f"handler {name!r}: there is no module {module!r} that can be imported"
+        ) from None
+    if not callable(handle):
+        raise SettingsError(f"handler {name!r}: {module} has no function {function!r}")
+    return functools.partial(handle, **handler.options)
+
+
+def check_handler(name):
+    """Refuse the name of a handler that does not exist, or whose module cannot be imported, before
+    workers are started. A built-in one is not imported.
+    """
+    try:
+        if name not in BUILT_IN:
+            load_handler(Handler(name))
+    except SettingsError:
+        raise
+    except Exception as error:  # importing a module runs it
+        raise SettingsError(
+            f"handler {name!r}: its module cannot be imported: {error!r}; expected "
+            "'module:function'"
+        ) from error
 
 
 def _installed():

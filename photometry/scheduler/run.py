@@ -24,7 +24,6 @@ from ..processes import StopNow, StopRequests
 from ..settings import RunSettings
 from .dispatch import Dispatch
 from .limits import end_of_run, launched_ranks
-from .progress import Progress, timestamp
 from .protocol import (
     BEGIN,
     BYE,
@@ -42,7 +41,7 @@ from .protocol import (
     Withdraw,
     load_handler,
 )  # fmt: skip
-from .tasklog import LOG_NAME, TaskLog, collect_from_here
+from .reporting import LOG_NAME, Progress, TaskLog, collect_from_here, timestamp
 from .work import TaskRunner
 
 log = logging.getLogger(__name__)
@@ -101,7 +100,7 @@ def run(plan):
     """
     ranks = launched_ranks()
     if ranks is None or ranks[1] == 1:
-        code = _serve(plan, functools.partial(_local_engine, plan))
+        code = _serve(plan)
         if plan.report is not None:
             plan.report()
         return code
@@ -115,25 +114,13 @@ def run(plan):
     return _run_mpi(plan, mpi.MpiEngine(comm))
 
 
-def _local_engine(plan):
-    from .engines import ProcessEngine, SerialEngine
-
-    workers = (os.cpu_count() or 1) if plan.workers is None else plan.workers
-    if workers > 0 and not plan.pdb:
-        return ProcessEngine(workers, plan.handler, plan.settings.recycle)
-    collect_from_here()
-    handler = load_handler(plan.handler)
-    handler = with_pdb(handler) if plan.pdb else handler
-    return SerialEngine(TaskRunner(handler, recycle=plan.settings.recycle))
-
-
 def _run_mpi(plan, engine):
     # This process is the master's alone. Tasks and results hold no cycles, but looking for some in
     # tens of thousands of them would take a seventh of its time.
     gc.freeze()
     gc.set_threshold(100_000)
     try:
-        code = _serve(plan, lambda: engine)
+        code = _serve(plan, engine)
     except (PhotometryError, KeyboardInterrupt) as error:
         engine.close()
         if engine.abandoned:  # no process could log it after the end of the job
@@ -167,7 +154,7 @@ def with_pdb(handler):
     return debugged
 
 
-def _serve(plan, start_engine):
+def _serve(plan, engine=None):
     """The master's part: open the source, run, close, and say how it went."""
     limit = plan.settings.time_limit
     end = None if limit is None else end_of_run(limit)
@@ -183,7 +170,7 @@ def _serve(plan, start_engine):
         try:
             _make_folder(plan.output_folder)
             with contextlib.closing(plan.open_source()) as source:
-                return _serve_source(plan, source, start_engine, end, is_working)
+                return _serve_source(plan, source, engine, end, is_working)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
@@ -211,57 +198,44 @@ def _make_folder(folder):
         raise WrongUseError(f"{folder}: may not be written to; expected a folder for the output")
 
 
-def _serve_source(plan, source, start_engine, end, is_working):
+def _serve_source(plan, source, engine, end, is_working):
     most = math.inf if plan.limit is None else plan.limit
     total = min(source.get_number_tasks(**plan.constraints), most)
     run_id = source.begin_run(
-        command=plan.command,
-        version=__version__,
-        constraints=plan.constraints,
+        command=plan.command, version=__version__, constraints=plan.constraints,
         settings=plan.records,
-    )
+    )  # fmt: skip
     source.run_info.update(
-        run=run_id,
-        version=__version__,
-        host=platform.node(),
-        pid=os.getpid(),
-        started=timestamp(),
-        tasks_total_this_run=total,
-        failures=[],
-        warnings=[],
-    )
+        run=run_id, version=__version__, host=platform.node(), pid=os.getpid(),
+        started=timestamp(), tasks_total_this_run=total, failures=[], warnings=[],
+    )  # fmt: skip
     deadline = None
     if end is not None:
         deadline = time.monotonic() + end - time.time() - closing_time(plan.settings, end)
     dispatch = Dispatch(
-        source,
-        constraints=plan.constraints,
-        randomly=plan.randomly,
-        limit=plan.limit,
-        isolate=plan.settings.isolate,
-        deadline=deadline,
-    )
+        source, constraints=plan.constraints, randomly=plan.randomly, limit=plan.limit,
+        isolate=plan.settings.isolate, deadline=deadline,
+    )  # fmt: skip
     try:
         if total or source.next_eligible() is not None:
-            _work(plan, dispatch, start_engine, total, end, is_working)
+            _work(plan, dispatch, engine, total, end, is_working)
+        n_to_do = source.get_number_tasks(**plan.constraints)
+        n_failed = source.get_number_failed(**plan.constraints)
+        code, reason = verdict(dispatch, n_to_do, n_failed, plan.limit)
     except (PhotometryError, OSError):
         raise
     except Exception as error:  # on record in summary and table of runs, not only as a traceback
         reason = f"ended by an error in photometry itself: {type(error).__name__}: {error}"
-        _note_end(source, EXIT_DEFECT, reason)
+        source.run_info.update(
+            ended=timestamp(), exit_code=EXIT_DEFECT, reason=reason, expected_end=None
+        )
+        source.end_run(exit_code=EXIT_DEFECT, reason=reason)
         raise
-    n_to_do = source.get_number_tasks(**plan.constraints)
-    n_failed = source.get_number_failed(**plan.constraints)
-    code, reason = verdict(dispatch, n_to_do, n_failed, plan.limit)
-    _note_end(source, code, reason)
+    source.run_info.update(ended=timestamp(), exit_code=code, reason=reason, expected_end=None)
+    source.end_run(exit_code=code, reason=reason)
     source.write_summary()
     (log.warning if code == EXIT_UNFINISHED else log.info)("%s", reason)
     return code
-
-
-def _note_end(source, code, reason):
-    source.run_info.update(ended=timestamp(), exit_code=code, reason=reason, expected_end=None)
-    source.end_run(exit_code=code, reason=reason)
 
 
 def closing_time(settings, end):
@@ -271,28 +245,31 @@ def closing_time(settings, end):
     return min(settings.closing_time, 0.2 * max(end - time.time(), 0.0))
 
 
-def _work(plan, dispatch, start_engine, total, end, is_working):
-    engine = start_engine()
-    last_call = None
+def _work(plan, dispatch, engine, total, end, is_working):
+    """Drain the source on an engine; None: one of this computer, started here."""
+    settings, source = plan.settings, dispatch.source
+    workers = 0 if plan.pdb else (os.cpu_count() or 1) if plan.workers is None else plan.workers
+    if engine is None and workers > 0:
+        from .engines import ProcessEngine
+
+        engine = ProcessEngine(workers, plan.handler, settings.recycle)
+    elif engine is None:
+        from .engines import SerialEngine
+
+        collect_from_here()
+        handler = load_handler(plan.handler)
+        handler = with_pdb(handler) if plan.pdb else handler
+        engine = SerialEngine(TaskRunner(handler, recycle=settings.recycle))
+    last_call = count = None
     if end is not None:
-        last_call = time.monotonic() + end - time.time() - closing_time(plan.settings, end) / 2
-    count = None
+        last_call = time.monotonic() + end - time.time() - closing_time(settings, end) / 2
     if plan.limit is None:
-        count = functools.partial(dispatch.source.get_number_tasks, **plan.constraints)
-    progress = Progress(dispatch.source, total, count=count, quiet=plan.quiet)
+        count = functools.partial(source.get_number_tasks, **plan.constraints)
+    progress = Progress(source, total, count=count, quiet=plan.quiet)
     try:
-        task_log = TaskLog(plan.output_folder / LOG_NAME)
-        with contextlib.closing(task_log), progress.display:
-            master = Master(
-                dispatch,
-                engine,
-                grace=plan.settings.grace,
-                last_call=last_call,
-                task_log=task_log,
-                progress=progress,
-            )
+        with contextlib.closing(TaskLog(plan.output_folder / LOG_NAME)) as log, progress.display:
             is_working.set()
-            master.run()
+            Master(dispatch, engine, settings.grace, last_call, log, progress).run()
             progress.note(dispatch, time.monotonic())
     finally:
         engine.close()
@@ -335,114 +312,109 @@ def verdict(dispatch, n_to_do, n_failed, limit):
     )
 
 
+@dataclass
 class Master:
     """Runs a dispatch on an engine.
 
-    Parameters
+    Attributes
     ----------
     dispatch : `dispatch.Dispatch`
     engine : `engines.SerialEngine`, `engines.ProcessEngine` or `mpi.MpiEngine`
     grace : s that running tasks get to end after a request to stop
     last_call : time of the monotonic clock by which the loop ends whatever is running, or None
-    task_log : `tasklog.TaskLog` or None
-    progress : `progress.Progress` or None
+    task_log : `reporting.TaskLog` or None
+    progress : `reporting.Progress` or None
     """
 
-    def __init__(
-        self, dispatch, engine, *, grace=60.0, last_call=None, task_log=None, progress=None
-    ):
-        self._dispatch = dispatch
-        self._engine = engine
-        self._grace = grace
-        self._last_call = last_call
-        self._task_log = task_log
-        self._progress = progress
-        self._signals = StopRequests(on_signal=self._interrupt)
-        self._from_workers = Counter()  # signals by worker: mpiexec sends each signal to all ranks
-        self._give_up_at = None
-        self._reported = -math.inf
+    dispatch: Dispatch
+    engine: object
+    grace: float = 60.0
+    last_call: float | None = None
+    task_log: TaskLog | None = None
+    progress: Progress | None = None
+    # signals by worker: mpiexec sends each signal to all ranks
+    _from_workers: Counter = field(default_factory=Counter, init=False)
+    _give_up_at: float | None = field(default=None, init=False)
 
     def run(self):
         """Work until all is done, or until asked to stop. Nothing that was saved is lost by any way
         out of here.
         """
-        self._engine.call_meanwhile(
-            lambda: self._perform(self._dispatch.withdraw(time.monotonic()))
-        )
+        dispatch, engine, reported = self.dispatch, self.engine, -math.inf
+        self._signals = StopRequests(self._interrupt)
+        engine.meanwhile = lambda: self._perform(dispatch.withdraw(time.monotonic()))
         with self._signals.active():
             try:
-                while self._engine.alive:
-                    events, now = self._engine.receive(TICK_SECONDS), time.monotonic()
+                while engine.alive:
+                    events, now = engine.receive(TICK_SECONDS), time.monotonic()
                     for worker, message in events:
                         self._perform(self._handle(worker, message, now))
                     if self._signals.names:
-                        self._perform(
-                            self._dispatch.stop(f"received {self._signals.names[0]}", now)
-                        )
-                    self._perform(self._dispatch.tick(now))
-                    if self._progress and now - self._reported > PROGRESS_SECONDS:
-                        self._reported = now
-                        self._progress.update(self._dispatch, now)
-                    if self._dispatch.stopping is not None and self._grace_is_over():
+                        self._perform(dispatch.stop(f"received {self._signals.names[0]}", now))
+                    self._perform(dispatch.tick(now))
+                    if self.progress and now - reported > PROGRESS_SECONDS:
+                        reported = now
+                        self.progress.update(dispatch, now)
+                    if dispatch.stopping is not None and self._grace_is_over():
                         break
             except StopNow:
-                self._dispatch.stop(f"received {self._signals.names[0]}", time.monotonic())
+                dispatch.stop(f"received {self._signals.names[0]}", time.monotonic())
                 log.warning("the running task is interrupted")
             finally:
-                self._dispatch.give_up("the run ended before it was done")
+                dispatch.give_up("the run ended before it was done")
 
     def _handle(self, worker, message, now):
         kind = message[0]
         if kind == RESULTS:
-            actions = self._dispatch.results(worker, message[1], now=now)
-            if logged := self._dispatch.logged:
-                self._dispatch.logged = []
-                if self._task_log:
-                    self._task_log.write(logged, self._dispatch.source)
+            actions = self.dispatch.results(worker, message[1], now=now)
+            if logged := self.dispatch.logged:
+                self.dispatch.logged = []
+                if self.task_log:
+                    self.task_log.write(logged, self.dispatch.source)
             return actions
         if kind == READY:
-            self._engine.send(worker, (BEGIN, self._dispatch.packer))
-            return self._dispatch.joined(worker, now, host=message[1], pid=message[2])
+            self.engine.send(worker, (BEGIN, self.dispatch.packer))
+            return self.dispatch.joined(worker, now, host=message[1], pid=message[2])
         if kind == LOST:
-            return self._dispatch.lost(worker, now, message[1], running=message[2])
+            return self.dispatch.lost(worker, now, message[1], running=message[2])
         if kind == BYE:
-            return self._dispatch.ended(worker, now)
+            return self.dispatch.ended(worker, now)
         if kind == SIGNAL:
             self._from_workers[worker] += 1
-            return self._dispatch.stop(f"worker {worker} received {message[1]}", now)
+            return self.dispatch.stop(f"worker {worker} received {message[1]}", now)
         raise AssertionError(f"message {kind!r} from worker {worker}")
 
     def _perform(self, actions):
         for action in actions:
             if isinstance(action, Send):
                 message = TASKS, action.ticket, action.tasks, action.limits, action.per_child
-                self._engine.send(action.worker, message)
+                self.engine.send(action.worker, message)
             elif isinstance(action, Withdraw):
-                self._engine.send(action.worker, (WITHDRAW, action.tickets))
+                self.engine.send(action.worker, (WITHDRAW, action.tickets))
             elif isinstance(action, Finish):
-                self._engine.send(action.worker, (FINISH,))
+                self.engine.send(action.worker, (FINISH,))
             elif isinstance(action, Kill):
-                self._engine.kill(action.worker, action.why)
+                self.engine.kill(action.worker, action.why)
 
     def _interrupt(self, name):
         """In the signal handler: a task that runs in this very process gets its grace, or none the
         second time.
         """
-        self._engine.stop_within(self._grace if len(self._signals.names) == 1 else 0)
+        self.engine.stop_within(self.grace if len(self._signals.names) == 1 else 0)
 
     def _grace_is_over(self):
         """True when the running tasks have had their grace."""
         now = time.monotonic()
         if self._give_up_at is None:
-            self._give_up_at = min(now + self._grace, self._last_call or float("inf"))
+            self._give_up_at = min(now + self.grace, self.last_call or float("inf"))
         if max([len(self._signals.names), *self._from_workers.values()]) > 1:
             log.warning("received a second signal: stopping at once")
             return True
         if now > self._give_up_at:
             log.warning(
                 "tasks still running after a grace of %g s are given back: %d",
-                self._grace,
-                self._dispatch.running,
+                self.grace,
+                self.dispatch.running,
             )
             return True
         return False

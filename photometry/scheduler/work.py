@@ -24,7 +24,7 @@ from ..errors import NothingToDoError, PhotometryError, TargetTimeoutError, TryA
 from ..processes import StopNow, describe_exit, die_with_parent, keep_memory
 from ..status import STATUS
 from .protocol import ODD_TEXT, Failure, Limits, failed_result
-from .tasklog import collected
+from .reporting import collector
 
 HOST = socket.gethostname()
 # s; quicker tasks matter to no time limit, and their peak memory is that of the process
@@ -61,7 +61,7 @@ class Withdrawn(NamedTuple):
 
 
 class SoftLimit:
-    """Raises `TargetTimeoutError` in the main thread, in Python code, between `begin` and `end`.
+    """Raises `TargetTimeoutError` in the main thread, in Python code, when a task takes too long.
 
     The kernel's timer is set when it has to ring earlier than it would, not for every task: quick
     tasks cost no system call.
@@ -72,17 +72,16 @@ class SoftLimit:
         self._deadline = 0.0
         self._rings = math.inf  # when the timer will ring
 
-    def begin(self, seconds):
-        """A task begins that may take ``seconds``."""
+    def set(self, seconds):
+        """A task begins that may take ``seconds``; None: without limit, or none is running."""
         self._limit = seconds
         if seconds is not None:
             self._deadline = time.monotonic() + seconds
             if self._deadline < self._rings:
-                self._set(seconds)
-
-    def end(self):
-        """The task has ended."""
-        self._limit = None
+                if signal.getsignal(signal.SIGALRM) != self._ring:
+                    signal.signal(signal.SIGALRM, self._ring)
+                self._rings = self._deadline
+                signal.setitimer(signal.ITIMER_REAL, seconds)
 
     def close(self):
         """No task will begin any more: the timer would end a process that waits for others."""
@@ -90,19 +89,14 @@ class SoftLimit:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._rings = math.inf
 
-    def _set(self, seconds):
-        if signal.getsignal(signal.SIGALRM) != self._ring:
-            signal.signal(signal.SIGALRM, self._ring)
-        self._rings = time.monotonic() + seconds
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-
     def _ring(self, number, frame):
         self._rings = math.inf
         if self._limit is None:
             return
         early = self._deadline - time.monotonic()
         if early > 0:
-            self._set(early)
+            self._rings = self._deadline
+            signal.setitimer(signal.ITIMER_REAL, early)
         else:
             limit, self._limit = self._limit, None
             raise TargetTimeoutError(f"took longer than its time limit of {limit:g} s")
@@ -130,6 +124,9 @@ def memory_limit(n_bytes):
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
+_known_peak = 0  # bytes that this process had at most, asked anew after tasks that took some time
+
+
 def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
     """Do one task in this process, whatever happens short of a crash of the process.
 
@@ -146,11 +143,12 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
     result : dict, see `protocol.TaskSource`; or `Hindered`
     lines : list of what was logged meanwhile: (time, level, logger, message)
     """
+    global _known_peak
     forks, start, tick = _forks, time.time(), time.perf_counter()
     attempt = {"host": HOST, "rank": rank, "start": start}
-    lines = collected()
+    lines = collector.lines = []
     try:
-        _soft_limit.begin(limits.seconds)
+        _soft_limit.set(limits.seconds)
         try:
             if limits.memory is None:
                 result = _checked(handler(task), task)
@@ -158,7 +156,7 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
                 with memory_limit(limits.memory):
                     result = _checked(handler(task), task)
         finally:
-            _soft_limit.end()
+            _soft_limit.set(None)
             if _forks != forks:
                 _end_stray_process()
     except StopNow:
@@ -175,7 +173,9 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
     result["worker_wait_time"] = waited
     attempt["end"] = start + seconds
     attempt["seconds"] = seconds
-    attempt["peak_memory"] = _peak_memory(seconds)
+    if seconds >= SLOW or not _known_peak:
+        _known_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_MEMORY_UNIT
+    attempt["peak_memory"] = _known_peak
     result["attempt"] = attempt
     return result, lines
 
@@ -248,17 +248,6 @@ def _deepest_line_of_ours(error):
 
 def log_line(message):
     return round(time.time(), 3), "ERROR", __name__, message
-
-
-_known_peak = 0
-
-
-def _peak_memory(seconds):
-    """Bytes that this process had at most, asked anew after tasks that took some time."""
-    global _known_peak
-    if seconds >= SLOW or not _known_peak:
-        _known_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_MEMORY_UNIT
-    return _known_peak
 
 
 def odd_result(task, result, error):

@@ -4,6 +4,8 @@ import gc
 import os
 import time
 from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from ..processes import StopRequests
 from ..status import STATUS
@@ -32,13 +34,16 @@ _NOT_WELL = frozenset((STATUS.ERROR, STATUS.WARNING))
 # Reports
 
 
+@dataclass
 class Outbox:
     """Outcomes of tasks that were not reported to the master yet."""
 
-    def __init__(self):
-        self.packer = None
-        self._done = []  # (ticket, task, result)
-        self._log, self._crashed, self._hindered, self._returned = [], [], [], []
+    packer: Callable | None = None  # see `protocol.TaskSource.result_packer`
+    _done: list = field(default_factory=list)  # (ticket, task, result)
+    _log: list = field(default_factory=list)
+    _crashed: list = field(default_factory=list)
+    _hindered: list = field(default_factory=list)
+    _returned: list = field(default_factory=list)
 
     def add(self, ticket, task, result, lines):
         """Take the outcome of a task.
@@ -67,8 +72,12 @@ class Outbox:
         returned = [*self._returned, *returned]
         if not (self._done or self._crashed or self._hindered or returned):
             return None
-        packed, results = self._packed() if self._done else (None, [])
-        tickets = [ticket for ticket, _, _ in self._done]
+        tickets, results = [done[0] for done in self._done], [done[2] for done in self._done]
+        packed, pack = None, self.packer or pickled
+        try:
+            packed = pack(results) if results else None
+        except Exception:  # noqa: BLE001 - runs code of what the handler returned
+            packed = self._pack_each(pack, results)
         slow, failures, warnings, total = [], [], [], 0.0
         for ticket, result in zip(tickets, results, strict=True):
             seconds = result["time"]
@@ -82,26 +91,19 @@ class Outbox:
             tickets, packed, total, slow, failures, warnings, self._log, self._crashed,
             self._hindered, returned,
         )  # fmt: skip
-        self._done = []
-        self._log, self._crashed, self._hindered = [], [], []
+        self._done, self._log = [], []
+        self._crashed, self._hindered, self._returned = [], [], []
         return report
 
-    def _packed(self):
-        """All results packed, and the results themselves; one that cannot be packed has become an
-        ERROR.
-        """
-        pack = self.packer or pickled
-        results = [result for _, _, result in self._done]
-        try:
-            return pack(results), results
-        except Exception:  # noqa: BLE001 - runs code of what the handler returned
-            for number, (ticket, task, result) in enumerate(self._done):
-                try:
-                    pack([result])
-                except Exception as error:  # noqa: BLE001
-                    results[number] = odd = odd_result(task, result, error)
-                    self._log.append((ticket, [log_line(odd["details"]["errors"][0])]))
-            return pack(results), results
+    def _pack_each(self, pack, results):
+        """All results packed, where some cannot be: those become an ERROR."""
+        for number, (ticket, task, result) in enumerate(self._done):
+            try:
+                pack([result])
+            except Exception as error:  # noqa: BLE001
+                results[number] = odd = odd_result(task, result, error)
+                self._log.append((ticket, [log_line(odd["details"]["errors"][0])]))
+        return pack(results)
 
 
 def _reason(result):

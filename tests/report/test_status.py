@@ -12,7 +12,7 @@ from running import environment
 from photometry.errors import WrongUseError
 from photometry.processes import ProcessId
 from photometry.report.status import counts, link_summary, print_status, read_summary, state
-from photometry.scheduler.progress import timestamp
+from photometry.scheduler.reporting import timestamp
 
 SUMMARY = {
     "numtasks": 100,

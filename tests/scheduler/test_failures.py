@@ -3,7 +3,7 @@
 import pytest
 
 from photometry.scheduler.protocol import Failure
-from photometry.scheduler.tasklog import MAX_GROUPS, FailureGroups, without_numbers
+from photometry.scheduler.reporting import MAX_GROUPS, FailureGroups, without_numbers
 
 
 def failure(starid, text, error_class="BadInputError", where="pixels/x.py:10 in read"):

@@ -16,7 +16,7 @@ import pytest
 from running import environment
 
 from photometry import TaskManager
-from photometry.scheduler.progress import Forecast
+from photometry.scheduler.reporting import Forecast
 from photometry.taskmanager import create_todo
 
 N_TASKS = 24

@@ -8,8 +8,8 @@ import pytest
 from photometry.errors import TryAgainError, WrongUseError
 from photometry.scheduler.dispatch import Dispatch
 from photometry.scheduler.protocol import Handler
+from photometry.scheduler.reporting import LOG_NAME, read_log
 from photometry.scheduler.run import Plan, closing_time, run, verdict
-from photometry.scheduler.tasklog import LOG_NAME, read_log
 from photometry.settings import RunSettings
 
 

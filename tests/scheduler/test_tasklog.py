@@ -6,7 +6,7 @@ import json
 import pytest
 
 from photometry.errors import WrongUseError
-from photometry.scheduler.tasklog import TaskLog, read_log
+from photometry.scheduler.reporting import TaskLog, read_log
 
 
 class Source:
