@@ -18,9 +18,8 @@ from .catalog.stars import catalog_for, with_stars, with_target
 from .constants import MISSIONS
 from .errors import BadInputError, PhotometryError
 from .lightcurve.tasoc import write_lightcurve
-from .methods.extraction import diagnostics
-from .methods.plots import plot_target
-from .methods.registry import get_method
+from .methods import get_method
+from .methods.extraction import diagnostics, plot_target
 from .notebook import TargetResult
 from .pixels.cubestamp import area_of, cube_of, grown_area, max_resizes, stamp_from_cube, target_of
 from .pixels.find import CHECKED, find_target_pixel_file, refuse_other_target
@@ -51,7 +50,7 @@ def photometry(
     output_folder : where the light curve goes
     settings : PhotometrySettings, or nested dict of the same. What the task itself has under
         ``settings`` goes first.
-    method : name of the method to use instead of the task's, see `methods.registry`
+    method : name of the method to use instead of the task's, see `methods.get_method`
     plot : bool; also draw what was done, beside the light curve
     catalog : star catalogue of the CCD, if the caller has opened it already
     run_id : str or None, id of the run, for the header of the light curve
@@ -74,7 +73,7 @@ def photometry(
     stamp, good, extraction = extract(source, method)
     extraction = judge(extraction, stamp, good)
     details = diagnostics(stamp, extraction, good)
-    details |= made_from(source.inputs(stamp), input_folder, settings, method)
+    details |= made_from(source.states, input_folder, settings, method)
     if extraction.status in MADE:
         cards = injection.cards(stamp, extraction, good) if injection else ()
         details["filepath_lightcurve"] = write_lightcurve(
@@ -105,7 +104,8 @@ class StampSource:
 
     Attributes
     ----------
-    states : dict, path of what was read -> its `provenance.file_state` before that
+    states : dict, path of what was read, pixels and the star catalogue, if any -> its
+        `provenance.file_state`
     """
 
     task: dict
@@ -128,10 +128,25 @@ class StampSource:
         stamp : Stamp with its stars and its sum image
         good : (n_times,) bool array, times of good quality
         """
-        stamp = self._from_cube(area) if self._is_cube else self._from_file()
-        stamp = with_stars(
-            stamp, self.catalog or catalog_for(stamp, self.folder), self.settings.faint_limit
-        )
+        task, folder = self.task, self.folder
+        if task["datasource"] == "ffi":
+            path = cube_path(folder, *(task[key] for key in ("sector", "camera", "ccd")))
+            self.states[path] = file_state(path) if path.exists() else None
+            cube = cube_of(task, folder)
+            catalog = self.catalog or catalog_for(cube, folder)
+            stamp = stamp_from_cube(cube, target_of(task, catalog, folder), area)
+        else:
+            path = find_target_pixel_file(folder, task)
+            self.states[path] = file_state(path)
+            stamp = read_target_pixel_file(path, datasource=task["datasource"])
+            found = {key: getattr(stamp, key) for key in CHECKED}
+            refuse_other_target(path, task, {"starid": stamp.target.starid, **found})
+            catalog = self.catalog or catalog_for(stamp, folder)
+            if task["starid"] != stamp.target.starid:
+                stamp = with_target(stamp, task["starid"], catalog)
+        if catalog is not None:
+            self.states[catalog.path] = file_state(catalog.path)
+        stamp = with_stars(stamp, catalog, self.settings.faint_limit)
         good = good_times(stamp, self.settings.good_quality)
         stamp = dataclasses.replace(stamp, sumimage=mean_image(stamp.flux, good))
         if self.injection:
@@ -142,45 +157,12 @@ class StampSource:
         """The area to make a larger stamp from, because a mask touches the edge; None where there
         are no more pixels.
         """
-        if not self._is_cube:
+        if self.task["datasource"] != "ffi":
             return None
         cube = cube_of(self.task, self.folder)
         area = area_of(stamp, cube)
         grown = grown_area(area, mask, cube.shape)
         return None if grown == area else grown
-
-    def inputs(self, stamp):
-        """What a stamp was made from, its pixels and the star catalogue, if any: dict of path to
-        its `provenance.file_state`.
-        """
-        catalog = self.catalog or catalog_for(stamp, self.folder)
-        catalogs = {} if catalog is None else {catalog.path: file_state(catalog.path)}
-        return self.states | catalogs
-
-    @property
-    def _is_cube(self):
-        return self.task["datasource"] == "ffi"
-
-    def _from_cube(self, area):
-        path = cube_path(self.folder, *(self.task[key] for key in ("sector", "camera", "ccd")))
-        state = file_state(path) if path.exists() else None
-        cube = cube_of(self.task, self.folder)
-        self.states[path] = state
-        catalog = self.catalog or catalog_for(cube, self.folder)
-        return stamp_from_cube(cube, target_of(self.task, catalog, self.folder), area)
-
-    def _from_file(self):
-        """The stamp from a target pixel file that is sure to be of the task."""
-        path = find_target_pixel_file(self.folder, self.task)
-        self.states[path] = file_state(path)
-        stamp = read_target_pixel_file(path, datasource=self.task["datasource"])
-        found = {key: getattr(stamp, key) for key in CHECKED}
-        refuse_other_target(path, self.task, {"starid": stamp.target.starid, **found})
-        if self.task["starid"] == stamp.target.starid:
-            return stamp
-        return with_target(
-            stamp, self.task["starid"], self.catalog or catalog_for(stamp, self.folder)
-        )
 
 
 def extract(source, method=None):

@@ -11,7 +11,7 @@ from finished_run import target_pixel_files
 from photometry import Lightcurve, TaskManager, photometry
 from photometry.errors import ArgumentError
 from photometry.lightcurve import LightcurveArbitraryRaster, LightcurveFixedStep
-from photometry.methods.registry import get_method
+from photometry.methods import get_method
 from photometry.notebook import Task, table
 from photometry.settings import photometry_settings
 from photometry.target import StampSource

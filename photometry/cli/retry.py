@@ -63,7 +63,7 @@ def command(
 def _check_method(method):
     """Refuse a method that there is not, before any result is lost."""
     if method is not None:
-        from ..methods.registry import get_method
+        from ..methods import get_method
 
         get_method(method)
 
@@ -73,7 +73,7 @@ def _check_settings(settings, methods):
     these are loaded.
     """
     from ..errors import SettingsError
-    from ..methods.registry import get_method
+    from ..methods import get_method
     from ..settings import photometry_settings
 
     if not settings:

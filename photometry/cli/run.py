@@ -209,7 +209,7 @@ def command(where, **options):
 
 def _prepare(where, options):
     """The run, or what tells of it, as a function; refuses what cannot be run."""
-    from ..methods.registry import get_method
+    from ..methods import get_method
     from ..scheduler.protocol import check_handler
 
     check_handler(options["handler"])
@@ -258,7 +258,7 @@ def _register_methods(todo_file):
     """Import the methods ``'module:function'`` of a TODO-file, whose sections may be in the
     settings; False without any.
     """
-    from ..methods.registry import get_method
+    from ..methods import get_method
     from ..taskmanager import open_view
 
     with open_view(todo_file) as view:
@@ -312,7 +312,7 @@ def _handler(todo_file, output, settings, options):
 
     if options["handler"] != "photometry":
         return Handler(options["handler"])
-    from ..methods.plots import can_plot
+    from ..methods.extraction import can_plot
 
     folders = {"input_folder": options["input_folder"], "output_folder": output}
     plot = options["plot"] and can_plot()
@@ -330,10 +330,10 @@ def _handler(todo_file, output, settings, options):
 def _shortcomings(folder, options):
     """What the light curves of a run will lack, as messages."""
     from ..catalog.ccd import has_catalog
-    from ..methods.plots import HINT, can_plot
+    from ..methods.extraction import PLOT_HINT, can_plot
 
     if options["plot"] and not can_plot():
-        yield f"{HINT}; the run goes on without"
+        yield f"{PLOT_HINT}; the run goes on without"
     if not has_catalog(folder):
         yield (
             f"{folder}: no star catalogue: contamination is unknown, and masks are split only at "

@@ -65,7 +65,8 @@ def measure(stamp, mask, **values):
     # times at which a pixel is missing, in the mask or beside it, and those that may be empty
     numbers = [series[name] for name in ("flux", "flux_err", "background", "background_err")]
     (doubtful,) = np.nonzero(~np.isfinite(numbers).all(axis=0) | (series["flux"] == 0))
-    quality = series["pixel_quality"]
+    diffuse = (stamp.quality & NO_FLUX_BITMASK[stamp.mission]) != 0
+    quality = ARGABRIGHTENING * diffuse.astype(np.int32)
     quality[doubtful] = pixel_quality(
         mask_pixels(stamp.flux[doubtful], mask), stamp.quality[doubtful], stamp.mission
     )
@@ -73,7 +74,7 @@ def measure(stamp, mask, **values):
     (gaps,) = np.nonzero(~lost[doubtful])
     for name, sums in _sums_with_gaps(stamp, mask, doubtful[gaps]).items():
         series[name][doubtful[gaps]] = sums
-    for name in series.keys() - {"pixel_quality"}:
+    for name in series:
         series[name][lost] = np.nan
     starids = np.asarray(stamp.catalog["starid"])[in_mask(stamp.catalog, mask)]
     others = {
@@ -83,6 +84,7 @@ def measure(stamp, mask, **values):
     }
     return Extraction(
         **series,
+        pixel_quality=quality,
         mask=mask,
         position_mask=mask,
         **others | values,
@@ -135,7 +137,6 @@ def _sums(stamp, mask):
         "flux_err": np.sqrt(variance + background_err**2),
         "background": background,
         "background_err": background_err,
-        "pixel_quality": argabrightening(stamp.quality, stamp.mission),
         "centroid": centroid + middle + (stamp.column, stamp.row),
         "centroid_err": centroid_err,
     }
@@ -189,17 +190,12 @@ def mask_limits(stamp, settings):
     return {"threshold": settings.threshold, "saturation_limit": limit}
 
 
-def known_stars(stamp, settings):
-    """Stars on and near a stamp: those of the catalogue; without one, those that its sum image
-    shows, the target first. A table or dict of arrays with row, column, tmag.
-    """
-    if stamp.has_catalog:
-        return stamp.catalog
-    return with_peaks(stamp.catalog, stamp.sumimage, **mask_limits(stamp, settings))
-
-
 def own_mask(stamp, settings):
     """The pixel mask over the target's pixel.
+
+    Where no catalogue names the neighbours, one that is too close for a peak of its own shows by
+    the light of the mask, which lies off the target. Not for saturated stars: their light runs
+    along columns.
 
     Returns
     -------
@@ -209,55 +205,37 @@ def own_mask(stamp, settings):
     """
     row, column = target_position(stamp)
     limits = mask_limits(stamp, settings)
-    stars = known_stars(stamp, settings)
+    stars = stamp.catalog
+    if not stamp.has_catalog:
+        stars = with_peaks(stars, stamp.sumimage, **limits)
     masks = pixel_masks(stamp.sumimage, stars, min_pixels=settings.min_pixels, **limits)
-    over_target = [mask for mask in masks if in_mask({"row": [row], "column": [column]}, mask)[0]]
-    if len(over_target) == 1:
-        return over_target[0], *judge_mask(stamp, over_target[0], limits["saturation_limit"])
-    if over_target:
-        message = f"the target lies in {len(over_target)} pixel masks at the same time"
-        return over_target[0], STATUS.ERROR, (message,)
-    mask = minimum_mask(stamp.shape, row, column) & np.isfinite(stamp.sumimage)
-    if not mask.any():
-        raise BadInputError(
-            f"{stamp.path}: the target lies at row {row:.1f}, column {column:.1f} of the stamp, "
-            "where no pixel of the "
-            f"{stamp.shape[0]} x {stamp.shape[1]} was collected"
-        )
-    return (
-        mask,
-        STATUS.WARNING,
-        (f"no pixel mask found for the target, a minimum mask of {mask.sum()} pixels was used",),
-    )
-
-
-def judge_mask(stamp, mask, saturation_limit):
-    """Whether the light in a mask lies around the target: status and messages.
-
-    Where no catalogue names the neighbours, one that is too close for a peak of its own shows by
-    that alone.
-
-    Parameters
-    ----------
-    stamp : Stamp with its sum image and catalogue
-    mask : (n_rows, n_columns) bool array
-    saturation_limit : float, mag; light of brighter stars runs along columns, which says nothing
-    """
-    if stamp.has_catalog or stamp.target.tmag < saturation_limit:
-        return STATUS.OK, ()
+    masks = [mask for mask in masks if in_mask({"row": [row], "column": [column]}, mask)[0]]
+    if len(masks) > 1:
+        message = f"the target lies in {len(masks)} pixel masks at the same time"
+        return masks[0], STATUS.ERROR, (message,)
+    if not masks:
+        mask = minimum_mask(stamp.shape, row, column) & np.isfinite(stamp.sumimage)
+        if not mask.any():
+            raise BadInputError(
+                f"{stamp.path}: the target lies at row {row:.1f}, column {column:.1f} of the "
+                f"stamp, where no pixel of the {stamp.shape[0]} x {stamp.shape[1]} was collected"
+            )
+        message = f"a minimum mask of {mask.sum()} pixels was used"
+        return mask, STATUS.WARNING, (f"no pixel mask found for the target, {message}",)
+    (mask,) = masks
+    if stamp.has_catalog or stamp.target.tmag < limits["saturation_limit"]:
+        return mask, STATUS.OK, ()
     rows, columns = np.nonzero(mask)
     light = np.clip(np.nan_to_num(stamp.sumimage[mask]), 0, None)
-    row, column = target_position(stamp)
-    distance = np.hypot(
-        np.average(rows, weights=light) - row, np.average(columns, weights=light) - column
-    )
+    middle = np.average(rows, weights=light), np.average(columns, weights=light)
+    distance = np.hypot(middle[0] - row, middle[1] - column)
     if distance <= MAX_CENTROID_OFFSET:
-        return STATUS.OK, ()
-    return STATUS.WARNING, (
+        return mask, STATUS.OK, ()
+    message = (
         f"the light in the mask is centred {distance:.1f} pixels from the target: another star "
-        "may be in it, and there is no "
-        "star catalogue",
+        "may be in it, and there is no star catalogue"
     )
+    return mask, STATUS.WARNING, (message,)
 
 
 def contamination(stamp, mask):
@@ -315,7 +293,7 @@ def pixel_sum(pixels):
 
 
 def flux_error(flux_err, background_err):
-    """Error of the flux of an aperture: (n_times,) array, e-/s; NaN where no pixel has an error.
+    """Error of a sum of pixels: (n_times,) array, e-/s; NaN where no pixel has an error.
 
     The root sum square of the pixels' errors and, because the background of neighbouring pixels is
     estimated together and errs together, of the sum of the background's errors. That reproduces the
@@ -344,13 +322,6 @@ def _centroid(weights, variances):
         return centroid, np.sqrt(np.maximum(square, 0)) / weights[:, :1]
 
 
-def argabrightening(quality, mission):
-    """Flags of times with diffuse light all over the detector: (n_times,) int32 array, a bit of
-    `flags.PIXEL_QUALITY`.
-    """
-    return ARGABRIGHTENING * ((quality & NO_FLUX_BITMASK[mission]) != 0).astype(np.int32)
-
-
 def pixel_quality(flux, quality, mission):
     """Flags for times at which the pixels of a mask do not give its flux, or not all of it.
 
@@ -364,7 +335,8 @@ def pixel_quality(flux, quality, mission):
     -------
     (n_times,) int32 array, bits of `flags.PIXEL_QUALITY`
     """
-    flags = argabrightening(quality, mission)
+    diffuse = (quality & NO_FLUX_BITMASK[mission]) != 0
+    flags = ARGABRIGHTENING * diffuse.astype(np.int32)
     total = flux @ np.ones(flux.shape[1])
     doubtful = np.flatnonzero(np.isnan(total) | (total == 0))
     missing = np.isnan(flux[doubtful])

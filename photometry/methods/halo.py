@@ -28,7 +28,6 @@ from .aperture import (
     contamination,
     edge_flux,
     flux_error,
-    known_stars,
     mask_limits,
     mask_pixels,
     own_mask,
@@ -36,7 +35,7 @@ from .aperture import (
     pixel_sum,
 )
 from .extraction import Extraction
-from .pixelmask import UNKNOWN_TMAG
+from .pixelmask import UNKNOWN_TMAG, with_peaks
 from .prf import GaussianPRF
 
 MIN_TIMES = 10
@@ -137,7 +136,10 @@ def light_units(stamp, target, good, settings):
     single = len(columns) + np.arange(full.size).reshape(full.shape)
     units = np.where(full.any(axis=0), columns, single)
     target = (target | full.any(axis=0)) & (stamp.sumimage > 0)
-    stars = {name: np.asarray(known_stars(stamp, settings)[name], float) for name in _STAR}
+    stars = stamp.catalog
+    if not stamp.has_catalog:
+        stars = with_peaks(stars, stamp.sumimage, **mask_limits(stamp, settings))
+    stars = {name: np.asarray(stars[name], float) for name in _STAR}
     flux = 10 ** (-0.4 * np.nan_to_num(stars["tmag"], nan=UNKNOWN_TMAG))
     light = target * np.einsum(
         "s,sij->sij", flux, GaussianPRF().evaluate(stars["row"], stars["column"], rows, columns)

@@ -36,7 +36,7 @@ PEAK_TO_NOISE = 5.0
 UNKNOWN_TMAG = 20.0  # mag, stands for a magnitude that is not known
 BLEEDING_COLUMNS = 2  # pixels beside a saturated star in which peaks are its own charge
 SURROUNDINGS = np.ones((3, 3), bool)  # pixels within sqrt(2)
-BESIDE = ndimage.generate_binary_structure(2, 1)  # a pixel and the four beside it
+BESIDE = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], bool)  # the four pixels beside one
 
 
 def pixel_masks(image, stars, *, threshold=0.8, min_pixels=4, saturation_limit=7.0):
@@ -54,14 +54,19 @@ def pixel_masks(image, stars, *, threshold=0.8, min_pixels=4, saturation_limit=7
     -------
     list of (n_rows, n_columns) bool arrays
     """
-    above = np.nan_to_num(image, nan=-np.inf) > flux_cut(image, threshold)
+    mode, noise = sky_level(image)
+    above = np.nan_to_num(image, nan=-np.inf) > mode + threshold * noise
     masks = [
         part
         for cluster in clusters(above)
         for part in split_cluster(image, cluster, stars, saturation_limit)
         if part.sum() >= min_pixels
     ]
-    masks = [fill_holes(mask) & np.isfinite(image) for mask in masks]
+    # holes of a single pixel are filled: those whose four neighbours all belong to the mask
+    masks = [
+        (mask | ndimage.binary_erosion(mask, structure=BESIDE)) & np.isfinite(image)
+        for mask in masks
+    ]
     tmag = np.asarray(stars["tmag"])
     return [
         follow_columns(image, mask, above)
@@ -71,42 +76,29 @@ def pixel_masks(image, stars, *, threshold=0.8, min_pixels=4, saturation_limit=7
     ]
 
 
-def flux_cut(image, threshold):
-    """The flux above which a pixel belongs to a star: mode + threshold * MAD, e-/s."""
-    mode, noise = sky_level(image)
-    return mode + threshold * noise
-
-
 def sky_level(image):
     """Mode of the faint pixels of an image and the noise below it (MAD as sigma), e-/s.
 
     The mode is looked for among pixels with light. In a crowded field the background that was
     removed has the light of faint stars in it and leaves many pixels below zero; with a mode among
-    those, most of the stamp would be above the cut.
+    those, most of the stamp would be above the cut. It is the top of a density with Gaussian
+    kernels of Silverman's width for the shortest half of the values, which are mostly those of the
+    sky. Standard deviation or quartiles of all would be those of the star, where a bright one fills
+    much of the stamp.
     """
     fluxes = image[np.isfinite(image)]
     light = fluxes[fluxes > 0] if (fluxes > 0).any() else fluxes
     faint = light[(light < np.percentile(light, MODE_PERCENTILE)) & (light < MODE_FLUX_LIMIT)]
-    mode = density_mode(faint if len(faint) else light)
+    faint = faint if len(faint) else light
+    mode, high = shortest_interval(faint, 0.5)
+    if high > mode:
+        # Silverman 1986, equation 3.31
+        width = 0.9 * ((high - mode) / HALF_OF_NORMAL) * len(faint) ** -0.2
+        grid = np.linspace(mode - width, high + width, 300)
+        density = np.exp(-0.5 * ((grid[:, None] - faint) / width) ** 2).sum(axis=1)
+        mode = grid[np.argmax(density)]
     below = mode - fluxes[fluxes < mode]
     return mode, MAD_TO_SIGMA * (np.median(below) if len(below) else 0.0)
-
-
-def density_mode(values):
-    """The most frequent value, from a kernel density with Gaussian kernels of Silverman's width.
-
-    The width follows the shortest_interval half of the values, which are mostly those of the sky.
-    Standard deviation or quartiles of all would be those of the star, where a bright one fills much
-    of the stamp.
-    """
-    low, high = shortest_interval(values, 0.5)
-    spread = (high - low) / HALF_OF_NORMAL
-    if spread == 0:
-        return low
-    width = 0.9 * spread * len(values) ** -0.2  # Silverman 1986, equation 3.31
-    grid = np.linspace(low - width, high + width, 300)
-    density = np.exp(-0.5 * ((grid[:, None] - values) / width) ** 2).sum(axis=1)
-    return grid[np.argmax(density)]
 
 
 def shortest_interval(values, fraction):
@@ -136,6 +128,8 @@ def clusters(above):
 def split_cluster(image, cluster, stars, saturation_limit):
     """Split a cluster between its stars, along the valleys of the flux: list of bool arrays.
 
+    A star counts where a local maximum of the cluster is its nearest one and not too far from it.
+
     Parameters
     ----------
     image : (n_rows, n_columns) array, e-/s
@@ -144,26 +138,6 @@ def split_cluster(image, cluster, stars, saturation_limit):
     saturation_limit : float, mag; brighter stars saturate
     """
     smoothed = ndimage.gaussian_filter(np.nan_to_num(image), SMOOTHING)
-    markers = star_maxima(smoothed, cluster, stars, saturation_limit)
-    if len(markers) < 2:
-        return [cluster]
-    seeds = np.zeros(image.shape, int)
-    seeds[tuple(markers.T)] = np.arange(1, len(markers) + 1)
-    labels = watershed(-smoothed, seeds, mask=cluster)
-    return [labels == number for number in range(1, len(markers) + 1)]
-
-
-def star_maxima(smoothed, cluster, stars, saturation_limit):
-    """Local maxima of a cluster that are the nearest one of some star and not too far from it: (n,
-    2) array of row, column.
-
-    Parameters
-    ----------
-    smoothed : (n_rows, n_columns) array, e-/s
-    cluster : (n_rows, n_columns) bool array
-    stars : table or dict of arrays with row, column, tmag
-    saturation_limit : float, mag; brighter stars saturate
-    """
     maxima = np.argwhere(
         (ndimage.maximum_filter(smoothed, footprint=SURROUNDINGS) == smoothed) & cluster
     )
@@ -172,12 +146,18 @@ def star_maxima(smoothed, cluster, stars, saturation_limit):
         maxima[:, 1:] - np.asarray(stars["column"])[None, :],
     )
     if distance.size == 0:
-        return maxima[:0]
+        return [cluster]
     limit = np.where(
         np.asarray(stars["tmag"]) > saturation_limit, MARKER_DISTANCE_FAINT, MARKER_DISTANCE_BRIGHT
     )
     nearest = distance.argmin(axis=0)
-    return maxima[np.unique(nearest[distance.min(axis=0) <= limit])]
+    markers = maxima[np.unique(nearest[distance.min(axis=0) <= limit])]
+    if len(markers) < 2:
+        return [cluster]
+    seeds = np.zeros(image.shape, int)
+    seeds[tuple(markers.T)] = np.arange(1, len(markers) + 1)
+    labels = watershed(-smoothed, seeds, mask=cluster)
+    return [labels == number for number in range(1, len(markers) + 1)]
 
 
 def with_peaks(stars, image, *, threshold=0.8, saturation_limit=7.0):
@@ -237,15 +217,6 @@ def peak_position(image, row, column):
     if not light.sum() > 0:
         return float(row), float(column)
     return np.average(down, weights=light), np.average(across, weights=light)
-
-
-def fill_holes(mask):
-    """The mask with its holes of a single pixel filled: pixels whose four neighbours all belong to
-    it.
-    """
-    beside = BESIDE.copy()
-    beside[1, 1] = False
-    return mask | ndimage.binary_erosion(mask, structure=beside)
 
 
 def follow_columns(image, mask, above):

@@ -20,7 +20,15 @@ from astropy.table import Table
 
 from ..flags import FOUND
 from ..status import STATUS
-from .aperture import NO_FLUX, edge_flux, mask_limits, mask_pixels, pixel_quality, pixel_sum
+from .aperture import (
+    NO_FLUX,
+    edge_flux,
+    flux_error,
+    mask_limits,
+    mask_pixels,
+    pixel_quality,
+    pixel_sum,
+)
 from .extraction import Extraction
 from .pixelmask import with_peaks
 from .scene import (
@@ -28,7 +36,6 @@ from .scene import (
     fit_parameters,
     make_scene,
     median,
-    parameter_error,
     pixel_weights,
     pointing,
     prf_for,
@@ -167,7 +174,7 @@ def fit_fluxes(stamp, scene, shift):
     design = scene.design(scene.weights(shift)[0])
     solution, solve = fit_parameters(design, weight, pixels, *scene.priors(design.shape[2]))
     gain = solve[:, 0]
-    return solution[:, : scene.n_stars], parameter_error(gain, errors, background_err), gain
+    return solution[:, : scene.n_stars], flux_error(gain * errors, gain * background_err), gain
 
 
 class ShiftFit(NamedTuple):
@@ -214,7 +221,7 @@ def fit_shifts(scene, shift, pixels, errors, background_err):
         if converged:
             break
     gain = solve[:, 0]
-    return ShiftFit(shift, flux, parameter_error(gain, errors, background_err), step, gain)
+    return ShiftFit(shift, flux, flux_error(gain * errors, gain * background_err), step, gain)
 
 
 def why_unreliable(stamp, scene, shift, fit):

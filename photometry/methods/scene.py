@@ -17,7 +17,6 @@ from ..catalog.stars import target_position
 from ..constants import MISSIONS
 from ..errors import BadInputError
 from ..pixels.quality import good_times
-from .aperture import pixel_sum
 from .pixelmask import UNKNOWN_TMAG
 from .prf import fit_prf, open_prf
 
@@ -396,19 +395,3 @@ def solver(design, weight, inverse_variance=None):
         * scale[:, :, None]
         @ weighted
     )
-
-
-def parameter_error(solve, errors, background_err):
-    """Error of one parameter: pixels err on their own, the background of all of them together.
-
-    Parameters
-    ----------
-    solve : (n_times, n_pixels) array, what each pixel adds to the parameter
-    errors, background_err : (n_times, n_pixels) arrays, e-/s
-
-    Returns
-    -------
-    (n_times,) array; NaN where no pixel has an error
-    """
-    independent = pixel_sum((solve * errors) ** 2)
-    return np.sqrt(independent + np.nan_to_num(pixel_sum(solve * background_err)) ** 2)

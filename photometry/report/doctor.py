@@ -20,8 +20,8 @@ from ..errors import (
     TryAgainError,
     WrongUseError,
 )
+from ..methods import get_method
 from ..methods.prf import open_prf
-from ..methods.registry import get_method
 from ..pixels.cubestamp import cube_of
 from ..pixels.find import INDEX_NAME, find_target_pixel_file
 from ..pixels.imagecube import cube_path

@@ -132,7 +132,7 @@ def plot_file(path, curve, *, fold=None, t0=None):
     """
     _check_ending(path)
     if fold is None:
-        from ..methods.plots import plot_target
+        from ..methods.extraction import plot_target
 
         plot_target(path, *_as_measured(curve))
         return

@@ -69,7 +69,7 @@ class MethodRule(Condition):
     @field_validator("use")
     @classmethod
     def _known(cls, name):
-        from ..methods.registry import get_method
+        from ..methods import get_method
 
         try:
             get_method(name)

@@ -9,9 +9,9 @@ import pytest
 from psf_stamps import ZERO_POINTS, make_stamp
 
 from photometry.errors import TargetError
+from photometry.methods import BUILT_IN, get_method
 from photometry.methods.aperture import aperture_photometry, own_mask
 from photometry.methods.psf import linpsf_photometry, psf_photometry
-from photometry.methods.registry import BUILT_IN, get_method
 from photometry.pixels.find import identify
 from photometry.pixels.quality import mean_image
 from photometry.settings import photometry_settings

@@ -1,7 +1,9 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from photometry.methods.extraction import flux_metrics, median_centroid, rms_binned, variability
+from photometry.methods.extraction import diagnostics, flux_metrics, variability
 
 TIME = np.arange(20000) / 720  # 2-minute cadence
 
@@ -40,10 +42,11 @@ def test_weights_keep_values_with_large_errors_out_of_the_cubic():
     assert variability(TIME, relative, errors) == pytest.approx(cubic_free, rel=1e-6)
 
 
-def test_bins_are_means_over_one_width_and_gaps_make_none():
-    time = np.array([0.0, 0.3, 0.6, 1.1, 7.2])
-    relative = np.array([1.0, 2.0, 3.0, 4.0, -6.0])
-    assert rms_binned(time, relative, 1.0) == pytest.approx(np.sqrt((2**2 + 4**2 + 6**2) / 3))
+def test_bins_are_means_over_an_hour_and_gaps_make_none():
+    time = np.array([0.0, 0.3, 0.6, 1.1, 7.2]) / 24
+    flux = np.array([100.0, 103.0, 103.0, 96.0, 94.0])
+    found = flux_metrics(time, flux, np.ones(5))
+    assert found["rms_hour"] == pytest.approx(np.sqrt((2**2 + 4**2 + 6**2) / 3) / 100)
 
 
 def test_too_few_values_give_what_they_can():
@@ -55,9 +58,15 @@ def test_too_few_values_give_what_they_can():
 
 
 def test_centroid_is_the_median_of_what_was_measured():
-    centroid = np.array([[1.0, 2.0], [3.0, 5.0], [np.nan, np.nan], [100.0, 3.0]])
-    assert median_centroid(centroid) == (3.0, 3.0)
-    assert median_centroid(np.full((3, 2), np.nan)) is None
+    centroid = np.array([[1.0, 2.0], [3.0, 5.0], [np.nan, np.nan], [100.0, 3.0], [9.0, np.nan]])
+    stamp = SimpleNamespace(time=TIME[:5], shape=(4, 3), row=10, column=20)
+    values = {"flux": np.ones(5), "flux_err": np.ones(5), "mask": np.ones((4, 3), bool)}
+    nothing = {"contamination": np.nan, "edge_flux": np.nan, "stamp_resizes": 0}
+    others = values | nothing | {"skip_targets": (), "errors": ()}
+    found = diagnostics(stamp, SimpleNamespace(centroid=centroid, **others), np.ones(5, bool))
+    assert found["pos_centroid"] == (3.0, 3.0)
+    missing = SimpleNamespace(centroid=np.full((5, 2), np.nan), **others)
+    assert "pos_centroid" not in diagnostics(stamp, missing, np.ones(5, bool))
 
 
 def test_variance_is_the_unbiased_one():

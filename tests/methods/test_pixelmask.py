@@ -3,18 +3,22 @@ import pytest
 
 from photometry.methods.pixelmask import (
     clusters,
-    density_mode,
-    fill_holes,
-    flux_cut,
     follow_columns,
     in_mask,
     minimum_mask,
     pixel_masks,
     shortest_interval,
+    sky_level,
     total_magnitude,
 )
 
 SHAPE = (15, 17)
+
+
+def flux_cut(image, threshold):
+    """The flux above which a pixel belongs to a star: mode + threshold * MAD, e-/s."""
+    mode, noise = sky_level(image)
+    return mode + threshold * noise
 
 
 def paint(stars, *, shape=SHAPE, sigma=1.0, noise=1.0, seed=1):
@@ -162,18 +166,19 @@ def test_column_is_followed_only_to_pixels_connected_with_it():
 
 
 def test_only_single_pixel_holes_are_filled():
-    mask = np.ones((7, 9), bool)
-    mask[2, 2] = mask[4, 5] = mask[4, 6] = False
-    filled = fill_holes(mask)
-    assert filled[2, 2]
-    assert not filled[4, 5]
-    assert not filled[4, 6]
+    image = np.ones(SHAPE)
+    image[3:10, 3:12] = 100.0
+    image[5, 5] = image[7, 8] = image[7, 9] = 1.0
+    filled = mask_over(pixel_masks(image, catalogue([(4, 4, 100.0, 10.0)])), 4, 4)
+    assert filled[5, 5]
+    assert not filled[7, 8]
+    assert not filled[7, 9]
 
 
 def test_mode_is_the_top_of_the_distribution():
     rng = np.random.default_rng(2)
     values = np.concatenate([rng.normal(50, 3, 5000), rng.uniform(60, 500, 500)])
-    assert density_mode(values) == pytest.approx(50, abs=1)
+    assert sky_level(values)[0] == pytest.approx(50, abs=1)
 
 
 def test_mode_is_that_of_the_sky_also_where_a_bright_star_fills_most_of_the_stamp():

@@ -1,4 +1,4 @@
-"""The picture of a target: `photometry.methods.plots`."""
+"""The picture of a target, of `photometry.methods.extraction`."""
 
 import dataclasses
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from psf_stamps import make_stamp
 
 from photometry.errors import TargetTimeoutError
-from photometry.methods import plots
+from photometry.methods import extraction as pictures
 from photometry.methods.aperture import measure
 from photometry.settings import photometry_settings
 from photometry.status import STATUS
@@ -37,7 +37,7 @@ def draw(tmp_path, stamp, good=None, mask=None, **changes):
     mask = mask if mask is not None else stamp.sumimage > 0.1 * np.nanmax(stamp.sumimage)
     extraction = dataclasses.replace(measure(stamp, mask, method="aperture"), **changes)
     good = np.ones(len(stamp.time), bool) if good is None else good
-    plots.plot_target(tmp_path / "star.png", stamp, extraction, good)
+    pictures.plot_target(tmp_path / "star.png", stamp, extraction, good)
     return extraction
 
 
@@ -50,7 +50,7 @@ def panels(figure):
     [(np.nan, "unknown"), (0.0, "0 %"), (2.2e-16, "< 0.1 %"), (0.0123, "1.2 %"), (0.43, "43 %")],
 )
 def test_a_fraction_is_written_as_people_read_it(fraction, text):
-    assert plots.percentage(fraction) == text
+    assert pictures.percentage(fraction) == text
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_a_fraction_is_written_as_people_read_it(fraction, text):
 def test_title_names_star_and_band_and_says_unknown(mission, text):
     stamp, _ = make_stamp([9.0], [7], [7], mission=mission, n_times=12)
     extraction = measure(stamp, np.eye(15) > 0, method="aperture", contamination=np.nan)
-    assert plots.title(stamp, extraction).startswith(text)
-    assert plots.title(stamp, extraction).endswith("15 pixels, contamination unknown")
+    assert pictures.title(stamp, extraction).startswith(text)
+    assert pictures.title(stamp, extraction).endswith("15 pixels, contamination unknown")
     nameless = dataclasses.replace(stamp, target=dataclasses.replace(stamp.target, tmag=np.nan))
-    assert f"{text.split()[2]} unknown, " in plots.title(nameless, extraction)
-    assert "nan" not in plots.title(nameless, extraction)
+    assert f"{text.split()[2]} unknown, " in pictures.title(nameless, extraction)
+    assert "nan" not in pictures.title(nameless, extraction)
 
 
 def test_points_beyond_the_axis_are_marked_at_its_edge(tmp_path, figure):
@@ -132,7 +132,7 @@ def test_window_holds_the_mask(size):
     for first in {0, size // 2, size - 1}:
         mask = np.zeros((size, 11), bool)
         mask[first] = True
-        rows, columns = plots.window(mask)
+        rows, columns = pictures.window(mask)
         assert rows.start <= first < rows.stop <= size
         assert rows.stop - rows.start >= min(size, 13)
         assert columns == slice(0, 11)

@@ -16,7 +16,7 @@ from photometry.injection.folder import check_folder, collect, prepare_folder
 from photometry.injection.signals import profile, signals_of
 from photometry.injection.work import injected_photometry
 from photometry.lightcurve import Lightcurve
-from photometry.methods.registry import BUILT_IN
+from photometry.methods import BUILT_IN
 from photometry.pixels.find import identify
 from photometry.taskmanager import TaskManager, read_results
 
