@@ -13,6 +13,13 @@ import numpy as np
 import psutil
 import pytest
 from astropy.io import fits
+from hypothesis import HealthCheck, settings
+
+# how fast a machine is, or what runs beside the tests, says nothing about what is tested
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -45,7 +45,7 @@ class Worker:
 
     def __init__(self, database, registries, lease):
         self.database, self.registries = database, registries
-        self.leases = Leases(database.engine, lease=lease)
+        self.leases = database.patiently(lambda: Leases(database.engine, lease=lease))
         self.id = None
         self.host_id = None
         self._closed = threading.Event()
@@ -55,16 +55,14 @@ class Worker:
     def register(self):
         """Become an item that this process holds."""
         self.id = f"chain worker {uuid.uuid4().hex}"
-        self.host_id = self.database.change(
-            lambda db: self.registries.hosts.id(db, platform.node())
-        )
-        content = {"host": platform.node()}
-        self.database.patiently(
-            lambda: self.leases.put(
-                self.id, content, id=self.id, key=self.id, max_attempts=1_000_000
-            )
-        )
-        self.database.patiently(lambda: self.leases.take(self.id))
+        item = {"kind": self.id, "id": self.id, "key": self.id, "max_attempts": 1_000_000}
+
+        def register(db):
+            self.leases.put(payload={"host": platform.node()}, connection=db, **item)
+            self.leases.take(self.id, connection=db)
+            return self.registries.hosts.id(db, platform.node())
+
+        self.host_id = self.database.change(register)
         self._heartbeat.start()
 
     def _beat(self, interval):

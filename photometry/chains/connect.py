@@ -8,7 +8,9 @@ import contextlib
 import logging
 import os
 import random
+import threading
 import time
+import uuid
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -21,6 +23,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 300.0  # s that a change is tried again while the database is away
 LONGEST_PAUSE = 5.0  # s between two tries
+MARKS_KEPT = 7 * 86400.0  # s
 DRIVERS = {
     "mysql": "mysql+pymysql",
     "mariadb": "mariadb+pymysql",
@@ -107,6 +110,7 @@ class Database:
         self.patience = patience
         self.engine = make_engine(self.url)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        self._marks = threading.local()  # each thread has a row for its own
 
     def close(self):
         """Close all connections."""
@@ -148,6 +152,8 @@ class Database:
                     "photometry"
                 )
             applied = []
+            if schema.MIGRATIONS[0][0] in done:
+                forget_marks(db)
             for name, change in schema.MIGRATIONS:
                 if name not in done:
                     change(db)
@@ -178,14 +184,25 @@ class Database:
         """``function(db)`` in a transaction that no other change overlaps; its result when that is
         committed.
 
-        Tried again while the database is away or busy, so the function may run more than once: it
-        looks before it acts.
+        Tried again while the database is away or busy, so the function may be called more than
+        once, but it takes effect once: where a connection broke before the answer to COMMIT came,
+        the mark that the transaction left tells whether it was committed.
 
         Raises
         ------
         TryAgainError : the database did not come back within `patience` seconds
         """
-        return self.patiently(lambda: self._once(function))
+        unanswered = []  # (mark, result) of the last try that came as far as its COMMIT
+
+        def once(db):
+            if unanswered and self._last_mark(db) == unanswered[0][0]:
+                return unanswered[0][1]
+            result = function(db)
+            if not self.is_sqlite:  # a file answers
+                unanswered[:] = [(self._leave_mark(db), result)]
+            return result
+
+        return self.patiently(lambda: self._once(once))
 
     def _once(self, function, lock=True):
         with self.engine.connect() as db:
@@ -201,6 +218,22 @@ class Database:
                     db.rollback()
                 raise
             return result
+
+    def _leave_mark(self, db):
+        """Note in a transaction, in the row of this thread, which one it is; returns its mark."""
+        marks, lock = self._marks, schema.LOCK
+        if not hasattr(marks, "name"):
+            marks.name, marks.last = uuid.uuid4().hex, 0
+        marks.last = max(time.time_ns() // 1000, marks.last + 1)
+        row = {"name": marks.name, "counter": marks.last}
+        if not db.execute(sa.update(lock).where(lock.c.name == marks.name).values(row)).rowcount:
+            db.execute(lock.insert().values(row))
+        return marks.last
+
+    def _last_mark(self, db):
+        """The mark of the last change of this thread that was committed."""
+        lock = schema.LOCK
+        return db.execute(sa.select(lock.c.counter).where(lock.c.name == self._marks.name)).scalar()
 
     def patiently(self, function):
         """``function()``, tried again while the database is away."""
@@ -227,6 +260,14 @@ def take_lock(db):
     """Wait for the other changes to end; held until the transaction of ``db`` ends."""
     lock = schema.LOCK
     db.execute(sa.select(lock.c.counter).where(lock.c.name == "change").with_for_update())
+
+
+def forget_marks(db):
+    """Remove the marks of processes that ended long ago."""
+    lock = schema.LOCK
+    tables = ["change", *schema.metadata.tables]
+    long_ago = (time.time() - MARKS_KEPT) * 1e6
+    db.execute(sa.delete(lock).where(lock.c.name.not_in(tables), lock.c.counter < long_ago))
 
 
 def is_passing(error):

@@ -72,7 +72,8 @@ LOCK = _table(
 )
 """A row per table with the last id that was used. Who changes the database holds the row
 ``change``: changes come one after the other, on every engine, so no two of them can disagree on
-what is met, over or taken."""
+what is met, over or taken. Each thread that changes the database of a server has a row besides,
+with the mark of its last change."""
 
 CONTAINERS = _table(
     "eas_worker_containers",

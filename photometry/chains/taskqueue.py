@@ -111,7 +111,7 @@ class TaskQueueSQL(TaskQueue):
     def __init__(self, database=None):
         self._owns = database is None
         self.database = database or Database(load_chain_settings().database_url)
-        self.leases = Leases(self.database.engine)
+        self.leases = self.database.patiently(lambda: Leases(self.database.engine))
         self.connected = True
 
     def queue_declare(self, queue_name):

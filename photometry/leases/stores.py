@@ -196,7 +196,9 @@ class Engine:
 
     Parameters
     ----------
-    engine : str or sqlalchemy.Engine, a URL such as ``postgresql+psycopg://user@host/database``
+    engine : str or sqlalchemy.Engine, a URL such as ``postgresql+psycopg://user@host/database``; an
+        engine of MySQL or MariaDB should be of isolation level READ COMMITTED, else InnoDB locks
+        the gaps between rows, and those who take wait for each other
     create : bool, make the tables if they are missing
     """
 
@@ -207,7 +209,11 @@ class Engine:
         self._is_ours = isinstance(engine, str)
         if self._is_ours:
             try:
-                self.engine = sqlalchemy.create_engine(engine, pool_pre_ping=True)
+                url = sqlalchemy.make_url(engine)
+                options = {"pool_pre_ping": True}
+                if url.get_backend_name() != "sqlite":
+                    options["isolation_level"] = "READ COMMITTED"
+                self.engine = sqlalchemy.create_engine(url, **options)
             except (sqlalchemy.exc.ArgumentError, ImportError) as error:
                 raise WrongUseError(f"{engine}: no database: {error}") from error
             if self.engine.dialect.name == "sqlite":
@@ -219,10 +225,6 @@ class Engine:
         self._database_error = sqlalchemy.exc.OperationalError, sqlalchemy.exc.InterfaceError
         self._inspect = sqlalchemy.inspect
         self._process = os.getpid()
-        # without it InnoDB locks the gaps between rows, and those who take wait for each other
-        self._own = self.engine
-        if not self.dialect.single_host:
-            self._own = self.engine.execution_options(isolation_level="READ COMMITTED")
         self._make_tables()
 
     @contextlib.contextmanager
@@ -230,7 +232,7 @@ class Engine:
         """Yield a connection within one transaction."""
         self._leave_parents_connections()
         try:
-            with self._own.begin() as raw:
+            with self.engine.begin() as raw:
                 if self.dialect.single_host and not raw.connection.dbapi_connection.in_transaction:
                     # takes the write lock before anything is read, so that waiting for it helps
                     raw.exec_driver_sql("BEGIN IMMEDIATE")
@@ -243,7 +245,7 @@ class Engine:
         """Yield a connection, for statements that only read."""
         self._leave_parents_connections()
         try:
-            with self._own.connect() as raw:
+            with self.engine.connect() as raw:
                 yield EngineConnection(raw)
         except self._database_error as error:
             raise TryAgainError(f"{self.name}: {error.orig}") from error

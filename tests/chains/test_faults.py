@@ -4,6 +4,7 @@ themselves keep the record."""
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,9 +15,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from chain_runs import ROOT, command_line, look, own_queues, settings_for
 
 from photometry.chains import jobs
+from photometry.chains.connect import database_url
+from photometry.chains.schema import TASKS
 from photometry.processes import ProcessId
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -270,6 +274,8 @@ class Proxy:
 
     def __init__(self, port):
         self._target, self._sockets, self._is_cut = port, [], False
+        self._commits, self.lost = 0, 0
+        self.loses_every = None  # of so many COMMITs the answer to one is lost
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -285,13 +291,22 @@ class Proxy:
                 continue
             target = socket.create_connection(("127.0.0.1", self._target))
             self._sockets += [client, target]
+            losing = threading.Event()
             for one, other in ((client, target), (target, client)):
-                threading.Thread(target=self._pump, args=(one, other), daemon=True).start()
+                threading.Thread(
+                    target=self._pump, args=(one, other, one is client, losing), daemon=True
+                ).start()
 
-    @staticmethod
-    def _pump(source, sink):
+    def _pump(self, source, sink, is_client, losing):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if is_client and self.loses_every and re.search(rb"(?<!AUTO)COMMIT\b(?! = )", data):
+                    self._commits += 1
+                    if self._commits % self.loses_every == 0:
+                        losing.set()
+                if losing.is_set() and not is_client:  # the server has done what it was asked to
+                    self.lost += 1
+                    break
                 sink.sendall(data)
         for one in (source, sink):
             with contextlib.suppress(OSError):
@@ -348,6 +363,33 @@ def test_a_database_that_goes_away_is_waited_for(server, plugin, tmp_path, make_
                 proxy.cut(1.0)
             assert started[0].wait(180) == 0, started[0].stdout.read()
         assert_once_each({**environment, "PHOTOMETRY_CHAINS_DATABASE": url}, 100)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("server", ["mariadb", "postgresql"])
+def test_a_change_takes_effect_once_where_the_answer_to_its_commit_is_lost(
+    server, plugin, tmp_path, make_proxy
+):
+    chain = write_chain(tmp_path / "chain.json", 40)
+    with temporary_database(server) as url:
+        port = 3306 if server == "mariadb" else 5432
+        proxy = make_proxy(port)
+        environment = {
+            **plugin,
+            "PHOTOMETRY_CHAINS_DATABASE": url.replace(f":{port}/", f":{proxy.port}/"),
+        }
+        proxy.loses_every = 3
+        with processes() as started:
+            started.append(start(environment, "run", chain, "--workers", "2"))
+            assert started[0].wait(180) == 0, started[0].stdout.read()
+        assert proxy.lost > 5
+        direct = {**environment, "PHOTOMETRY_CHAINS_DATABASE": url}
+        assert_once_each(direct, 40)
+        engine = sa.create_engine(database_url(url))
+        with engine.connect() as db:
+            count = sa.select(sa.func.count()).select_from(TASKS)
+            assert db.execute(count.where(TASKS.c.parentTask.is_(None))).scalar() == 1
+        engine.dispose()
 
 
 @pytest.mark.slow

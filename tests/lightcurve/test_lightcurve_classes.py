@@ -150,7 +150,7 @@ def test_resampling_vectors_of_the_reference(x, y, onto, expected):
 
 
 @given(lightcurves(), st.integers(2, 40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_resampling_conserves_flux(lc, n):
     """Onto any raster that covers the light curve, flux times width stays what it was."""
     edges = LightcurveResampler(lc).edges
@@ -184,7 +184,7 @@ def test_resampling_refuses_three_samples_and_unsorted_rasters():
 
 
 @given(lightcurves(), lightcurves())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_adding_then_subtracting_gives_back_the_original(a, b):
     back = (a + b) - b
     np.testing.assert_array_equal(back.times, a.times)

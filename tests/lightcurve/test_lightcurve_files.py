@@ -24,7 +24,8 @@ def assert_same(a, b):
 @pytest.mark.parametrize(("binary", "gzipped"), ANY_FORM)
 @given(lc=lightcurves(nan=True))
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_archive_round_trip_changes_nothing(tmp_path, lc, binary, gzipped):
     settings = lc.to_file(tmp_path / "x", binary=binary, gzipped=gzipped)
@@ -81,7 +82,7 @@ def test_fixed_step_light_curve_is_read_back_as_samples(tmp_path):
 
 
 @given(lc=lightcurves(nan=True))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_timeseries_round_trip_changes_nothing(lc):
     lc.metadata["time_reference"] = 2457000
     back = Lightcurve.from_timeseries(lc.to_timeseries())
