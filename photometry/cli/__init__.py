@@ -1,13 +1,11 @@
-"""``photometry VERB``: one module of this folder per verb.
+"""``photometry VERB``: verbs that are about the same thing are in one module of this folder.
 
-A verb's module defines ``command`` (a click command or group) and imports what is heavy inside its
-functions, so that ``photometry --help`` answers at once. Its name is the verb, with ``_`` for
-``-``.
+A verb is a function, a click command or group, of its own name in the module that `MODULES` says.
+Modules import what is heavy inside their functions, so that ``photometry --help`` answers at once.
 """
 
 import difflib
 import errno
-import pkgutil
 import re
 import sys
 import traceback
@@ -18,7 +16,7 @@ import click
 from .._version import __version__
 from ..errors import PhotometryError, TryAgainError
 from ..scheduler.limits import is_master
-from ._options import add_checks
+from ._options import refuse_senseless
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_UNFINISHED = 0, 1, 2, 3
 EXIT_DEFECT = 70  # EX_SOFTWARE of sysexits.h: an error in this program
@@ -70,6 +68,24 @@ SECTIONS = {
 }
 """The verbs in the order in which a run goes, as ``photometry --help`` shows them."""
 
+MODULES = {
+    "prepare": ("catalog", "prepare", "quick"),
+    "simulate": ("simulate",),
+    "todo": ("todo", "retry", "reset"),
+    "run": ("run",),
+    "events": ("events", "watch"),
+    "chain": ("chain",),
+    "transients": ("transients",),
+    "look": ("status", "explain", "log", "verify"),
+    "correct": ("cotrend", "correct", "stitch"),
+    "search": ("search", "vet", "synthesize"),
+    "results": ("plot", "report", "export", "compare"),
+    "plan": ("plan", "doctor", "jobscript", "demo", "completion"),
+}
+"""Module -> the verbs in it."""
+
+_MODULE_OF = {verb: module for module, verbs in MODULES.items() for verb in verbs}
+
 EXIT_CODES = (
     "Exit codes: 0 all done, 1 some failed, 2 wrong use, 3 unfinished: run again, "
     "70 an error in photometry itself."
@@ -92,21 +108,15 @@ _PASSING_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EM
 
 
 class _Verbs(click.Group):
-    """Finds verbs as modules of this folder and imports only the one that is asked for."""
+    """Imports only the module of the verb that is asked for."""
 
     def list_commands(self, ctx):
-        return sorted(
-            m.name.replace("_", "-")
-            for m in pkgutil.iter_modules(__path__)
-            if not m.name.startswith("_")
-        )
+        return sorted(_MODULE_OF)
 
     def get_command(self, ctx, name):
-        if name not in self.list_commands(ctx):
+        if name not in _MODULE_OF:
             return None
-        command = import_module(f"{__name__}.{name.replace('-', '_')}").command
-        add_checks(command)
-        return _with_exit_codes(command)
+        return _completed(getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name))
 
     def resolve_command(self, ctx, args):
         try:
@@ -119,18 +129,21 @@ class _Verbs(click.Group):
 
     def format_commands(self, ctx, formatter):
         """The verbs by section, without importing a single one of them."""
-        verbs = set(self.list_commands(ctx))
         for section, lines in SECTIONS.items():
-            if rows := [(verb, text) for verb, text in lines.items() if verb in verbs]:
-                with formatter.section(section):
-                    formatter.write_dl(rows)
+            with formatter.section(section):
+                formatter.write_dl(list(lines.items()))
 
 
-def _with_exit_codes(command):
-    """The command; its help, and that of the commands in it, ends with the exit codes."""
+def _completed(command):
+    """The command; it and those in it refuse numbers that mean nothing, and their help ends with
+    the exit codes.
+    """
     command.epilog = command.epilog or EXIT_CODES
+    for option in command.params:
+        if isinstance(option, click.Option) and option.callback is None:
+            option.callback = refuse_senseless
     for inner in getattr(command, "commands", {}).values():
-        _with_exit_codes(inner)
+        _completed(inner)
     return command
 
 

@@ -11,6 +11,7 @@ import click
 
 FOLDER_VARIABLE = "TESSPHOT_INPUT"
 MAX_RANGE = 10_000_000  # numbers
+MOST_SHOWN = 20  # of the numbers of a filter, in a message
 
 
 class Numbers(click.ParamType):
@@ -69,43 +70,39 @@ def json_option(help="As JSON, for programs."):
     return click.option("--json", "as_json", is_flag=True, help=help)
 
 
-def output_option(command):
-    """--output of what looks at light curves."""
-    return click.option(
-        "--output",
-        type=click.Path(file_okay=False),
-        envvar="TESSPHOT_OUTPUT",
-        help="Folder of the light curves [TESSPHOT_OUTPUT, or where the last run wrote].",
-    )(command)
+output_option = click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    envvar="TESSPHOT_OUTPUT",
+    help="Folder of the light curves [TESSPHOT_OUTPUT, or where the last run wrote].",
+)
+"""--output of what looks at light curves."""
 
 
-def new_output_option(command):
-    """--output of what makes light curves, or prepares for it."""
-    return click.option(
-        "--output",
-        type=click.Path(file_okay=False),
-        envvar="TESSPHOT_OUTPUT",
-        help="Folder for light curves [TESSPHOT_OUTPUT, or DIR/lightcurves].",
-    )(command)
+new_output_option = click.option(
+    "--output",
+    type=click.Path(file_okay=False),
+    envvar="TESSPHOT_OUTPUT",
+    help="Folder for light curves [TESSPHOT_OUTPUT, or DIR/lightcurves].",
+)
+"""--output of what makes light curves, or prepares for it."""
 
 
-def settings_option(command):
-    """--settings of what runs, plans or checks a run."""
-    return click.option(
-        "--settings",
-        "settings_file",
-        type=click.Path(),
-        help="Settings file [DIR/photometry.toml where there is one].",
-    )(command)
+settings_option = click.option(
+    "--settings",
+    "settings_file",
+    type=click.Path(),
+    help="Settings file [DIR/photometry.toml where there is one].",
+)
+"""--settings of what runs, plans or checks a run."""
 
 
-def steal_lock_option(command):
-    """--steal-lock of what changes a TODO-file."""
-    return click.option(
-        "--steal-lock",
-        is_flag=True,
-        help="Take the TODO-file from a process on another host that has surely ended.",
-    )(command)
+steal_lock_option = click.option(
+    "--steal-lock",
+    is_flag=True,
+    help="Take the TODO-file from a process on another host that has surely ended.",
+)
+"""--steal-lock of what changes a TODO-file."""
 
 
 def folder_and_star(words):
@@ -161,15 +158,6 @@ def refuse_senseless(ctx, param, value):
         if type(number) is int and number >= 2**63:
             raise click.BadParameter(f"{number}: expected a number below 2**63", ctx, param)
     return value
-
-
-def add_checks(command):
-    """Let each option of a command, and of the commands in it, refuse what has no sense."""
-    for option in command.params:
-        if isinstance(option, click.Option) and option.callback is None:
-            option.callback = refuse_senseless
-    for inner in getattr(command, "commands", {}).values():
-        add_checks(inner)
 
 
 FILTERS = (
@@ -232,6 +220,27 @@ def filters(command):
     return wrapped
 
 
+def check_matches(tm, constraints):
+    """Refuse constraints that no row of the TODO-file matches, whatever its status: they are a
+    mistake.
+    """
+    from ..errors import WrongUseError
+
+    if constraints and not tm.get_number_rows(**constraints):
+        given = " ".join(
+            f"--{name.replace('_', '-')} {_words(v)}" for name, v in constraints.items()
+        )
+        raise WrongUseError(f"{tm.todo_file}: has no target that matches {given}")
+
+
+def _words(value):
+    """A value of a filter as on the command line, in short."""
+    if not isinstance(value, (list, tuple)):
+        return str(value)
+    words = ",".join(map(str, value[:MOST_SHOWN]))
+    return words + (",…" if len(value) > MOST_SHOWN else "")
+
+
 def logging_options(command):
     """Add --debug and --quiet, and set logging up: messages on standard error."""
 
@@ -274,3 +283,70 @@ def todo_path(path):
 
     path = Path(path)
     return path / "todo.sqlite" if path.is_dir() else path
+
+
+class Bars:
+    """One bar per stage of the work. A context manager, and a callable ``(stage, done, total)``.
+
+    Bars are drawn when something was done, not by a thread, so that processes can be forked
+    meanwhile.
+
+    Parameters
+    ----------
+    quiet : bool, nothing on a terminal either
+    """
+
+    def __init__(self, quiet=False):
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        hidden = quiet or not console.is_terminal
+        self._rich = (
+            None
+            if hidden
+            else Progress(*columns, console=console, auto_refresh=False, transient=True)
+        )
+        self._bars = {}
+
+    def __call__(self, stage, done, total):
+        """``done`` of ``total`` steps of a stage are finished."""
+        if self._rich is None:
+            return
+        if stage not in self._bars:
+            self._bars[stage] = self._rich.add_task(stage, total=total)
+        self._rich.update(self._bars[stage], completed=done, total=total, refresh=True)
+
+    def stage(self, name):
+        """The callable ``(done, total)`` of one stage."""
+        return lambda done, total: self(name, done, total)
+
+    def track(self, things, name, total=None):
+        """Iterate over things with a bar; ``total`` of them, where they do not know themselves.
+        None: not known.
+        """
+        total = len(things) if total is None and hasattr(things, "__len__") else total
+        for done, thing in enumerate(things, start=1):
+            yield thing
+            self(name, done, total)
+
+    def __enter__(self):
+        if self._rich is not None:
+            self._rich.start()
+        return self
+
+    def __exit__(self, *exc):
+        if self._rich is not None:
+            self._rich.stop()

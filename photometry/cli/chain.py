@@ -23,7 +23,7 @@ from ._options import logging_options, show_json
 
 
 @click.group()
-def command():
+def chain():
     """Task chains: tasks that depend on one another, from one JSON file."""
 
 
@@ -47,7 +47,7 @@ def _show_outline(definition, settings, as_json, allow_unavailable):
         click.echo(f"  {count:8d}  {name}")
 
 
-@command.command()
+@chain.command()
 @submit_options
 @click.option(
     "--workers",
@@ -112,7 +112,7 @@ def run(
     )
 
 
-@command.command()
+@chain.command()
 @submit_options
 @json_option
 @settings_options
@@ -148,7 +148,7 @@ def submit(chain, settings, dry_run, replace, new_run, seed, as_json, quiet):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @queue_option
 @click.option("--once", is_flag=True, help="One pass only.")
 @click.option("--until-idle", is_flag=True, help="End when nothing is to do.")
@@ -170,7 +170,7 @@ def schedule(settings, once, until_idle, interval, as_json, quiet):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @queue_option
 @click.option("--types", help="Only these task types, separated by commas.")
 @click.option("--workers", type=click.IntRange(0), default=1, show_default=True, help="Processes.")
@@ -196,7 +196,7 @@ def worker(settings, types, workers, until_idle, isolate, quiet):
 # --- looking
 
 
-@command.command()
+@chain.command()
 @json_option
 @looking
 def status(settings, database, root, as_json):
@@ -236,7 +236,7 @@ def _all_roots(database):
     return database.read(lambda db: list(db.execute(query).scalars()))
 
 
-@command.command()
+@chain.command()
 @click.option("--max-depth", type=click.IntRange(0), default=5, show_default=True)
 @click.option("--running", is_flag=True, help="Only what runs now, with what is above it.")
 @json_option
@@ -255,7 +255,7 @@ def tree(settings, database, root, max_depth, running, as_json):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @click.option("--task-type", help="Only this type.")
 @click.option("--level", type=click.IntRange(0, 50), default=40, show_default=True)
 @json_option
@@ -274,7 +274,7 @@ def errors(settings, database, root, task_type, level, as_json):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @click.option("--task-type", help="Only this type.")
 @json_option
 @csv_option
@@ -291,7 +291,7 @@ def timings(settings, database, root, task_type, as_json, as_csv):
     return EXIT_OK
 
 
-@command.command("pass-fail")
+@chain.command("pass-fail")
 @click.option("--task-type", help="Only this type.")
 @json_option
 @csv_option
@@ -305,7 +305,7 @@ def pass_fail(settings, database, root, task_type, as_json, as_csv):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @json_option
 @csv_option
 @looking
@@ -318,7 +318,7 @@ def progress(settings, database, root, as_json, as_csv):
 # --- changing
 
 
-@command.command()
+@chain.command()
 @click.option("--task-type", help="Only tasks of this type.")
 @click.option(
     "--task", "task_ids", type=int, multiple=True, help="Only this task; may be repeated."
@@ -334,7 +334,7 @@ def retry(settings, database, root, task_type, task_ids, as_json):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @click.option(
     "--task", "task_ids", type=int, multiple=True, help="Only this task and all below it."
 )
@@ -352,7 +352,7 @@ def cancel(settings, database, root, task_ids, as_json):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @json_option
 @looking
 def delete(settings, database, root, as_json):
@@ -370,7 +370,7 @@ def delete(settings, database, root, as_json):
     return EXIT_OK
 
 
-@command.command("types")
+@chain.command("types")
 @click.option("--write-xml", type=click.Path(), help="Write the registry as XML.")
 @json_option
 @settings_options
@@ -396,7 +396,7 @@ def types_(settings, write_xml, as_json):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @click.argument("path", type=click.Path())
 @settings_options
 def dump(settings, path):
@@ -412,7 +412,7 @@ def dump(settings, path):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @click.argument("path", type=click.Path())
 @settings_options
 def restore(settings, path):
@@ -428,7 +428,7 @@ def restore(settings, path):
     return EXIT_OK
 
 
-@command.command()
+@chain.command()
 @click.option("--port", type=click.IntRange(0, 65535), default=5000, show_default=True)
 @settings_options
 @logging_options

@@ -1,7 +1,10 @@
-"""``photometry events``: run a pipeline of events, and look after a shared queue."""
+"""Files as they arrive: the verbs events and watch."""
 
+import functools
 import json
 import logging
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -10,12 +13,15 @@ from ..errors import TryAgainError, WrongUseError
 from . import EXIT_FAILED, EXIT_OK
 from ._options import (
     debugging,
+    folder_argument,
     json_option,
     log_events,
     logging_options,
     set_up_logging,
     show_json,
 )
+
+# --- events
 
 PATHS = click.Path(path_type=Path)
 SECRET = "PHOTOMETRY_EVENTS_SECRET"
@@ -37,7 +43,6 @@ QUEUE_OPTIONS = (
 def queue_options(function):
     """Which queue: --config, --queue, --host and --port; the command gets a ConfigClass as
     ``settings``."""
-    import functools
 
     @functools.wraps(function)
     def wrapped(config, queue_file, host, port, **options):
@@ -57,17 +62,14 @@ def queue_options(function):
 def _refuse_without_secret(settings):
     if settings.queue_manager_auth_code is None:
         raise WrongUseError(
-            f"--host and --port need a secret: set {SECRET}, or queue_manager_auth_code "
-            "in the configuration; there is no"
-            " default"
+            f"--host and --port need a secret: set {SECRET}, or queue_manager_auth_code in the "
+            "configuration; there is no default"
         )
 
 
 def settings_of(config, queue_file):
     """The configuration in a file, with another queue where one is given, and the secret of the
     environment."""
-    import os
-
     from ..events.config import ConfigClass
 
     settings = ConfigClass(config, print_trace=debugging())
@@ -79,7 +81,7 @@ def settings_of(config, queue_file):
 
 
 @click.group()
-def command():
+def events():
     """Run a pipeline on files as they arrive, and look after a queue that several processes share.
 
     The queue is a file. With a secret, queue_manager_auth_code in the configuration or
@@ -87,7 +89,7 @@ def command():
     hosts."""
 
 
-@command.command()
+@events.command()
 @click.argument("pipeline")
 @click.argument("files", nargs=-1, type=click.Path())
 @click.option(
@@ -139,8 +141,6 @@ def run(pipeline, settings, files, named, listed, output, as_json, quiet, **opti
 
     Exit code 1: some failed, now or in an earlier run on the same queue.
     """
-    import sys
-
     from ..events.startup import run as run_pipeline
 
     log_events()
@@ -156,7 +156,7 @@ def run(pipeline, settings, files, named, listed, output, as_json, quiet, **opti
     return code
 
 
-@command.command()
+@events.command()
 @json_option()
 @queue_options
 def start(settings, as_json):
@@ -170,7 +170,7 @@ def start(settings, as_json):
     return EXIT_OK
 
 
-@command.command()
+@events.command()
 @json_option()
 @queue_options
 def stop(settings, as_json):
@@ -189,7 +189,7 @@ def stop(settings, as_json):
     return EXIT_OK
 
 
-@command.command()
+@events.command()
 @json_option()
 @click.option(
     "--limit",
@@ -213,7 +213,7 @@ def info(settings, as_json, limit):
     return EXIT_OK
 
 
-@command.command()
+@events.command()
 @click.argument("event")
 @click.argument("argument")
 @click.option(
@@ -238,7 +238,7 @@ def add(settings, event, argument, keywords, as_json):
     return EXIT_OK
 
 
-@command.command()
+@events.command()
 @click.argument("states", nargs=-1, type=click.Choice(["failed", "skipped", "done"]))
 @json_option()
 @queue_options
@@ -252,7 +252,7 @@ def retry(settings, states, as_json):
     return EXIT_OK if number else EXIT_FAILED
 
 
-@command.command()
+@events.command()
 @click.argument("path", metavar="FILE.py", type=PATHS)
 @json_option()
 def new(path, as_json):
@@ -279,15 +279,13 @@ def new(path, as_json):
     return EXIT_OK
 
 
-@command.command()
+@events.command()
 @click.argument("pipeline")
 @click.option("-c", "--config", type=PATHS, help="Configuration file (INI).")
 @json_option()
 def table(pipeline, config, as_json):
     """Show the events of PIPELINE: what each calls and what follows. Checks that all of it is
     there."""
-    import sys
-
     from ..events import Framework
 
     set_up_logging(logging.WARNING)
@@ -337,11 +335,114 @@ def _show(found):
     for state in ("running", "pending", "failed"):
         for event in found[state]:
             name = event["args"]["kwargs"]["name"]
-            more = (
-                f" on {event['worker']}"
-                if event["worker"]
-                else f": {event['error']}"
-                if event["error"]
-                else ""
-            )
+            more = f": {event['error']}" if event["error"] else ""
+            if event["worker"]:
+                more = f" on {event['worker']}"
             click.echo(f"{state:8} {event['name']}, {name}, attempt {event['attempt']}{more}")
+
+
+# --- watch
+
+PATTERNS = ("*.fits", "*.fits.gz", "*.fit")
+
+
+@click.command()
+@folder_argument(exists=True, file_okay=False, path_type=Path)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for light curves and pictures [DIR/quicklook].",
+)
+@click.option(
+    "--pipeline",
+    default="photometry.events.quicklook",
+    show_default=True,
+    help="Another pipeline to run.",
+)
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Configuration file of the pipeline (INI)."
+)
+@click.option(
+    "--pattern",
+    "patterns",
+    multiple=True,
+    metavar="P",
+    help=f"Which files; repeatable {list(PATTERNS)}.",
+)
+@click.option("--recursive", is_flag=True, default=None, help="Sub-directories too.")
+@click.option(
+    "--settle",
+    "settle_time",
+    type=click.FloatRange(0),
+    metavar="S",
+    help="Take a file unchanged for S s [2].",
+)
+@click.option(
+    "--method",
+    "monitor_method",
+    type=click.Choice(["auto", "native", "polling"]),
+    help="How to watch; auto: polling on network disks [auto].",
+)
+@click.option(
+    "--interval",
+    "monitor_interval",
+    type=click.FloatRange(0.1),
+    metavar="S",
+    help="When polling, every S s [10].",
+)
+@click.option(
+    "--ncpus", type=click.IntRange(1), default=1, show_default=True, help="Worker processes."
+)
+@click.option(
+    "--no-pictures", is_flag=True, help="Light curves only, which takes a twentieth of the time."
+)
+@click.option("--once", is_flag=True, help="Do what is there, and end.")
+@click.option("--clobber", is_flag=True, help="Also do again what was done in an earlier run.")
+@click.option("--retry-failed", is_flag=True, help="Also try again what failed in an earlier run.")
+@json_option("At the end, what became of the files, as JSON, for programs.")
+@logging_options
+def watch(
+    folder, output, pipeline, config, patterns, ncpus, no_pictures, once, clobber, retry_failed,
+    as_json, quiet, **keys,
+):  # fmt: skip
+    """Turn target pixel files into light curves, and FITS images into pictures, as they arrive in
+    DIR.
+
+    OUTPUT/index.html shows all pictures. OUTPUT/events.sqlite remembers what was done: start again
+    at any time; look at it with 'photometry events info'. The first Ctrl-C ends after the present
+    file, the second one at once.
+
+    Exit code 1: some failed, now or in an earlier run.
+    """
+    from ..events.config import ConfigClass
+    from ..events.interface import FrameworkInterface, shared_queue
+    from ..events.startup import run
+
+    log_events()
+    defaults = {
+        "name": "Quick look",
+        "file_type": PATTERNS,
+        "output_directory": str(output or folder / "quicklook"),
+        "print_trace": debugging(),
+    }
+    settings = ConfigClass(config, **defaults)
+    given = {
+        "file_type": patterns or None,
+        "output_directory": str(output) if output else None,
+        "pictures": False if no_pictures else None,
+        **keys,
+    }
+    for key, value in given.items():
+        if value is not None:
+            setattr(settings, key, value)
+    settings.want_multiprocessing = True
+    if retry_failed:
+        queue = shared_queue(settings)
+        queue.requeue("failed")
+        queue.close()
+    code = run(
+        pipeline, settings, directory=str(folder), monitor=not once, ncpus=ncpus, clobber=clobber
+    )
+    if as_json:
+        show_json(FrameworkInterface(settings).info())
+    return code

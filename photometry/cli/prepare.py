@@ -1,5 +1,6 @@
-"""``photometry prepare``: full-frame images to image cubes."""
+"""From data to a first picture: the verbs catalog, prepare and quick."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -7,8 +8,64 @@ import click
 
 from ..processes import StopNow, StopRequests
 from . import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
-from ._options import folder_argument, json_option, logging_options
-from ._progress import Bars
+from ._options import (
+    Bars,
+    Numbers,
+    folder_argument,
+    json_option,
+    logging_options,
+    set_up_logging,
+    show_json,
+)
+
+# --- catalog
+
+
+@click.command()
+@folder_argument(path_type=Path)
+@click.option(
+    "--stars",
+    type=click.Path(path_type=Path),
+    help="Table of stars [DIR/catalog.ecsv, .csv, .fits, .vot or .parquet].",
+)
+@click.option(
+    "--sector", type=Numbers(), help="For these sectors [those of the FITS files in DIR]."
+)
+@click.option(
+    "--camera", type=Numbers(), help="For these cameras [those of the FITS files in DIR]."
+)
+@click.option("--ccd", type=Numbers(), help="For these CCDs [those of the FITS files in DIR].")
+@click.option(
+    "--epoch",
+    type=float,
+    metavar="YEAR",
+    help="Julian year to which proper motion moves the stars [that of the sector].",
+)
+@click.option(
+    "--ticver",
+    help="Version of the TESS Input Catalog, or any text that says where the stars come from.",
+)
+@json_option()
+def catalog(folder, stars, sector, camera, ccd, epoch, ticver, as_json):
+    """Make the star catalogue of each CCD: DIR/catalog_sectorSSS_cameraC_ccdD.sqlite.
+
+    The columns of the table may be called as in the TIC, in Gaia's archive, or as this program
+    calls them: starid, ra, decl, pm_ra, pm_decl, tmag, teff. With full-frame images or cubes in
+    DIR, a CCD gets the stars that fall on it and a little beside it; else all.
+    """
+    from ..prepare.catalogs import make_catalogs
+
+    set_up_logging(logging.INFO)
+    chosen = {"sector": sector, "camera": camera, "ccd": ccd}
+    made = make_catalogs(folder, stars=stars, chosen=chosen, epoch=epoch, ticver=ticver)
+    if as_json:
+        show_json([{"catalog": str(path), "stars": number} for path, number in made])
+        return
+    for path, number in made:
+        click.echo(f"{path}: {number} stars")
+
+
+# --- prepare
 
 
 @click.command()
@@ -30,7 +87,7 @@ from ._progress import Bars
 @click.option("--overwrite", is_flag=True, help="Make cubes anew that are there already.")
 @json_option()
 @logging_options
-def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_json, quiet):
+def prepare(folder, output, sector, camera, ccd, workers, memory, overwrite, as_json, quiet):
     """Make image cubes, one HDF5 file per CCD, from the full-frame images in DIR and the folders
     below it.
 
@@ -45,22 +102,22 @@ def command(folder, output, sector, camera, ccd, workers, memory, overwrite, as_
     Exit code 1: some files could not be read and were left out.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes share the work already
-    from ..prepare.driver import GIB, default_workers, prepare, refuse_bad_numbers
+    from ..prepare import driver
 
-    workers = default_workers() if workers is None else workers
-    refuse_bad_numbers(workers, memory * GIB)
+    workers = driver.default_workers() if workers is None else workers
+    driver.refuse_bad_numbers(workers, memory * driver.GIB)
     try:
         # also where the shell makes the program ignore Ctrl-C, as for what a script starts in the
         # background
         with StopRequests(_stop).active(), Bars(quiet) as progress:
-            report = prepare(
+            report = driver.prepare(
                 folder,
                 output,
                 sector=sector,
                 camera=camera,
                 ccd=ccd,
                 workers=workers,
-                memory=memory * GIB,
+                memory=memory * driver.GIB,
                 overwrite=overwrite,
                 progress=progress,
             )
@@ -92,3 +149,77 @@ def _show(report, as_json):
         click.echo(f"{len(report.skipped)} files were left out:", err=True)
     for problem in report.skipped:
         click.echo(f"  {problem}", err=True)
+
+
+# --- quick
+
+MOST_DRAWN = 48
+SHEET = "sheet.png"
+
+
+@click.command()
+@folder_argument(exists=True, file_okay=False)
+@click.option("--workers", type=click.IntRange(min=0), help="Local processes [number of cores].")
+@click.option("--method", help="Method for all targets.")
+@json_option()
+def quick(folder, workers, method, as_json):
+    """Make the light curves of a folder of target pixel files, and look at them: no questions
+    asked.
+
+    The same as photometry todo tpf, doctor, run, status and plot --sheet. What is done already is
+    not done again; use these commands one by one for everything else.
+    """
+    import contextlib
+    import sys
+    from pathlib import Path
+
+    from ..report.status import read_summary
+
+    folder = Path(folder)
+    if not as_json:
+        return _all(folder, workers, method)
+    with contextlib.redirect_stdout(sys.stderr):
+        code = _all(folder, workers, method)
+    sheet = folder / "lightcurves" / SHEET
+    show_json({**read_summary(folder), "sheet": sheet if sheet.exists() else None})
+    return code
+
+
+def _all(folder, workers, method):
+    """What the command does; the exit code of the run."""
+    if not (folder / "todo.sqlite").exists():
+        _do("todo", "tpf", folder)
+    _do("doctor", folder, "--no-mpi")
+    options = [] if workers is None else ["--workers", workers]
+    options += [] if method is None else ["--method", method]
+    code = _do("run", folder, "--quiet", *options)
+    _do("status", folder)
+    files = _some_lightcurves(folder)
+    if files and _can_draw():
+        _do("plot", "--sheet", "--output", folder / "lightcurves" / SHEET, *files)
+    return code
+
+
+def _do(*words):
+    """Show a command, do it, and give its exit code."""
+    from . import cli
+
+    words = [str(word) for word in words]
+    shown = words if len(words) < 9 else [*words[:5], "…"]
+    click.secho(f"\n$ photometry {' '.join(shown)}", bold=True)
+    return cli.main(args=words, prog_name="photometry", standalone_mode=False) or 0
+
+
+def _some_lightcurves(folder):
+    from ..lightcurve.correct import lightcurve_files
+
+    return lightcurve_files(folder / "lightcurves")[:MOST_DRAWN]
+
+
+def _can_draw():
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        click.echo("photometry: no pictures: pip install 'photometry[plots]'", err=True)
+        return False
+    return True

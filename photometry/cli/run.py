@@ -1,7 +1,6 @@
 """``photometry run``: do the photometry of the tasks in a TODO-file."""
 
 import functools
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import click
 
 from . import EXIT_OK
 from ._options import (
+    check_matches,
     filters,
     folder_argument,
     json_option,
@@ -20,8 +20,7 @@ from ._options import (
     steal_lock_option,
     todo_path,
 )
-from ._run_injection import injection_paths, refuse_injection
-from ._run_provenance import changes_of, put_back_changed, record
+from ._run import changes_of, injection_paths, put_back_changed, record_run, refuse_injection
 
 RUN_OPTIONS = {  # command-line option -> name in the section [run] of the settings
     "task_timeout": "task_timeout",
@@ -180,7 +179,7 @@ def _show_version(ctx, param, value):
 )
 @json_option("The summary at the end as JSON, for programs.")
 @logging_options
-def command(where, **options):
+def run(where, **options):
     """Make the light curves of the tasks in a TODO-file.
 
     DIR is the folder of the TODO-file and the data, or a TODO-file. Under mpiexec, rank 0 assigns
@@ -210,22 +209,42 @@ def command(where, **options):
 def _prepare(where, options):
     """The run, or what tells of it, as a function; refuses what cannot be run."""
     from ..methods import get_method
+    from ..provenance import new_run_id
     from ..scheduler.protocol import check_handler
 
-    check_handler(options["handler"])
+    if options["handler"] != "photometry":
+        check_handler(options["handler"])
     if options["method"] is not None:
         get_method(options["method"])
     todo_file = todo_path(where)
     settings = _settings(todo_file, options)
     output = Path(options["output"] or todo_file.parent / "lightcurves")
-    options["input_folder"] = todo_file.parent
+    options |= {"input_folder": todo_file.parent, "run_id": new_run_id()}
     if options["inject"]:
         todo_file, output = injection_paths(todo_file, options)
     else:
         refuse_injection(todo_file, output)
     if options["dry_run"]:
         return functools.partial(_tell, todo_file, settings, output, options)
-    return functools.partial(_run, todo_file, output, settings, options)
+    from ..scheduler import run as scheduler
+
+    summary = options["summary"] or output / "summary.json"
+    plan = scheduler.Plan(
+        open_source=functools.partial(open_todo, todo_file, output, summary, settings, options),
+        handler=_handler(output, settings, options),
+        output_folder=output,
+        settings=settings.run,
+        records=settings.model_dump(mode="json"),
+        workers=options["workers"],
+        constraints=options["constraints"],
+        randomly=options["randomly"],
+        limit=options["limit"],
+        quiet=options["quiet"] or options["as_json"],
+        command=shlex.join(sys.argv),
+        pdb=options["pdb"],
+        report=functools.partial(_report, summary, options),
+    )
+    return functools.partial(scheduler.run, plan)
 
 
 def _settings(todo_file, options):
@@ -268,30 +287,6 @@ def _register_methods(todo_file):
     return bool(names)
 
 
-def _run(todo_file, output, settings, options):
-    from ..provenance import new_run_id
-    from ..scheduler.run import Plan, run
-
-    options["run_id"] = new_run_id()
-    summary = options["summary"] or output / "summary.json"
-    plan = Plan(
-        open_source=lambda: open_todo(todo_file, output, summary, settings, options),
-        handler=_handler(todo_file, output, settings, options),
-        output_folder=output,
-        settings=settings.run,
-        records=settings.model_dump(mode="json"),
-        workers=options["workers"],
-        constraints=options["constraints"],
-        randomly=options["randomly"],
-        limit=options["limit"],
-        quiet=options["quiet"] or options["as_json"],
-        command=shlex.join(sys.argv),
-        pdb=options["pdb"],
-        report=lambda: _report(summary, options),
-    )
-    return run(plan)
-
-
 def _report(summary, options):
     """Print how the run went."""
     from ..report.status import print_status, read_summary, state
@@ -307,7 +302,7 @@ def _report(summary, options):
         print_status(read_summary(summary))
 
 
-def _handler(todo_file, output, settings, options):
+def _handler(output, settings, options):
     from ..scheduler.protocol import Handler
 
     if options["handler"] != "photometry":
@@ -327,73 +322,47 @@ def _handler(todo_file, output, settings, options):
     return Handler("photometry", {**folders, **work})
 
 
-def _shortcomings(folder, options):
-    """What the light curves of a run will lack, as messages."""
-    from ..catalog.ccd import has_catalog
-    from ..methods.extraction import PLOT_HINT, can_plot
-
-    if options["plot"] and not can_plot():
-        yield f"{PLOT_HINT}; the run goes on without"
-    if not has_catalog(folder):
-        yield (
-            f"{folder}: no star catalogue: contamination is unknown, and masks are split only at "
-            "peaks that the image shows; "
-            "'photometry catalog' makes one"
-        )
-
-
 def open_todo(todo_file, output, summary, settings, options):
-    """The task manager of a run. Its summary can be found from the TODO-file's folder too."""
+    """The task manager of a run. Its summary can be found from the TODO-file's folder too. What the
+    light curves will lack is said on standard error.
+    """
     from ..errors import PhotometryError
     from ..report.status import link_summary
     from ..taskmanager import TaskManager
-    from ._todo_selection import check_matches
 
-    constraints = options["constraints"]
+    constraints, run = options["constraints"], settings.run
     if options["overwrite"] and options["limit"] is not None:
         constraints = _first_ones(todo_file, options)
     manager = TaskManager(
-        todo_file,
-        overwrite=options["overwrite"],
-        cleanup_constraints=constraints,
-        summary=summary,
-        summary_interval=settings.run.summary_interval,
-        load_into_memory=settings.run.in_memory,
-        backup_interval=settings.run.backup_interval,
-        durability=settings.run.durability,
-        steal_lock=options["steal_lock"],
-        max_attempts=settings.run.max_attempts,
-    )
+        todo_file, overwrite=options["overwrite"], cleanup_constraints=constraints,
+        summary=summary, summary_interval=run.summary_interval, load_into_memory=run.in_memory,
+        backup_interval=run.backup_interval, durability=run.durability,
+        steal_lock=options["steal_lock"], max_attempts=run.max_attempts,
+    )  # fmt: skip
     try:
         check_matches(manager, options["constraints"])
         if options["changed"]:
             put_back_changed(manager, settings, options)
-        _describe(manager, todo_file, output, settings, options)
+        record_run(manager, todo_file, output, settings, options)
     except (PhotometryError, OSError):
         manager.close()
         raise
-    manager.task_timeout = settings.run.task_timeout
-    manager.task_timeouts = dict(settings.run.task_timeouts)
+    manager.task_timeout, manager.task_timeouts = run.task_timeout, dict(run.task_timeouts)
     link_summary(summary, [todo_file.parent, output])
     if options["handler"] == "photometry":
-        for message in _shortcomings(options["input_folder"], options):
-            click.echo(f"photometry: {message}", err=True)
+        from ..catalog.ccd import has_catalog
+        from ..methods.extraction import PLOT_HINT, can_plot
+
+        if options["plot"] and not can_plot():
+            click.echo(f"photometry: {PLOT_HINT}; the run goes on without", err=True)
+        if not has_catalog(options["input_folder"]):
+            click.echo(
+                f"photometry: {options['input_folder']}: no star catalogue: contamination is "
+                "unknown, and masks are split only at peaks that the image shows; 'photometry "
+                "catalog' makes one",
+                err=True,
+            )
     return manager
-
-
-def _describe(manager, todo_file, output, settings, options):
-    """Say what runs: in the summary, in the table of runs, and in the record of the run."""
-    from ..processes import ProcessId
-
-    process = ProcessId.of()
-    manager.run_info.update(
-        todo_file=os.path.abspath(todo_file),
-        output=os.path.abspath(output),
-        run_id=options["run_id"],
-        process_started=process.started,
-        boot=process.boot,
-    )
-    record(manager, settings, options)
 
 
 def _first_ones(todo_file, options):

@@ -1,11 +1,11 @@
-"""``photometry search``: transits in light curves."""
+"""Planets: the verbs search, vet and synthesize."""
 
 import json
 
 import click
 
 from ..errors import TargetError, WrongUseError
-from ._progress import Bars
+from ._options import Bars, json_option
 from ._transits import (
     DAYS,
     INPUT,
@@ -24,6 +24,8 @@ from ._transits import (
     vetted,
     write_pictures,
 )
+
+# --- search
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -61,7 +63,7 @@ from ._transits import (
 )
 @click.option("--vet/--no-vet", "with_vetting", default=True, help="Test what is found.")
 @read_options
-def command(files, join, as_json, **options):
+def search(files, join, as_json, **options):
     """Search FILEs (light curves of any format that we read) for transits.
 
     Exit code 0: every file was searched, with or without success; 1: some could not be.
@@ -185,3 +187,175 @@ def _check_periods(method, period_min, period_max):
                     f"{option} {value:g}: bls tries transits of up to {longest} d, "
                     "periods must be longer"
                 )
+
+
+# --- vet
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("file", type=INPUT, metavar="FILE")
+@click.option("--period", type=DAYS, metavar="DAYS", help="Vet this ephemeris; else search first.")
+@click.option("--t0", type=Finite(), metavar="DAYS", help="Its mid-transit time, as in FILE.")
+@click.option(
+    "--duration", type=DAYS, metavar="DAYS", help="Of its transits, first to last contact."
+)
+@click.option("--planets", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Without an ephemeris: search for so many.")  # fmt: skip
+@click.option(
+    "--pixels", type=INPUT, metavar="TPF", help="The star's target pixel file: which star dims?"
+)
+@read_options
+def vet(file, period, t0, duration, planets, pixels, **options):
+    """Test transits in the light curve FILE, and say what they are.
+
+    The verdict is candidate, eclipsing binary, off target, alias (with the right period), variable,
+    single event or too weak, with the number that decided. Exit code 1: FILE cannot be vetted.
+    """
+    given = [period, t0, duration]
+    if any(value is None for value in given) != all(value is None for value in given):
+        raise click.UsageError("--period, --t0 and --duration belong together: give all or none")
+    make_folders(options)
+    try:
+        findings, dips = _findings(file, given if period else None, planets, pixels, options)
+    except (TargetError, WrongUseError) as error:
+        click.echo(f"photometry: {error}", err=True)
+        return 1
+    save_verdicts(options["verdicts"], file, findings, dips)
+    for number, finding in enumerate(findings, start=1):
+        if options["as_json"]:
+            click.echo(json.dumps(finite({"path": str(file), **row(finding)})))
+        else:
+            _print(finding, file)
+        if options["plot"]:
+            write_pictures(options["plot"], file, number, finding)
+    for dip in dips:
+        if options["as_json"]:
+            verdict = {"path": str(file), "verdict": "single event", **dip._asdict()}
+            click.echo(json.dumps(finite(verdict)))
+        else:
+            click.echo(f"single event at {dip.time:.4f} d: S/N {dip.snr:.1f}  {file}")
+    if not findings and not dips and not options["as_json"]:
+        click.echo(f"no signal to vet  {file}")
+    return 0
+
+
+def _findings(file, ephemeris, planets, pixels, options):
+    from ..lightcurve import Lightcurve, flatten
+    from ..transits.planets import search_lightcurve
+    from ..transits.vetting import signal_at
+
+    lc = Lightcurve.read(file, flux=options["flux"])
+    flat = flatten(lc, options["detrend"]) if options["detrend"] else lc
+    offsets = offsets_of(file, lc, pixels)
+    if ephemeris is not None:
+        period, t0, duration = ephemeris
+        signal = signal_at(flat, period=period, t0=t0, duration=duration)
+        return vetted(flat, [(signal, None)], options["snr_min"], offsets), []
+    with Bars(quiet=options["as_json"]) as bars:
+        found = search_lightcurve(
+            flat,
+            max_planets=planets,
+            snr_threshold=options["snr_min"],
+            threads=options["threads"],
+            progress=bars.stage("searching"),
+        )
+    return vetted(flat, found.planets, options["snr_min"], offsets), found.dips
+
+
+def _print(finding, file):
+    for line in lines(finding, file):
+        click.echo(line)
+    for check in finding.vetting.checks:
+        state = {True: "passed", False: "FAILED", None: "unknown"}[check.passed]
+        value = "" if check.passed is None else f"{check.value:.3g} ({check.limit:.3g})"
+        click.echo(f"{'':15}{check.name:14}{state:9}{value:>18}  {check.text}")
+
+
+# --- synthesize
+
+KINDS = ("transits", "star", "psls")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("output", type=click.Path(dir_okay=False))
+@click.option(
+    "--kind",
+    type=click.Choice(KINDS),
+    default="transits",
+    show_default=True,
+    help="Transits and white noise; a star of our own with oscillations and granulation; PSLS, if "
+    "it is installed.",
+)
+@click.option(
+    "--spec",
+    "-s",
+    "specs",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A spec, e.g. -s orbital_period=10; repeat as needed.",
+)
+@click.option(
+    "--specs-file", type=click.Path(exists=True, dir_okay=False), help="JSON object of specs."
+)
+@click.option("--binary", is_flag=True, help="numpy's format rather than text.")
+@click.option("--gzip/--no-gzip", "gzipped", default=True, show_default=True, help="Of the text.")
+@json_option()
+def synthesize(output, kind, specs, specs_file, binary, gzipped, as_json):
+    """Make a light curve and write it to OUTPUT, with its metadata beside it in
+    OUTPUT.metadata.cfg.
+
+    Names of specs are those of the tasks synthesis_batman, synthesis_simple and synthesis_psls.
+    """
+    from ..lightcurve.formats import write_sibling_metadata
+
+    lc = _synthesize(kind, {**_from_file(specs_file), **dict(_parse(spec) for spec in specs)})
+    lc.metadata.update(lc.to_file(output, binary=binary, gzipped=gzipped))
+    write_sibling_metadata(output, lc.metadata)
+    if as_json:
+        click.echo(json.dumps(lc.metadata))
+    else:
+        click.echo(
+            f"{output}: {len(lc)} samples, {lc.metadata['pixels_in_transit']} in transit, MES "
+            f"{lc.metadata['mes']:.1f}"
+        )
+    return 0
+
+
+def _synthesize(kind, specs):
+    from .. import transits
+
+    return {
+        "transits": transits.synthesize_transits,
+        "star": transits.synthesize_star,
+        "psls": transits.synthesize_psls,
+    }[kind](specs)
+
+
+def _from_file(path):
+    if path is None:
+        return {}
+    with open(path, encoding="utf-8") as file:
+        try:
+            specs = json.load(file)
+        except json.JSONDecodeError as error:
+            raise click.UsageError(
+                f"{path}, line {error.lineno}: not JSON ({error.msg})"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise click.UsageError(f"{path}: not JSON, it is not even text") from error
+    if not isinstance(specs, dict):
+        raise click.UsageError(
+            f"{path}: a JSON {type(specs).__name__}; expected an object of specs by name"
+        )
+    return specs
+
+
+def _parse(spec):
+    """('name', value) from 'name=value'; the value is JSON if it can be, else text"""
+    name, equals, value = spec.partition("=")
+    if not equals:
+        raise click.UsageError(f"--spec {spec!r}: expected NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value

@@ -11,7 +11,7 @@ EXPORT_FORMATS = ("parquet", "ecsv", "votable")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def command():
+def transients():
     """Find what changes in a series of images.
 
     A project is a folder with pipeline.cfg; a job is a folder in it with job_params.cfg and
@@ -20,7 +20,7 @@ def command():
     """
 
 
-@command.command()
+@transients.command()
 @click.argument("job")
 @click.option(
     "--images",
@@ -78,7 +78,7 @@ def _absolute(image):
     return f"{mark}{Path(path).expanduser().absolute()}"
 
 
-@command.command()
+@transients.command()
 @click.argument("job")
 @click.option(
     "-m",
@@ -186,7 +186,7 @@ def dataset_option(function):
     )(function)
 
 
-@command.command()
+@transients.command()
 @click.argument("job")
 @dataset_option
 @json_option()
@@ -222,7 +222,7 @@ def status(job, dataset, as_json):
                 click.echo(f"  {name.rstrip('s')}: {url}: {reason}")
 
 
-@command.command()
+@transients.command()
 @click.argument("job")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @dataset_option
@@ -253,7 +253,7 @@ def export(job, folder, dataset, kind, lightcurves, as_json):
         click.echo(f"{n} light curves in {folder / 'lightcurves'}")
 
 
-@command.command()
+@transients.command()
 @click.argument("job")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @dataset_option
@@ -270,7 +270,7 @@ def ensemble(job, folder, dataset, as_json):
         click.echo(f"{n} light curves in {folder}")
 
 
-@command.command()
+@transients.command()
 @click.argument("job")
 @click.argument("page", type=click.Path(dir_okay=False, path_type=Path))
 @dataset_option
@@ -288,7 +288,7 @@ def candidates(job, page, dataset, limit, as_json):
         click.echo(f"{page}: {n} candidates")
 
 
-@command.command()
+@transients.command()
 @click.argument("job")
 @click.argument("dataset", type=int)
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -309,7 +309,7 @@ def delete(job, dataset, yes, as_json):
         click.echo(f"deleted dataset {dataset}")
 
 
-@command.command()
+@transients.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at.")
 @click.option("--ports", default="6666,6667,6668,6669,6670,6671", show_default=True)

@@ -10,10 +10,8 @@ import pytest
 from astropy.io import fits
 from click.testing import CliRunner
 
-from photometry.cli.correct import command as correct
-from photometry.cli.cotrend import command as cotrend
-from photometry.cli.search import command as search
-from photometry.cli.stitch import command as stitch
+from photometry.cli.correct import correct, cotrend, stitch
+from photometry.cli.search import search
 from photometry.errors import WrongUseError
 from photometry.lightcurve.correct import correct_file, lightcurve_files
 from photometry.simulate.ensemble import ensemble, write_ensemble

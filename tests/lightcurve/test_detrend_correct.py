@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from click.testing import CliRunner
 
-from photometry.cli.correct import command
+from photometry.cli.correct import correct as command
 from photometry.errors import BadInputError, WrongUseError
 from photometry.lightcurve import (
     Lightcurve,

@@ -10,7 +10,7 @@ from astropy.table import Table
 from click.testing import CliRunner
 from series_helpers import settings, small_series
 
-from photometry.cli.transients import command
+from photometry.cli.transients import transients as command
 from photometry.errors import SettingsError, WrongUseError
 from photometry.lightcurve import Lightcurve
 from photometry.simulate.imageseries import nearest_source

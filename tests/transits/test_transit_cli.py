@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from photometry.cli.search import command as search
-from photometry.cli.stitch import command as stitch_verb
-from photometry.cli.synthesize import command as synthesize
-from photometry.cli.vet import command as vet
+from photometry.cli.correct import stitch as stitch_verb
+from photometry.cli.search import search, synthesize, vet
 from photometry.lightcurve import Lightcurve
 from photometry.transits import synthesize_transits
 

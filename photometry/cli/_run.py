@@ -1,6 +1,4 @@
-"""What `photometry run` records of itself, and ``--changed``: which results are not what a run
-would make now, and why.
-"""
+"""What ``photometry run`` does besides: its record, ``--changed`` and ``--inject``."""
 
 import json
 import os
@@ -191,24 +189,69 @@ def put_back_changed(manager, settings, options):
         click.echo("\n".join(changes.lines()), err=True)
 
 
-def record(manager, settings, options):
-    """Write the record of the run."""
+def record_run(manager, todo_file, output, settings, options):
+    """Say what runs: in the summary, in the table of runs, and in the record of the run.
+
+    Parameters
+    ----------
+    manager : TaskManager
+    todo_file : Path
+    output : Path, of the light curves
+    settings : Settings
+    options : dict, of the command line
+    """
+    from ..processes import ProcessId
     from ..provenance import write_run_record
     from ..scheduler.limits import launched_ranks
 
-    ranks = launched_ranks()
+    process, ranks = ProcessId.of(), launched_ranks()
+    paths = {"todo_file": os.path.abspath(todo_file), "output": os.path.abspath(output)}
+    manager.run_info.update(
+        **paths, run_id=options["run_id"], process_started=process.started, boot=process.boot
+    )
     flags = ("method", "randomly", "limit", "overwrite", "changed", "reproducible", "inject",
              "inject_seed")  # fmt: skip
     write_run_record(
-        manager.run_info["output"],
+        output,
         options["run_id"],
         settings,
         command=shlex.join(sys.argv),
-        todo_file=manager.run_info["todo_file"],
-        output=manager.run_info["output"],
+        **paths,
         tasks=manager.get_number_tasks(**options["constraints"]),
         selection=options["constraints"],
         options={name: options[name] for name in flags},
         ranks=None if ranks is None else ranks[1],
         workers=options["workers"] if ranks is None or ranks[1] == 1 else None,
     )
+
+
+def injection_paths(todo_file, options):
+    """The TODO-file and the output folder of an injection, which are apart from the real ones."""
+    from ..injection import LIGHTCURVES, TODO
+    from ..injection.folder import check_folder, default_folder, prepare_folder
+    from ..scheduler.limits import is_master
+
+    folder = Path(options["output"] or default_folder(todo_file.parent, options["method"]))
+    what = options["inject"], options["inject_seed"]
+    if is_master():
+        check_folder(folder, *what, overwrite=options["overwrite"])
+        if not options["dry_run"]:
+            prepare_folder(folder, todo_file, *what)
+    options["injection_folder"] = folder
+    if options["dry_run"] and not (folder / TODO).is_file():
+        options["overwrite"] = True  # nothing of it is done, whatever the real targets are
+        return todo_file, folder / LIGHTCURVES
+    return folder / TODO, folder / LIGHTCURVES
+
+
+def refuse_injection(todo_file, output):
+    """Refuse to put real results where those of an injection are."""
+    from ..errors import WrongUseError
+    from ..injection import TRUTH
+
+    for folder in (todo_file.parent, output, output.parent):
+        if (folder / TRUTH).is_file():
+            raise WrongUseError(
+                f"{folder}: holds an injection, not real targets; go on with it by the command in "
+                "its lightcurves/run.json, or choose another folder"
+            )
