@@ -42,6 +42,10 @@ CREATE TABLE catalog (
 CREATE INDEX catalog_zone ON catalog ({_ZONE}, ra);
 """
 
+# What SQLite says of damage, and values that are no numbers: a damaged text is a UnicodeDecodeError
+# or an OperationalError, a number of the wrong kind a TypeError.
+_DAMAGE = (sqlite3.Error, ValueError, TypeError, OverflowError)
+
 # Mid-time of TESS sector 1 and the mean time between sectors, in Julian years: within a few weeks
 # for all sectors so far, which moves even Barnard's star by less than 0.03 of a TESS pixel.
 SECTOR_1_EPOCH, YEARS_PER_SECTOR = 2018.60, 0.0747
@@ -61,13 +65,12 @@ class Catalog:
     def __init__(self, conn, path):
         self._conn, self.path = conn, str(path)
         try:
-            with self._reading():
-                cursor = conn.execute("SELECT * FROM settings")
-                row = cursor.fetchone()
-                conn.execute(f"SELECT {', '.join(COLUMNS)} FROM catalog LIMIT 1").fetchall()
-        except WrongUseError:
+            cursor = conn.execute("SELECT * FROM settings")
+            row = cursor.fetchone()
+            conn.execute(f"SELECT {', '.join(COLUMNS)} FROM catalog LIMIT 1").fetchall()
+        except _DAMAGE as error:
             conn.close()
-            raise
+            raise self._damaged(error) from error
         self.settings = dict(
             zip([name for name, *_ in cursor.description], row or (), strict=False)
         )
@@ -76,30 +79,16 @@ class Catalog:
         ):  # other tools write the footprint in other ways; it is only for information
             self.settings["footprint"] = json.loads(self.settings.get("footprint") or "[]")
 
-    @contextlib.contextmanager
-    def _reading(self):
-        """Within this block, whatever SQLite says of damage, and values that are no numbers, become
-        one `WrongUseError`.
-        """
-        try:
-            yield
-        # a damaged text is a UnicodeDecodeError or an OperationalError, a number of the wrong kind
-        # a TypeError
-        except (sqlite3.Error, ValueError, TypeError, OverflowError) as error:
-            reason = " ".join(str(error).split())
-            raise WrongUseError(
-                f"{self.path}: not a star catalogue, or damaged ({reason}); make it again with "
-                "'photometry catalog'"
-            ) from error
-
     @property
     def epoch(self):
         """Julian year for which ``ra`` and ``decl`` hold."""
         return self.settings["epoch"]
 
     def __len__(self):
-        with self._reading():
+        try:
             return self._conn.execute("SELECT COUNT(*) FROM catalog").fetchone()[0]
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
 
     def cone(self, ra, decl, radius_deg, tmag_max=None):
         """All stars within ``radius_deg`` degrees of a position.
@@ -126,7 +115,20 @@ class Catalog:
         radius_deg : float, deg
         tmag_max : float, mag; fainter stars are left out; default: all are kept
         """
-        stars = self._box(ra, decl, radius_deg, tmag_max)
+        low, high = (
+            int(np.clip((edge + 90) * ZONES_PER_DEGREE, 0, 180 * ZONES_PER_DEGREE))
+            for edge in (decl - radius_deg, decl + radius_deg)
+        )
+        zones = f"{_ZONE} IN ({','.join(str(zone) for zone in range(low, high + 1))})"
+        # right ascensions that the cone can reach, as one or two ranges within 0 and 360
+        ranges = [(0.0, 360.0)]
+        if abs(decl) + radius_deg < 90:
+            sine = np.sin(np.radians(radius_deg)) / np.cos(np.radians(decl))
+            reach = np.degrees(np.arcsin(min(1.0, sine)))
+            west, east = (ra - reach) % 360, (ra + reach) % 360
+            ranges = [(west, east)] if west <= east else [(west, 360.0), (0.0, east)]
+        box = " OR ".join([f"({zones} AND ra BETWEEN ? AND ?)"] * len(ranges))
+        stars = self._select(box, [limit for limits in ranges for limit in limits], tmag_max)
         near = separation(ra, decl, stars["ra"], stars["decl"]) <= radius_deg
         return {name: values[near] for name, values in stars.items()}
 
@@ -144,19 +146,17 @@ class Catalog:
         """
         corners = np.asarray(corners, dtype=float)
         ra, decl = polygon_centre(corners)
-        stars = Table(self._box(ra, decl, separation(ra, decl, *corners.T).max(), tmag_max))
+        # a little wider: whether a star on the edge counts is decided by the polygon
+        reach = separation(ra, decl, *corners.T).max() * (1 + 1e-9)
+        stars = Table(self.cone_arrays(ra, decl, reach if reach < 90 else 180, tmag_max))
         return stars[in_polygon(stars["ra"], stars["decl"], corners)]
 
     def star(self, starid):
         """One star as a dict with the columns of :meth:`cone`, or None."""
-        with self._reading():
-            row = self._conn.execute(
-                f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE starid=?", (int(starid),)
-            ).fetchone()
-            if row is None:
-                return None
-            values = (np.nan if value is None else float(value) for value in row[1:])
-            return dict(zip(COLUMNS, (int(row[0]), *values), strict=True))
+        found = self._select("starid=?", [int(starid)], None)
+        if not len(found["starid"]):
+            return None
+        return {name: values[0].item() for name, values in found.items()}
 
     def stars(self, tmag_max=None):
         """All stars, brightest first, as a table like :meth:`cone`."""
@@ -165,23 +165,10 @@ class Catalog:
     def __del__(self):
         self._conn.close()
 
-    def _box(self, ra, decl, radius, tmag_max):
-        """Stars of a box in ra and decl that holds the cone: dict of arrays."""
-        low, high = (
-            int(np.clip((edge + 90) * ZONES_PER_DEGREE, 0, 180 * ZONES_PER_DEGREE))
-            for edge in (decl - radius, decl + radius)
-        )
-        ranges = _ra_ranges(ra, decl, radius)
-        zones = f"{_ZONE} IN ({','.join(str(zone) for zone in range(low, high + 1))})"
-        right_ascension = " OR ".join([f"({zones} AND ra BETWEEN ? AND ?)"] * len(ranges))
-        return self._select(
-            right_ascension, [limit for limits in ranges for limit in limits], tmag_max
-        )
-
     def _select(self, condition, values, tmag_max):
         if tmag_max is not None:
             condition, values = f"({condition}) AND tmag <= ?", [*values, float(tmag_max)]
-        with self._reading():
+        try:
             rows = self._conn.execute(
                 f"SELECT {', '.join(COLUMNS)} FROM catalog WHERE {condition} ORDER BY tmag, starid",
                 values,
@@ -192,6 +179,15 @@ class Catalog:
                 name: np.array(column, dtype=kind)
                 for name, column, kind in zip(COLUMNS, columns, kinds, strict=True)
             }
+        except _DAMAGE as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error):
+        reason = " ".join(str(error).split())
+        return WrongUseError(
+            f"{self.path}: not a star catalogue, or damaged ({reason}); make it again with "
+            "'photometry catalog'"
+        )
 
 
 def open_catalog(folder, sector, camera, ccd, *, epoch=None):
@@ -223,9 +219,7 @@ def open_catalog(folder, sector, camera, ccd, *, epoch=None):
     path = find_star_table(folder)
     if path is None:
         return None
-    return _open_table(
-        path, path.stat().st_mtime_ns, sector_epoch(sector) if epoch is None else float(epoch)
-    )
+    return _open_table(path, path.stat().st_mtime_ns, sector, epoch)
 
 
 def make_catalog(
@@ -317,7 +311,8 @@ def _open_file(path, _changed):
 
 
 @functools.lru_cache(maxsize=2)
-def _open_table(path, _changed, epoch):
+def _open_table(path, _changed, sector, epoch):
+    epoch = sector_epoch(sector) if epoch is None else float(epoch)
     conn = sqlite3.connect(":memory:", check_same_thread=False)
     _fill(
         conn,
@@ -350,15 +345,6 @@ def _fill(conn, stars, settings, footprint):
         zip(starid.tolist(), *columns.tolist(), strict=True),
     )
     conn.commit()
-
-
-def _ra_ranges(ra, decl, radius):
-    """Right ascensions that a cone can reach, as one or two (low, high) within [0, 360]."""
-    if abs(decl) + radius >= 90:
-        return [(0.0, 360.0)]
-    reach = np.degrees(np.arcsin(min(1.0, np.sin(np.radians(radius)) / np.cos(np.radians(decl)))))
-    low, high = (ra - reach) % 360, (ra + reach) % 360
-    return [(low, high)] if low <= high else [(low, 360.0), (0.0, high)]
 
 
 def _julian_date(epoch):

@@ -98,25 +98,36 @@ def with_stars(stamp, catalog=None, tmag_max=None):
     Stamp, whose ``catalog`` has the columns starid, ra, decl, tmag, row, column, and says in
     ``meta['path']`` where they are from, empty where only the target is known
     """
-    stars = {name: np.array([value]) for name, value in _target_star(stamp).items()}
+    target, (n_rows, n_columns) = stamp.target, stamp.shape
+    # the target as its file has it, moved from J2000 to the time of the observations
+    motion = np.nan_to_num([target.pm_ra, target.pm_decl])
+    ra, decl = propagate(target.ra, target.decl, *motion, mid_epoch(stamp) - 2000)
+    stars = {
+        "starid": np.array([target.starid]),
+        "ra": np.array([float(ra)]),
+        "decl": np.array([float(decl)]),
+        "tmag": np.array([float(target.tmag)]),
+    }
     located = catalog is not None and stamp.wcs.has_celestial
     if located:
-        n_rows, n_columns = stamp.shape
         (ra, corner_ra), (decl, corner_decl) = stamp.wcs.all_pix2world(
             [(n_columns - 1) / 2, -MARGIN], [(n_rows - 1) / 2, -MARGIN], 0
         )
         radius = float(separation(ra, decl, corner_ra, corner_decl))
         others = catalog.cone_arrays(ra, decl, radius, tmag_max)
-        if stamp.target.starid in others["starid"]:
+        if target.starid in others["starid"]:
             stars = {name: others[name] for name in stars}
         else:
             stars = {name: np.concatenate([stars[name], others[name]]) for name in stars}
-    stars["column"], stars["row"] = _positions(stamp, stars["ra"], stars["decl"])
+    if stamp.wcs.has_celestial:
+        stars["column"], stars["row"] = stamp.wcs.all_world2pix(stars["ra"], stars["decl"], 0)
+    else:  # no coordinates in the file: the middle of the stamp
+        stars["column"], stars["row"] = (np.array([(n - 1) / 2]) for n in (n_columns, n_rows))
     off_row, off_column = (
         np.abs(stars[name] - (size - 1) / 2) - size / 2
-        for name, size in zip(("row", "column"), stamp.shape, strict=True)
+        for name, size in (("row", n_rows), ("column", n_columns))
     )
-    near = (np.maximum(off_row, off_column) <= MARGIN) | (stars["starid"] == stamp.target.starid)
+    near = (np.maximum(off_row, off_column) <= MARGIN) | (stars["starid"] == target.starid)
     table = Table({name: values[near] for name, values in stars.items()})
     table.meta["path"] = str(catalog.path) if located else ""
     return dataclasses.replace(stamp, catalog=table)
@@ -131,24 +142,3 @@ def target_position(stamp):
 def mid_epoch(stamp):
     """Julian year of the middle of the observations."""
     return 2000 + (stamp.time_reference + np.nanmedian(stamp.time) - J2000) / YEAR
-
-
-def _target_star(stamp):
-    """The target as its file has it, moved from J2000 to the time of the observations."""
-    target = stamp.target
-    motion = np.nan_to_num([target.pm_ra, target.pm_decl])
-    ra, decl = propagate(target.ra, target.decl, *motion, mid_epoch(stamp) - 2000)
-    return {
-        "starid": target.starid,
-        "ra": float(ra),
-        "decl": float(decl),
-        "tmag": float(target.tmag),
-    }
-
-
-def _positions(stamp, ra, decl):
-    """Stamp columns and rows; without coordinates in the file, the middle of the stamp."""
-    if not stamp.wcs.has_celestial:
-        n_rows, n_columns = stamp.shape
-        return np.full(len(ra), (n_columns - 1) / 2), np.full(len(ra), (n_rows - 1) / 2)
-    return stamp.wcs.all_world2pix(ra, decl, 0)

@@ -6,6 +6,7 @@ cards are the same in every file, so each is formatted by astropy once and then 
 HDU is beyond that, is put together here.
 """
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from ..flags import DEFAULT_BITMASK
 
 PPM = 1e-6
 COMMENT_WIDTH = 72
+_PUNCTUATION = frozenset(b":;<=>?@[\\]^_`")  # between digits and letters in ASCII
 _NO_CHECKSUM = "0" * 16  # what CHECKSUM holds while the sum is taken
 _FITS_KINDS = {">f8": "D", ">f4": "E", ">i4": "J", ">i8": "K"}  # numpy type -> TFORM
 _BITPIX = {">f4": -32, ">i4": 32}
@@ -259,10 +261,8 @@ def primary_hdu(cards):
 
     ``cards`` are (keyword, value, comment) or (keyword, value).
     """
-    return _hdu(
-        [("SIMPLE", True, "conforms to FITS standard"), *_size(8, ()), ("EXTEND", True), *cards],
-        b"",
-    )
+    first = ("SIMPLE", True, "conforms to FITS standard")
+    return _hdu(first, 8, (), [("EXTEND", True), *cards], b"")
 
 
 def image_hdu(name, pixels, cards):
@@ -274,12 +274,9 @@ def image_hdu(name, pixels, cards):
     pixels : (n_rows, n_columns) array of a type in `_BITPIX`
     cards : list of (keyword, value, comment)
     """
-    size = _size(_BITPIX[pixels.dtype.str], pixels.shape)
-    kind = ("XTENSION", "IMAGE", "Image extension")
-    return _hdu(
-        [kind, *size, *_EXTENSION, ("EXTNAME", name, "name of extension"), *cards],
-        pixels.tobytes(),
-    )
+    first = ("XTENSION", "IMAGE", "Image extension")
+    cards = [*_EXTENSION, ("EXTNAME", name, "name of extension"), *cards]
+    return _hdu(first, _BITPIX[pixels.dtype.str], pixels.shape, cards, pixels.tobytes())
 
 
 def table_hdu(name, rows, units, formats, cards):
@@ -292,38 +289,30 @@ def table_hdu(name, rows, units, formats, cards):
     units, formats : dict of column name to TUNIT (None: no unit) and TDISP
     cards : list of (keyword, value, comment) that follow the description of the columns
     """
-    columns = []
+    columns = [("TFIELDS", len(rows.dtype.names), "number of table fields")]
     for i, column in enumerate(rows.dtype.names, start=1):
         columns += [(f"TTYPE{i}", column), (f"TFORM{i}", _FITS_KINDS[rows.dtype[column].str])]
         if units[column]:
             columns.append((f"TUNIT{i}", units[column]))
         columns.append((f"TDISP{i}", formats[column]))
-    kind = ("XTENSION", "BINTABLE", "binary table extension")
-    fields = ("TFIELDS", len(rows.dtype.names), "number of table fields")
-    size = [*_size(8, (len(rows), rows.dtype.itemsize)), *_EXTENSION, fields]
-    return _hdu(
-        [kind, *size, *columns, ("EXTNAME", name, "name of extension"), *cards], rows.tobytes()
-    )
+    first = ("XTENSION", "BINTABLE", "binary table extension")
+    cards = [*_EXTENSION, *columns, ("EXTNAME", name, "name of extension"), *cards]
+    return _hdu(first, 8, (len(rows), rows.dtype.itemsize), cards, rows.tobytes())
 
 
-def _size(bitpix, shape):
-    axes = [(f"NAXIS{i}", length) for i, length in enumerate(reversed(shape), start=1)]
-    return [
-        ("BITPIX", bitpix, "array data type"),
-        ("NAXIS", len(shape), "number of array dimensions"),
-        *axes,
-    ]
-
-
-def _hdu(cards, data):
+def _hdu(first, bitpix, shape, cards, data):
     """Header and data in blocks, with CHECKSUM and DATASUM (FITS standard 4.0, section 4.4.2.7)"""
     datasum = ones_complement_sum(data)  # the zeros behind it add nothing
     cards = [
+        first,
+        ("BITPIX", bitpix, "array data type"),
+        ("NAXIS", len(shape), "number of array dimensions"),
+        *((f"NAXIS{i}", length) for i, length in enumerate(reversed(shape), start=1)),
         *cards,
         ("CHECKSUM", _NO_CHECKSUM, "HDU checksum"),
         ("DATASUM", str(datasum), "data unit checksum"),
     ]
-    text = "".join(image for card in cards for image in _images(*card)) + "END".ljust(CARD)
+    text = "".join(_image(*card) for card in cards) + "END".ljust(CARD)
     header = text.ljust(-(-len(text) // BLOCK) * BLOCK).encode("ascii")
     total = ones_complement_sum(header) + datasum
     total = (total & 0xFFFFFFFF) + (total >> 32)
@@ -331,20 +320,18 @@ def _hdu(cards, data):
     return b"".join([header, data, b"\0" * (-len(data) % BLOCK)])
 
 
-def _images(keyword, value, comment=""):
-    """The 80 characters of a card; of several for long text."""
-    if keyword != "COMMENT":
-        return [_image(keyword, value, comment)]
-    text = value.encode("ascii", "replace").decode("ascii")
-    return [
-        f"COMMENT {text[i : i + COMMENT_WIDTH]:{COMMENT_WIDTH}}"
-        for i in range(0, len(text), COMMENT_WIDTH)
-    ]
-
-
 # typed: 1, 1.0 and True are equal, but not the same in a header
 @lru_cache(maxsize=4096, typed=True)
-def _image(keyword, value, comment):
+def _image(keyword, value, comment=""):
+    """The 80 characters of a card; of several for long text. FITS has no NaN: an undefined value
+    stands for it.
+    """
+    if keyword == "COMMENT":
+        text = value.encode("ascii", "replace").decode("ascii")
+        starts = range(0, len(text), COMMENT_WIDTH)
+        return "".join(f"COMMENT {text[i : i + COMMENT_WIDTH]:{COMMENT_WIDTH}}" for i in starts)
+    if isinstance(value, float) and not math.isfinite(value):
+        value = None
     return fits.Card(keyword, value, comment).image
 
 
@@ -359,20 +346,16 @@ def ones_complement_sum(content):
 def encode_checksum(value):
     """The 16 letters and digits that add ``value`` to the sum of a header (FITS standard 4.0,
     appendix J)."""
-    columns = [_letters(byte) for byte in value.to_bytes(4, "big")]
+    columns = []
+    for byte in value.to_bytes(4, "big"):
+        quarter, rest = divmod(byte, 4)
+        codes = [ord("0") + quarter + rest, *[ord("0") + quarter] * 3]
+        # move away from punctuation; the sum stays
+        while not _PUNCTUATION.isdisjoint(codes):
+            for i in (0, 2):
+                if codes[i] in _PUNCTUATION or codes[i + 1] in _PUNCTUATION:
+                    codes[i] += 1
+                    codes[i + 1] -= 1
+        columns.append(codes)
     text = bytes(column[i] for i in range(4) for column in columns)
     return text[-1:] + text[:-1]
-
-
-@lru_cache(maxsize=256)
-def _letters(byte):
-    """Codes of four letters or digits that add a byte."""
-    quarter, rest = divmod(byte, 4)
-    letters = [ord("0") + quarter + rest, *[ord("0") + quarter] * 3]
-    # move away from punctuation; the sum stays
-    while not all(chr(letter).isalnum() for letter in letters):
-        for i in (0, 2):
-            if not (chr(letters[i]).isalnum() and chr(letters[i + 1]).isalnum()):
-                letters[i] += 1
-                letters[i + 1] -= 1
-    return letters

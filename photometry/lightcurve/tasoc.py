@@ -95,16 +95,6 @@ _HANDED_ON = {  # keywords of the input file that hold for the light curve too
 _TESS_TIMING = {"INT_TIME": 1.98, "READTIME": 0.02, "FRAMETIM": 2.0}  # s
 
 
-def lightcurve_path(stamp, settings):
-    """Where the light curve of a stamp's target goes: str, relative to the output folder."""
-    starid, output = stamp.target.starid, settings.output
-    name = (
-        f"{PREFIX[stamp.mission]}{starid:011d}-s{stamp.sector:03d}-{stamp.camera}-{stamp.ccd}"
-        f"-c{stamp.cadence:04d}-dr{output.data_release:02d}-v{output.version:02d}-tasoc_lc.fits.gz"
-    )
-    return f"c{stamp.cadence:04d}/{starid // STARS_PER_FOLDER:08d}/{name}"
-
-
 def write_lightcurve(folder, stamp, extraction, settings, *, run_id=None, cards=()):
     """Write the light-curve file of a target, replacing an older one.
 
@@ -121,12 +111,17 @@ def write_lightcurve(folder, stamp, extraction, settings, *, run_id=None, cards=
     -------
     str : the path relative to ``folder``
     """
-    relative = lightcurve_path(stamp, settings)
+    starid, output = stamp.target.starid, settings.output
+    name = (
+        f"{PREFIX[stamp.mission]}{starid:011d}-s{stamp.sector:03d}-{stamp.camera}-{stamp.ccd}"
+        f"-c{stamp.cadence:04d}-dr{output.data_release:02d}-v{output.version:02d}-tasoc_lc.fits.gz"
+    )
+    relative = f"c{stamp.cadence:04d}/{starid // STARS_PER_FOLDER:08d}/{name}"
     path = Path(folder) / relative
     path.parent.mkdir(parents=True, exist_ok=True)
     content = lightcurve_bytes(stamp, extraction, settings, run_id=run_id, cards=cards)
     with atomic_write(path) as part:
-        part.write_bytes(gzip_compress(content, settings.output.compress_level))
+        part.write_bytes(gzip_compress(content, output.compress_level))
     return relative
 
 
@@ -141,7 +136,16 @@ def lightcurve_bytes(stamp, extraction, settings, *, run_id=None, cards=()):
     run_id : str or None, id of the run that makes it
     cards : sequence of (keyword, value, comment), more of the primary header
     """
-    image = _image_cards(stamp)
+    star, mission, image = stamp.target, MISSIONS[stamp.mission], _image_cards(stamp)
+    target = [
+        ("TELESCOP", "TESS" if stamp.mission == "TESS" else "Kepler", "telescope"),
+        ("OBJECT", mission.label(star.starid), "string version of the target id"),
+        (mission.id_keyword, star.starid, "number of the target in the catalogue"),
+        ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
+        ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
+        ("RA_OBJ", float(star.ra), "[deg] right ascension"),
+        ("DEC_OBJ", float(star.decl), "[deg] declination"),
+    ]
     aperture = (
         BIT_COLLECTED * stamp.collected
         | BIT_FLUX * extraction.mask
@@ -150,12 +154,13 @@ def lightcurve_bytes(stamp, extraction, settings, *, run_id=None, cards=()):
     units = {
         name: unit and unit.format(reference=stamp.time_reference) for name, _, unit, _ in COLUMNS
     }
+    primary = [*_primary_cards(stamp, extraction, settings, run_id, target), *cards]
+    table = _table_cards(stamp, extraction, settings, target)
     sum_cards = [("BUNIT", "e-/s", "unit of the pixels"), *image]
-    table_cards = _table_cards(stamp, extraction, settings)
     return b"".join(
         [
-            primary_hdu([*_primary_cards(stamp, extraction, settings, run_id), *cards]),
-            table_hdu("LIGHTCURVE", _rows(stamp, extraction), units, FORMATS, table_cards),
+            primary_hdu(primary),
+            table_hdu("LIGHTCURVE", _rows(stamp, extraction), units, FORMATS, table),
             image_hdu("SUMIMAGE", stamp.sumimage.astype(">f4"), sum_cards),
             image_hdu("APERTURE", aperture.astype(">i4"), image),
             *([_catalog_hdu(stamp)] if stamp.has_catalog and len(stamp.catalog) else []),
@@ -246,7 +251,7 @@ def _rows(stamp, extraction):
     return rows
 
 
-def _primary_cards(stamp, extraction, settings, run_id):
+def _primary_cards(stamp, extraction, settings, run_id, target):
     """Star, instrument, method, versions"""
     star, mission, source = stamp.target, MISSIONS[stamp.mission], stamp.headers
     camera, ccd = mission.detector_keywords
@@ -255,7 +260,7 @@ def _primary_cards(stamp, extraction, settings, run_id):
         ("EXTNAME", "PRIMARY", "name of extension"),
         ("EXTVER", 1, "extension version number (not format version)"),
         ("ORIGIN", ORIGIN, "whose program made this file"),
-        *_telescope_cards(stamp),
+        *target,
         ("INSTRUME", source.get("INSTRUME", f"{stamp.mission} Photometer"), "detector type"),
         ("MISSION", stamp.mission, "mission"),
         ("CREATOR", CREATOR, "program that made this file"),
@@ -276,12 +281,12 @@ def _primary_cards(stamp, extraction, settings, run_id):
         (camera, stamp.camera, "where on the focal plane"),
         (ccd, stamp.ccd, "where on the focal plane"),
         *((key, source[key], comment) for key, comment in kepler.items() if key in source),
-        ("PMRA", _real(star.pm_ra), "[mas/yr] proper motion in right ascension"),
-        ("PMDEC", _real(star.pm_decl), "[mas/yr] proper motion in declination"),
-        (mission.magnitude_keyword, _real(star.tmag), f"[mag] {mission.band}"),
-        ("TEFF", _real(star.teff), "[K] effective temperature"),
-        ("LOGG", _real(star.logg), "[cm/s2] log10 surface gravity"),
-        ("RADIUS", _real(star.radius), "[solar radii] stellar radius"),
+        ("PMRA", float(star.pm_ra), "[mas/yr] proper motion in right ascension"),
+        ("PMDEC", float(star.pm_decl), "[mas/yr] proper motion in declination"),
+        (mission.magnitude_keyword, float(star.tmag), f"[mag] {mission.band}"),
+        ("TEFF", float(star.teff), "[K] effective temperature"),
+        ("LOGG", float(star.logg), "[cm/s2] log10 surface gravity"),
+        ("RADIUS", float(star.radius), "[solar radii] stellar radius"),
         ("TICVER", source.get("TICVER"), "version of the TIC"),
         ("PHOTMET", extraction.method, "photometric method"),
         ("DATASRC", stamp.datasource, "where the pixels are from"),
@@ -291,30 +296,16 @@ def _primary_cards(stamp, extraction, settings, run_id):
         ("KP_THRES", settings.aperture.threshold, "threshold of the pixel mask, in MAD"),
         (
             "CONTAM",
-            _real(extraction.contamination),
+            extraction.contamination,
             "fraction of flux from other stars in the mask",
         ),
-        ("EDGEFLUX", _real(extraction.edge_flux), "[e-/s] flux in the mask on the stamp's edge"),
+        ("EDGEFLUX", extraction.edge_flux, "[e-/s] flux in the mask on the stamp's edge"),
         ("NRESIZES", extraction.stamp_resizes, "how often the stamp was enlarged"),
         *(("COMMENT", message) for message in extraction.errors),
     ]
 
 
-def _telescope_cards(stamp):
-    mission, star = MISSIONS[stamp.mission], stamp.target
-    telescope = "TESS" if stamp.mission == "TESS" else "Kepler"
-    return [
-        ("TELESCOP", telescope, "telescope"),
-        ("OBJECT", mission.label(star.starid), "string version of the target id"),
-        (mission.id_keyword, star.starid, "number of the target in the catalogue"),
-        ("RADESYS", "ICRS", "reference frame of celestial coordinates"),
-        ("EQUINOX", 2000.0, "equinox of celestial coordinate system"),
-        ("RA_OBJ", _real(star.ra), "[deg] right ascension"),
-        ("DEC_OBJ", _real(star.decl), "[deg] declination"),
-    ]
-
-
-def _table_cards(stamp, extraction, settings):
+def _table_cards(stamp, extraction, settings, target):
     """Besides the description of columns: the star, how times are to be read, crowding, noise"""
     source, tess = stamp.headers, stamp.mission == "TESS"
     if extraction.deblended:
@@ -322,7 +313,7 @@ def _table_cards(stamp, extraction, settings):
     elif settings.aperture.mask == "pipeline":
         crowding, fraction = source.get("CROWDSAP"), source.get("FLFRCSAP")
     else:  # of a mask of our own only the catalogue can say whose light it holds
-        crowding, fraction = _real(1 - extraction.contamination), None
+        crowding, fraction = 1 - extraction.contamination, None
     timing = {"NUM_FRM": round(stamp.cadence / 2), **_TESS_TIMING} if tess else {}
     good = ((stamp.quality & DEFAULT_BITMASK[stamp.mission]) == 0) & np.isfinite(extraction.flux)
     good &= np.isfinite(stamp.time)
@@ -330,7 +321,7 @@ def _table_cards(stamp, extraction, settings):
     known = {"TIMEDEL": stamp.cadence / DAY, "TIMEPIXR": 0.5, **timing, **source}
     return [
         ("EXTVER", 1, "extension version number (not format version)"),
-        *_telescope_cards(stamp),
+        *target,
         ("TIMEREF", "SOLARSYSTEM", "barycentric correction applied to times"),
         ("TASSIGN", "SPACECRAFT", "where time is assigned"),
         ("TIMESYS", "TDB", "time system is Barycentric Dynamical Time"),
@@ -346,39 +337,42 @@ def _table_cards(stamp, extraction, settings):
         ("FLFRCSAP", fraction, "fraction of the target's flux in the mask"),
         ("SRC_CROW", source.get("CROWDSAP"), "CROWDSAP of the pipeline's aperture"),
         ("SRC_FLFR", source.get("FLFRCSAP"), "FLFRCSAP of the pipeline's aperture"),
-        ("CDPP", _real(noise), "[ppm] noise of FLUX_RAW over 6.5 hours"),
+        ("CDPP", noise, "[ppm] noise of FLUX_RAW over 6.5 hours"),
     ]
 
 
 def _image_cards(stamp):
     """Celestial coordinates, and as alternative P the pixels of the detector"""
-    return [
-        *_celestial_cards(stamp.wcs),
+    cards = [
         ("WCSNAMEP", "PHYSICAL", "name of world coordinate system alternate P"),
         ("WCSAXESP", 2, "number of WCS physical axes"),
-        *_detector_cards(1, "RAWX", "column", stamp.column),
-        *_detector_cards(2, "RAWY", "row", stamp.row),
     ]
-
-
-def _celestial_cards(wcs):
-    if not wcs.has_celestial:
-        return []
+    axes = (1, "RAWX", "column", stamp.column), (2, "RAWY", "row", stamp.row)
+    for axis, name, what, first in axes:
+        cards += [
+            (f"CTYPE{axis}P", name, f"physical WCS axis {axis} type: CCD {what}"),
+            (f"CUNIT{axis}P", "pixel", f"physical WCS axis {axis} unit"),
+            (f"CRPIX{axis}P", 1, f"reference CCD {what}"),
+            (f"CRVAL{axis}P", first, f"value at reference CCD {what}"),
+            (f"CDELT{axis}P", 1.0, f"physical WCS axis {axis} step"),
+        ]
+    if not stamp.wcs.has_celestial:
+        return cards
     # written card by card: WCS.to_header costs as much as all other headers together
-    w, pc = wcs.wcs, wcs.wcs.get_pc()
-    cards = [
+    w, pc, cdelt = stamp.wcs.wcs, stamp.wcs.wcs.get_pc(), stamp.wcs.wcs.get_cdelt()
+    matrix = [(f"PC{i + 1}_{j + 1}", float(pc[i, j])) for i in range(2) for j in range(2)]
+    return [
         ("WCSAXES", 2, "number of WCS axes"),
         ("RADESYS", w.radesys or "ICRS", "reference frame of celestial coordinates"),
         *((f"CTYPE{i + 1}", w.ctype[i], "type of coordinate") for i in range(2)),
         *((f"CRPIX{i + 1}", float(w.crpix[i]), "[pixel] reference pixel") for i in range(2)),
         *((f"CRVAL{i + 1}", float(w.crval[i]), "[deg] at the reference pixel") for i in range(2)),
         *((f"CUNIT{i + 1}", "deg", "unit of coordinate") for i in range(2)),
-        *((f"CDELT{i + 1}", float(w.get_cdelt()[i]), "[deg] pixel scale") for i in range(2)),
+        *((f"CDELT{i + 1}", float(cdelt[i]), "[deg] pixel scale") for i in range(2)),
+        *((keyword, value, "linear transformation") for keyword, value in matrix),
+        *(() if stamp.wcs.sip is None else _distortion_cards(stamp.wcs.sip)),
+        *cards,
     ]
-    for i in range(2):
-        for j in range(2):
-            cards.append((f"PC{i + 1}_{j + 1}", float(pc[i, j]), "linear transformation"))
-    return cards if wcs.sip is None else [*cards, *_distortion_cards(wcs.sip)]
 
 
 def _distortion_cards(sip):
@@ -400,8 +394,3 @@ def _detector_cards(axis, name, what, first):
         (f"CRVAL{axis}P", first, f"value at reference CCD {what}"),
         (f"CDELT{axis}P", 1.0, f"physical WCS axis {axis} step"),
     ]
-
-
-def _real(value):
-    """A number as FITS can hold it: it has no NaN, an undefined value stands for it."""
-    return float(value) if np.isfinite(value) else None

@@ -13,7 +13,7 @@ from photometry.catalog.stars import with_stars
 from photometry.constants import MISSIONS
 from photometry.flags import DEFAULT_BITMASK
 from photometry.lightcurve import LightcurveArbitraryRaster, cdpp, correct_file, quick_cdpp
-from photometry.lightcurve.tasoc import lightcurve_path, write_lightcurve
+from photometry.lightcurve.tasoc import write_lightcurve
 from photometry.methods.aperture import aperture_photometry
 from photometry.pixels.find import identify
 from photometry.pixels.targetpixelfile import read_target_pixel_file
@@ -63,9 +63,11 @@ def written(stamp, tmp_path):
     ],
 )
 def test_name_tells_mission_star_sector_camera_ccd_cadence_release_and_version(
-    stamp, mission, name
+    stamp, mission, name, tmp_path
 ):
-    assert lightcurve_path(replace(stamp, mission=mission), SETTINGS) == name
+    stamp = replace(stamp, mission=mission)
+    extraction = aperture_photometry(stamp, SETTINGS)
+    assert write_lightcurve(tmp_path, stamp, extraction, SETTINGS) == name
 
 
 def test_file_passes_verification_and_checksums(written):
