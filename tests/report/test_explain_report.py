@@ -134,7 +134,7 @@ def test_pictures_come_from_the_files_alone(made, tmp_path, ending):
 
 def test_neighbours_are_drawn_from_the_file_where_they_are_known(made, tmp_path):
     """Stars of the catalogue that was simulated, at the detector pixels that the file says."""
-    from photometry.methods import plots
+    from photometry.methods.extraction import plot_target
     from photometry.report.plots import _as_measured
 
     stamp, extraction, _ = _as_measured(read_curve(lightcurves(made)[0]))
@@ -156,7 +156,7 @@ def test_neighbours_are_drawn_from_the_file_where_they_are_known(made, tmp_path)
             (row,) = sky[sky["starid"] == starid]
             there = [row["ra_J2000"], row["decl_J2000"]]  # and moved by less than 2" since
             assert [ra, decl] == pytest.approx(there, abs=1e-3)
-        plots.plot_target(tmp_path / "star.png", stamp, extraction, good)
+        plot_target(tmp_path / "star.png", stamp, extraction, good)
         n_drawn += len(stamp.catalog) - 1
     assert n_drawn > 0
 
