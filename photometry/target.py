@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .catalog.stars import catalog_for, with_stars, with_target
+from .catalog.ccd import catalog_for, with_stars, with_target
 from .constants import MISSIONS
 from .errors import BadInputError, PhotometryError
 from .lightcurve.tasoc import write_lightcurve

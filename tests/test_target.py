@@ -6,7 +6,7 @@ import pytest
 from astropy.io import fits
 from astropy.table import Table
 
-from photometry.catalog.ccd import make_catalog
+from photometry.catalog.tables import make_catalog
 from photometry.errors import BadInputError, SettingsError, TargetNotFoundError
 from photometry.methods.prf import GaussianPRF
 from photometry.pixels.find import identify

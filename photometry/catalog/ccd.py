@@ -1,54 +1,46 @@
-"""The stars of one CCD: a SQLite file that many workers read at once, or a table file that is
-loaded into memory.
+"""The stars of one CCD, and those of a stamp: which lie on and near it, and where the target itself
+is.
 
-The file ``catalog_sectorSSS_cameraC_ccdD.sqlite`` has a table ``settings`` of one row and a table
-``catalog`` of stars, at the epoch of the images. It is written once and then only read, so readers
-open it as *immutable*: SQLite takes no locks, which network disks handle badly. An index by zones
-of declination makes a search around a star touch only its neighbourhood.
+The catalogue is a SQLite file that many workers read at once, or a table file that is loaded into
+memory (`tables`). The SQLite file is written once and then only read, so readers open it as
+*immutable*: SQLite takes no locks, which network disks handle badly.
 """
 
 import contextlib
+import dataclasses
 import functools
 import json
+import os
 import sqlite3
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
-from ..constants import J2000
-from ..errors import WrongUseError
-from ..files import atomic_write
-from ..sky import in_polygon, polygon_centre, propagate, separation
-from .tables import COLUMNS as STAR_COLUMNS
-from .tables import READERS, read_stars
+from ..constants import J2000, YEAR
+from ..errors import TargetNotFoundError, WrongUseError
+from ..pixels.stamp import Target
+from ..pixels.tess import correction, earth_position
+from ..sky import in_polygon, polygon_centre, propagate, separation, unit_vectors
+from .tables import (
+    READERS,
+    ZONE,
+    ZONES_PER_DEGREE,
+    catalog_path,
+    fill,
+    julian_date,
+    read_stars,
+    sector_epoch,
+)
 
 COLUMNS = ("starid", "ra", "decl", "pm_ra", "pm_decl", "tmag", "teff")
-
-ZONES_PER_DEGREE = 20  # zones of 3 arcmin: about as high as a target's stamp
-# must be spelled in queries as in the index
-_ZONE = f"CAST((decl + 90.0) * {ZONES_PER_DEGREE} AS INTEGER)"
-
-_SCHEMA = f"""
-CREATE TABLE settings (
-    sector INTEGER, camera INTEGER, ccd INTEGER, ticver TEXT, reference_time REAL, epoch REAL,
-    camera_centre_ra REAL, camera_centre_dec REAL, footprint TEXT
-);
-CREATE TABLE catalog (
-    starid INTEGER PRIMARY KEY, ra REAL NOT NULL, decl REAL NOT NULL,
-    ra_J2000 REAL NOT NULL, decl_J2000 REAL NOT NULL,
-    pm_ra REAL, pm_decl REAL, tmag REAL NOT NULL, teff REAL
-);
-CREATE INDEX catalog_zone ON catalog ({_ZONE}, ra);
-"""
+MARGIN = 5  # pixels around the stamp from which a star still gives flux to it
 
 # What SQLite says of damage, and values that are no numbers: a damaged text is a UnicodeDecodeError
 # or an OperationalError, a number of the wrong kind a TypeError.
 _DAMAGE = (sqlite3.Error, ValueError, TypeError, OverflowError)
 
-# Mid-time of TESS sector 1 and the mean time between sectors, in Julian years: within a few weeks
-# for all sectors so far, which moves even Barnard's star by less than 0.03 of a TESS pixel.
-SECTOR_1_EPOCH, YEARS_PER_SECTOR = 2018.60, 0.0747
+_catalogs = {}  # those of this process; SQLite needs no closing, and a run has few
 
 
 class Catalog:
@@ -74,9 +66,8 @@ class Catalog:
         self.settings = dict(
             zip([name for name, *_ in cursor.description], row or (), strict=False)
         )
-        with contextlib.suppress(
-            TypeError, ValueError
-        ):  # other tools write the footprint in other ways; it is only for information
+        # other tools write the footprint in other ways; it is only for information
+        with contextlib.suppress(TypeError, ValueError):
             self.settings["footprint"] = json.loads(self.settings.get("footprint") or "[]")
 
     @property
@@ -119,7 +110,7 @@ class Catalog:
             int(np.clip((edge + 90) * ZONES_PER_DEGREE, 0, 180 * ZONES_PER_DEGREE))
             for edge in (decl - radius_deg, decl + radius_deg)
         )
-        zones = f"{_ZONE} IN ({','.join(str(zone) for zone in range(low, high + 1))})"
+        zones = f"{ZONE} IN ({','.join(str(zone) for zone in range(low, high + 1))})"
         # right ascensions that the cone can reach, as one or two ranges within 0 and 360
         ranges = [(0.0, 360.0)]
         if abs(decl) + radius_deg < 90:
@@ -222,55 +213,6 @@ def open_catalog(folder, sector, camera, ccd, *, epoch=None):
     return _open_table(path, path.stat().st_mtime_ns, sector, epoch)
 
 
-def make_catalog(
-    stars, folder, sector, camera, ccd, *, epoch=None, ticver=None, camera_centre=None, footprint=()
-):
-    """Write the SQLite catalogue of one CCD, replacing an older one.
-
-    Parameters
-    ----------
-    stars : file name, or a table as ``tables.read_stars`` makes it
-    folder : where ``catalog_sectorSSS_cameraC_ccdD.sqlite`` is written
-    epoch : float, Julian year of the images; default: that of the TESS sector
-    ticver : version of the TIC, or any text that says where the stars come from
-    camera_centre : (ra, decl) of the camera's optical axis, deg
-    footprint : (n, 2) array of ra, decl in deg; stars outside are left out; default: all are kept
-
-    Returns
-    -------
-    pathlib.Path of the file
-    """
-    path = catalog_path(folder, sector, camera, ccd)
-    stars = read_stars(stars) if isinstance(stars, str | Path) else stars
-    epoch = sector_epoch(sector) if epoch is None else float(epoch)
-    settings = (
-        sector,
-        camera,
-        ccd,
-        ticver,
-        _julian_date(epoch),
-        epoch,
-        *(camera_centre or (None, None)),
-    )
-    with atomic_write(path) as part, contextlib.closing(sqlite3.connect(part)) as conn:
-        conn.execute(
-            "PRAGMA journal_mode=OFF"
-        )  # the file appears whole or not at all: atomic_write sees to it
-        _fill(conn, stars, settings, np.asarray(footprint, dtype=float))
-    return path
-
-
-def catalog_path(folder, sector, camera, ccd):
-    """Where the SQLite catalogue of a CCD is, or would be.
-
-    Parameters
-    ----------
-    folder : path
-    sector, camera, ccd : int
-    """
-    return Path(folder) / f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
-
-
 def has_catalog(folder):
     """Whether a folder has a star catalogue, of one CCD or of all."""
     return find_star_table(folder) is not None or any(
@@ -292,11 +234,6 @@ def find_star_table(folder):
     return files[0] if files else None
 
 
-def sector_epoch(sector):
-    """Julian year of the middle of a TESS sector, to a few weeks."""
-    return SECTOR_1_EPOCH + YEARS_PER_SECTOR * (sector - 1)
-
-
 @functools.lru_cache(maxsize=8)
 def _open_file(path, _changed):
     try:
@@ -314,39 +251,135 @@ def _open_file(path, _changed):
 def _open_table(path, _changed, sector, epoch):
     epoch = sector_epoch(sector) if epoch is None else float(epoch)
     conn = sqlite3.connect(":memory:", check_same_thread=False)
-    _fill(
+    fill(
         conn,
         read_stars(path),
-        (None, None, None, None, _julian_date(epoch), epoch, None, None),
+        (None, None, None, None, julian_date(epoch), epoch, None, None),
         np.empty(0),
     )
     return Catalog(conn, path)
 
 
-def _fill(conn, stars, settings, footprint):
-    """Write settings and stars, moved to the epoch of the settings, into an empty database."""
-    epoch = settings[5]
-    columns = {name: np.asarray(stars[name]) for name in STAR_COLUMNS}
-    ra, decl = propagate(
-        *(columns[name] for name in ("ra_J2000", "decl_J2000", "pm_ra", "pm_decl")), epoch - 2000.0
-    )
-    columns = np.array([ra, decl, *(columns[name] for name in STAR_COLUMNS[1:])])
-    starid = np.asarray(stars["starid"])
-    if footprint.size:
-        inside = in_polygon(ra, decl, footprint)
-        columns, starid = columns[:, inside], starid[inside]
-    conn.executescript(_SCHEMA)
-    conn.execute(
-        "INSERT INTO settings VALUES (?,?,?,?,?,?,?,?,?)",
-        (*settings, json.dumps(footprint.tolist())),
-    )
-    conn.executemany(
-        "INSERT INTO catalog VALUES (?,?,?,?,?,?,?,?,?)",
-        zip(starid.tolist(), *columns.tolist(), strict=True),
-    )
-    conn.commit()
+def catalog_for(stamp, folder):
+    """The catalogue that an input folder has for the CCD of a stamp, or None; kept open for the
+    next target.
+    """
+    # TESS catalogues know the epoch of a sector; for Kepler it is given, in steps of 0.1 yr so that
+    # a quarter has one or two
+    epoch = None if stamp.mission == "TESS" else round(mid_epoch(stamp), 1)
+    key = (str(folder), stamp.sector, stamp.camera, stamp.ccd, epoch)
+    changed = os.stat(folder).st_mtime_ns
+    catalog, seen = _catalogs.get(key, (None, None))
+    if catalog is None and seen != changed:  # none so far, but the folder has changed since
+        catalog = open_catalog(folder, stamp.sector, stamp.camera, stamp.ccd, epoch=epoch)
+        _catalogs[key] = catalog, changed
+    return catalog
 
 
-def _julian_date(epoch):
-    """Julian date of a Julian year."""
-    return J2000 + 365.25 * (epoch - 2000.0)
+def with_target(stamp, starid, catalog):
+    """The same stamp, used for another star of the catalogue, with times that are barycentric for
+    that star.
+
+    The times of Kepler and K2 stay those of the first star: how far the spacecraft is from the
+    Earth is not known here. Their pixels are five times smaller, a star 10 pixels away has times
+    that are wrong by up to 0.1 s.
+
+    Parameters
+    ----------
+    stamp : Stamp
+    starid : int
+    catalog : Catalog or None
+
+    Returns
+    -------
+    Stamp
+
+    Raises
+    ------
+    TargetNotFoundError : there is no catalogue, or the star is not in it
+    """
+    star = catalog.star(starid) if catalog else None
+    if star is None:
+        where = (
+            f"it is not in the catalogue {catalog.path}"
+            if catalog
+            else "the input folder has no star catalogue"
+        )
+        raise TargetNotFoundError(
+            f"star {starid}, {stamp.datasource}: its position is not known, {where}"
+        )
+    target = Target(
+        **{
+            name: star[name]
+            for name in ("starid", "ra", "decl", "tmag", "teff", "pm_ra", "pm_decl")
+        }
+    )
+    if stamp.mission != "TESS" or not np.isfinite([stamp.target.ra, stamp.target.decl]).all():
+        return dataclasses.replace(stamp, target=target)
+    earth = earth_position(stamp.time - stamp.timecorr, stamp.time_reference)
+    directions = (unit_vectors(star.ra, star.decl) for star in (target, stamp.target))
+    more = correction(earth, *directions)
+    return dataclasses.replace(
+        stamp, target=target, time=stamp.time + more, timecorr=stamp.timecorr + more
+    )
+
+
+def with_stars(stamp, catalog=None, tmag_max=None):
+    """The same stamp with the stars on and near it; always the target, and without a catalogue
+    nothing but the target.
+
+    Parameters
+    ----------
+    stamp : Stamp
+    catalog : Catalog or None
+    tmag_max : float; fainter stars are left out
+
+    Returns
+    -------
+    Stamp, whose ``catalog`` has the columns starid, ra, decl, tmag, row, column, and says in
+    ``meta['path']`` where they are from, empty where only the target is known
+    """
+    target, (n_rows, n_columns) = stamp.target, stamp.shape
+    # the target as its file has it, moved from J2000 to the time of the observations
+    motion = np.nan_to_num([target.pm_ra, target.pm_decl])
+    ra, decl = propagate(target.ra, target.decl, *motion, mid_epoch(stamp) - 2000)
+    stars = {
+        "starid": np.array([target.starid]),
+        "ra": np.array([float(ra)]),
+        "decl": np.array([float(decl)]),
+        "tmag": np.array([float(target.tmag)]),
+    }
+    located = catalog is not None and stamp.wcs.has_celestial
+    if located:
+        (ra, corner_ra), (decl, corner_decl) = stamp.wcs.all_pix2world(
+            [(n_columns - 1) / 2, -MARGIN], [(n_rows - 1) / 2, -MARGIN], 0
+        )
+        radius = float(separation(ra, decl, corner_ra, corner_decl))
+        others = catalog.cone_arrays(ra, decl, radius, tmag_max)
+        if target.starid in others["starid"]:
+            stars = {name: others[name] for name in stars}
+        else:
+            stars = {name: np.concatenate([stars[name], others[name]]) for name in stars}
+    if stamp.wcs.has_celestial:
+        stars["column"], stars["row"] = stamp.wcs.all_world2pix(stars["ra"], stars["decl"], 0)
+    else:  # no coordinates in the file: the middle of the stamp
+        stars["column"], stars["row"] = (np.array([(n - 1) / 2]) for n in (n_columns, n_rows))
+    off_row, off_column = (
+        np.abs(stars[name] - (size - 1) / 2) - size / 2
+        for name, size in (("row", n_rows), ("column", n_columns))
+    )
+    near = (np.maximum(off_row, off_column) <= MARGIN) | (stars["starid"] == target.starid)
+    table = Table({name: values[near] for name, values in stars.items()})
+    table.meta["path"] = str(catalog.path) if located else ""
+    return dataclasses.replace(stamp, catalog=table)
+
+
+def target_position(stamp):
+    """Stamp position (row, column) of the target, with integers at pixel centres."""
+    (index,) = np.flatnonzero(stamp.catalog["starid"] == stamp.target.starid)
+    return float(stamp.catalog["row"][index]), float(stamp.catalog["column"][index])
+
+
+def mid_epoch(stamp):
+    """Julian year of the middle of the observations."""
+    return 2000 + (stamp.time_reference + np.nanmedian(stamp.time) - J2000) / YEAR

@@ -1,19 +1,27 @@
 """Tables of stars, whatever their maker calls the columns: TIC, Gaia, Kepler, VizieR, or this
-package.
+package; and the SQLite file of a CCD that is made of them.
 
 ``read_stars`` turns a file into a table with the columns ``starid, ra_J2000, decl_J2000, pm_ra,
-pm_decl, tmag, teff``; ``propagate`` moves stars to another epoch.
+pm_decl, tmag, teff``. ``make_catalog`` moves them to the epoch of the images and writes the file
+``catalog_sectorSSS_cameraC_ccdD.sqlite``: a table ``settings`` of one row and a table ``catalog``
+of stars. An index by zones of declination makes a search around a star touch only its
+neighbourhood.
 """
 
+import contextlib
+import json
 import re
+import sqlite3
 from pathlib import Path
 
 import numpy as np
 from astropy.table import Table
 
+from ..constants import J2000
 from ..errors import BadInputError, WrongUseError
+from ..files import atomic_write
 from ..fitsfile import kind_of_file
-from ..sky import propagate
+from ..sky import in_polygon, propagate
 
 # What each of our columns may be called, in the order of preference; compared in lower case.
 NAMES = {
@@ -67,7 +75,26 @@ READERS = {
 }
 OTHER_ENDINGS = {".votable": ".vot", ".xml": ".vot", ".fit": ".fits", ".pq": ".parquet"}
 
-_MAS_PER_DEGREE = 3.6e6
+ZONES_PER_DEGREE = 20  # zones of 3 arcmin: about as high as a target's stamp
+# must be spelled in queries as in the index
+ZONE = f"CAST((decl + 90.0) * {ZONES_PER_DEGREE} AS INTEGER)"
+
+_SCHEMA = f"""
+CREATE TABLE settings (
+    sector INTEGER, camera INTEGER, ccd INTEGER, ticver TEXT, reference_time REAL, epoch REAL,
+    camera_centre_ra REAL, camera_centre_dec REAL, footprint TEXT
+);
+CREATE TABLE catalog (
+    starid INTEGER PRIMARY KEY, ra REAL NOT NULL, decl REAL NOT NULL,
+    ra_J2000 REAL NOT NULL, decl_J2000 REAL NOT NULL,
+    pm_ra REAL, pm_decl REAL, tmag REAL NOT NULL, teff REAL
+);
+CREATE INDEX catalog_zone ON catalog ({ZONE}, ra);
+"""
+
+# Mid-time of TESS sector 1 and the mean time between sectors, in Julian years: within a few weeks
+# for all sectors so far, which moves even Barnard's star by less than 0.03 of a TESS pixel.
+SECTOR_1_EPOCH, YEARS_PER_SECTOR = 2018.60, 0.0747
 
 
 def read_stars(path):
@@ -277,3 +304,93 @@ def _magnitudes(columns, path, table):
     if "j" in columns:
         return tmag_from_2mass(columns["j"], columns.get("k", missing))
     return _required(columns, "tmag", path, table)
+
+
+def make_catalog(
+    stars, folder, sector, camera, ccd, *, epoch=None, ticver=None, camera_centre=None, footprint=()
+):
+    """Write the SQLite catalogue of one CCD, replacing an older one.
+
+    Parameters
+    ----------
+    stars : file name, or a table as `read_stars` makes it
+    folder : where ``catalog_sectorSSS_cameraC_ccdD.sqlite`` is written
+    epoch : float, Julian year of the images; default: that of the TESS sector
+    ticver : version of the TIC, or any text that says where the stars come from
+    camera_centre : (ra, decl) of the camera's optical axis, deg
+    footprint : (n, 2) array of ra, decl in deg; stars outside are left out; default: all are kept
+
+    Returns
+    -------
+    pathlib.Path of the file
+    """
+    path = catalog_path(folder, sector, camera, ccd)
+    stars = read_stars(stars) if isinstance(stars, str | Path) else stars
+    epoch = sector_epoch(sector) if epoch is None else float(epoch)
+    settings = (
+        sector,
+        camera,
+        ccd,
+        ticver,
+        julian_date(epoch),
+        epoch,
+        *(camera_centre or (None, None)),
+    )
+    with atomic_write(path) as part, contextlib.closing(sqlite3.connect(part)) as conn:
+        # the file appears whole or not at all: atomic_write sees to it
+        conn.execute("PRAGMA journal_mode=OFF")
+        fill(conn, stars, settings, np.asarray(footprint, dtype=float))
+    return path
+
+
+def catalog_path(folder, sector, camera, ccd):
+    """Where the SQLite catalogue of a CCD is, or would be.
+
+    Parameters
+    ----------
+    folder : path
+    sector, camera, ccd : int
+    """
+    return Path(folder) / f"catalog_sector{sector:03d}_camera{camera:d}_ccd{ccd:d}.sqlite"
+
+
+def sector_epoch(sector):
+    """Julian year of the middle of a TESS sector, to a few weeks."""
+    return SECTOR_1_EPOCH + YEARS_PER_SECTOR * (sector - 1)
+
+
+def julian_date(epoch):
+    """Julian date of a Julian year."""
+    return J2000 + 365.25 * (epoch - 2000.0)
+
+
+def fill(conn, stars, settings, footprint):
+    """Write settings and stars, moved to the epoch of the settings, into an empty database.
+
+    Parameters
+    ----------
+    conn : sqlite3.Connection
+    stars : table as `read_stars` makes it
+    settings : tuple, the row of the table ``settings`` without the footprint
+    footprint : (n, 2) array of ra, decl in deg; stars outside are left out; empty: all are kept
+    """
+    epoch = settings[5]
+    columns = {name: np.asarray(stars[name]) for name in COLUMNS}
+    ra, decl = propagate(
+        *(columns[name] for name in ("ra_J2000", "decl_J2000", "pm_ra", "pm_decl")), epoch - 2000.0
+    )
+    columns = np.array([ra, decl, *(columns[name] for name in COLUMNS[1:])])
+    starid = np.asarray(stars["starid"])
+    if footprint.size:
+        inside = in_polygon(ra, decl, footprint)
+        columns, starid = columns[:, inside], starid[inside]
+    conn.executescript(_SCHEMA)
+    conn.execute(
+        "INSERT INTO settings VALUES (?,?,?,?,?,?,?,?,?)",
+        (*settings, json.dumps(footprint.tolist())),
+    )
+    conn.executemany(
+        "INSERT INTO catalog VALUES (?,?,?,?,?,?,?,?,?)",
+        zip(starid.tolist(), *columns.tolist(), strict=True),
+    )
+    conn.commit()

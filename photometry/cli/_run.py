@@ -117,7 +117,8 @@ class Changes:
 
     def _inputs(self, row):
         """The files that the target would be made from now."""
-        from ..catalog.ccd import catalog_path, find_star_table
+        from ..catalog.ccd import find_star_table
+        from ..catalog.tables import catalog_path
         from ..pixels.imagecube import cube_path
 
         ccd = row["sector"], row["camera"], row["ccd"]
@@ -228,7 +229,7 @@ def record_run(manager, todo_file, output, settings, options):
 def injection_paths(todo_file, options):
     """The TODO-file and the output folder of an injection, which are apart from the real ones."""
     from ..injection import LIGHTCURVES, TODO
-    from ..injection.folder import check_folder, default_folder, prepare_folder
+    from ..injection.recovery import check_folder, default_folder, prepare_folder
     from ..scheduler.limits import is_master
 
     folder = Path(options["output"] or default_folder(todo_file.parent, options["method"]))

@@ -160,7 +160,7 @@ def offsets_of(path, lc, pixels=None):
     from ..transits.dips import centroid_offset, difference_offset
 
     if pixels is not None:
-        from ..catalog.stars import target_position, with_stars
+        from ..catalog.ccd import target_position, with_stars
         from ..pixels.targetpixelfile import read_target_pixel_file
 
         stamp = with_stars(read_target_pixel_file(pixels))

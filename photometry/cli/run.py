@@ -292,7 +292,7 @@ def _report(summary, options):
     from ..report.status import print_status, read_summary, state
 
     if options["inject"]:
-        from ..injection.folder import write_recovered
+        from ..injection.recovery import write_recovered
 
         write_recovered(options["injection_folder"])
     if options["as_json"]:

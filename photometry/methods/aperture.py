@@ -7,7 +7,7 @@ pixel that is NaN counts as zero.
 
 import numpy as np
 
-from ..catalog.stars import target_position
+from ..catalog.ccd import target_position
 from ..constants import MISSIONS
 from ..errors import BadInputError
 from ..flags import NO_FLUX_BITMASK, PIXEL_QUALITY

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..catalog.stars import target_position
+from ..catalog.ccd import target_position
 from ..constants import MISSIONS
 from ..errors import BadInputError
 from ..pixels.quality import good_times

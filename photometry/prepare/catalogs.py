@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from astropy.wcs import WCS
 
-from ..catalog.ccd import find_star_table, make_catalog, sector_epoch
-from ..catalog.tables import read_stars
+from ..catalog.ccd import find_star_table
+from ..catalog.tables import make_catalog, read_stars, sector_epoch
 from ..errors import BadInputError, WrongUseError
 from ..pixels.find import identify
 from ..pixels.imagecube import find_cubes

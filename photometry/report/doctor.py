@@ -11,7 +11,8 @@ import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from ..catalog.ccd import catalog_path, find_star_table, open_catalog
+from ..catalog.ccd import find_star_table, open_catalog
+from ..catalog.tables import catalog_path
 from ..errors import (
     PhotometryError,
     SettingsError,

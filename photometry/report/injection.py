@@ -8,8 +8,7 @@ import math
 import numpy as np
 
 from ..injection import TRUTH
-from ..injection.folder import recovered
-from ..injection.recovery import MIN_EVENTS
+from ..injection.recovery import MIN_EVENTS, recovered
 from .html import figure, figures, ink, table
 
 PALETTE = ("#33658a", "#d1495b", "#e0a030", "#3a7d44", "#7b5ea7", "#9aa5b0")
@@ -60,7 +59,7 @@ def summary(signals):
 
     Parameters
     ----------
-    signals : astropy Table of `injection.folder.collect`, of one kind
+    signals : astropy Table of `injection.recovery.collect`, of one kind
 
     Returns
     -------

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from astropy.table import Table, vstack
 
-from ..catalog.ccd import sector_epoch
-from ..catalog.tables import read_table
+from ..catalog.tables import read_table, sector_epoch
 from ..constants import J2000, MISSIONS, YEAR
 from ..errors import SettingsError, WrongUseError
 from ..sky import propagate

@@ -13,7 +13,7 @@ from astropy.table import vstack
 from astropy.time import Time
 
 from .._version import __version__
-from ..catalog.ccd import sector_epoch
+from ..catalog.tables import sector_epoch
 from ..constants import DAY
 from ..errors import SettingsError
 from ..files import atomic_write

@@ -259,7 +259,7 @@ def _one_per_target(files):
 
 def _catalog(folder, file):
     """The catalogue of the file's CCD, at the epoch at which the pixels will be read (see
-    ``catalog.stars``).
+    ``catalog.ccd``).
     """
     epoch = None if file.mission == "TESS" or file.epoch is None else round(file.epoch, 1)
     return open_catalog(folder, file.sector, file.camera, file.ccd, epoch=epoch)

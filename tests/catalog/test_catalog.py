@@ -12,8 +12,8 @@ from astropy.coordinates import SkyCoord
 from astropy.table import MaskedColumn, Table
 from astropy.time import Time
 
-from photometry.catalog.ccd import catalog_path, make_catalog, open_catalog
-from photometry.catalog.tables import read_stars
+from photometry.catalog.ccd import open_catalog
+from photometry.catalog.tables import catalog_path, make_catalog, read_stars
 from photometry.errors import WrongUseError
 from photometry.sky import propagate
 

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
-from photometry.catalog.ccd import make_catalog, open_catalog
-from photometry.catalog.stars import (
+from photometry.catalog.ccd import (
     catalog_for,
     mid_epoch,
+    open_catalog,
     target_position,
     with_stars,
     with_target,
 )
+from photometry.catalog.tables import make_catalog
 from photometry.errors import TargetNotFoundError
 from photometry.pixels.targetpixelfile import read_target_pixel_file
 

@@ -11,8 +11,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from photometry.catalog.ccd import make_catalog
-from photometry.catalog.tables import read_stars
+from photometry.catalog.tables import make_catalog, read_stars
 from photometry.chains.connect import Database
 from photometry.chains.definition import read_definition
 from photometry.chains.interface import dump

@@ -9,7 +9,7 @@ from astropy.table import Table
 from astropy.timeseries import TimeSeries
 from astropy.wcs import WCS
 
-from photometry.catalog.stars import with_stars
+from photometry.catalog.ccd import with_stars
 from photometry.constants import MISSIONS
 from photometry.flags import DEFAULT_BITMASK
 from photometry.lightcurve import LightcurveArbitraryRaster, cdpp, correct_file, quick_cdpp

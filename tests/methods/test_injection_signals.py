@@ -7,7 +7,6 @@ from psf_stamps import PRFS, make_stamp
 from scipy.stats import binomtest
 
 from photometry.errors import WrongUseError
-from photometry.injection.pixels import inject, own_fraction
 from photometry.injection.recovery import cards, depth_ratio, from_header
 from photometry.injection.signals import (
     complete,
@@ -20,6 +19,7 @@ from photometry.injection.signals import (
     relative_flux,
     signals_of,
 )
+from photometry.injection.work import inject, own_fraction
 from photometry.methods.prf import GaussianPRF
 from photometry.report.injection import binomial
 from photometry.settings import photometry_settings

@@ -12,7 +12,7 @@ from astropy.table import Table
 from running import ENGINES, photometry, run_pipeline
 
 from photometry.errors import TodoFileError, WrongUseError
-from photometry.injection.folder import check_folder, collect, prepare_folder
+from photometry.injection.recovery import check_folder, collect, prepare_folder
 from photometry.injection.signals import profile, signals_of
 from photometry.injection.work import injected_photometry
 from photometry.lightcurve import Lightcurve

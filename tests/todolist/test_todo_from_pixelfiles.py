@@ -208,7 +208,7 @@ def test_cbv_area_has_the_ring_by_the_distance_from_the_camera_centre(sky, rows,
 
 
 def test_camera_centre_of_the_catalogue_decides_the_ring(sky, rows):
-    from photometry.catalog.ccd import make_catalog
+    from photometry.catalog.tables import make_catalog
 
     ra, decl = sky.star(1, 60, 60, 9.0)
     sky.tpf(1, 60, 60, 9.0)

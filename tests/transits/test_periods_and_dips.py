@@ -201,7 +201,7 @@ def test_third_planet_of_k2_3_says_that_its_period_is_ambiguous(shared_data):
 
 @pytest.mark.real_data
 def test_dip_of_kic_8462852_in_quarter_17_is_reported_once(shared_data):
-    from photometry.catalog.stars import with_stars
+    from photometry.catalog.ccd import with_stars
     from photometry.methods.aperture import aperture_photometry
     from photometry.pixels.targetpixelfile import read_target_pixel_file
     from photometry.settings import photometry_settings
