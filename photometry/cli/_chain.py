@@ -2,12 +2,12 @@
 
 import csv
 import functools
-import json
 import sys
 
 import click
 
 from ._options import json_option as shared_json_option
+from ._options import show_json
 
 
 def settings_options(function):
@@ -92,17 +92,6 @@ def looking(function):
     return click.argument("job", required=False)(wrapped)
 
 
-def finite(value):
-    """A value that JSON can hold: NaN and infinities become null."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
-
-
 def show_status(found):
     click.echo(f"job {found['job'] or '<untitled>'} ({found['id']}): {found['state']}")
     for name, count in sorted(found["counts"].items()):
@@ -112,7 +101,7 @@ def show_status(found):
 def table(rows, as_json=False, as_csv=False):
     """Rows of equal or different columns as a table, JSON or CSV."""
     if as_json:
-        click.echo(json.dumps(finite(rows), indent=1))
+        show_json(rows)
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
     if as_csv:

@@ -139,14 +139,16 @@ def show_json(content, indent=1):
     content : dicts, lists, numbers and text
     indent : int, or None: all on one line
     """
-    click.echo(json.dumps(_finite(content), indent=indent, default=str))
+    click.echo(json.dumps(finite(content), indent=indent, default=str))
 
 
-def _finite(value):
+def finite(value):
+    """A value that JSON can hold: NaN and infinities become null."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
+    value = value.item() if getattr(value, "ndim", None) == 0 else value  # a number of numpy
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

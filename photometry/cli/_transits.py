@@ -8,7 +8,7 @@ from typing import NamedTuple
 import click
 
 from ..errors import BadInputError
-from ._options import json_option
+from ._options import finite, json_option
 
 INPUT = click.Path(exists=True, dir_okay=False)
 COLUMNS = (
@@ -188,17 +188,6 @@ def row(finding):
         vetting = finding.vetting.as_dict()
         values |= {"verdict": vetting["verdict"], "reason": vetting["reason"], "vetting": vetting}
     return values
-
-
-def finite(value):
-    """A value as JSON can hold it: it has no NaN"""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def save_verdicts(path, label, findings, dips=()):

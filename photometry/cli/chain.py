@@ -10,7 +10,6 @@ import click
 from . import EXIT_OK
 from ._chain import (
     csv_option,
-    finite,
     json_option,
     looking,
     queue_option,
@@ -37,7 +36,7 @@ def _show_outline(definition, settings, as_json, allow_unavailable):
     outline = jobs.check(definition, settings, allow_unavailable=allow_unavailable)
     if as_json:
         content = {"tasks": outline.count, "exact": outline.exact, "types": dict(outline.types)}
-        click.echo(json.dumps({"job": definition.job_name, **content}, indent=1))
+        show_json({"job": definition.job_name, **content})
         return
     for line in outline.tree.lines():
         click.echo(line)
@@ -96,7 +95,7 @@ def run(
         finally:
             database.close()
         if as_json:
-            click.echo(json.dumps(finite(found), indent=1))
+            show_json(found)
         else:
             show_status(found)
 
@@ -141,7 +140,7 @@ def submit(chain, settings, dry_run, replace, new_run, seed, as_json, quiet):
         database.close()
     if as_json:
         content = {"job": definition.job_name, "id": done.root, "new": done.is_new}
-        click.echo(json.dumps({**content, "tasks": done.outline.count}))
+        show_json({**content, "tasks": done.outline.count}, indent=None)
     else:
         what = "submitted" if done.is_new else "is there already"
         click.echo(f"job {definition.job_name or '<untitled>'} ({done.root}) {what}")
@@ -206,14 +205,14 @@ def status(settings, database, root, as_json):
     if root is None:
         found = [jobs.status(database, id_, with_tasks=False) for id_ in _all_roots(database)]
         if as_json:
-            click.echo(json.dumps(found, indent=1))
+            show_json(found)
         else:
             for one in found:
                 show_status(one)
         return EXIT_OK
     found = jobs.status(database, root, with_tasks=as_json)
     if as_json:
-        click.echo(json.dumps(finite(found), indent=1))
+        show_json(found)
     else:
         show_status(found)
         table(_progress(settings, database, root))
@@ -248,7 +247,7 @@ def tree(settings, database, root, max_depth, running, as_json):
     fetch = tables.fetch_running_job_tree if running else tables.fetch_job_tree
     found = fetch(parent_id=root, max_depth=max_depth, database=database)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        show_json(found)
     else:
         for line in tables.tree_lines(found):
             click.echo(line)
@@ -266,7 +265,7 @@ def errors(settings, database, root, task_type, level, as_json):
 
     found = fetch_errors(task_type=task_type, root=root, level=level, database=database)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        show_json(found)
         return EXIT_OK
     for row in found:
         moment = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["time"]))

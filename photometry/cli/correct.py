@@ -1,6 +1,5 @@
 """Light curves with less of the instrument in them: the verbs cotrend, correct and stitch."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -41,7 +40,6 @@ def cotrend(folder, output, vectors, min_quiet, no_plots, as_json, quiet):
     layout of the missions' own, each with the list of the quiet stars that it is made of and a
     picture. 'photometry correct DIR' then uses them. Exit code 1: some stars got no vectors.
     """
-    import json
     from pathlib import Path
 
     from ..errors import WrongUseError
@@ -57,7 +55,7 @@ def cotrend(folder, output, vectors, min_quiet, no_plots, as_json, quiet):
             (made if "file" in report else missing).append(report)
             _report(report, as_json)
     if as_json:
-        click.echo(json.dumps({"made": made, "missing": missing}, indent=1))
+        show_json({"made": made, "missing": missing})
     return 1 if missing or not made else 0
 
 
@@ -267,7 +265,7 @@ def correct(folder, window, method, vectors, pixels, overwrite, dry_run, jobs, a
                 "failed" if "error" in result else "corrected" if result["corrected"] else "already"
             ] += 1
             if as_json:
-                click.echo(json.dumps(result))
+                show_json(result, indent=None)
             elif "error" in result:
                 click.echo(f"photometry: {result['error']}", err=True)
     if not as_json:

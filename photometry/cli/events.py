@@ -1,7 +1,6 @@
 """Files as they arrive: the verbs events and watch."""
 
 import functools
-import json
 import logging
 import os
 import sys
@@ -207,7 +206,7 @@ def info(settings, as_json, limit):
             "the queue cannot be read; expected a queue that is whole and within reach"
         )
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        show_json(found)
     else:
         _show(found)
     return EXIT_OK
@@ -295,7 +294,7 @@ def table(pipeline, config, as_json):
     settings.want_multiprocessing, settings.queue_file = False, None
     rows = Framework(pipeline, settings).pipeline.event_table
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        show_json(rows)
     else:
         for event, row in rows.items():
             click.echo(f"{event} = {', '.join(map(repr, row))}")

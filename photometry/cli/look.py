@@ -215,7 +215,6 @@ def log(words, as_json):
 
     DIR is the folder of the TODO-file, or that of the light curves.
     """
-    import json
 
     from ..scheduler.reporting import read_log
 
@@ -231,7 +230,7 @@ def log(words, as_json):
         )
     if as_json:
         for record in records:
-            click.echo(json.dumps(record))
+            show_json(record, indent=None)
         return
     for task in tasks:
         click.echo(_became(task))
@@ -351,12 +350,9 @@ def verify(where, output, reset, workers, as_json, steal_lock, quiet):
 
 def _show_json(found, reset):
     import dataclasses
-    import json
 
     bad = [{**problem, "reset": reset and problem["reset"]} for problem in found.bad]
-    click.echo(
-        json.dumps({**dataclasses.asdict(found), "bad": bad, "kinds": found.kinds}, indent=1)
-    )
+    show_json({**dataclasses.asdict(found), "bad": bad, "kinds": found.kinds})
 
 
 def _show(found, reset):

@@ -161,13 +161,8 @@ def _sum_up(checks, as_json):
     counts = {state: sum(check.state == state for check in checks) for state in COLOURS}
     if as_json:
         import dataclasses
-        import json
 
-        click.echo(
-            json.dumps(
-                {"checks": [dataclasses.asdict(check) for check in checks], **counts}, indent=1
-            )
-        )
+        show_json({"checks": [dataclasses.asdict(check) for check in checks], **counts})
     else:
         click.echo(", ".join(f"{number} {state}" for state, number in counts.items()))
 

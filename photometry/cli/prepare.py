@@ -138,9 +138,8 @@ def _stop(name):
 def _show(report, as_json):
     if as_json:
         import dataclasses
-        import json
 
-        click.echo(json.dumps(dataclasses.asdict(report), default=str, indent=1))
+        show_json(dataclasses.asdict(report))
         return
     for cube in report.cubes:
         made = f"made in {cube.seconds:.0f} s" if cube.new else "was there already"

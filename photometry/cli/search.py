@@ -5,14 +5,13 @@ import json
 import click
 
 from ..errors import TargetError, WrongUseError
-from ._options import Bars, json_option
+from ._options import Bars, json_option, show_json
 from ._transits import (
     DAYS,
     INPUT,
     Finding,
     Finite,
     dip_line,
-    finite,
     header_line,
     lines,
     make_folders,
@@ -168,7 +167,7 @@ class _Printer:
         rows = [row(finding) for finding in findings]
         rows += [{"kind": "single dip", **dip._asdict()} for dip in found.dips]
         for values in rows:
-            click.echo(json.dumps(finite({"path": str(label), **values})))
+            show_json({"path": str(label), **values}, indent=None)
 
 
 def _check_periods(method, period_min, period_max):
@@ -223,7 +222,7 @@ def vet(file, period, t0, duration, planets, pixels, **options):
     save_verdicts(options["verdicts"], file, findings, dips)
     for number, finding in enumerate(findings, start=1):
         if options["as_json"]:
-            click.echo(json.dumps(finite({"path": str(file), **row(finding)})))
+            show_json({"path": str(file), **row(finding)}, indent=None)
         else:
             _print(finding, file)
         if options["plot"]:
@@ -231,7 +230,7 @@ def vet(file, period, t0, duration, planets, pixels, **options):
     for dip in dips:
         if options["as_json"]:
             verdict = {"path": str(file), "verdict": "single event", **dip._asdict()}
-            click.echo(json.dumps(finite(verdict)))
+            show_json(verdict, indent=None)
         else:
             click.echo(f"single event at {dip.time:.4f} d: S/N {dip.snr:.1f}  {file}")
     if not findings and not dips and not options["as_json"]:
@@ -312,7 +311,7 @@ def synthesize(output, kind, specs, specs_file, binary, gzipped, as_json):
     lc.metadata.update(lc.to_file(output, binary=binary, gzipped=gzipped))
     write_sibling_metadata(output, lc.metadata)
     if as_json:
-        click.echo(json.dumps(lc.metadata))
+        show_json(lc.metadata, indent=None)
     else:
         click.echo(
             f"{output}: {len(lc)} samples, {lc.metadata['pixels_in_transit']} in transit, MES "

@@ -1,7 +1,6 @@
 """Making a TODO-file, and putting its tasks back to do: the verbs todo, retry and reset."""
 
 import contextlib
-import json
 import logging
 from functools import partial
 from pathlib import Path
@@ -15,8 +14,9 @@ from ._options import (
     folder_argument,
     json_option,
     set_up_logging,
+    show_json,
     steal_lock_option,
-)  # fmt: skip
+)
 
 # --- todo
 
@@ -77,7 +77,7 @@ def make(template, folder, as_json, quiet, **options):
             template, folder, progress=partial(bars.track, name="looking into files"), **options
         )
     if as_json:
-        click.echo(json.dumps(made.summary(), indent=1))
+        show_json(made.summary())
     elif not quiet:
         click.echo(_report(made.summary(), options["dry_run"]))
 
@@ -123,11 +123,7 @@ def split(todo_file, by, parts, output, as_json):
         str(path): count_rows(path) for path in split_todo(todo_file, output, by=by, parts=parts)
     }
     if as_json:
-        click.echo(
-            json.dumps(
-                {"parts": [{"todo_file": path, "targets": n} for path, n in made.items()]}, indent=1
-            )
-        )
+        show_json({"parts": [{"todo_file": path, "targets": n} for path, n in made.items()]})
         return
     for path, n in made.items():
         click.echo(f"{path}: {n} targets")
@@ -155,9 +151,7 @@ def merge(output, parts, as_json):
         raise click.UsageError(f"{output}: there is no folder {output.absolute().parent}")
     n_rows = merge_todos(parts, output)
     if as_json:
-        click.echo(
-            json.dumps({"todo_file": str(output), "targets": n_rows, "parts": len(parts)}, indent=1)
-        )
+        show_json({"todo_file": str(output), "targets": n_rows, "parts": len(parts)})
     else:
         click.echo(f"{output}: {n_rows} targets from {len(parts)} files")
 
@@ -255,7 +249,7 @@ def show(tasks, *, done, dry_run, as_json, looked_at):
     looked_at : str, among which tasks, for when there are none
     """
     if as_json:
-        click.echo(json.dumps({"dry_run": dry_run, "tasks": tasks}, indent=1))
+        show_json({"dry_run": dry_run, "tasks": tasks})
         return
     if not tasks:
         click.echo(

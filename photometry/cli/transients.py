@@ -112,7 +112,7 @@ def run(job, monitor, monitor_list, strict, as_json, quiet):
     if summary is None:
         return 0
     if as_json:
-        click.echo(json.dumps({**vars(summary), "failed": summary.failed}, default=str))
+        show_json({**vars(summary), "failed": summary.failed}, indent=None)
     elif not quiet:
         _show(summary)
     if summary.stopped:
@@ -198,7 +198,7 @@ def status(job, dataset, as_json):
     with _open(job) as database:
         found = overview(database, dataset)
     if as_json:
-        click.echo(json.dumps(found, default=str))
+        show_json(found, indent=None)
         return
     for entry in found:
         state = "finished" if entry["finished"] else "not finished"

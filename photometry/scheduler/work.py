@@ -169,14 +169,10 @@ def run_task(handler, task, *, limits=_NO_LIMITS, waited=0.0, rank=0):
         result = _failure(task, attempt, error)
         lines.append(log_line("; ".join(result["details"]["errors"])))
     seconds = time.perf_counter() - tick
-    result["time"] = seconds
-    result["worker_wait_time"] = waited
-    attempt["end"] = start + seconds
-    attempt["seconds"] = seconds
     if seconds >= SLOW or not _known_peak:
         _known_peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * PEAK_MEMORY_UNIT
-    attempt["peak_memory"] = _known_peak
-    result["attempt"] = attempt
+    attempt |= {"end": start + seconds, "seconds": seconds, "peak_memory": _known_peak}
+    result |= {"time": seconds, "worker_wait_time": waited, "attempt": attempt}
     return result, lines
 
 
