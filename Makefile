@@ -41,7 +41,7 @@ quick: $(READY)
 
 coverage: $(READY)
 	@rm -f .coverage .coverage.*
-	@PATH="$(BIN):$$PATH" $(BIN)/python -m coverage run -m pytest
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m coverage run -m pytest -n 2 --dist loadfile
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 
