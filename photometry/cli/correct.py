@@ -245,10 +245,12 @@ def correct(folder, window, method, vectors, pixels, overwrite, dry_run, jobs, a
     run is continued by calling it again. Exit code 1: some light curves could not be corrected.
     """
     paths = _paths(folder)
-    if method == "roll" and not any(path.name.startswith("ktwo") for path in paths):
+    # a file that is named says itself what it is, or that it is damaged
+    is_folder = Path(folder).is_dir()
+    if method == "roll" and is_folder and not any(p.name.startswith("ktwo") for p in paths):
         raise click.UsageError(
-            f"{folder}: none of the {len(paths)} light curves is of K2, whose spacecraft rolls; "
-            "take --method cotrend or biweight"
+            f"{folder}: none of the {len(paths)} light curves has a name of K2 (ktwo...), whose "
+            "spacecraft rolls; take --method cotrend or biweight"
         )
     options = {
         "window": window,
@@ -256,7 +258,7 @@ def correct(folder, window, method, vectors, pixels, overwrite, dry_run, jobs, a
         "dry_run": dry_run,
         "method": method,
         "vectors": vectors,
-        "pixel_folder": pixels or (folder if Path(folder).is_dir() else Path(folder).parent),
+        "pixel_folder": pixels or (folder if is_folder else Path(folder).parent),
     }
     counts = {"corrected": 0, "already": 0, "failed": 0}
     with Bars(quiet=as_json) as bars:

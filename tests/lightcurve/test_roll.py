@@ -239,6 +239,10 @@ def test_light_curves_of_tess_refuse_the_method_in_one_line(tmp_path):
     done = photometry("correct", tmp_path, "--method", "roll")
     assert done.returncode == 2
     (line,) = [line for line in done.stderr.splitlines() if line]
-    assert "none of the 3 light curves is of K2" in line
+    assert "none of the 3 light curves has a name of K2" in line
     with pytest.raises(BadInputError, match="of TESS"):
         correct_file(paths[0], method="roll")
+    paths[0].write_bytes(b"no light curve")
+    done = photometry("correct", paths[0], "--method", "roll")
+    assert done.returncode == 1
+    assert f"{paths[0]}: not a FITS file" in done.stderr
