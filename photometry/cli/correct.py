@@ -173,7 +173,7 @@ def _basis(curves, report, vectors, min_quiet):
 
 def _written(basis, curves, output, plots):
     """Write the file and its picture; what to report of it."""
-    from ..lightcurve.cotrended import FOLDER
+    from ..lightcurve.correct import FOLDER
     from ..lightcurve.vectors import vectors_name, write_vectors
 
     folder = output / FOLDER
@@ -182,7 +182,7 @@ def _written(basis, curves, output, plots):
     write_vectors(path, basis, curves.starid)
     if plots:
         try:
-            from ..lightcurve.plots import plot_vectors
+            from ..lightcurve.views import plot_vectors
         except ImportError:
             log.warning("no pictures: they need matplotlib: pip install 'photometry[plots]'")
         else:

@@ -12,13 +12,13 @@ import numpy as np
 from ..errors import BadInputError
 from ..files import GZIP_MAGIC
 from ..notebook import Shown, notebook_axes
-from . import formats, raster
+from . import formats, views
 
 log = logging.getLogger(__name__)
 
 
 class Lightcurve(Shown):
-    """What every light curve can do, whatever its raster.
+    """What every light curve can do, whatever its views.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ class Lightcurve(Shown):
         -------
         matplotlib axes; ``axes.figure.savefig(path)`` writes them
         """
-        from .plots import plot_lightcurve
+        from .views import plot_lightcurve
 
         axes = notebook_axes(figsize=(10, 3.5)) if axes is None else axes
         return plot_lightcurve(self, axes, **options)
@@ -119,7 +119,7 @@ class Lightcurve(Shown):
         ------
         ArgumentError : the period is not a number above zero
         """
-        return raster.fold(self, period, epoch)
+        return views.fold(self, period, epoch)
 
     def get_fluxes(self):
         """(n_samples,) array"""
@@ -186,13 +186,13 @@ class Lightcurve(Shown):
     from_lightkurve = from_timeseries
 
     def __add__(self, other):
-        return raster.add(self, other) if isinstance(other, Lightcurve) else NotImplemented
+        return views.add(self, other) if isinstance(other, Lightcurve) else NotImplemented
 
     def __sub__(self, other):
-        return raster.subtract(self, other) if isinstance(other, Lightcurve) else NotImplemented
+        return views.subtract(self, other) if isinstance(other, Lightcurve) else NotImplemented
 
     def __mul__(self, other):
-        return raster.multiply(self, other) if isinstance(other, Lightcurve) else NotImplemented
+        return views.multiply(self, other) if isinstance(other, Lightcurve) else NotImplemented
 
 
 class LightcurveArbitraryRaster(Lightcurve):
@@ -252,8 +252,8 @@ class LightcurveArbitraryRaster(Lightcurve):
 
     def estimate_sampling_interval(self):
         """Step of the raster [d], robust against missing samples, see
-        `raster.estimate_interval`."""
-        return raster.estimate_interval(self.times)
+        `views.estimate_interval`."""
+        return views.estimate_interval(self.times)
 
     def check_fixed_step(self, verbose=True, max_errors=6):
         """Number of points of the ideal raster that have no sample within 1e-4 day.
@@ -265,8 +265,8 @@ class LightcurveArbitraryRaster(Lightcurve):
         max_errors : int
             Log at most so many
         """
-        grid = raster.ideal_grid(self.times)
-        missing = raster.nearest_sample(self.times, grid) < 0
+        grid = views.ideal_grid(self.times)
+        missing = views.nearest_sample(self.times, grid) < 0
         if verbose:
             _log_missing(grid[missing], max_errors)
         return int(missing.sum())
@@ -278,8 +278,8 @@ class LightcurveArbitraryRaster(Lightcurve):
         -------
         LightcurveFixedStep, from the first time to the last one, the last excluded
         """
-        grid = raster.ideal_grid(self.times)
-        index = raster.nearest_sample(self.times, grid)
+        grid = views.ideal_grid(self.times)
+        index = views.nearest_sample(self.times, grid)
         missing = index < 0
         if verbose:
             _log_missing(grid[missing], max_errors)

@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from ..lightcurve.plots import BAD, MODEL, TESS, new_axes, plot_lightcurve, tidy
+from ..lightcurve.views import BAD, MODEL, TESS, new_axes, plot_lightcurve, tidy
 from .dips import phase_scan
 from .planets import good_samples
 

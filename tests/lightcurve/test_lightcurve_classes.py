@@ -14,7 +14,7 @@ from photometry.lightcurve import (
     bin_to_cadence,
     verify,
 )
-from photometry.lightcurve.raster import cadence_raster
+from photometry.lightcurve.views import cadence_raster
 
 
 def regular(n, seconds, flux=None):
