@@ -29,7 +29,7 @@ from ..pixels.imagecube import cube_path
 from ..settings import Settings, load_settings
 from ..target import StampSource
 from ..taskmanager.lock import owner_of
-from ..taskmanager.opening import check_writable, has_unfinished_business
+from ..taskmanager.opening import check_file, has_unfinished_business
 from ..taskmanager.view import open_view
 from . import machine
 from .machine import FAIL, OK, WARN, Check, size
@@ -229,7 +229,7 @@ def _journal(path, view):
 
 def _contents(path, view, to_do):
     try:
-        check_writable(path)
+        check_file(path, to_write=True)
     except TodoFileError as error:
         return Check("TODO-file", FAIL, str(error))
     ((total, n_to_do, n_again),) = view.query(

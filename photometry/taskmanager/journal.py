@@ -20,6 +20,7 @@ and nothing after it.
 
 import errno
 import logging
+import math
 import os
 import re
 import time
@@ -100,7 +101,7 @@ class Journal:
     def __init__(self, todo_file, todo_id, generation, *, follows=0, durability="process"):
         self.todo_file, self.todo_id = todo_file, todo_id
         self.generation, self.durability = generation, durability
-        self.path = segment_path(todo_file, generation)
+        self.path = todo_file.with_name(f"{todo_file.name}.journal-{generation:06d}")
         self._crc = self.size = 0
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         header = {"journal": _FORMAT, "id": todo_id, "generation": generation, "follows": follows}
@@ -165,20 +166,17 @@ class Journal:
             log.error("%s: half a line stays at its end (%s)", self.path, error)
 
 
-def segment_path(todo_file, generation):
-    """Journal file of a generation, beside the TODO-file."""
-    return todo_file.with_name(f"{todo_file.name}.journal-{generation:06d}")
-
-
-def find_segments(todo_file):
-    """``{generation: path}`` of the journals beside a TODO-file, in ascending order."""
+def find_segments(todo_file, *, before=math.inf):
+    """``{generation: path}`` of the journals beside a TODO-file, of generations before one, in
+    ascending order.
+    """
     pattern = re.compile(re.escape(todo_file.name) + r"\.journal-(\d{6,})")
     matches = map(pattern.fullmatch, os.listdir(todo_file.parent))
     paths = {int(match[1]): todo_file.with_name(match[0]) for match in matches if match}
-    return dict(sorted(paths.items()))
+    return {number: path for number, path in sorted(paths.items()) if number < before}
 
 
-def read_segments(todo_file, todo_id, generation, *, before=None):
+def read_segments(todo_file, todo_id, generation, *, before=math.inf):
     """The journals to be replayed into a TODO-file, each read as far as it is good.
 
     Parameters
@@ -186,8 +184,7 @@ def read_segments(todo_file, todo_id, generation, *, before=None):
     todo_file : Path
     todo_id : str, its id
     generation : int, its generation
-    before : int, optional
-        Only those of generations before this one.
+    before : int, only those of generations before this one
 
     Returns
     -------
@@ -198,8 +195,8 @@ def read_segments(todo_file, todo_id, generation, *, before=None):
     TodoFileError : they were written by a version of the program that this one does not understand
     """
     good = []
-    for number, path in find_segments(todo_file).items():
-        if number < generation or (before is not None and number >= before):
+    for number, path in find_segments(todo_file, before=before).items():
+        if number < generation:
             continue
         if number != generation + len(good):
             missing = generation + len(good)

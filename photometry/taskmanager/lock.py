@@ -55,6 +55,21 @@ class Lock:
         self.path = self.todo_file.with_name(self.todo_file.name + ".lock")
         self.was_left_behind = False
         self._token = uuid.uuid4().hex
+        process = ProcessId.of()
+        try:
+            user = getpass.getuser()
+        except (KeyError, OSError):  # a user number without a name, as in containers
+            user = str(os.getuid())
+        self._content = {
+            "host": socket.gethostname(),
+            "pid": process.pid,
+            "since": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "user": user,
+            "command": " ".join(sys.argv),
+            "started": process.started,
+            "boot": process.boot,
+            "token": self._token,
+        }
         self.loss = None
         self._released = threading.Event()
         # so that a lock is not made again while it is being released
@@ -109,9 +124,8 @@ class Lock:
         already.
         """
         part = self.path.with_name(f".{self.path.name}-{self._token}")
-        content = json.dumps(_ourselves() | {"token": self._token}, indent=1) + "\n"
         try:
-            part.write_text(content, encoding="utf-8")
+            part.write_text(json.dumps(self._content, indent=1) + "\n", encoding="utf-8")
             try:
                 os.link(part, self.path)
             except FileExistsError:
@@ -177,23 +191,6 @@ class Lock:
                 with contextlib.suppress(FileExistsError):
                     os.link(aside, self.path)
             aside.unlink(missing_ok=True)
-
-
-def _ourselves():
-    process = ProcessId.of()
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a user number without a name, as in containers
-        user = str(os.getuid())
-    return {
-        "host": socket.gethostname(),
-        "pid": process.pid,
-        "since": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "user": user,
-        "command": " ".join(sys.argv),
-        "started": process.started,
-        "boot": process.boot,
-    }
 
 
 def _read(path):

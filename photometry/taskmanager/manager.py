@@ -100,19 +100,22 @@ class TaskManager(Shown, Session):
 
     def to_table(self):
         """All targets with what became of them, as an astropy Table: see `read_results`."""
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         return results_table(self.conn)
 
     # --- what is to do
     # ----------------------------------------------------------------------------------------------
 
-    @damage_reported
+    @damage_reported()
     def get_number_tasks(self, **constraints):
         """How many tasks are to do; keyword arguments as for `build_constraints`."""
-        self._sync_external_changes()
-        return self._cache.number(self._cache.conditions(constraints))
+        self._cache.sync_external_changes()
+        if not constraints:
+            return self._cache.counts()[None]
+        sql = f"SELECT COUNT(*) {self._cache.matching(constraints)}"
+        return self._store.cursor.execute(sql).fetchone()[0]
 
-    @damage_reported
+    @damage_reported()
     def get_number_rows(self, **constraints):
         """How many tasks there are, whatever their status; keyword arguments as for
         `build_constraints`.
@@ -120,10 +123,10 @@ class TaskManager(Shown, Session):
         sql = f"SELECT COUNT(*) FROM todolist WHERE 1{build_constraints(**constraints)}"
         return self._store.cursor.execute(sql).fetchone()[0]
 
-    @damage_reported
+    @damage_reported()
     def get_number_failed(self, **constraints):
         """How many tasks have status ERROR; keyword arguments as for `build_constraints`."""
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         sql = f"SELECT COUNT(*) FROM todolist WHERE status = ?{build_constraints(**constraints)}"
         return self._store.cursor.execute(sql, (_ERROR,)).fetchone()[0]
 
@@ -138,7 +141,7 @@ class TaskManager(Shown, Session):
         tasks = self.get_tasks(1, **constraints)
         return Task(tasks[0]) if tasks else None
 
-    @damage_reported
+    @damage_reported()
     def get_tasks(self, n, *, crashed_last=False, **constraints):
         """The tasks to do with the lowest priorities.
 
@@ -154,30 +157,30 @@ class TaskManager(Shown, Session):
         -------
         tasks : list of dict, see `get_task`
         """
-        self._sync_external_changes()
-        last = self._crashes.keys() if crashed_last else ()
-        tasks = self._cache.next(n, self._cache.conditions(constraints), last)
-        return self._with_settings(tasks) if self._has_overrides else tasks
+        self._cache.sync_external_changes()
+        last = self._cache.crashes.keys() if crashed_last else ()
+        tasks = self._cache.next(n, self._cache.matching(constraints), last)
+        return self._with_settings(tasks) if self._cache.has_overrides else tasks
 
     def get_random_task(self, **constraints):
         """Any task that is to do, as a dict, or None."""
         tasks = self.get_random_tasks(1, **constraints)
         return Task(tasks[0]) if tasks else None
 
-    @damage_reported
+    @damage_reported()
     def get_random_tasks(self, n, **constraints):
         """Any ``n`` different tasks that are to do, or as many as there are."""
-        self._sync_external_changes()
-        tasks = self._cache.any(n, self._cache.conditions(constraints))
-        return self._with_settings(tasks) if self._has_overrides else tasks
+        self._cache.sync_external_changes()
+        tasks = self._cache.any(n, self._cache.matching(constraints))
+        return self._with_settings(tasks) if self._cache.has_overrides else tasks
 
     def next_eligible(self):
         """None: only results make tasks eligible (part of the contract of a task source)."""
 
-    @damage_reported
+    @damage_reported()
     def overrides(self, taskid):
         """Settings that differ for this task from those of the run, as a dict."""
-        if not self._has_overrides:
+        if not self._cache.has_overrides:
             return {}
         sql = "SELECT settings FROM overrides WHERE priority = ?"
         row = self._store.cursor.execute(sql, _priorities((taskid,))).fetchone()
@@ -213,13 +216,13 @@ class TaskManager(Shown, Session):
 
     def crashes(self, taskid):
         """How many attempts of this task took their process down, since it was last reset."""
-        return self._crashes[taskid]
+        return self._cache.crashes[taskid]
 
     def crash_candidates(self):
         """Set of priorities of tasks that may take their process down: those that have done so, and
         those that were STARTED when the process that had the file open before was killed. The
         latter counts as no attempt."""
-        return self._interrupted | set(self._crashes)
+        return self._interrupted | set(self._cache.crashes)
 
     # --- what became of it
     # -------------------------------------------------------------------------------------------
@@ -228,10 +231,10 @@ class TaskManager(Shown, Session):
         """Mark a task, by its priority, as STARTED."""
         self.start_tasks((taskid,))
 
-    @damage_reported
+    @damage_reported()
     def start_tasks(self, taskids):
         """Mark tasks as STARTED, all at once."""
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         self._cache.write([(_STARTED, _priorities(taskids))])
 
     def save_result(self, result):
@@ -248,7 +251,7 @@ class TaskManager(Shown, Session):
         """What checks and packs results in the workers, for `save_results`."""
         return Packer(self._run and self._run["run"])
 
-    @damage_reported
+    @damage_reported()
     def save_results(self, results):
         """Save several results, all at once; when this returns they survive a crash.
 
@@ -257,7 +260,7 @@ class TaskManager(Shown, Session):
         results : list of dict, see `result.Result.of`, or of what `result_packer` made of such
             lists
         """
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         run = self._run and self._run["run"]
         packed = [one for one in results if isinstance(one, Packed)]
         single = [one for one in results if not isinstance(one, Packed)]
@@ -281,7 +284,7 @@ class TaskManager(Shown, Session):
             self._results_since_backup = 0
             self._store.backup_soon()
 
-    @damage_reported
+    @damage_reported()
     def release_tasks(self, taskids, why):
         """Take tasks back that were STARTED but not done, through no fault of theirs. No attempt is
         used up.
@@ -291,13 +294,13 @@ class TaskManager(Shown, Session):
         taskids : iterable of int
         why : str, for the log
         """
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         released = [p for p in _priorities(taskids) if self._cache.status(p) == _STARTED]
         if released:
             self.logger.info("%d tasks are to do again: %s", len(released), why)
             self._cache.write([(None, released)])
 
-    @damage_reported
+    @damage_reported()
     def fail_attempt(self, taskid, why, **info):
         """A task took its process down: it has used up an attempt.
 
@@ -314,10 +317,10 @@ class TaskManager(Shown, Session):
             True where it is to do again; False where it is set aside as ERROR, after
             ``max_attempts`` of these.
         """
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         (taskid,) = _priorities((taskid,))
         is_unfinished = self._cache.status(taskid) in (_STARTED, None)
-        n_crashes = self._crashes[taskid] + 1
+        n_crashes = self._cache.crashes[taskid] + 1
         again = is_unfinished and n_crashes < self.max_attempts
         changes = [crash_record(taskid, why, **{"run": self._run and self._run["run"]} | info)]
         if is_unfinished and not again:
@@ -326,20 +329,20 @@ class TaskManager(Shown, Session):
                 "Task %d took its worker down %d times and is set aside", taskid, n_crashes
             )
         self._cache.write([(None if again else _ERROR, [taskid])] if is_unfinished else [], changes)
-        self._crashes[taskid] += 1
+        self._cache.crashes[taskid] += 1
         return again
 
-    @damage_reported
+    @damage_reported()
     def reset_tasks(self, taskids):
         """Put tasks back to "to do" as if they had never been tried; only the record of their
         attempts stays.
         """
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         taskids = _priorities(taskids)
         self._cache.write([(None, taskids)], discarded(taskids))
-        self._invalidate()
+        self._cache.invalidate()
 
-    @damage_reported
+    @damage_reported()
     def retry_tasks(self, taskids, method=None, settings=None):
         """Put tasks back to "to do", perhaps in another way. What failed keeps its diagnostics
         until the new result.
@@ -350,7 +353,7 @@ class TaskManager(Shown, Session):
         method : str or None, method to use from now on; `reset_tasks` takes it back
         settings : dict or None, settings of their own (see `overrides`)
         """
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         taskids = _priorities(taskids)
         finished = [p for p in taskids if self._cache.status(p) not in (_ERROR, _ABORT, None)]
         changes = [("no diagnostics", [(p,) for p in finished])]
@@ -363,7 +366,7 @@ class TaskManager(Shown, Session):
         if settings:
             changes.append(("override", [(p, json.dumps(settings)) for p in taskids]))
         self._cache.write([(None, taskids)], changes)
-        self._invalidate()
+        self._cache.invalidate()
 
     # --- inside
     # ----------------------------------------------------------------------------------------------

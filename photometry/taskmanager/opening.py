@@ -4,7 +4,6 @@ what a killed run left.
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import os
 import sqlite3
@@ -24,6 +23,8 @@ _MAGIC = b"SQLite format 3\0"
 _NEEDED = ("priority", "starid", "sector", "camera", "ccd")
 _SAMPLES = 64
 _LOGS = ("-wal", "-journal")  # SQLite's own, beside the file
+_HAS_SETTINGS = "SELECT 1 FROM sqlite_master WHERE name = 'todo_settings'"
+_READ_ONLY = "immutable=1"  # nobody writes to it: without locks and without files beside it
 
 # wrong SQL, not the disk: https://www.sqlite.org/rescode.html; Python 3.10 does not have it
 _SQLITE_ERROR = 1
@@ -52,38 +53,9 @@ def find_todo_file(path):
     return path.resolve()
 
 
-def check_writable(path):
-    """Refuse a file that is protected, or that a run would tear from its other names.
-
-    Raises
-    ------
-    TodoFileError
-    """
-    status = path.stat()
-    if os.statvfs(path).f_flag & os.ST_RDONLY:
-        raise TodoFileError(
-            f"{path}: lies on a read-only file system; copy it to where it can be worked on, or "
-            "only look at it:"
-            " TaskManager(path, read_only=True)"
-        )
-    if not status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH) or not os.access(
-        path, os.W_OK
-    ):
-        raise TodoFileError(
-            f"{path}: is write-protected (mode {stat.S_IMODE(status.st_mode):o}); allow writing "
-            "with chmod u+w, or only"
-            " look at it: TaskManager(path, read_only=True)"
-        )
-    if status.st_nlink > 1:
-        raise TodoFileError(
-            f"{path}: has {status.st_nlink} names (hard links); a run would be seen under one of "
-            "them only. Make a copy"
-            " of it, or remove the other names"
-        )
-
-
-def check_header(path):
-    """Refuse what is not a SQLite file at all.
+def check_file(path, *, to_write=False):
+    """Refuse what is not a SQLite file at all; and ``to_write``, what is protected, or what a run
+    would tear from its other names.
 
     Returns
     -------
@@ -104,6 +76,25 @@ def check_header(path):
         raise TodoFileError(
             f"{path}: not a SQLite file; expected a TODO-file with the table todolist"
         )
+    if not to_write:
+        return header
+    status = path.stat()
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        raise TodoFileError(
+            f"{path}: lies on a read-only file system; copy it to where it can be worked on, or "
+            "only look at it: TaskManager(path, read_only=True)"
+        )
+    anyone_may = status.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH)
+    if not anyone_may or not os.access(path, os.W_OK):
+        raise TodoFileError(
+            f"{path}: is write-protected (mode {stat.S_IMODE(status.st_mode):o}); allow writing "
+            "with chmod u+w, or only look at it: TaskManager(path, read_only=True)"
+        )
+    if status.st_nlink > 1:
+        raise TodoFileError(
+            f"{path}: has {status.st_nlink} names (hard links); a run would be seen under one of "
+            "them only. Make a copy of it, or remove the other names"
+        )
     return header
 
 
@@ -118,7 +109,7 @@ def check_todo_file(path):
     TodoFileError : empty, not SQLite, truncated, damaged, or without the table ``todolist``
     ValueError : the cadences of an older file cannot be known, see `migrations`
     """
-    header, size = check_header(path), path.stat().st_size
+    header, size = check_file(path), path.stat().st_size
     page_size = int.from_bytes(header[16:18], "big")
     page_size = 65536 if page_size == 1 else page_size
     # else an old program did not update the number of pages with its last change
@@ -128,9 +119,27 @@ def check_todo_file(path):
         raise TodoFileError(
             f"{path}: truncated, {size} bytes of {promised or 'more'}; take another copy"
         )
-    with contextlib.closing(read_only(path)) as conn:
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?{_READ_ONLY}", uri=True)) as conn:
         try:
-            columns = _check_tables(conn, path)
+            columns = {row[1] for row in conn.execute("PRAGMA table_info(todolist)")}
+            if not columns:
+                raise TodoFileError(f"{path}: has no table todolist; is it a TODO-file?")
+            for name in _NEEDED:
+                if name not in columns:
+                    raise TodoFileError(
+                        f"{path}: table todolist has no column {name!r}; the file must be made anew"
+                    )
+            if conn.execute(_HAS_SETTINGS).fetchone():
+                row = conn.execute(
+                    "SELECT value FROM todo_settings WHERE key = 'format'"
+                ).fetchone()
+                if row and not str(row[0]).isdigit():
+                    raise TodoFileError(f"{path}: damaged (format {row[0]!r}: expected a number)")
+                if row and int(row[0]) > schema.FORMAT:
+                    raise TodoFileError(
+                        f"{path}: format {row[0]} is newer than this program ({schema.FORMAT}); "
+                        "upgrade photometry"
+                    )
             (verdict,) = conn.execute("PRAGMA quick_check(1)").fetchone()
             if verdict == "ok" and "cadence" not in columns:
                 check_migratable(conn, path)
@@ -138,13 +147,6 @@ def check_todo_file(path):
             raise TodoFileError(f"{path}: damaged ({error})") from None
     if verdict != "ok":
         raise TodoFileError(f"{path}: damaged ({verdict.splitlines()[-1]})")
-
-
-def read_only(path):
-    """Connection that reads a file that is not written to, without locks and without files beside
-    it.
-    """
-    return sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, check_same_thread=False)
 
 
 def has_unfinished_business(path):
@@ -163,52 +165,26 @@ def fingerprint(path):
     return digest.hexdigest()[:32]
 
 
-def _check_tables(conn, path):
-    """Columns of the table todolist."""
-    columns = {row[1] for row in conn.execute("PRAGMA table_info(todolist)")}
-    if not columns:
-        raise TodoFileError(f"{path}: has no table todolist; is it a TODO-file?")
-    for name in _NEEDED:
-        if name not in columns:
-            raise TodoFileError(
-                f"{path}: table todolist has no column {name!r}; the file must be made anew"
-            )
-    if conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'todo_settings'").fetchone():
-        row = conn.execute("SELECT value FROM todo_settings WHERE key = 'format'").fetchone()
-        if row and not str(row[0]).isdigit():
-            raise TodoFileError(f"{path}: damaged (format {row[0]!r}: expected a number)")
-        if row and int(row[0]) > schema.FORMAT:
-            raise TodoFileError(
-                f"{path}: format {row[0]} is newer than this program ({schema.FORMAT}); upgrade "
-                "photometry"
-            )
-    return columns
-
-
 # --- the owner opens it
 
 
-def damage_reported(method):
-    """A method of a TaskManager, or what looks at a file; where a page of the file turns out to be
-    damaged, it raises a TodoFileError.
+@contextlib.contextmanager
+def damage_reported():
+    """Around a method of a TaskManager, or what looks at a file: where a page of the file turns out
+    to be damaged, a TodoFileError.
     """
-
-    @functools.wraps(method)
-    def reporting(*args, **options):
-        try:
-            return method(*args, **options)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            # most subclasses are about what was asked
-            if isinstance(error, sqlite3.DatabaseError) and not (
-                type(error) is sqlite3.DatabaseError or "decode" in str(error)
-            ):
-                raise
-            raise TodoFileError(
-                f"the TODO-file is damaged ({error}); take an earlier copy, or make it anew with "
-                "`photometry todo`"
-            ) from error
-
-    return reporting
+    try:
+        yield
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        # most subclasses are about what was asked
+        if isinstance(error, sqlite3.DatabaseError) and not (
+            type(error) is sqlite3.DatabaseError or "decode" in str(error)
+        ):
+            raise
+        raise TodoFileError(
+            f"the TODO-file is damaged ({error}); take an earlier copy, or make it anew with "
+            "`photometry todo`"
+        ) from error
 
 
 class Connection(sqlite3.Connection):
@@ -304,7 +280,7 @@ def recover(path):
 def load(path):
     """`Connection` to the database of a plain file, in memory."""
     conn = sqlite3.connect(":memory:", check_same_thread=False, factory=Connection)
-    with contextlib.closing(read_only(path)) as disk:
+    with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?{_READ_ONLY}", uri=True)) as disk:
         disk.backup(conn)
     return conn
 
@@ -316,7 +292,7 @@ def identity(conn, path):
     ------
     TodoFileError : the file says nothing sensible
     """
-    if not conn.execute("SELECT 1 FROM sqlite_master WHERE name = 'todo_settings'").fetchone():
+    if not conn.execute(_HAS_SETTINGS).fetchone():
         return fingerprint(path), 1
     settings = dict(conn.execute("SELECT key, value FROM todo_settings").fetchall())
     try:
@@ -389,28 +365,13 @@ def replay(conn, segments, todo_id, generation):
         for segment in segments.good:
             for changes in read_changes(segment):
                 apply(cursor, changes)
-        write_identity(cursor, todo_id, generation)
+        cursor.execute(schema.WRITE_IDENTITY, (todo_id, str(generation)))
         cursor.execute("COMMIT")
     except BaseException:
         if conn.in_transaction:
             cursor.execute("ROLLBACK")
         raise
     return segments.good[-1].crc if segments.good else 0
-
-
-def write_identity(cursor, todo_id, generation):
-    """Write into the database which file it is, and which journals it has in it.
-
-    Parameters
-    ----------
-    cursor : sqlite3.Cursor
-    todo_id : str
-    generation : int, of the first journal that it does not have in it
-    """
-    settings = {"id": todo_id, "generation": str(generation), "format": str(schema.FORMAT)}
-    cursor.executemany(
-        "INSERT OR REPLACE INTO todo_settings (key, value) VALUES (?, ?)", settings.items()
-    )
 
 
 def _can_lock(path):

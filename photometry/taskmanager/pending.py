@@ -13,6 +13,7 @@ import random
 import sqlite3
 from array import array
 from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
 from itertools import groupby, islice
 from operator import itemgetter
 
@@ -21,7 +22,7 @@ import msgspec
 from ..errors import ArgumentError, PhotometryError
 from ..status import STATUS
 from .schema import TODO_INDEX_NAME
-from .selection import build_constraints
+from .selection import CRASHES, build_constraints
 
 _KEYS = (
     "priority",
@@ -35,7 +36,6 @@ _KEYS = (
     "tmag",
 )
 _COLUMNS = f"SELECT {', '.join('todolist.' + key for key in _KEYS)}"
-_SELECT = f"{_COLUMNS} FROM todolist"
 
 # tasks fetched at once: more makes the average cheaper and the single fetch slower (0.3 ms)
 _LOOK_AHEAD = 256
@@ -43,13 +43,13 @@ _LOOK_AHEAD = 256
 _LOOK_AHEAD_LISTED = 65536
 _MAX_QUEUES = 32
 _MAX_SAMPLED = 10_000  # tasks that a pool remembers to have sampled
-_BEFORE_ALL = -(2**63)
 
 _NOTHING_WRITTEN = (sqlite3.Error, PhotometryError)  # the store refused, and has rolled back
 # One pass over the table without sorting it, half the time of GROUP BY.
 _COUNT = "SELECT COUNT(*), COUNT(status), {} FROM todolist".format(
     ", ".join(f"COUNT(*) FILTER (WHERE status = {status:d})" for status in STATUS)
 )
+_DATA_VERSION = "PRAGMA data_version"  # changes when another program has changed the file
 _STARTED, _SKIPPED = int(STATUS.STARTED), int(STATUS.SKIPPED)
 _encode = msgspec.json.Encoder().encode
 
@@ -68,15 +68,34 @@ class TaskCache:
         Priorities of tasks that are STARTED.
     superseded : set of int
         Priorities of tasks that another result made SKIPPED while they were running.
+    crashes : Counter
+        Attempts that ended with the death of their process, by task.
+    has_overrides : bool, some tasks have settings of their own
     """
 
     def __init__(self, store):
         self.store, self._cursor = store, store.cursor
         self.running, self.superseded = set(), set()
         self._counts = None  # Counter by status; None where it has to be counted again
-        self._queues = {}  # conditions -> Queue, or (Pool, conditions) -> Pool
+        self._queues = {}  # matching -> Queue, or (Pool, matching) -> Pool
         self._rng = random.Random()
-        self._constraints, self._lengths, self._conditions = {}, [], ""  # of the last call
+        self._constraints, self._lengths, self._matching = None, [], ""  # of the last call
+        self._version = self._cursor.execute(_DATA_VERSION).fetchone()
+
+    def sync_external_changes(self):
+        """Where SQL of the user, or another program, has changed something or is about to, look at
+        everything again; the begin of every call.
+        """
+        store, conn = self.store, self.store.conn
+        if conn.total_changes != store.seen or conn.in_transaction:
+            store.seen = -1 if conn.in_transaction else conn.total_changes
+            store.is_journal_complete = store.journal is None
+            self.invalidate()
+        elif store.is_on_disk:
+            version = self._cursor.execute(_DATA_VERSION).fetchone()
+            is_changed, self._version = version != self._version, version
+            if is_changed:
+                self.invalidate()
 
     def invalidate(self):
         """Something unknown has changed: look at everything again."""
@@ -85,12 +104,14 @@ class TaskCache:
         is_started = "SELECT 1 FROM todolist WHERE status = ? AND priority = ?"
         ask = self._cursor.execute
         self.running = {p for p in self.running if ask(is_started, (_STARTED, p)).fetchone()}
+        self.has_overrides = bool(ask("SELECT EXISTS (SELECT 1 FROM overrides)").fetchone()[0])
+        self.crashes = Counter(dict(ask(CRASHES).fetchall()))  # few, and they have an index
 
     # --- what is to do
 
-    def conditions(self, constraints):
-        """As `build_constraints`, of a dict of its arguments; those of the last call mostly come
-        again.
+    def matching(self, constraints):
+        """SQL from FROM on: the tasks to do that match a dict of arguments of `build_constraints`;
+        those of the last call mostly come again.
 
         A list of a million stars is not looked at again if it is the same object with the same
         length.
@@ -100,40 +121,59 @@ class TaskCache:
         except ValueError:  # two different arrays
             is_last = False
         if not (is_last and all(len(value) == n for value, n in self._lengths)):
-            self._conditions = build_constraints(**constraints)
+            conditions = build_constraints(**constraints)
+            # conditions that list tasks or stars have an index of their own
+            has_index = "todolist.priority " in conditions or "todolist.starid " in conditions
+            table = "todolist" if has_index else f"todolist INDEXED BY {TODO_INDEX_NAME}"
+            self._matching = f"FROM {table} WHERE todolist.status IS NULL{conditions}"
             lists = [value for value in constraints.values() if hasattr(value, "__len__")]
             self._constraints, self._lengths = constraints, [(value, len(value)) for value in lists]
-        return self._conditions
+        return self._matching
 
-    def next(self, n, conditions, last=()):
+    def next(self, n, matching, last=()):
         """The tasks to do with the lowest priorities, as dicts.
 
         Parameters
         ----------
         n : int, how many
-        conditions : str, as `build_constraints` makes them
-        last : container of priorities of tasks that come when there are no others
+        matching : str, see `matching`
+        last : container of priorities, few, of tasks that come when there are no others
         """
-        queue = self._queues.get(conditions)
+        queue = self._queues.get(matching)
         if queue is None:
             if len(self._queues) >= _MAX_QUEUES:
                 self._queues.pop(next(iter(self._queues)))
-            queue = self._queues[conditions] = Queue(conditions)
-        return queue.next(self._cursor, n, last)
+            queue = self._queues[matching] = Queue(matching)
+        while True:
+            rows = queue.ahead.items()
+            if last:
+                rows = (item for item in rows if item[0] not in last)
+            rows = [row for _, row in islice(rows, n)]
+            if len(rows) == n or queue.is_at_end:
+                break
+            limit = max(n, _LOOK_AHEAD if "INDEXED" in matching else _LOOK_AHEAD_LISTED)
+            sql = f"{_COLUMNS} {matching} AND todolist.priority > ? ORDER BY todolist.priority LIMIT ?"
+            more = self._cursor.execute(sql, (queue.looked, limit)).fetchall()
+            queue.is_at_end = len(more) < limit
+            if more:
+                queue.looked = more[-1][0]
+                queue.ahead.update(zip(map(itemgetter(0), more), more, strict=True))
+        return [
+            {  # three times as fast as dict(zip(...))
+                "priority": priority, "starid": starid, "method": method, "sector": sector,
+                "camera": camera, "ccd": ccd, "cadence": cadence, "datasource": datasource,
+                "tmag": tmag,
+            }
+            for priority, starid, method, sector, camera, ccd, cadence, datasource, tmag
+            in rows or islice(queue.ahead.values(), n)
+        ]  # fmt: skip
 
-    def any(self, n, conditions):
-        """``n`` tasks that match ``conditions``, all with the same chance."""
-        pool = self._queues.get((Pool, conditions))
+    def any(self, n, matching):
+        """``n`` tasks that match, see `matching`, all with the same chance."""
+        pool = self._queues.get((Pool, matching))
         if pool is None:
-            pool = self._queues[Pool, conditions] = Pool(self._cursor, conditions)
+            pool = self._queues[Pool, matching] = Pool(self._cursor, matching)
         return pool.sample(self._cursor, n, self._rng)
-
-    def number(self, conditions):
-        """How many tasks to do match ``conditions``."""
-        if not conditions and self._counts is not None:
-            return self._counts[None]
-        sql = f"SELECT COUNT(*) {_table(conditions)} WHERE todolist.status IS NULL{conditions}"
-        return self._cursor.execute(sql).fetchone()[0]
 
     def counts(self):
         """Number of tasks by status (None is to do), a Counter; counted once and then kept up to
@@ -177,8 +217,16 @@ class TaskCache:
             moves = [(*statuses[0], [self.status(statuses[0][1][0])])]
         else:
             moves = [(status, ids, self._old_statuses(ids)) for status, ids in statuses if ids]
+        status_changes = []
+        for status, ids in statuses:
+            if len(ids) == 1:
+                status_changes.append(("status", [(status, ids[0])]))
+            elif ids and ids == list(range(ids[0], ids[0] + len(ids))):  # only its ends
+                status_changes.append(("status of range", [(status, ids[0], ids[-1])]))
+            elif ids:
+                status_changes.append(("status of list", [(status, _encode(ids).decode())]))
         try:
-            self.store.write([*_status_changes(statuses), *changes])
+            self.store.write([*status_changes, *changes])
             self._follow(moves)
         except BaseException as error:
             if not isinstance(error, _NOTHING_WRITTEN):  # interrupted: perhaps written, perhaps not
@@ -233,17 +281,6 @@ class TaskCache:
                 queue.give_back(self._cursor, returned)
 
 
-def _status_changes(statuses):
-    """Changes for lists of priorities: of a block of numbers without gaps, its ends."""
-    for status, ids in statuses:
-        if len(ids) == 1:
-            yield "status", [(status, ids[0])]
-        elif ids and ids == list(range(ids[0], ids[0] + len(ids))):
-            yield "status of range", [(status, ids[0], ids[-1])]
-        elif ids:
-            yield "status of list", [(status, _encode(ids).decode())]
-
-
 def _first_to_last(moves):
     """Moves in which a task occurs twice, with each once: from its first status to its last."""
     first, last = {}, {}
@@ -258,57 +295,30 @@ def _first_to_last(moves):
     return [(new, ids, [first[p] for p in ids]) for new, ids in groups]
 
 
+@dataclass
 class Queue:
     """The tasks that match one set of conditions, in the order of priority.
 
     Attributes
     ----------
+    matching : str, see `TaskCache.matching`
     ahead : OrderedDict, priority -> row, ascending: all that is to do as far as the queue has
         looked
+    looked : int, the last priority up to there
+    is_at_end : bool, there are none after it
     """
 
-    def __init__(self, conditions):
-        self.ahead = OrderedDict()
-        self._looked = _BEFORE_ALL
-        self._at_end = False
-        self._conditions = conditions
-        table = _table(conditions)
-        self._step = _LOOK_AHEAD if "INDEXED" in table else _LOOK_AHEAD_LISTED
-        self._sql = (
-            f"{_COLUMNS} {table} WHERE todolist.status IS NULL AND todolist.priority > "
-            f"?{conditions}"
-            " ORDER BY todolist.priority LIMIT ?"
-        )
-
-    def next(self, cursor, n, last=()):
-        """The first tasks.
-
-        Parameters
-        ----------
-        cursor : sqlite3.Cursor, rows as tuples
-        n : int, how many
-        last : container of priorities, few, of tasks that come after all others
-        """
-        while True:
-            rows = self.ahead.items()
-            if last:
-                rows = (item for item in rows if item[0] not in last)
-            rows = [row for _, row in islice(rows, n)]
-            if len(rows) == n or self._at_end:
-                return list(map(_task, rows or islice(self.ahead.values(), n)))
-            limit = max(n, self._step)
-            rows = cursor.execute(self._sql, (self._looked, limit)).fetchall()
-            self._at_end = len(rows) < limit
-            if rows:
-                self._looked = rows[-1][0]
-                self.ahead.update(zip(map(itemgetter(0), rows), rows, strict=True))
+    matching: str
+    ahead: OrderedDict = field(default_factory=OrderedDict)
+    looked: int = -(2**63)
+    is_at_end: bool = False
 
     def give_back(self, cursor, priorities):
         """Put returned tasks in their position; those further on than we have looked will be found
         there.
         """
-        behind = [p for p in priorities if p <= self._looked or self._at_end]
-        sql = f"{_SELECT} WHERE todolist.status IS NULL AND todolist.priority = ?{self._conditions}"
+        behind = [p for p in priorities if p <= self.looked or self.is_at_end]
+        sql = f"{_COLUMNS} {self.matching} AND todolist.priority = ?"
         for priority in behind:
             for row in cursor.execute(sql, (priority,)).fetchall():
                 self.ahead[priority] = row
@@ -324,15 +334,12 @@ class Pool:
     ahead : dict, priority -> row, of those that were sampled and not taken yet
     """
 
-    _ONE = f"{_SELECT} WHERE todolist.status IS NULL AND todolist.priority = ?"
+    _ONE = f"{_COLUMNS} FROM todolist WHERE todolist.status IS NULL AND todolist.priority = ?"
 
-    def __init__(self, cursor, conditions):
-        sql = (
-            f"SELECT todolist.priority {_table(conditions)} WHERE todolist.status IS "
-            f"NULL{conditions}"
-        )
-        self._priorities = array("q", (row[0] for row in cursor.execute(sql).fetchall()))
-        self._matches = f"{self._ONE}{conditions}"
+    def __init__(self, cursor, matching):
+        rows = cursor.execute(f"SELECT todolist.priority {matching}").fetchall()
+        self._priorities = array("q", (row[0] for row in rows))
+        self._matches = f"SELECT 1 {matching} AND todolist.priority = ?"
         self.ahead = {}
 
     def sample(self, cursor, n, rng):
@@ -358,24 +365,9 @@ class Pool:
         if len(self.ahead) > _MAX_SAMPLED:
             self.ahead.clear()
         self.ahead.update(sampled)
-        return [_task(row) for row in sampled.values()]
+        return [dict(zip(_KEYS, row, strict=True)) for row in sampled.values()]
 
     def give_back(self, cursor, priorities):
         """These are to do again."""
         matching = [p for p in priorities if cursor.execute(self._matches, (p,)).fetchone()]
         self._priorities.extend(matching)
-
-
-def _table(conditions):
-    """``FROM`` clause: conditions that list tasks or stars have an index of their own."""
-    if "todolist.priority " in conditions or "todolist.starid " in conditions:
-        return "FROM todolist"
-    return f"FROM todolist INDEXED BY {TODO_INDEX_NAME}"
-
-
-def _task(row):
-    priority, starid, method, sector, camera, ccd, cadence, datasource, tmag = row
-    return {  # three times as fast as dict(zip(...))
-        "priority": priority, "starid": starid, "method": method, "sector": sector,
-        "camera": camera, "ccd": ccd, "cadence": cadence, "datasource": datasource, "tmag": tmag,
-    }  # fmt: skip

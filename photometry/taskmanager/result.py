@@ -5,7 +5,6 @@ What is not known is NaN here, which sqlite3 stores as NULL like None: it binds 
 looks for an adapter for each None, which would make saving three times as slow.
 """
 
-import functools
 import math
 import os
 import time
@@ -68,22 +67,17 @@ class Result(msgspec.Struct, frozen=True, gc=False):
             elaptime=seconds if seconds == seconds else 0.0,
             worker_wait_time=_real("worker_wait_time", result.get("worker_wait_time")),
         )
-        if attempt is not None:
-            attempt = _attempt(attempt, priority, run, status)
+        if attempt is not None and type(attempt) is not dict and not isinstance(attempt, Mapping):
+            raise ArgumentError(f"attempt={attempt!r:.200}: expected a dict")
+        if attempt:
+            values = {name: check(name, attempt.get(name)) for name, check in _OF_ATTEMPT.items()}
+            values["run"] = _integer("run", attempt.get("run", run))
+            if values["start"] != values["start"]:
+                values["start"] = time.time()
+            attempt = Attempt(priority=priority, status=status, died=0, **values)
         if not details and (details is None or type(details) is dict):
-            return cls(priority, status, brief, (), (), attempt)
-        if type(details) is not dict and not isinstance(details, Mapping):
-            raise ArgumentError(f"details={details!r:.200}: expected a dict")
-        errors = details.get("errors")
-        errors = [errors] if isinstance(errors, str) and errors else errors
-        return cls(
-            priority,
-            status,
-            _diagnostics(brief, details.get),
-            _listed("errors", errors, _text, "a list of text"),
-            _listed("skip_targets", details.get("skip_targets"), _starid, "a list of star numbers"),
-            attempt,
-        )
+            return cls(priority, status, brief, (), (), attempt or None)
+        return cls(priority, status, *_details(brief, details), attempt or None)
 
 
 # --- the parts of a result, checked
@@ -111,59 +105,42 @@ def _required(result):
     method = result.get("method_used", result.get("method") or "none")
     if not isinstance(method, str) or not method:
         raise ArgumentError(f"method_used={method!r:.200}: expected the name of a method")
-    return priority, code, _text(method), _real("time", result["time"])
+    return priority, code, _text("method_used", method), _real("time", result["time"])
 
 
-def _diagnostics(brief, get):
-    """The whole row of a result with details; ``get`` is the method of that dict."""
-    column, row = _several("pos_centroid", get("pos_centroid"), "column, row")
-    row1, row2, column1, column2 = _several("stamp", get("stamp"), "row1, row2, column1, column2")
-    return Diagnostics(
-        priority=brief.priority,
-        lightcurve=_path(get("filepath_lightcurve")),
-        method_used=brief.method_used,
-        elaptime=brief.elaptime,
-        worker_wait_time=brief.worker_wait_time,
-        mean_flux=_real("mean_flux", get("mean_flux")),
-        variance=_real("variance", get("variance")),
-        variability=_real("variability", get("variability")),
-        rms_hour=_real("rms_hour", get("rms_hour")),
-        ptp=_real("ptp", get("ptp")),
+def _details(brief, details):
+    """The whole row, the errors and the skip_targets of a result with details."""
+    if type(details) is not dict and not isinstance(details, Mapping):
+        raise ArgumentError(f"details={details!r:.200}: expected a dict")
+    get = details.get
+    expected = "2 numbers (column, row)"
+    column, row = _several("pos_centroid", get("pos_centroid"), _real, expected, n=2)
+    expected = "4 numbers (row1, row2, column1, column2)"
+    row1, row2, column1, column2 = _several("stamp", get("stamp"), _real, expected, n=4)
+    path = get("filepath_lightcurve")
+    path = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if path is not None and (not isinstance(path, str) or not path or "\0" in path):
+        raise ArgumentError(
+            f"filepath_lightcurve={path!r:.200}: expected a path, as text without NUL"
+        )
+    diagnostics = Diagnostics(
+        **brief._asdict(),
+        **{name: check(name, get(name)) for name, check in _OF_DETAILS.items()},
+        lightcurve=_text("filepath_lightcurve", path),
         pos_row=row,
         pos_column=column,
-        contamination=_real("contamination", get("contamination")),
-        mask_size=_integer("mask_size", get("mask_size")),
-        edge_flux=_real("edge_flux", get("edge_flux")),
         stamp_width=_integer("stamp", column2 - column1),
         stamp_height=_integer("stamp", row2 - row1),
-        stamp_resizes=_integer("stamp_resizes", get("stamp_resizes")),
         errors=NULL,
-        inputs=_text(get("inputs")),
-        method_hash=_text(get("method_hash")),
-        version=_text(get("version")),
     )
-
-
-def _attempt(attempt, priority, run, status):
-    if type(attempt) is not dict and not isinstance(attempt, Mapping):
-        raise ArgumentError(f"attempt={attempt!r:.200}: expected a dict")
-    if not attempt:
-        return None
-    get = attempt.get
-    start = _real("start", get("start"))
-    return Attempt(
-        priority=priority,
-        start=start if start == start else time.time(),
-        run=_integer("run", get("run", run)),
-        host=_text(get("host")),
-        rank=_integer("rank", get("rank")),
-        end=_real("end", get("end")),
-        seconds=_real("seconds", get("seconds")),
-        peak_memory=_real("peak_memory", get("peak_memory")),
-        status=status,
-        died=0,
-        error_class=_text(get("error_class")),
-        error_text=_text(get("error_text")),
+    errors = get("errors")
+    errors = [errors] if isinstance(errors, str) and errors else errors
+    errors = _several("errors", errors, _text, "a list of text")
+    skipped = get("skip_targets")
+    return (
+        diagnostics,
+        errors,
+        _several("skip_targets", skipped, _integer, "a list of star numbers"),
     )
 
 
@@ -200,64 +177,64 @@ def _integer(name, value):
     return value
 
 
-def _several(name, values, expected):
-    """As many floats as there are names in ``expected``."""
-    n = len(expected.split(", "))
-    if values is None:
-        return [NULL] * n
-    try:
-        if len(values) == n:
-            return [_real(name, value) for value in values]
-    except TypeError:  # not several
-        pass
-    raise ArgumentError(f"{name}={values!r:.200}: expected {n} numbers ({expected})")
-
-
-_starid = functools.partial(_integer, "skip_targets")
-
-
-def _path(value):
-    """A path as text."""
-    if value is None:
-        return NULL
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ArgumentError(
-            f"filepath_lightcurve={value!r:.200}: expected a path, as text without NUL"
-        )
-    return _text(value)
-
-
-def _text(value):
-    if value is None:
-        return NULL
-    text = str(value)
-    if "\0" in text:  # SQLite's own tools end a text there
-        text = text.replace("\0", "\\0")
-    return (
-        text if text.isascii() else text.encode("utf-8", "replace").decode()
-    )  # half a surrogate cannot be stored
-
-
-def _listed(name, values, check, expected):
+def _several(name, values, check, expected, *, n=None):
     """Tuple of a list, an array, …, each item checked.
 
     Parameters
     ----------
     name : str
-    values : whatever the worker gave; None: an empty list
-    check : callable(item) -> item as it is stored
+    values : whatever the worker gave; None: an empty list, or ``n`` times NULL
+    check : callable(name, item) -> item as it is stored
     expected : str, for people
+    n : int, how many there must be; None: any number, None among them does not count
     """
+    is_text = isinstance(values, (str, bytes, bytearray))
+    if values is None or (is_text and not values and n is None):
+        return (NULL,) * (n or 0)
     try:
-        if values is None or (isinstance(values, (str, bytes, bytearray)) and not values):
-            return ()
-        if isinstance(values, (str, bytes, bytearray)):
-            raise TypeError
-        return tuple([check(value) for value in values if value is not None])
-    except TypeError:
-        raise ArgumentError(f"{name}={values!r:.200}: expected {expected}") from None
+        if not is_text and (n is None or len(values) == n):
+            return tuple([check(name, value) for value in values if n or value is not None])
+    except TypeError:  # not several
+        pass
+    raise ArgumentError(f"{name}={values!r:.200}: expected {expected}")
+
+
+def _text(_, value):
+    if value is None:
+        return NULL
+    text = str(value)
+    if "\0" in text:  # SQLite's own tools end a text there
+        text = text.replace("\0", "\\0")
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode()  # half a surrogate cannot be stored
+
+
+# how the values of the columns are checked that have the names which the worker gives them
+_OF_DETAILS = {
+    "mean_flux": _real,
+    "variance": _real,
+    "variability": _real,
+    "rms_hour": _real,
+    "ptp": _real,
+    "contamination": _real,
+    "mask_size": _integer,
+    "edge_flux": _real,
+    "stamp_resizes": _integer,
+    "inputs": _text,
+    "method_hash": _text,
+    "version": _text,
+}
+_OF_ATTEMPT = {
+    "start": _real,
+    "host": _text,
+    "rank": _integer,
+    "end": _real,
+    "seconds": _real,
+    "peak_memory": _real,
+    "error_class": _text,
+    "error_text": _text,
+}
 
 
 # --- which of two stars in one mask gets the light curve
@@ -276,7 +253,9 @@ _SKIPPED_ONLY_BY = f"""SELECT priority FROM photometry_skipped JOIN todolist USI
     WHERE skipped_by = ?1 AND status = {STATUS.SKIPPED:d} AND NOT EXISTS (
         SELECT 1 FROM photometry_skipped other
         WHERE other.priority = todolist.priority AND other.skipped_by != ?1)"""
-_SAME_IMAGES = "sector IS ? AND camera IS ? AND ccd IS ? AND cadence IS ?"
+# a star among the same images, from one of two data sources
+_RIVALS = """SELECT priority, tmag FROM todolist WHERE starid = ? AND sector IS ? AND camera IS ?
+    AND ccd IS ? AND cadence IS ? AND datasource IN (?, ?)"""
 
 
 def in_batches(results, superseded):
@@ -367,15 +346,15 @@ def skip(cursor, priority, skip_targets):
     primary = int(primary) if kind == "tpf" and primary.isdigit() else None
     if primary in others:
         return _skipped_by_primary(cursor, priority, primary, images)
-    datasources = ("tpf", f"tpf:{starid}") if datasource == "tpf" else (datasource,)
-    rivals = [row for other in others for row in _rows(cursor, other, images, datasources)]
+    same = (*images, datasource, f"tpf:{starid}" if datasource == "tpf" else datasource)
+    rivals = [row for other in others for row in cursor.execute(_RIVALS, (other, *same)).fetchall()]
     if not rivals:
         return [], [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])], False, None
     return _brightest_wins(cursor, priority, tmag, rivals)
 
 
 def _skipped_by_primary(cursor, priority, primary, images):
-    rows = _rows(cursor, primary, images, ("tpf",))
+    rows = cursor.execute(_RIVALS, (primary, *images, "tpf", "tpf")).fetchall()
     if not rows:
         *_, cadence = images
         label = star_label(primary, "tpf", cadence)
@@ -405,24 +384,6 @@ def _brightest_wins(cursor, priority, tmag, rivals):
     changes = [("no diagnostics", rows), ("skips nobody", rows), *older]
     skipped = ("skipped", [(loser, priority) for loser in losers])
     return [(None, freed), (_SKIPPED, losers)], [*changes, skipped], False, None
-
-
-def _rows(cursor, starid, images, datasources):
-    """Priority and tmag of a star among the same images.
-
-    Parameters
-    ----------
-    cursor : sqlite3.Cursor, rows as tuples
-    starid : int
-    images : tuple, sector, camera, ccd, cadence
-    datasources : tuple of str, any of which will do
-    """
-    marks = ", ".join("?" * len(datasources))
-    sql = (
-        f"SELECT priority, tmag FROM todolist WHERE starid = ? AND {_SAME_IMAGES} AND datasource "
-        f"IN ({marks})"
-    )
-    return cursor.execute(sql, (starid, *images, *datasources)).fetchall()
 
 
 def _brightness(row):

@@ -284,6 +284,12 @@ INDEX_NAMES = (
 FORMAT = 2
 """Of the tables in OUR_TABLES; a program refuses files of a higher one."""
 
+WRITE_IDENTITY = f"""INSERT OR REPLACE INTO todo_settings (key, value)
+    VALUES ('id', ?), ('generation', ?), ('format', '{FORMAT}')"""
+"""Writes which file it is, and the generation of the first journal that it does not have in it, a
+text.
+"""
+
 
 def _insert(table, columns, verb="INSERT"):
     names = ", ".join(f'"{name}"' for name in columns)

@@ -141,9 +141,10 @@ def _float(name, value, kind="a number"):
 
 _UNFINISHED = f"({STATUS.STARTED:d}, {STATUS.ABORT:d}, {STATUS.ERROR:d})"
 CRASHES = "SELECT priority, COUNT(*) FROM attempt_records WHERE died = 1 GROUP BY priority"
-_CRASHED_OFTEN = (
-    "SELECT priority FROM attempt_records WHERE died = 1 GROUP BY priority HAVING COUNT(*) >= {:d}"
-)
+# crashed so many times that they are not tried again
+_SET_ASIDE = f"""(todolist.status = {STATUS.ERROR:d} AND todolist.priority IN (
+    SELECT priority FROM attempt_records WHERE died = 1 GROUP BY priority
+    HAVING COUNT(*) >= {{:d}}))"""
 _KEPT_CHANGES = "SELECT priority FROM overrides UNION SELECT priority FROM original_methods"
 # The class of the error of the last attempt; where no attempt was recorded, what the text of the
 # errors begins with.
@@ -164,14 +165,8 @@ def to_do_condition(conditions="", *, max_attempts, overwrite=False):
     """
     if overwrite:
         return f"(1{conditions})"
-    again = f"todolist.status IN {_UNFINISHED} AND NOT {set_aside_condition(max_attempts)}"
+    again = f"todolist.status IN {_UNFINISHED} AND NOT {_SET_ASIDE.format(max_attempts)}"
     return f"((todolist.status IS NULL OR ({again})){conditions})"
-
-
-def set_aside_condition(max_attempts):
-    """SQL condition for tasks that crashed so often that they are not tried again."""
-    often = _CRASHED_OFTEN.format(max_attempts)
-    return f"(todolist.status = {STATUS.ERROR:d} AND todolist.priority IN ({often}))"
 
 
 def cleanup_conditions(constraints):
@@ -301,7 +296,7 @@ def set_aside_record(priority, n_crashes, why, seconds=None):
     return "diagnostics", [Diagnostics(**row | {"elaptime": seconds or 0.0, "errors": message})]
 
 
-@damage_reported
+@damage_reported()
 def select_tasks(
     conn, *, statuses=(), error_class=None, message=None, set_aside_after=None, changed=False,
     **constraints,
@@ -342,7 +337,7 @@ def select_tasks(
         conditions.append("instr(lower(diagnostics.errors), lower(?)) > 0")
         parameters.append(message)
     if set_aside_after is not None:
-        conditions.append(f"NOT {set_aside_condition(set_aside_after)}")
+        conditions.append(f"NOT {_SET_ASIDE.format(set_aside_after)}")
     keys = {
         "priority": "todolist.priority",
         "starid": "todolist.starid",

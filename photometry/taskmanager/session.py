@@ -11,7 +11,7 @@ import os
 import socket
 import sys
 import time
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from .._version import __version__
@@ -21,22 +21,15 @@ from ..scheduler.protocol import DEFAULT_TASK_TIMEOUT
 from ..status import STATUS
 from .journal import DURABILITIES
 from .lock import Lock
-from .opening import (
-    check_header,
-    check_todo_file,
-    check_writable,
-    damage_reported,
-    find_todo_file,
-    recover,
-)
+from .opening import check_file, check_todo_file, damage_reported, find_todo_file, recover
 from .packing import WEIGHT
 from .pending import TaskCache
 from .schema import RUNS_COLUMNS
-from .selection import CRASHES, cleanup_conditions, prepare
+from .selection import cleanup_conditions, prepare
 from .store import Closed, MemoryStore, Store
 from .view import ViewStore, open_view
 
-_STARTED = int(STATUS.STARTED)
+_ARE_STARTED = f"SELECT priority FROM todolist WHERE status = {STATUS.STARTED:d}"
 BULK_SUMMARY_SECONDS = 0.5
 """Between two summaries while results come in bulk."""
 _UNRESOLVED = "unresolved"  # key of todo_settings
@@ -47,7 +40,7 @@ class Session:
     documented there.
     """
 
-    @damage_reported
+    @damage_reported()
     def __init__(
         self,
         todo_file,
@@ -67,9 +60,9 @@ class Session:
         self.conn, self._pid = None, os.getpid()
         conditions = cleanup_conditions(cleanup_constraints)
         self.summary_interval = _whole_number("summary_interval", summary_interval)
-        self.backup_interval = (
-            None if backup_interval is None else _whole_number("backup_interval", backup_interval)
-        )
+        self.backup_interval = backup_interval
+        if backup_interval is not None:
+            self.backup_interval = _whole_number("backup_interval", backup_interval)
         self.max_attempts = _whole_number("max_attempts", max_attempts)
         if durability not in DURABILITIES:
             raise ArgumentError(
@@ -79,76 +72,119 @@ class Session:
         self.todo_file = find_todo_file(todo_file)
         self.summary_file = None if read_only or summary is None else summary
         if self.summary_file is not None:
-            _make_folder_of(summary)
+            folder = Path(summary).absolute().parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise ArgumentError(
+                    f"summary={str(summary)!r}: {folder} cannot be made ({error.strerror}); choose "
+                    "another path"
+                ) from None
         self.run_info = {}
         self.summary_counter = self._results_since_backup = self.n_discarded = 0
         self.task_timeout, self.task_timeouts = DEFAULT_TASK_TIMEOUT, {}
         self._run, self._limits, self._summary = None, {}, Summary()
         self._summarised = -math.inf
         self._lock = None
-        if read_only:
-            self._use(ViewStore(self.todo_file, open_view(self.todo_file).conn), was_killed=False)
-            self._invalidate()
-            return
-        check_header(self.todo_file)
-        check_writable(self.todo_file)
-        self._lock = Lock(self.todo_file, steal=steal_lock)
+        if not read_only:
+            check_file(self.todo_file, to_write=True)
+            self._lock = Lock(self.todo_file, steal=steal_lock)
         try:
-            was_killed = recover(self.todo_file) or self._lock.was_left_behind
-            check_todo_file(self.todo_file)
             kind = MemoryStore if load_into_memory else Store
-            store = kind(self.todo_file, self._lock, durability)
-            self._use(store, was_killed=was_killed or store.replayed > 0)
-            options = {"overwrite": overwrite, "max_attempts": self.max_attempts}
-            self.n_discarded = prepare(store, conditions, **options)
-            # of the tasks that were STARTED when the file was left, those that are to do again are
-            # crash candidates
-            started = self._started()
-            self._unresolved = self._interrupted & started
-            self._interrupted -= started
-            self._invalidate()
-            if cleanup:
-                store.vacuum()
+            self._open(kind, durability, conditions, overwrite)
+            if cleanup and not read_only:
+                self._store.vacuum()
             self.write_summary()
         except BaseException:
             if self.conn is not None:
                 self._store.abandon()
             self._give_up()
             raise
-        if overwrite:
+        if overwrite and not read_only:
             self.logger.info("results that are discarded and made anew: %d", self.n_discarded)
 
-    @damage_reported
+    def _open(self, kind, durability, conditions, overwrite):
+        """Open the file, to be looked at only where it is not locked, and give its tasks their
+        chances.
+
+        Parameters
+        ----------
+        kind : class of the store
+        durability : str
+        conditions : str, see `selection.prepare`
+        overwrite : bool
+        """
+        if self._lock is None:
+            store, was_killed = ViewStore(self.todo_file, open_view(self.todo_file).conn), False
+        else:
+            was_killed = recover(self.todo_file) or self._lock.was_left_behind
+            check_todo_file(self.todo_file)
+            store = kind(self.todo_file, self._lock, durability)
+            was_killed = was_killed or store.replayed > 0
+        self._store, self.conn, self.cursor = store, store.conn, store.conn.cursor()
+        self._cache = TaskCache(store)
+        ask = store.cursor.execute
+        row = ask("SELECT value FROM todo_settings WHERE key = ?", (_UNRESOLVED,)).fetchone()
+        self._interrupted, self._has_noted = set(json.loads(row[0]) if row else ()), bool(row)
+        if was_killed:
+            self._interrupted |= {priority for (priority,) in ask(_ARE_STARTED).fetchall()}
+        if self._lock is not None:
+            options = {"overwrite": overwrite, "max_attempts": self.max_attempts}
+            self.n_discarded = prepare(store, conditions, **options)
+            # of the tasks that were STARTED when the file was left, those that are to do again are
+            # crash candidates
+            started = {priority for (priority,) in ask(_ARE_STARTED).fetchall()}
+            self._unresolved = self._interrupted & started
+            self._interrupted -= started
+        self._cache.invalidate()
+
+    @damage_reported()
     def begin_run(self, **info):
         """Record that a run begins; returns its number.
 
         ``info`` are columns of the table ``runs`` (command, version, constraints, settings, …);
         where missing, this process is described. What is no column is kept as JSON.
         """
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         (last,) = self._store.cursor.execute("SELECT COALESCE(MAX(run), 0) FROM runs").fetchone()
         if "run_id" in self.run_info:
             info["run_id"] = self.run_info["run_id"]
-        other = {key: value for key, value in info.items() if key not in RUNS_COLUMNS}
+        other = {key: info.pop(key) for key in [*info] if key not in RUNS_COLUMNS}
         ours = {"command": " ".join(sys.argv), "version": __version__, "pid": os.getpid()}
         ours |= {"host": socket.gethostname(), "info": other or None}
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        ours["start"] = info.pop("start", None) or now
         self._run = dict.fromkeys(RUNS_COLUMNS) | ours | info | {"run": last + 1}
-        self._record_run(start=info.get("start"))
+        for name, value in self._run.items():
+            if value is not None and not isinstance(value, (str, int, float)):
+                self._run[name] = json.dumps(value, default=str)
+        self._cache.write([], [("run", [list(self._run.values())])])
         return last + 1
 
-    @damage_reported
+    @damage_reported()
     def end_run(self, exit_code=None, reason=None):
         """Record how the run ended."""
-        self._sync_external_changes()
-        self._record_run(end=None, exit_code=exit_code, reason=reason)
+        self._cache.sync_external_changes()
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        self._run |= {"end": now, "exit_code": exit_code, "reason": reason}
+        self._cache.write([], [("run", [list(self._run.values())])])
 
-    @damage_reported
+    @damage_reported()
     def write_summary(self):
         """Write the progress to the summary file, as JSON, if there is to be one."""
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         try:
             if self.summary_file is not None:
-                content = self._summary.content(self._cache.counts(), self.run_info)
+                counts = self._cache.counts()
+                content = {
+                    "slurm_jobid": os.environ.get("SLURM_JOB_ID"),
+                    "numtasks": sum(counts.values()),
+                    **vars(self._summary),
+                    **{status.name: counts[int(status)] for status in STATUS},
+                }
+                for key, value in self.run_info.items():  # JSON has no NaN and no infinity
+                    is_finite = not isinstance(value, float) or value - value == 0.0
+                    content[key] = value if is_finite else None
                 write_json(self.summary_file, content)
         except OSError as error:
             raise TryAgainError(
@@ -158,10 +194,10 @@ class Session:
 
     def backup(self):
         """Bring the TODO-file up to date. Does something in memory mode only."""
-        self._sync_external_changes()
+        self._cache.sync_external_changes()
         self._store.backup()
 
-    @damage_reported
+    @damage_reported()
     def close(self):
         """Write the summary, bring the TODO-file up to date, and give it free. Calling it again
         does no harm.
@@ -170,8 +206,14 @@ class Session:
             return
         try:
             self.write_summary()
-            if self._lock is not None:
-                self._note_unresolved()
+            if self._lock is not None and (self._unresolved or self._has_noted):
+                # leave word of the tasks that no opening has put back to do since the process that
+                # had STARTED them was killed
+                started = self._store.cursor.execute(_ARE_STARTED).fetchall()
+                unresolved = self._unresolved.intersection(p for (p,) in started)
+                unresolved = sorted(unresolved - self._cache.running)
+                row = _UNRESOLVED, json.dumps(unresolved)
+                self._store.write([("setting", [row]) if unresolved else ("no setting", [row[:1]])])
         finally:
             try:
                 self._store.close()
@@ -195,57 +237,11 @@ class Session:
 
     # --- inside ---
 
-    def _record_run(self, **changed):
-        """Store the row of the run, with ``changed`` columns; a time that is None is now."""
-        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        times = {key: now for key in ("start", "end") if key in changed and changed[key] is None}
-        self._run |= changed | times
-        row = [self._run[name] for name in RUNS_COLUMNS]
-        is_json = [not (value is None or isinstance(value, (str, int, float))) for value in row]
-        row = [json.dumps(v, default=str) if j else v for v, j in zip(row, is_json, strict=True)]
-        self._cache.write([], [("run", [row])])
-
-    def _use(self, store, *, was_killed):
-        self._store, self.conn = store, store.conn
-        self.cursor = self.conn.cursor()
-        self._cache = TaskCache(store)
-        self._interrupted = set(json.loads(store.setting(_UNRESOLVED) or "[]"))
-        if was_killed:
-            self._interrupted |= self._started()
-
-    def _started(self):
-        sql = "SELECT priority FROM todolist WHERE status = ?"
-        return {priority for (priority,) in self._store.cursor.execute(sql, (_STARTED,)).fetchall()}
-
-    def _note_unresolved(self):
-        """Leave word of the tasks that no opening has put back to do since the process that had
-        STARTED them was killed.
-        """
-        unresolved = (self._unresolved & self._started()) - self._cache.running
-        if unresolved:
-            text = json.dumps(sorted(unresolved))
-            self._store.write([("setting", [(_UNRESOLVED, text)])])
-        elif self._store.setting(_UNRESOLVED) is not None:
-            self._store.write([("no setting", [(_UNRESOLVED,)])])
-
-    def _sync_external_changes(self):
-        """Where SQL of the user has changed something, look again; the begin of every call."""
-        if self._store.sync_external_changes():
-            self._invalidate()
-
-    def _invalidate(self):
-        self._cache.invalidate()
-        ask = self._store.cursor.execute
-        self._has_overrides = bool(ask("SELECT EXISTS (SELECT 1 FROM overrides)").fetchone()[0])
-        # attempts that ended with the death of their process, by task; few, and they have an index
-        self._crashes = Counter(dict(ask(CRASHES).fetchall()))
-
     def _give_up(self):
         if self.conn is not None:
             self.conn.close()
         self.conn = self.cursor = None
-        self._cache = self._crashes = self._store = Closed(self.todo_file)
-        self._has_overrides = True
+        self._cache = self._store = Closed(self.todo_file)
         if self._lock is not None:
             self._lock.release()
 
@@ -258,23 +254,21 @@ def _whole_number(name, value):
     return int(value)
 
 
-def _make_folder_of(summary):
-    folder = Path(summary).absolute().parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArgumentError(
-            f"summary={str(summary)!r}: {folder} cannot be made ({error.strerror}); choose "
-            "another path"
-        ) from None
-
-
+@dataclass
 class Summary:
-    """What the summary file says of the results of this run."""
+    """What the summary file says of the results of this run.
 
-    def __init__(self):
-        self.tasks_run, self.last_error = 0, None
-        self.mean_elaptime = self.mean_worker_waittime = None  # s
+    Attributes
+    ----------
+    tasks_run : int
+    last_error : str or None
+    mean_elaptime, mean_worker_waittime : float, s, or None
+    """
+
+    tasks_run: int = 0
+    last_error: "str | None" = None
+    mean_elaptime: "float | None" = None
+    mean_worker_waittime: "float | None" = None
 
     def add(self, errors, elaptime, worker_wait_time):
         """Take a result into account.
@@ -300,22 +294,3 @@ class Summary:
         self.tasks_run += len(packed.priorities)
         self.mean_elaptime = packed.elaptime.after(self.mean_elaptime)
         self.mean_worker_waittime = packed.worker_wait_time.after(self.mean_worker_waittime)
-
-    def content(self, counts, run_info):
-        """The summary as a dict that JSON can hold: no NaN and no infinity; unknown is null.
-
-        Parameters
-        ----------
-        counts : collections.Counter, tasks by status
-        run_info : dict, what the scheduler adds
-        """
-        return {
-            "slurm_jobid": os.environ.get("SLURM_JOB_ID"),
-            "numtasks": sum(counts.values()),
-            **vars(self),
-            **{status.name: counts[int(status)] for status in STATUS},
-            **{
-                key: None if isinstance(value, float) and value - value != 0.0 else value
-                for key, value in run_info.items()
-            },
-        }

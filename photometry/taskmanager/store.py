@@ -20,17 +20,18 @@ import os
 import sqlite3
 import threading
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import PhotometryError, TodoFileError, TryAgainError
 from ..files import atomic_write, sync
 from .journal import Journal, Segments, find_segments, read_segments, set_aside
-from .opening import bring_up_to_date, connect, identity, load, replay, write_identity
-from .schema import apply
+from .opening import bring_up_to_date, connect, identity, load, replay
+from .schema import WRITE_IDENTITY, apply
 
 log = logging.getLogger(__name__)
 
 _SYNC_INTERVAL = 1.0  # s
-_DATA_VERSION = "PRAGMA data_version"  # changes when another program has changed the file
 
 BACKUP_DUTY_FACTOR = 20
 """A backup is followed by a pause this many times as long: it takes 5 % of the time at most."""
@@ -60,23 +61,39 @@ class Store:
         What ``conn.total_changes`` was after our last change; if it is something else, the user has
         made changes.
     replayed : int, changes of a killed run that were in its journals
+    is_on_disk : bool, other programs can change it
+    journal : journal.Journal, or None where SQLite keeps changes by itself
+    is_journal_complete : bool, False where SQL of the user has made changes that are not in it
     """
+
+    is_on_disk, journal, is_journal_complete = True, None, True
+    _open = staticmethod(connect)
 
     def __init__(self, path, lock, durability):
         self.path, self.lock, self.durability = path, lock, durability
-        self.replayed = 0
-        self.conn = self._open()
         self._syncer = None
+        self.conn = self._open(path)
         try:
-            self.conn.row_factory = sqlite3.Row
             self.conn.execute("PRAGMA foreign_keys = ON")
-            self.cursor = self.conn.own_cursor()
-            self._begin()
+            self.cursor = self.conn.cursor()
+            self.conn.row_factory = sqlite3.Row  # of the cursors of the user
+            todo_id, generation = identity(self.conn, path)
+            segments = read_segments(path, todo_id, generation)
+            self.replayed = sum(segment.n_changes for segment in segments.good)
+            if segments.problem and not self.replayed:
+                set_aside(path, segments.problem)
+                segments = Segments([])
+            for segment in segments.good:
+                if segment.is_torn:
+                    log.warning(
+                        "%s: its last line was torn by a crash and is left out", segment.path
+                    )
+            generation, crc = bring_up_to_date(self.conn, path, segments, todo_id, generation)
+            self._begin(segments.problem, todo_id, generation, crc)
         except BaseException:
             self.conn.close()
             raise
         self.seen = self.conn.total_changes
-        self._version = self.cursor.execute(_DATA_VERSION).fetchone()
 
     def write(self, changes):
         """Make ``changes`` (see `schema.apply`), all or none of them; when this returns they are
@@ -87,6 +104,8 @@ class Store:
         TryAgainError : the disk is full or gone; nothing was changed
         TodoFileError : the lock is lost
         """
+        if not self.is_journal_complete:  # what it promises holds for the SQL of the user, too
+            self.backup()
         if self.lock.loss is not None:
             raise self.lock.loss
         if self.conn.in_transaction:
@@ -98,7 +117,8 @@ class Store:
         try:
             self.cursor.execute("BEGIN")
             apply(self.cursor, changes)
-            self._keep(changes)
+            if self.journal is not None:
+                self.journal.append(changes)
             self.cursor.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise TryAgainError(f"{self.path}: {error}; everything saved so far is kept") from error
@@ -106,24 +126,6 @@ class Store:
             if self.conn.in_transaction:
                 self.cursor.execute("ROLLBACK")
             self.seen = self.conn.total_changes
-
-    def sync_external_changes(self):
-        """True where SQL of the user, or another program, has changed something since the last
-        call, or is about to.
-        """
-        if self.conn.total_changes != self.seen or self.conn.in_transaction:
-            self.seen = -1 if self.conn.in_transaction else self.conn.total_changes
-            return True
-        version = self.cursor.execute(_DATA_VERSION).fetchone()
-        is_changed, self._version = version != self._version, version
-        return is_changed
-
-    def setting(self, key):
-        """Value of the table ``todo_settings``; None where there is none."""
-        row = self.cursor.execute(
-            "SELECT value FROM todo_settings WHERE key = ?", (key,)
-        ).fetchone()
-        return row and row[0]
 
     def vacuum(self):
         self.conn.commit()
@@ -166,14 +168,12 @@ class Store:
         self.conn.close_cursors()
         self.conn.close()
 
-    def _open(self):
-        return connect(self.path)
-
-    def _begin(self):
-        todo_id, generation = identity(self.conn, self.path)
-        segments = self._segments(todo_id, generation)
-        bring_up_to_date(self.conn, self.path, segments, todo_id, generation)
-        self._remove_replayed(segments)
+    def _begin(self, problem, todo_id, generation, crc):
+        """What the journals said is in the file by now."""
+        if problem:
+            set_aside(self.path, problem)
+        for path in find_segments(self.path).values():
+            path.unlink(missing_ok=True)
         self.conn.execute("PRAGMA journal_mode = WAL")
         self.conn.execute(
             f"PRAGMA synchronous = {'FULL' if self.durability == 'record' else 'NORMAL'}"
@@ -182,54 +182,19 @@ class Store:
             wal = self.path.with_name(self.path.name + "-wal")
             self._syncer = _Syncer(lambda: wal)
 
-    def _segments(self, todo_id, generation):
-        """The journals to be replayed; where none can be, they are set aside."""
-        segments = read_segments(self.path, todo_id, generation)
-        n_changes = sum(segment.n_changes for segment in segments.good)
-        if segments.problem and not n_changes:
-            set_aside(self.path, segments.problem)
-            return Segments([])
-        for segment in segments.good:
-            if segment.is_torn:
-                log.warning("%s: its last line was torn by a crash and is left out", segment.path)
-        self.replayed = n_changes
-        return segments
-
-    def _remove_replayed(self, segments):
-        """What the journals said is in the file by now."""
-        paths = [segment.path for segment in segments.good]
-        if segments.problem:
-            set_aside(self.path, segments.problem)
-            return
-        for path in {*paths, *find_segments(self.path).values()}:
-            path.unlink(missing_ok=True)
-
-    def _keep(self, changes):
-        """COMMIT keeps them."""
-
 
 class MemoryStore(Store):
     """The database of an open TODO-file, in memory; parameters and attributes as for `Store`."""
 
-    def sync_external_changes(self):
-        if self.conn.total_changes == self.seen and not self.conn.in_transaction:
-            return False
-        self._is_journal_complete = False
-        return super().sync_external_changes()
-
-    def write(self, changes):
-        """As `Store.write`; what it promises holds for the SQL of the user that these changes build
-        on, too.
-        """
-        if not self._is_journal_complete:
-            self.backup()
-        super().write(changes)
+    is_on_disk = False
+    _open = staticmethod(load)
 
     def backup(self):
         """Replace the TODO-file by what is in memory."""
         self.journal = self.journal.next()
         self._replace_file(self.journal.generation)
-        self._remove_journals(before=self.journal.generation)
+        for path in find_segments(self.path, before=self.journal.generation).values():
+            path.unlink(missing_ok=True)
 
     def backup_soon(self):
         """Bring the TODO-file up to date without holding up the run, as long as that takes 5 % of
@@ -246,7 +211,9 @@ class MemoryStore(Store):
             return
         self.journal = self.journal.next()
         generation = self.journal.generation
-        self._call(generation)
+        self.cursor.execute(WRITE_IDENTITY, (self._todo_id, str(generation)))
+        self.conn.commit()
+        self.seen = self.conn.total_changes
         self._thread = threading.Thread(
             target=self._fold, args=[generation, n_bytes], name="todo-file backup", daemon=True
         )
@@ -259,9 +226,9 @@ class MemoryStore(Store):
         following = self.journal.generation + 1
         try:
             self._replace_file(following)
-            self._remove_journals(before=following)
+            for path in find_segments(self.path, before=following).values():
+                path.unlink(missing_ok=True)
         finally:
-            self._end_fold()
             if self._syncer:
                 self._syncer.stop()
             self.journal.close()
@@ -269,46 +236,38 @@ class MemoryStore(Store):
 
     def abandon(self):
         """Opening failed: nothing of it shall be replayed."""
-        self._end_fold()
+        self._is_fold_unwanted.set()
+        if self._thread is not None:
+            self._thread.join()
         self.journal.close()
         self.journal.path.unlink()
         self.conn.close()
 
-    def _open(self):
+    def _begin(self, problem, todo_id, generation, crc):
+        self._todo_id = todo_id
         self._thread, self._is_fold_unwanted = None, threading.Event()
         self._rested_since, self._speed = time.monotonic(), _BACKUP_SPEED
-        self._is_journal_complete = True
-        return load(self.path)
-
-    def _begin(self):
-        self._todo_id, generation = identity(self.conn, self.path)
-        segments = self._segments(self._todo_id, generation)
-        generation, crc = bring_up_to_date(
-            self.conn, self.path, segments, self._todo_id, generation
-        )
+        if problem:  # what could be replayed is kept before the journals go
+            self._replace_file(generation)
+            set_aside(self.path, problem)
         self.journal = Journal(
-            self.path, self._todo_id, generation, follows=crc, durability=self.durability
+            self.path, todo_id, generation, follows=crc, durability=self.durability
         )
         if self.durability == "second":
             self._syncer = _Syncer(lambda: self.journal.path)
-        if segments.problem:  # what could be replayed is kept before the journals go
-            damaged = [
-                path for path in find_segments(self.path).values() if path != self.journal.path
-            ]
-            self.journal = self.journal.next()
-            self._replace_file(self.journal.generation)
-            set_aside(self.path, segments.problem, damaged)
-            self._remove_journals(before=self.journal.generation)
-
-    def _keep(self, changes):
-        self.journal.append(changes)
 
     def _replace_file(self, generation):
         """Write what is in memory beside the TODO-file, as its ``generation``, and rename it; the
         journals that it has in it stay.
         """
-        self._end_fold()
-        self._call(generation)
+        if self._thread is not None:  # what it would have written comes another way
+            self._is_fold_unwanted.set()
+            self._thread.join()
+            self._thread = None
+            self._is_fold_unwanted.clear()
+        self.cursor.execute(WRITE_IDENTITY, (self._todo_id, str(generation)))
+        self.conn.commit()
+        self.seen = self.conn.total_changes
         try:
             with atomic_write(self.path) as part:
                 with contextlib.closing(sqlite3.connect(part)) as copy:
@@ -321,14 +280,8 @@ class MemoryStore(Store):
                 f"{self.path}: cannot be replaced ({error}); every result so far is kept in its "
                 "journal"
             ) from error
-        self._is_journal_complete = True
+        self.is_journal_complete = True
         self._rested_since = time.monotonic()
-
-    def _call(self, generation):
-        """The database in memory has all journals before ``generation`` in it."""
-        write_identity(self.cursor, self._todo_id, generation)
-        self.conn.commit()
-        self.seen = self.conn.total_changes
 
     def _fold(self, generation, n_bytes):
         """Thread: bring a copy of the TODO-file up to date with the journals before ``generation``,
@@ -348,7 +301,8 @@ class MemoryStore(Store):
                         raise TodoFileError(segments.problem)
                     replay(copy, segments, todo_id, generation)
                 self.lock.check()
-            self._remove_journals(before=generation)
+            for path in find_segments(self.path, before=generation).values():
+                path.unlink(missing_ok=True)
         except (OSError, sqlite3.Error, PhotometryError) as error:
             if not self._is_fold_unwanted.is_set():
                 log.error(
@@ -367,32 +321,19 @@ class MemoryStore(Store):
                 if self._is_fold_unwanted.is_set():
                     raise TryAgainError("it is not wanted any more")
 
-    def _end_fold(self):
-        """Have the thread stop where it is: what it would have written comes another way."""
-        if self._thread is not None:
-            self._is_fold_unwanted.set()
-            self._thread.join()
-            self._thread = None
-            self._is_fold_unwanted.clear()
 
-    def _remove_journals(self, before):
-        for generation, path in find_segments(self.path).items():
-            if generation < before:
-                path.unlink(missing_ok=True)
-
-
+@dataclass
 class Closed:
     """What takes the place of the database in a TaskManager that was closed: refuses everything
     with one message.
     """
 
-    def __init__(self, path):
-        self._path = path
+    todo_file: Path
 
     def __getattr__(self, name):
         raise TodoFileError(
-            f"{self._path}: this TaskManager is closed; open the file again with "
-            f"TaskManager({str(self._path)!r})"
+            f"{self.todo_file}: this TaskManager is closed; open the file again with "
+            f"TaskManager({str(self.todo_file)!r})"
         )
 
     __getitem__ = __getattr__

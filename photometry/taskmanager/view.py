@@ -21,7 +21,7 @@ from .journal import Segments, read_segments
 from .lock import owner_of
 from .opening import (
     Connection,
-    check_header,
+    check_file,
     check_todo_file,
     damage_reported,
     find_todo_file,
@@ -65,7 +65,7 @@ class View:
     def close(self):
         self.conn.close()
 
-    @damage_reported
+    @damage_reported()
     def query(self, sql, parameters=()):
         """All rows of a query, as tuples."""
         return self.conn.own_cursor().execute(sql, parameters).fetchall()
@@ -113,7 +113,7 @@ class View:
         return [dict(zip(keys, row, strict=True)) for row in self.query(sql, [limit])]
 
 
-@damage_reported
+@damage_reported()
 def open_view(todo_file, *, is_ours=False):
     """Look at a TODO-file.
 
@@ -231,7 +231,7 @@ def _replay(conn, path, segments, todo_id, generation):
 
 def _load(path, is_alive):
     """The database of the file in memory, with everything in it that SQLite has."""
-    check_header(path)
+    check_file(path)
     if not has_unfinished_business(path):
         check_todo_file(path)
         return load(path)
@@ -266,10 +266,10 @@ class ViewStore(Store):
     conn : Connection, which refuses to change anything
     """
 
+    is_on_disk = False
+
     def __init__(self, path, conn):
-        self.path, self.conn = path, conn
-        self.conn.row_factory = sqlite3.Row
-        self.cursor = conn.own_cursor()
+        self.path, self.conn, self.cursor = path, conn, conn.own_cursor()
         self.seen = conn.total_changes
 
     def write(self, changes):
@@ -277,9 +277,6 @@ class ViewStore(Store):
             f"{self.path}: is open to be looked at only; open it without read_only=True to change "
             "it"
         )
-
-    def sync_external_changes(self):
-        return False
 
     def vacuum(self):
         self.write(())

@@ -11,7 +11,7 @@ from todo_helpers import execute, make_result, make_row, make_rows, query, run_a
 
 from photometry import STATUS, TaskManager
 from photometry.errors import TodoFileError
-from photometry.taskmanager import create_todo
+from photometry.taskmanager import create_todo, store
 
 TASK_KEYS = [
     "priority",
@@ -242,13 +242,16 @@ class TestSavingResults:
     @pytest.mark.parametrize("when", ["before it is written", "after it is written"])
     def test_a_result_that_was_interrupted_can_be_saved_again(self, tm, monkeypatch, when):
         def interrupt(*args):
+            if when == "before it is written":
+                apply(*args)
             raise KeyboardInterrupt
 
         task = tm.get_task()
         tm.start_task(1)
+        apply = store.apply
         with monkeypatch.context() as patch:
             home, name = (
-                (tm._store, "_keep") if when == "before it is written" else (tm._cache, "_follow")
+                (store, "apply") if when == "before it is written" else (tm._cache, "_follow")
             )
             patch.setattr(home, name, interrupt)
             with pytest.raises(KeyboardInterrupt):

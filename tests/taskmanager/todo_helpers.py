@@ -70,7 +70,7 @@ def die(tm):
     """Leave a TODO-file as if the process that has it open had been killed: with its journal and
     its lock.
     """
-    if hasattr(tm._store, "journal"):
+    if tm._store.journal is not None:
         tm._store.journal.close()
     lock = tm._lock.path.read_text()
     tm._give_up()
