@@ -152,7 +152,10 @@ class TaskCache:
             if len(rows) == n or queue.is_at_end:
                 break
             limit = max(n, _LOOK_AHEAD if "INDEXED" in matching else _LOOK_AHEAD_LISTED)
-            sql = f"{_COLUMNS} {matching} AND todolist.priority > ? ORDER BY todolist.priority LIMIT ?"
+            sql = (
+                f"{_COLUMNS} {matching} AND todolist.priority > ? ORDER BY todolist.priority "
+                "LIMIT ?"
+            )
             more = self._cursor.execute(sql, (queue.looked, limit)).fetchall()
             queue.is_at_end = len(more) < limit
             if more:
