@@ -4,7 +4,8 @@ silent.
 `Leases` is the contract; `stores` are the databases that it works on. The queues of events and of
 chains stand on it."""
 
-from .item import STATES, Holder, Item
+from .holding import Holder
 from .leases import Leases, backoff
+from .view import STATES, Item
 
 __all__ = ["STATES", "Holder", "Item", "Leases", "backoff"]

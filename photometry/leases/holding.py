@@ -1,13 +1,15 @@
 """Who holds items: registered, renewed while it lives, and found to be lost when it does not."""
 
 import logging
+import os
 import platform
 import threading
 import time
+import uuid
+from dataclasses import dataclass
 
 from ..errors import ArgumentError, TryAgainError
-from ..processes import boot_id, is_alive
-from .item import Holder
+from ..processes import ProcessId, boot_id, is_alive
 from .stores import EngineConnection
 from .view import LeaseView, as_tuple
 
@@ -18,6 +20,31 @@ EXPIRY_INTERVAL = 1.0
 
 BACK = "UPDATE lease_items SET state='pending', not_before=NULL, holder=NULL"
 MINE = " WHERE id=:id AND state='running' AND (:anyone=1 OR holder=:holder)"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who takes items: a process of a host. One process may take through more than one object,
+    hence the random part."""
+
+    host: str
+    process: ProcessId
+    random: str
+
+    @classmethod
+    def of_this_process(cls):
+        """A new holder of this process."""
+        return cls(platform.node(), ProcessId.of(), uuid.uuid4().hex[:6])
+
+    @property
+    def name(self):
+        """host:pid:random"""
+        return f"{self.host}:{self.process.pid}:{self.random}"
+
+    @property
+    def is_this_process(self):
+        """Whether this is the process that asks, not the parent that it was forked from."""
+        return self.process.pid == os.getpid()
 
 
 class Holding(LeaseView):

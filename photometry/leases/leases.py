@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..errors import ArgumentError
 from .holding import BACK, MINE, Holding
-from .item import FINAL
 from .stores import Engine, SqliteFile
 from .view import (
     COLUMNS,
+    FINAL,
     as_tuple,
     candidates,
     in_list,
@@ -26,8 +26,6 @@ from .view import (
 # how many items more than asked for are looked at, since other processes take some of them first
 _SPARE = 32
 _ROUNDS = 8
-
-_FINAL = "('done', 'skipped', 'failed', 'cancelled')"
 
 
 def backoff(attempt, first=5.0, longest=3600.0):
@@ -384,7 +382,7 @@ class Leases(Holding):
 
         Parameters
         ----------
-        states : str or sequence of str, of `item.FINAL`
+        states : str or sequence of str, of `view.FINAL`
         kinds, ids : str or sequence of str, or None for all
         connection : SQLAlchemy connection or None
 
@@ -416,7 +414,7 @@ class Leases(Holding):
         kind, key : str
         connection : SQLAlchemy connection or None
         """
-        sql = f"DELETE FROM lease_items WHERE kind=:kind AND item_key=:key AND state IN {_FINAL}"
+        sql = f"DELETE FROM lease_items WHERE kind=:kind AND item_key=:key AND state IN {FINAL}"
         return self._do(lambda db: db.run(sql, kind=kind, key=stored_key(key)) > 0, connection)
 
     def _change(self, db, sql, id, holder, **values):

@@ -1,4 +1,4 @@
-"""The databases that leases can live in, each with the little in which its SQL differs.
+"""The databases that leases can live in, their tables, and the little in which their SQL differs.
 
 `SqliteFile` is the embedded default and needs nothing but Python. `Engine` is any SQLite,
 PostgreSQL, MySQL or MariaDB database that SQLAlchemy opens. Both yield connections with two
@@ -11,17 +11,132 @@ import random
 import sqlite3
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import TryAgainError, WrongUseError
-from .schema import DIALECTS, VERSION, statements
+
+VERSION = 1
 
 BUSY_TIMEOUT = 30
 """s to wait for another process's transaction on SQLite."""
 
 DEADLOCK_RETRIES = 8
-"""How often a transaction is done again that the server broke off because two waited for each
-other."""
+"""How often a transaction is done again that the server broke off as a deadlock."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """What differs between databases.
+
+    Attributes
+    ----------
+    now : SQL, the database's clock in s since 1970
+    insert_new : SQL with ``{}`` for table, columns and values: an INSERT that leaves out what is
+        there already
+    types : dict, SQL of the types of columns
+    options : SQL, of a table
+    skip_locked : SQL, ends a SELECT that locks rows and leaves out those that others have locked
+    one_at_a_time, unlocked : SQL, let one process at a time past, until the other statement or the
+        end of the transaction
+    partial : whether an index can be of some rows only
+    single_host : whether all processes that see the database are on one host
+    """
+
+    now: str
+    insert_new: str
+    types: dict
+    options: str = ""
+    skip_locked: str = ""
+    one_at_a_time: str = "SELECT 1"
+    unlocked: str = "SELECT 1"
+    partial: bool = True
+    single_host: bool = False
+
+    def insert(self, table, columns, values):
+        """SQL: an INSERT that leaves out a row that is there already, by its id or by kind and key.
+
+        Parameters
+        ----------
+        table, columns, values : SQL, columns and values separated by commas
+        """
+        return self.insert_new.format(f"{table} ({columns}) VALUES ({values})")
+
+
+DIALECTS = {
+    "sqlite": Dialect(
+        now="((julianday('now') - 2440587.5) * 86400.0)",
+        insert_new="INSERT OR IGNORE INTO {}",
+        single_host=True,
+        types={
+            "serial": "INTEGER PRIMARY KEY AUTOINCREMENT",
+            "name": "TEXT",
+            "text": "TEXT",
+            "number": "REAL",
+        },
+    ),
+    "postgresql": Dialect(
+        now="EXTRACT(EPOCH FROM clock_timestamp())::double precision",
+        skip_locked=" FOR UPDATE SKIP LOCKED",
+        insert_new="INSERT INTO {} ON CONFLICT DO NOTHING",
+        one_at_a_time="SELECT pg_advisory_xact_lock(1819045235)",
+        types={
+            "serial": "BIGSERIAL PRIMARY KEY",
+            "name": "VARCHAR(255)",
+            "text": "TEXT",
+            "number": "DOUBLE PRECISION",
+        },
+    ),
+    "mysql": Dialect(
+        now="UNIX_TIMESTAMP(NOW(6))",
+        skip_locked=" FOR UPDATE SKIP LOCKED",
+        insert_new="INSERT IGNORE INTO {}",
+        one_at_a_time="SELECT GET_LOCK('photometry.leases', 30)",
+        unlocked="SELECT RELEASE_LOCK('photometry.leases')",
+        partial=False,
+        types={
+            "serial": "BIGINT AUTO_INCREMENT PRIMARY KEY",
+            "name": "VARCHAR(255)",
+            "text": "LONGTEXT",
+            "number": "DOUBLE",
+        },
+        options=" ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+    ),
+}
+DIALECTS["mariadb"] = DIALECTS["mysql"]
+
+# lease_control comes last: where it is, the others are too
+_TABLES = """
+CREATE TABLE IF NOT EXISTS lease_items (
+    position {serial}, id {name} NOT NULL UNIQUE, kind {name} NOT NULL, item_key {name},
+    payload {text} NOT NULL, priority INTEGER NOT NULL, state {name} NOT NULL,
+    attempt INTEGER NOT NULL, max_attempts INTEGER, not_before {number}, holder {name},
+    error {text}, created {number} NOT NULL, taken {number}, finished {number},
+    UNIQUE (kind, item_key)
+){options};
+CREATE INDEX lease_order ON lease_items (state, kind, priority, position){where_pending};
+CREATE INDEX lease_delayed ON lease_items (not_before){where_delayed};
+CREATE INDEX lease_held ON lease_items (holder){where_held};
+CREATE TABLE IF NOT EXISTS lease_holders (
+    id {name} PRIMARY KEY, host {name} NOT NULL, pid INTEGER NOT NULL, started {number} NOT NULL,
+    boot {name} NOT NULL, registered {number} NOT NULL, seen {number} NOT NULL,
+    lease_until {number} NOT NULL
+){options};
+CREATE TABLE IF NOT EXISTS lease_control (name {name} PRIMARY KEY, value INTEGER NOT NULL){options};
+INSERT INTO lease_control VALUES ('version', {version}), ('stopping', 0)
+"""
+
+
+def statements(dialect):
+    """The statements that make the tables of leases."""
+    return _TABLES.format(
+        version=VERSION,
+        where_pending=" WHERE state='pending'" * dialect.partial,
+        where_delayed=" WHERE not_before IS NOT NULL" * dialect.partial,
+        where_held=" WHERE holder IS NOT NULL" * dialect.partial,
+        options=dialect.options,
+        **dialect.types,
+    ).split(";\n")
 
 
 def _check_version(connection, name):
@@ -50,9 +165,6 @@ class _SqliteConnection:
 
     def run(self, sql, **parameters):
         return self.raw.execute(sql, parameters).rowcount
-
-    def run_many(self, sql, parameters):
-        self.raw.executemany(sql, parameters)
 
 
 class SqliteFile:
@@ -90,8 +202,7 @@ class SqliteFile:
 
     @contextlib.contextmanager
     def transaction(self):
-        """Yield the connection within one transaction, with which none of another process
-        interleaves."""
+        """Yield the connection within one transaction; none of another process interleaves."""
         with self.reading() as connection:
             connection.raw.execute("BEGIN IMMEDIATE")
             try:
@@ -122,8 +233,7 @@ class SqliteFile:
             return connection.raw.execute("PRAGMA data_version").fetchone()[0], self._opened_as
 
     def close(self):
-        """Close the connection, if there is one. A child process leaves that of its parent
-        alone."""
+        """Close the connection, if any; a child process leaves that of its parent alone."""
         with self._lock:
             if self._connection is not None and self._opened_as[0] == os.getpid():
                 self._connection.raw.close()
@@ -186,9 +296,6 @@ class EngineConnection:
 
     def run(self, sql, **parameters):
         return self.raw.execute(self._text(sql), parameters).rowcount
-
-    def run_many(self, sql, parameters):
-        self.raw.execute(self._text(sql), parameters)
 
 
 class Engine:
@@ -263,8 +370,7 @@ class Engine:
                 time.sleep(random.uniform(0, 0.01 * 2**trial))
 
     def change_number(self):
-        """Not known for a server: whoever wants to know looks."""
-        return None
+        """None, not known for a server: whoever wants to know looks."""
 
     def close(self):
         """Close the connections, unless the engine is the caller's."""
@@ -297,8 +403,7 @@ class Engine:
             _check_version(connection, self.name)
 
     def _exist(self, connection):
-        """Whether all the tables are there; a server may show that of the last statement before its
-        row."""
+        """Whether all tables are there; a server may show the last one before its row."""
         sql = "SELECT value FROM lease_control WHERE name='version'"
         return self._inspect(connection.raw).has_table("lease_control") and bool(
             connection.rows(sql)
@@ -317,8 +422,7 @@ class Engine:
 
 
 def _set_up_sqlite(raw, *_):
-    """Settings of a new connection: a killed process loses nothing; the death of the machine, the
-    last moments."""
+    """For a new connection: a killed process loses nothing; the machine's death, the last bit."""
     raw.execute(f"PRAGMA busy_timeout={1000 * BUSY_TIMEOUT}")
     deadline = time.monotonic() + BUSY_TIMEOUT
     while True:

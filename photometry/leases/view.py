@@ -1,10 +1,18 @@
-"""Looking at leases: what waits, what runs, what became of it. Nothing here changes anything."""
+"""What an item is, and looking at leases: what waits, what runs, what became of it. Nothing here
+changes anything."""
 
 import hashlib
 import json
+from dataclasses import dataclass
 
-from .item import STATES, Item
 from .stores import EngineConnection
+
+STATES = ("pending", "delayed", "running", "done", "skipped", "failed", "cancelled")
+"""``pending``: can be taken. ``delayed``: pending from a later moment on. ``running``: held. The
+others are final."""
+
+FINAL = ("done", "skipped", "failed", "cancelled")
+
 
 LONGEST_KEY = 200
 """Characters of a key that are stored as they are; of a longer one, its beginning and a hash are.
@@ -14,6 +22,44 @@ COLUMNS = (
     *("id", "kind", "item_key", "payload", "priority", "state", "attempt", "max_attempts"),
     *("not_before", "holder", "error", "created", "taken", "finished"),
 )
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of work, as the database holds it. Times are s since 1970 by the database's clock.
+
+    Attributes
+    ----------
+    id : str
+    kind : str, the queue it waits in
+    payload : what JSON can hold
+    key : str or None, what the item is about; a kind accepts a key once
+    priority : int, smaller ones are taken first
+    state : one of `STATES`
+    attempt : int, how many times it was taken
+    max_attempts : int or None (then as its `Leases` says), how many holders it may lose
+    not_before : float or None, when a delayed one becomes pending
+    holder : str or None, the name of who holds it, and ``lease_until``, the end of the holder's
+        lease
+    error : str or None, why the last attempt ended
+    created, taken, finished : float or None
+    """
+
+    id: str
+    kind: str
+    payload: object
+    key: "str | None"
+    priority: int
+    state: str
+    attempt: int
+    max_attempts: "int | None"
+    not_before: "float | None"
+    holder: "str | None"
+    lease_until: "float | None"
+    error: "str | None"
+    created: float
+    taken: "float | None"
+    finished: "float | None"
 
 
 class LeaseView:

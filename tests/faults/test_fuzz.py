@@ -32,8 +32,8 @@ from photometry.prepare.frames import headers_of, wcs_of
 from photometry.report.plots import read_curve
 from photometry.settings import load_settings
 from photometry.taskmanager import TaskManager
+from photometry.todolist.make import load_template
 from photometry.todolist.pixelfiles import inspect_file
-from photometry.todolist.template import load_template
 from photometry.transients.database import disconnect
 
 SEED = 20261128

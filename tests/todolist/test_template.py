@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from photometry.errors import WrongUseError
-from photometry.todolist.template import load_template, shipped_templates
+from photometry.todolist.make import load_template, shipped_templates
 
 TOP_LEVEL = Path(__file__).parents[2] / "todo_templates"
 
