@@ -74,7 +74,7 @@ def completeness(count, seed, days=1200.0):
     (count, 2) array of S/N of the best box, on our grid and on the full one
     """
     from photometry.transits import planets
-    from photometry.transits.periods import DURATIONS, uniform_frequencies
+    from photometry.transits.transit_model import DURATIONS, uniform_frequencies
 
     rng, times, snr = np.random.default_rng(seed), np.arange(0, days, CADENCE / 1440), []
     for _ in range(count):

@@ -51,7 +51,7 @@ def light_curve(days, minutes, seed=1):
 
 
 def box_periods(times):
-    from photometry.transits.periods import uniform_frequencies
+    from photometry.transits.transit_model import uniform_frequencies
 
     return uniform_frequencies(np.ptp(times), DURATIONS.min(), PERIOD_MIN, 0.5 * np.ptp(times))
 

@@ -94,7 +94,7 @@ def searches():
 
     from photometry.transits import box_periodogram, search_boxes, transit_periodogram
     from photometry.transits.bls import DURATIONS
-    from photometry.transits.periods import uniform_frequencies
+    from photometry.transits.transit_model import uniform_frequencies
 
     def periods(times):
         return uniform_frequencies(np.ptp(times), DURATIONS.min(), 0.5, 0.5 * np.ptp(times))

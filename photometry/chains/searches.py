@@ -9,10 +9,10 @@ import numpy as np
 from ..errors import ArgumentError, WrongUseError
 from ..transits.bls import N_BINS, box_periodogram, edge_effect_periodogram, search_boxes
 from ..transits.fit import NOTHING, fit_transit
-from ..transits.periods import box_periods
 from ..transits.planets import MIN_SAMPLES, good_samples
 from ..transits.qats import quasi_periodic_search
 from ..transits.tls import transit_periodogram
+from ..transits.transit_model import box_periods
 from .quality_control import detection_details, transit_detection_quality_control
 
 DURATION_MIN, DURATION_MAX = 0.05, 0.2  # d, of Kovács' search

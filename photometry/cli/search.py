@@ -177,7 +177,7 @@ def _check_periods(method, period_min, period_max):
             f"--period-min {period_min:g} is not shorter than --period-max {period_max:g}"
         )
     if method == "bls":
-        from ..transits.periods import DURATIONS
+        from ..transits.transit_model import DURATIONS
 
         longest = DURATIONS.max()
         for option, value in (("--period-min", period_min), ("--period-max", period_max)):

@@ -27,7 +27,7 @@ from .folding import (
     prepare,
     segments,
 )
-from .periods import DURATIONS, uniform_frequencies
+from .transit_model import DURATIONS, uniform_frequencies
 
 OVERSAMPLE = 10  # bins per shortest duration
 

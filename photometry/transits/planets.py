@@ -22,8 +22,8 @@ from .fit import (
     fold_phase,
     settle_period,
 )
-from .folding import prepare
-from .periods import DURATIONS, drift_periods, half_width, sde_of_power, transit_duration
+from .folding import half_width, prepare, sde_of_power
+from .transit_model import DURATIONS, drift_periods, transit_duration
 
 SDE_THRESHOLD = 7.0  # Hippke & Heller 2019, section 3.1: 1 % false alarms in white noise
 SNR_THRESHOLD = 7.1  # Jenkins et al. 2002, ApJ 564, 495: one false alarm in Kepler's whole search

@@ -1,42 +1,54 @@
-"""A small stand-in for a simulator of stars: oscillations, granulation and white noise, from
-scaling relations.
+"""Light curves of stars that vary: of PSLS, the PLATO Solar-like Light-curve Simulator (Samadi et
+al. 2019, A&A 624, A117), and of a small stand-in with oscillations, granulation and white noise
+from scaling relations.
 
-Its task has a name of its own, ``synthesis_simple``; it is never used silently in the place of
-PSLS.
-
-Power spectrum of the star, by frequency nu, in ppm^2/muHz:
+The task of the stand-in has a name of its own, ``synthesis_simple``; it is never used silently in
+the place of PSLS. Power spectrum of its star, by frequency nu, in ppm^2/muHz:
 
 * granulation: two components of Kallinger et al. (2014, A&A 570, A41, model F and table 2);
 * oscillations: a comb of modes of degree 0 to 2 under a Gaussian envelope; frequencies by the
-asymptotic relation,
-  ``numax`` and ``delta_nu`` by the scaling relations of Kjeldsen & Bedding (1995, A&A 293, 87).
+  asymptotic relation, ``numax`` and ``delta_nu`` by the scaling relations of Kjeldsen & Bedding
+  (1995, A&A 293, 87).
+
+PSLS is GPL software and stays a program of its own: it is called, not imported, and only where the
+user installed it (``pip install psls``). It makes star and noise; the transits are ours,
+multiplied in, so that ``t0``, ``impact_parameter``, ``star_radius`` and ``eccentricity`` take
+effect, which they do not in PSLS. ``nsr`` takes effect because the noise model is PSLS's ``User``
+unless systematics are asked for.
+
+PSLS comes without stellar models. Main-sequence stars oscillate with the modes of
+`Oscillations`, given to it as a table, unless ``stellar_model`` names a file of its own; red
+giants with its universal pattern.
 """
 
-from dataclasses import dataclass, fields
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ..constants import EASConstants
-from ..errors import WrongUseError
+from ..constants import DAY
+from ..errors import BadInputError, TargetError, WrongUseError
 from ..lightcurve.lightcurve import LightcurveArbitraryRaster
 from .synthesis import (
+    MODES,
     TransitSpecs,
+    check_star_specs,
     checked_keys,
     require,
-    require_seed,
     sample_times,
-    transit_light_curve,
-    transit_strength,
+    transit_specs_of,
+    white_noise,
     whole,
+    with_transits,
 )
 
-NUMAX_SUN, DELTA_NU_SUN, TEFF_SUN = (
-    3090.0,
-    135.1,
-    5777.0,
-)  # muHz, muHz, K (Huber et al. 2011, ApJ 743, 143)
+# muHz, muHz, K (Huber et al. 2011, ApJ 743, 143)
+NUMAX_SUN, DELTA_NU_SUN, TEFF_SUN = 3090.0, 135.1, 5777.0
 LOGG_SUN = 4.438
-HOUR = 3600.0  # s
 MUHZ = 1e-6  # Hz
 # power of a degree relative to radial modes (Ballot et al. 2011, A&A 531, A124)
 MODE_VISIBILITY = {
@@ -44,12 +56,11 @@ MODE_VISIBILITY = {
     1: 1.5,
     2: 0.5,
 }
-EPSILON, SMALL_SPACING = (
-    1.4,
-    0.06,
-)  # of the asymptotic relation, the latter in delta_nu (White et al. 2011, ApJ 743, 161)
-# effective temperature [K], log g of the two modes of synthesis: a star like the Sun, a red giant
-MODES = {"main_sequence": (5778.0, 4.438), "red_giant": (4800.0, 2.5)}
+# of the asymptotic relation, the latter in delta_nu (White et al. 2011, ApJ 743, 161)
+EPSILON, SMALL_SPACING = 1.4, 0.06
+STAR_ID = 1
+EXPOSURE = 22.0 / 25.0  # part of the cadence that PLATO integrates
+TIMEOUT = 3600.0  # s
 
 
 @dataclass(frozen=True)
@@ -74,9 +85,8 @@ class Oscillations:
         numax, spacing = self.numax, self.delta_nu
         # muHz, full width at half maximum (Mosser et al. 2012, A&A 537, A30)
         envelope = 0.66 * numax**0.88
-        width = min(
-            max(np.exp((self.teff - TEFF_SUN) / 601.0), 0.1), 10.0
-        )  # muHz (Corsaro et al. 2012, ApJ 757, 190)
+        # muHz (Corsaro et al. 2012, ApJ 757, 190)
+        width = min(max(np.exp((self.teff - TEFF_SUN) / 601.0), 0.1), 10.0)
         # ppm, rms of a radial mode (Kallinger et al. 2014)
         amplitude = 3.6 * (NUMAX_SUN / numax) ** 0.75
         rows = []
@@ -149,32 +159,6 @@ class StarSpecs:
         return transit_specs_of(self)
 
 
-def check_star_specs(specs):
-    """Refuse a mode that does not exist and noise that is none; the rest is checked with the
-    transits."""
-    if specs.mode not in tuple(MODES):
-        raise WrongUseError(f"mode={specs.mode!r}: expected {' or '.join(MODES)}")
-    require(specs, "nsr", lambda value: value >= 0, "0 or more (ppm in one hour)")
-    for name in ("number_camera_groups", "number_cameras_per_group"):
-        require(specs, name, lambda value: value >= 1, "1 or more")
-    require_seed(specs, "master_seed")
-    for name in (item.name for item in fields(specs) if isinstance(item.default, bool)):
-        if getattr(specs, name) not in (True, False):
-            raise WrongUseError(f"{name}={getattr(specs, name)!r}: expected true or false")
-    specs.transits()
-
-
-def transit_specs_of(specs):
-    """`TransitSpecs` with the values that ``specs`` shares with them; MES for the noise that
-    ``specs`` means"""
-    common = (
-        "duration", "sampling_cadence", "t0", "star_radius", "planet_radius", "orbital_period",
-        "semi_major_axis", "orbital_angle", "impact_parameter", "eccentricity",
-    )  # fmt: skip
-    values = {name: getattr(specs, name) for name in common if hasattr(specs, name)}
-    return TransitSpecs(**values, mes_assume_noise=EASConstants().plato_noise * specs.nsr / 73.0)
-
-
 def synthesize_star(specs=None):
     """Make the light curve of a star that oscillates, with granulation, white noise and transits.
 
@@ -198,30 +182,6 @@ def synthesize_star(specs=None):
     if specs.enable_random_noise:
         flux += sigma * rng.standard_normal(len(times))
     return with_transits(LightcurveArbitraryRaster(times, flux, np.full(len(times), sigma)), specs)
-
-
-def white_noise(specs):
-    """Relative noise of one sample: the NSR of one camera in an hour, over all cameras and the
-    time of a sample"""
-    cameras = specs.number_camera_groups * specs.number_cameras_per_group
-    return 1e-6 * specs.nsr * np.sqrt(HOUR / specs.sampling_cadence / cameras)
-
-
-def with_transits(lc, specs):
-    """The light curve times the transits of ``specs`` (if it has any), with all settings and their
-    strength as metadata."""
-    transits = specs.transits()
-    signal = transit_light_curve(lc.times, transits) if specs.enable_transits else np.ones(len(lc))
-    settings = {name: getattr(specs, name) for name in specs.__dataclass_fields__}
-    metadata = {
-        key: value
-        for key, value in {**transits.settings(), **settings}.items()
-        if value is not None
-    }
-    strength = transit_strength(signal, transits.mes_assume_noise, specs.sampling_cadence)
-    return LightcurveArbitraryRaster(
-        lc.times, lc.fluxes * signal, lc.uncertainties, lc.flags, {**metadata, **strength}
-    )
 
 
 def coloured_noise(power_density, n, cadence, rng):
@@ -249,3 +209,218 @@ def coloured_noise(power_density, n, cadence, rng):
         * (rng.standard_normal(len(frequency)) + 1j * rng.standard_normal(len(frequency))),
         n,
     )
+
+
+@dataclass(frozen=True)
+class PslsSpecs:
+    """What `synthesize_psls` takes; names and defaults of the EAS pipeline's task
+    ``synthesis_psls``."""
+
+    mode: str = "main_sequence"  # or 'red_giant'
+    enable_transits: bool = True
+    nsr: float = 73.0  # ppm in one hour, of one camera
+    mask_updates: bool = False
+    enable_systematics: bool = False
+    enable_random_noise: bool = True
+    number_camera_groups: int = 4
+    number_cameras_per_group: int = 6
+    duration: float = 730.0  # d
+    t0: float = 1.0  # d, middle of the first transit
+    star_radius: float = TransitSpecs.star_radius  # Jupiter radii
+    planet_radius: float = 1.0  # Jupiter radii
+    orbital_period: float = 365.0  # d
+    semi_major_axis: float = 1.0  # AU
+    orbital_angle: float | None = None  # deg
+    impact_parameter: float | None = None  # stellar radii
+    sampling_cadence: float = 25.0  # s, a multiple of 25
+    # Not in the original:
+    eccentricity: float = 0.0
+    master_seed: int = 1
+    mag: float = 10.0  # V
+    stellar_model: str | None = None  # path of a .gsm file
+    # path of one of PSLS's tables, needed with enable_systematics
+    systematics_table: str | None = None
+
+    @classmethod
+    def from_dict(cls, specs):
+        """From the ``specs`` of a task; refuses unknown keys and values outside their range."""
+        return cls(**checked_keys(specs, cls))
+
+    def __post_init__(self):
+        check_star_specs(self)
+        require(self, "mag", lambda value: True, "finite")
+        if self.sampling_cadence % 25:
+            raise WrongUseError(
+                f"sampling_cadence={self.sampling_cadence!r}: PSLS takes multiples of 25 s"
+            )
+        if self.enable_systematics and not self.systematics_table:
+            raise WrongUseError(
+                "enable_systematics needs systematics_table, the path of one of the tables that "
+                "PSLS's source package has"
+            )
+
+    def transits(self):
+        """The transits, as `TransitSpecs`"""
+        return transit_specs_of(self)
+
+
+def psls_program():
+    """Path of the program ``psls``, or None where it is not installed"""
+    return shutil.which("psls") or shutil.which("psls.py")
+
+
+def synthesize_psls(specs=None, *, program=None):
+    """Make a light curve with PSLS and our transits.
+
+    Parameters
+    ----------
+    specs : PslsSpecs, or dict of the same
+    program : path of ``psls``, by default the one on the search path
+
+    Returns
+    -------
+    LightcurveArbitraryRaster, from time 0 on; its metadata as of `synthesize_transits`
+
+    Raises
+    ------
+    WrongUseError : PSLS is not installed, or a spec is wrong
+    TargetError : PSLS failed; the message has its last words
+    """
+    specs = specs if isinstance(specs, PslsSpecs) else PslsSpecs.from_dict(specs or {})
+    program = program or psls_program()
+    if program is None:
+        raise WrongUseError(
+            "PSLS is not installed: pip install psls (GPL), or use synthesis_simple"
+        )
+    with tempfile.TemporaryDirectory(prefix="psls-") as folder:
+        table = _run(Path(folder), specs, program)
+    times = (table[:, 0] - table[0, 0]) / DAY
+    inside = times < specs.duration
+    sigma = white_noise(specs) if specs.enable_random_noise else 0.0
+    lc = LightcurveArbitraryRaster(
+        times[inside],
+        1 + 1e-6 * table[inside, 1],
+        np.full(inside.sum(), sigma),
+        (table[inside, 2] != 0).astype(float),
+    )
+    return with_transits(lc, specs)
+
+
+def _run(folder, specs, program):
+    """Call PSLS in a folder of its own; returns its table: time [s], flux [ppm], flag"""
+    config = psls_config(specs)
+    if config["Star"]["ModelType"] == "text":
+        np.savetxt(folder / config["Star"]["ModelName"], Oscillations(*MODES[specs.mode]).modes())
+    (folder / "star.yaml").write_text(json.dumps(config))  # JSON is YAML
+    try:
+        done = subprocess.run(
+            [program, "star.yaml"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TargetError(f"{program}: not ready after {TIMEOUT:.0f} s") from error
+    output = folder / f"{STAR_ID:010d}.dat"
+    if done.returncode or not output.is_file():
+        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        raise TargetError(
+            f"{program} ended with {done.returncode} and without a light curve: "
+            f"{said[-1] if said else 'it said nothing'}"
+        )
+    table = np.loadtxt(output, ndmin=2)
+    if table.shape[1] != 3 or len(table) == 0:
+        raise BadInputError(
+            f"{program} wrote a table of shape {table.shape}; expected time, flux, flag"
+        )
+    return table
+
+
+def psls_config(specs):
+    """The configuration of PSLS 2.0 for `PslsSpecs`, as nested dict"""
+    return {
+        "Observation": {
+            "QuarterDuration": [specs.duration + 1.0],
+            "MasterSeed": int(specs.master_seed),
+            "Gaps": {"Enable": 0, "Seed": 0},
+        },
+        "Instrument": _instrument(specs),
+        "Star": _star(specs),
+        "Oscillations": _oscillations(specs),
+        "Activity": {
+            "Enable": 0,
+            "Sigma": 40.0,
+            "Tau": 0.2,
+            "Seed": 0,
+            "Spot": {"Enable": 0, "Seed": 0},
+            "Flare": {"Enable": 0, "Seed": 0},
+        },
+        "Granulation": {"Enable": 1, "Type": 1, "Seed": 0},
+        "Transit": {"Enable": 0},
+        "External": {"Enable": 0},
+    }
+
+
+def _instrument(specs):
+    return {
+        "Sampling": specs.sampling_cadence,
+        "IntegrationTime": specs.sampling_cadence * EXPOSURE,
+        "GroupID": list(range(1, int(specs.number_camera_groups) + 1)),
+        "NCamera": int(specs.number_cameras_per_group),
+        "TimeShift": 0.0,
+        "RandomNoise": {
+            "Enable": int(specs.enable_random_noise),
+            "Type": "PLATO_SIMU" if specs.enable_systematics else "User",
+            "NSR": float(specs.nsr),
+        },
+        "Systematics": {
+            "Enable": int(specs.enable_systematics),
+            "Table": specs.systematics_table or "",
+            "Version": 2,
+            "DriftLevel": "any",
+            "Seed": 0,
+            "MaskUpdate": int(specs.mask_updates),
+        },
+    }
+
+
+def _star(specs):
+    teff, logg = MODES[specs.mode]
+    model = Path(specs.stellar_model) if specs.stellar_model else None
+    own = {
+        "ModelType": "UP" if specs.mode == "red_giant" else "text",
+        "ModelDir": ".",
+        "ModelName": "modes.txt",
+    }
+    theirs = (
+        {"ModelType": "single", "ModelDir": str(model.parent.resolve()), "ModelName": model.name}
+        if model
+        else {}
+    )
+    return {
+        "ID": STAR_ID,
+        "Mag": float(specs.mag),
+        "Teff": teff,
+        "Logg": logg,
+        "ES": "ms" if specs.mode == "main_sequence" else "rg",
+        "SurfaceRotationPeriod": 0.0,
+        "CoreRotationFreq": 0.0,
+        "Inclination": 0.0,
+        **own,
+        **theirs,
+    }
+
+
+def _oscillations(specs):
+    relations = Oscillations(*MODES[specs.mode])
+    return {
+        "Enable": 1,
+        "numax": relations.numax,
+        "delta_nu": relations.delta_nu,
+        "DPI": -1.0,
+        "q": 0.0,
+        "SurfaceEffects": 0,
+        "Seed": 0,
+    }

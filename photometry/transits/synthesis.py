@@ -1,4 +1,6 @@
-"""Light curves with transits, made from a few numbers: the task ``synthesis_batman``."""
+"""Light curves with transits, made from a few numbers: the task ``synthesis_batman``; and what the
+syntheses of stars (`stars`) have in common.
+"""
 
 from dataclasses import asdict, dataclass, field, fields
 
@@ -12,6 +14,9 @@ from . import transit_model
 NOISE_CADENCE = 25.0  # s, to which `noise` refers
 MAX_MES = 1e8
 _const = EASConstants()
+HOUR = 3600.0  # s
+# effective temperature [K], log g of the two modes of synthesis: a star like the Sun, a red giant
+MODES = {"main_sequence": (5778.0, 4.438), "red_giant": (4800.0, 2.5)}
 
 
 @dataclass(frozen=True)
@@ -222,6 +227,56 @@ def transit_strength(flux, noise, cadence):
         "pixels_out_of_transit": len(flux) - inside,
         "mes": float(mes),
     }
+
+
+def check_star_specs(specs):
+    """Refuse a mode that does not exist and noise that is none; the rest is checked with the
+    transits."""
+    if specs.mode not in tuple(MODES):
+        raise WrongUseError(f"mode={specs.mode!r}: expected {' or '.join(MODES)}")
+    require(specs, "nsr", lambda value: value >= 0, "0 or more (ppm in one hour)")
+    for name in ("number_camera_groups", "number_cameras_per_group"):
+        require(specs, name, lambda value: value >= 1, "1 or more")
+    require_seed(specs, "master_seed")
+    for name in (item.name for item in fields(specs) if isinstance(item.default, bool)):
+        if getattr(specs, name) not in (True, False):
+            raise WrongUseError(f"{name}={getattr(specs, name)!r}: expected true or false")
+    specs.transits()
+
+
+def transit_specs_of(specs):
+    """`TransitSpecs` with the values that ``specs`` shares with them; MES for the noise that
+    ``specs`` means"""
+    common = (
+        "duration", "sampling_cadence", "t0", "star_radius", "planet_radius", "orbital_period",
+        "semi_major_axis", "orbital_angle", "impact_parameter", "eccentricity",
+    )  # fmt: skip
+    values = {name: getattr(specs, name) for name in common if hasattr(specs, name)}
+    return TransitSpecs(**values, mes_assume_noise=EASConstants().plato_noise * specs.nsr / 73.0)
+
+
+def white_noise(specs):
+    """Relative noise of one sample: the NSR of one camera in an hour, over all cameras and the
+    time of a sample"""
+    cameras = specs.number_camera_groups * specs.number_cameras_per_group
+    return 1e-6 * specs.nsr * np.sqrt(HOUR / specs.sampling_cadence / cameras)
+
+
+def with_transits(lc, specs):
+    """The light curve times the transits of ``specs`` (if it has any), with all settings and their
+    strength as metadata."""
+    transits = specs.transits()
+    signal = transit_light_curve(lc.times, transits) if specs.enable_transits else np.ones(len(lc))
+    settings = {name: getattr(specs, name) for name in specs.__dataclass_fields__}
+    metadata = {
+        key: value
+        for key, value in {**transits.settings(), **settings}.items()
+        if value is not None
+    }
+    strength = transit_strength(signal, transits.mes_assume_noise, specs.sampling_cadence)
+    return LightcurveArbitraryRaster(
+        lc.times, lc.fluxes * signal, lc.uncertainties, lc.flags, {**metadata, **strength}
+    )
 
 
 def checked_keys(specs, cls):

@@ -30,10 +30,10 @@ from .folding import (
     near_count,
     over_periods,
     prepare,
+    sde_spectrum,
     segments,
 )
-from .periods import optimal_periods, sde_spectrum, transit_duration
-from .transit_model import transit_flux
+from .transit_model import optimal_periods, transit_duration, transit_flux
 
 BINS = 12  # of phase, in the shortest transit of an octave
 LENGTHS = np.unique(
@@ -102,7 +102,7 @@ def transit_periodogram(
     flux : (n,) array, finite, relative: about 1 outside transits
     errors : (n,) array, optional
         1 sigma; by default the standard deviation of the flux
-    periods : (n_periods,) array, d, optional, as `periods.optimal_periods` makes them
+    periods : (n_periods,) array, d, optional, as `transit_model.optimal_periods` makes them
     period_min, period_max : float, d; limits of the default periods
     threads : int, optional; all cores by default
     progress : callable, optional, ``progress(done, total)``
@@ -123,7 +123,7 @@ def transit_periodogram(
 
 
 def default_periods(baseline, period_min=None, period_max=None):
-    """Periods of a search by TLS; see `periods.optimal_periods`.
+    """Periods of a search by TLS; see `transit_model.optimal_periods`.
 
     Parameters
     ----------

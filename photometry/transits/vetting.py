@@ -14,8 +14,8 @@ import numpy as np
 from ..errors import ArgumentError
 from .dips import Dips, sine_gain
 from .fit import NO_SIGNAL, SINGLE_DIP, fit_transit, settle_period
-from .periods import GM_SUN, R_JUPITER, R_SUN, stellar_density
 from .planets import SNR_THRESHOLD, agreement, good_samples, part_depths, shortest_period
+from .transit_model import GM_SUN, R_JUPITER, R_SUN, stellar_density
 
 ODD_EVEN_SIGMA = 4.0  # of odd and even depths apart
 MAX_RADIUS = 2.2  # Jupiter radii of a planet (Thompson et al. 2018 use 30 Earth radii, 2.7)

@@ -17,7 +17,7 @@ from photometry.chains.tasktype import RunningTask, task_type
 from photometry.constants import DAY
 from photometry.lightcurve import LightcurveArbitraryRaster
 from photometry.status import STATUS
-from photometry.transits.psls import psls_program
+from photometry.transits.stars import psls_program
 
 CADENCE = 900.0  # s
 

@@ -8,7 +8,7 @@ from transit_examples import planet
 from photometry.transits import box_periodogram, edge_effect_periodogram, search_boxes
 from photometry.transits.bls import DURATIONS
 from photometry.transits.folding import bin_in_time, over_periods, pack, prepare
-from photometry.transits.periods import optimal_periods, transit_duration, uniform_frequencies
+from photometry.transits.transit_model import optimal_periods, transit_duration, uniform_frequencies
 
 
 def grid(times, period_min=0.5):

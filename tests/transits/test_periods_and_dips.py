@@ -12,8 +12,8 @@ from photometry.transits import planets as planets_module
 from photometry.transits.bls import coarse_boxes
 from photometry.transits.fit import MIN_SAMPLES, PERIODIC, SINGLE_DIP, fold_phase, settle_period
 from photometry.transits.folding import prepare
-from photometry.transits.periods import drift_periods
 from photometry.transits.tls import best_transits, default_periods
+from photometry.transits.transit_model import drift_periods
 
 NOISE = 300e-6
 

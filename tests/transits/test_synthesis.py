@@ -15,8 +15,7 @@ from photometry.transits import (
     synthesize_star,
     synthesize_transits,
 )
-from photometry.transits.psls import psls_config
-from photometry.transits.stars import Oscillations, coloured_noise
+from photometry.transits.stars import Oscillations, coloured_noise, psls_config
 
 GOLDEN = {
     "duration": 240,

@@ -8,7 +8,7 @@ from photometry.errors import WrongUseError
 from photometry.lightcurve import LightcurveArbitraryRaster
 from photometry.transits import find_planets, find_transits, fit_transit, transit_periodogram
 from photometry.transits.fit import transit_shape
-from photometry.transits.periods import half_width, sde_of_power, sde_spectrum
+from photometry.transits.folding import half_width, sde_of_power, sde_spectrum
 from photometry.transits.tls import BINS, LENGTHS, duration_limits, staircases, template
 
 

@@ -17,7 +17,7 @@ from photometry.transits import (
     signal_at,
     vet,
 )
-from photometry.transits.periods import stellar_density
+from photometry.transits.transit_model import stellar_density
 
 REAL = {
     "WASP-126 b": "lc/tess2018206045859-s0001-0000000025155310-0120-s_lc.fits",

@@ -79,7 +79,7 @@ class SynthesisPsls(Synthesis):
     runs_elsewhere = True
 
     def unavailable(self):
-        from ...transits.psls import psls_program
+        from ...transits.stars import psls_program
 
         if psls_program() is None:
             return (
