@@ -15,7 +15,7 @@ from ..sky import propagate, unit_vectors
 from .imagecube import cube_path, find_cube, movement_at
 from .quality import BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND, background_flags
 from .stamp import Stamp, Target
-from .tess import MAX_DISTANCE, correction
+from .tess import correction
 
 # TESS magnitude, and how many columns and rows its stamp has; between them the logarithms are
 # interpolated
@@ -246,13 +246,16 @@ def _position(target, cube, epoch):
 
 def _times(cube, ra, decl):
     """Times barycentric for the star instead of for the middle of the image, the correction
-    contained in them, and the error that remains because TESS is not at the Earth: all days, the
-    error NaN where it is not known.
+    contained in them, and how far they may be off: all days, the last NaN where it is not known.
     """
-    if np.isnan(cube.earth).any():
+    if np.isnan(cube.satellite).any():
         return cube.time, cube.timecorr, np.nan
     star, reference = unit_vectors(ra, decl), unit_vectors(*cube.time_direction)
-    more = correction(cube.earth, star, reference)
-    by_earth = np.allclose(cube.timecorr, correction(cube.earth, reference), rtol=0, atol=1e-8)
-    angle = 1.0 if by_earth else float(np.linalg.norm(star - reference))
-    return cube.time + more, cube.timecorr + more, MAX_DISTANCE * angle / DAY
+    more = correction(cube.satellite, star, reference)
+    position_error, error = cube.time_errors
+    by_position = correction(cube.satellite, reference)
+    if np.allclose(cube.timecorr, by_position, rtol=0, atol=1e-8):
+        error += position_error
+    else:  # the mission's correction has the true position in it, but for the way to the star
+        error += position_error * float(np.linalg.norm(star - reference))
+    return cube.time + more, cube.timecorr + more, error / DAY

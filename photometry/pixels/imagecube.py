@@ -19,7 +19,7 @@ from astropy.io import fits
 from ..constants import J2000, MISSIONS
 from ..errors import BadInputError, TargetNotFoundError
 
-FORMAT, VERSION = "photometry image cube", 1
+FORMAT, VERSION = "photometry image cube", 2
 QUANTITIES = {
     "flux": np.float32,
     "error": np.float32,
@@ -114,7 +114,7 @@ class ImageCube:
             shapes = dict.fromkeys(_SERIES, (self.n_times,)) | dict.fromkeys(
                 QUANTITIES, (self.n_times, *self.shape)
             )
-            shapes |= {"movement": (self.n_times, 2, 3), "earth": (self.n_times, 3)}
+            shapes |= {"movement": (self.n_times, 2, 3), "satellite": (self.n_times, 3)}
             for name, expected in (shapes | {"sumimage": self.shape}).items():
                 if self._file[name].shape != expected or self._file[name].dtype.kind not in "iuf":
                     raise ValueError(
@@ -226,11 +226,20 @@ class ImageCube:
         return self._dataset("movement")
 
     @functools.cached_property
-    def earth(self):
-        """(n_times, 3) array, seconds of light: from the barycentre to the Earth, ICRS; NaN where
-        times cannot be moved
+    def satellite(self):
+        """(n_times, 3) array, seconds of light: from the barycentre to the satellite, ICRS; NaN
+        where times cannot be moved
         """
-        return self._dataset("earth")
+        return self._dataset("satellite")
+
+    @functools.cached_property
+    def time_errors(self):
+        """How far off may be: `satellite`, seconds of light; the times, s, because the files round
+        them
+        """
+        with self._reading():
+            names = ("position_error", "rounding_error")
+            return tuple(float(self._file.attrs[name]) for name in names)
 
     @functools.cached_property
     def sumimage(self):

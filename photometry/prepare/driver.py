@@ -357,6 +357,8 @@ def _attributes(frames, times, reference):
         "first_column": frame.first_column,
         "time_ra": times.direction[0],
         "time_decl": times.direction[1],
+        "position_error": times.position_error,
+        "rounding_error": times.rounding_error,
         "reference_frame": reference.index,
         "header_primary": primary.tostring(sep="\n"),
         "header_image": image.tostring(sep="\n"),

@@ -4,11 +4,12 @@ cubes that they make. `Times`: those of a cube, barycentric for one known direct
 Pixels are read straight from their offset in the (uncompressed) file, a few rows at a time where
 that is all one needs.
 
-Stamps move the times of a cube to their star by the Earth's position. The times of a full-frame
+Stamps move the times of a cube to their star by the satellite's position. The times of a full-frame
 image hold for the pixel that its header names (BTC_PIX1, BTC_PIX2), the middle of the CCD. A
 cut-out keeps them, but not where the middle of the CCD is on the sky: its WCS holds for its own few
 pixels. There, the correction in the file (TIMECORR) is taken off again, and one for the middle of
-the cut-out is added.
+the cut-out is added. Early cut-outs also have times in single precision; the satellite's clock,
+which is even, gives back most of what these lost.
 """
 
 import logging
@@ -31,6 +32,12 @@ log = logging.getLogger(__name__)
 TESS_CADENCES = (20, 120, 200, 600, 1800)  # s, nominal times between exposures
 # fraction of the images of a CCD that may be left out because they do not fit the others
 MAX_ODD = 0.1
+# s that the correction in a header may be off: 4 pixels of direction
+TIME_AGREEMENT = 0.2
+# images that a line through rounded times needs, and s that it may then be from the true times
+# within a sector: 0.55 in sector 1, against those of a star there
+MIN_IMAGES, LINE_ERROR = 200, 1.0
+_MOMENTS = ("time", "time_start", "time_stop")
 _DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}  # BITPIX of the FITS standard
 
 
@@ -309,21 +316,25 @@ class Times:
     ----------
     time, time_start, time_stop : (n_times,) arrays, days, barycentric for ``direction``
     timecorr : (n_times,) array, days, the correction contained in them
-    earth : (n_times, 3) array, seconds of light; NaN where times cannot be moved (Kepler is far
+    satellite : (n_times, 3) array, seconds of light; NaN where times cannot be moved (Kepler is far
         from the Earth)
     direction : (ra, decl), deg
+    position_error : float, seconds of light that ``satellite`` may be off
+    rounding_error : float, s that times may be off because the file rounds them
     """
 
     time: np.ndarray
     time_start: np.ndarray
     time_stop: np.ndarray
     timecorr: np.ndarray
-    earth: np.ndarray
+    satellite: np.ndarray
     direction: tuple
+    position_error: float = np.nan
+    rounding_error: float = 0.0
 
     def datasets(self):
         """The arrays by the names that they have in the cube."""
-        names = ("time", "time_start", "time_stop", "timecorr", "earth")
+        names = (*_MOMENTS, "timecorr", "satellite")
         return {name: getattr(self, name) for name in names}
 
 
@@ -342,24 +353,60 @@ def times_of(frames, reference):
     """
     series = {
         name: np.array([getattr(frame, name) for frame in frames], dtype=float)
-        for name in ("time", "time_start", "time_stop", "timecorr")
+        for name in (*_MOMENTS, "timecorr")
     }
     first = frames[reference]
     direction = _time_direction(first)
     if first.mission != "TESS":
-        return Times(**series, earth=np.full((len(frames), 3), np.nan), direction=direction)
-    earth = tess.earth_position(series["time"] - series["timecorr"], first.time_reference)
-    expected = tess.correction(earth, unit_vectors(*direction))
-    if not _holds(first, series["timecorr"], expected):
-        for name in ("time", "time_start", "time_stop"):
+        return Times(**series, satellite=np.full((len(frames), 3), np.nan), direction=direction)
+    rounding_error = _undo_rounding(series, first)
+    satellite, position_error = tess.satellite_position(
+        series["time"] - series["timecorr"], first.time_reference
+    )
+    expected = tess.correction(satellite, unit_vectors(*direction))
+    if not _holds(first, series["timecorr"], expected, max(position_error, TIME_AGREEMENT)):
+        for name in _MOMENTS:
             series[name] += expected - series["timecorr"]
         series["timecorr"] = expected
-    return Times(**series, earth=earth, direction=direction)
+    return Times(
+        **series,
+        satellite=satellite,
+        direction=direction,
+        position_error=position_error,
+        rounding_error=rounding_error,
+    )
 
 
-def _holds(frame, timecorr, expected):
+def _undo_rounding(series, frame):
+    """Put times of single precision, in place, on the straight line that the satellite's clock
+    follows; return how far times may be off by rounding, s.
+    """
+    # the mean of two such times, start and stop, is a multiple of this many days
+    if frame.times_for == "image" or (series["time"] % 2**-14).any():
+        return 0.0
+    clock = series["time"] - series["timecorr"]
+    error = float(np.spacing(np.float32(clock.max()))) / 2 * DAY
+    moved, told = 0.0, "may be off by as much"
+    if clock.size >= MIN_IMAGES:
+        count = np.round((clock - clock[0]) * DAY / frame.cadence)
+        line = np.polynomial.Polynomial.fit(count, clock, 1)(count)
+        if np.abs(line - clock).max() * DAY <= error:
+            moved, error = line - clock, LINE_ERROR
+            told = f"are put on the line of the satellite's clock, right to {LINE_ERROR:.0f} s"
+    log.warning(
+        "%s: its times are rounded (single precision) to %.0f s; they %s",
+        frame.flux.path,
+        np.spacing(np.float32(clock.max())) * DAY,
+        told,
+    )
+    for name in _MOMENTS:
+        series[name] += moved
+    return error
+
+
+def _holds(frame, timecorr, expected, tolerance):
     """Whether the times of the files are barycentric for the direction in which ``expected`` was
-    computed.
+    computed, to ``tolerance`` (s).
     """
     if frame.times_for != "image":
         return False
@@ -372,15 +419,15 @@ def _holds(frame, timecorr, expected):
         )
         return True
     wrong = np.abs(timecorr - expected).max() * DAY
-    if wrong > tess.MAX_DISTANCE:
+    if wrong > tolerance:
         log.warning(
             "%s: its barycentric correction is up to %.1f s from what follows from the position "
-            "of the Earth; its times are made "
+            "of the satellite; its times are made "
             "barycentric anew",
             frame.flux.path,
             wrong,
         )
-    return wrong <= tess.MAX_DISTANCE
+    return wrong <= tolerance
 
 
 def _time_direction(frame):

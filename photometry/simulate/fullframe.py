@@ -155,7 +155,7 @@ class FullFrameSimulation:
         saturation.
         """
         # signals are functions of the star's own barycentric time
-        delay = self.pointing.earth[i] @ self._directions / DAY
+        delay = self.pointing.satellite[i] @ self._directions / DAY
         flux = self.flux * relative_flux(self.stars, self._since_start(i) + delay)
         motion = self.pointing.motion[i]
         row, column = (

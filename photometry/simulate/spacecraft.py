@@ -19,8 +19,8 @@ from ..pixels.tess import (
     LAST_COLUMN,
     LAST_ROW,
     correction,
-    earth_position,
     optical_axis,
+    satellite_position,
 )
 from ..sky import unit_vectors
 
@@ -284,8 +284,8 @@ class Pointing:
     ----------
     time : (n_times,) days since the mission's zero, TDB at the spacecraft, middle of the cadence;
         NaN where no exposure was made
-    earth : (n_times, 3) seconds of light: the Earth, where the spacecraft is taken to be, seen from
-        the barycentre
+    satellite : (n_times, 3) seconds of light, seen from the barycentre: TESS, or the Earth, where
+        Kepler is taken to be
     cadenceno, quality : (n_times,) int
     motion : (n_times, 2) pixels: row, column
     background : (n_times,) e-/s per pixel
@@ -293,7 +293,7 @@ class Pointing:
     """
 
     time: np.ndarray
-    earth: np.ndarray
+    satellite: np.ndarray
     cadenceno: np.ndarray
     quality: np.ndarray
     motion: np.ndarray
@@ -307,7 +307,7 @@ class Pointing:
         """Times at which light from a direction (deg) arrives at the barycentre, and the correction
         contained in them, days.
         """
-        timecorr = correction(self.earth, unit_vectors(ra, decl))
+        timecorr = correction(self.satellite, unit_vectors(ra, decl))
         return self.time + timecorr, timecorr
 
 
@@ -353,7 +353,7 @@ def simulate_pointing(
     glow = background * (1 + 0.1 * np.sin(2 * np.pi * phase) + 3 * scattered)
     return Pointing(
         time=np.where(exposed, time, np.nan),
-        earth=earth_position(time, MISSIONS[mission].time_reference),
+        satellite=satellite_position(time, MISSIONS[mission].time_reference)[0],
         cadenceno=schedule.cadenceno + round((start - schedule.start) * DAY / step) + index,
         quality=quality,
         motion=motion,

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,12 @@ from photometry.flags import bitmask
 from photometry.pixels.cubestamp import Area, stamp_from_cube
 from photometry.pixels.imagecube import cube_path, find_cube, find_cubes
 from photometry.pixels.stamp import Target
+from photometry.pixels.tess import earth_position, satellite_position
 from photometry.prepare import cubefile
 from photometry.prepare.cubefile import WorkFolder
 from photometry.prepare.driver import prepare
+from photometry.prepare.ffi import read_frames
+from photometry.prepare.frames import times_of
 
 DATA = Path(__file__).parents[2] / ".." / "shared" / "data"
 CUBE = "sector003_camera1_ccd2.hdf5"
@@ -375,13 +379,47 @@ def test_times_of_tica_become_barycentric(tmp_path):
     assert np.abs(expected).max() > 10
 
 
+@pytest.mark.parametrize("first", [1330.0, 2100.0])
+def test_times_in_single_precision_go_back_on_the_satellites_clock(tmp_path, caplog, first):
+    """Outside truth: times that this test makes, before it rounds them."""
+    frame = read_frames(spoc_series(tmp_path / "ffi", 1)[0])[0]
+    count = np.arange(600) + 40 * (np.arange(600) > 300)
+    clock = first + 1.1 / 86400 + count * 1800 / 86400
+    timecorr = (200 + count * 0.03) / 86400
+    truth = clock + timecorr
+    start, stop = (np.float32(truth + sign * 900 / 86400).astype(float) for sign in (-1, 1))
+
+    def times(n):
+        series = zip(0.5 * (start + stop), timecorr, strict=True)
+        frames = [
+            replace(frame, time=time, timecorr=correction, times_for="detector")
+            for time, correction in series
+        ]
+        found = times_of(frames[:n], 0)
+        return found, np.abs(found.time - found.timecorr - clock[:n]).max() * 86400
+
+    assert np.abs(0.5 * (start + stop) - truth).max() * 86400 > 3
+    found, wrong = times(600)
+    assert wrong < 0.6
+    assert found.rounding_error == 1.0
+    assert "single precision" in caplog.text
+    found, wrong = times(5)  # too few for a line
+    assert wrong <= found.rounding_error
+    assert found.rounding_error == pytest.approx(5.3 if first < 2048 else 10.5, abs=0.1)
+
+
 def light_travel(days, star):
-    """Light travel time from the centre of the Earth to the barycentre by astropy, s, at times
-    since 2457000 (TDB).
+    """Light travel time from TESS to the barycentre, s, at times since 2457000 (TDB): by astropy
+    from the centre of the Earth, and the orbit (which tests/pixels/test_tess.py compares with the
+    mission's).
     """
     geocentre = EarthLocation.from_geocentric(0, 0, 0, unit=units.m)
     times = Time(2457000, days, format="jd", scale="tdb", location=geocentre)
-    return times.light_travel_time(star, ephemeris="builtin").to_value("s")
+    from_earth = satellite_position(days, 2457000)[0] - earth_position(days, 2457000)
+    return (
+        times.light_travel_time(star, ephemeris="builtin").to_value("s")
+        + from_earth @ star.cartesian.xyz.value
+    )
 
 
 @pytest.mark.real_data
@@ -410,18 +448,35 @@ class TestRealImages:
         path = DATA / "ffi" / name
         prepare(path, tmp_path)
         header, table = fits.getheader(path), fits.getdata(path, 1)
-        of_satellite = table["TIME"] - table["TIMECORR"].astype(float)
         with find_cube(tmp_path, *where) as cube:
             star = SkyCoord(header["RA_OBJ"] * units.deg, header["DEC_OBJ"] * units.deg)
             # the whole image: the WCS of the oldest file is 974 rows off
             whole = Area(0, cube.shape[0], 0, cube.shape[1])
             stamp = stamp_from_cube(cube, Target(1, star.ra.deg, star.dec.deg, 10.0), whole)
-        # outside truth: astropy's light travel time for the centre of the Earth
-        expected = light_travel(of_satellite, star)
-        assert np.allclose((stamp.time - of_satellite) * 86400, expected, atol=0.1)
-        assert np.allclose(stamp.timecorr * 86400, expected, atol=0.1)
+        expected = light_travel(stamp.time - stamp.timecorr, star)
+        assert np.allclose(stamp.timecorr * 86400, expected, atol=0.001)
         # as they stand in the file they are 4 to 45 s off
         assert np.abs(table["TIMECORR"] * 86400 - expected).max() > 4
+        # times of these files are in single precision
+        clock = (stamp.time - stamp.timecorr - table["TIME"] + table["TIMECORR"]) * 86400
+        assert np.abs(clock).max() <= 5.3
+        error = 5.27 if len(table) == 1 else 1.0
+        assert stamp.headers["TIERABSO"] * 86400 == pytest.approx(error + 0.05, abs=0.01)
+
+    def test_a_cutouts_times_in_single_precision_come_back_to_those_of_two_minutes(self, tmp_path):
+        """Outside truth: the satellite's clock in the light curve of a star of the same camera."""
+        path = DATA / "lc" / "tess2018206045859-s0001-0000000025155310-0120-s_lc.fits"
+        lightcurve = fits.getdata(path, 1)
+        lightcurve = lightcurve[np.isfinite(lightcurve["TIME"])]
+        clock = lightcurve["TIME"] - lightcurve["TIMECORR"].astype(float)
+        prepare(DATA / "ffi" / "tess-s0001-4-3_107.27_-70.0_5x5_astrocut.fits", tmp_path)
+        with find_cube(tmp_path, 1, 4, 3, 1800) as cube:
+            found = cube.time - cube.timecorr
+        # 15 of those cadences make one of these; they begin with number 70465
+        middles = 70465 + 15 * np.round((found - found[0]) * 48)
+        wrong = (found - np.interp(middles, lightcurve["CADENCENO"], clock)) * 86400
+        # full-frame images of camera 4 are read 1 s earlier in this data release
+        assert np.abs(wrong + 1.0).max() < 0.6
 
     def test_kepler_image_becomes_a_cube_of_one_time(self, tmp_path):
         path = DATA / "ffi" / "kplr2009114174833_ffi_ch01_corner200.fits"
