@@ -91,7 +91,7 @@ def _list(where, statuses, as_json, as_csv, files):
 
     from ..taskmanager import open_view
     from ..taskmanager.schema import star_label
-    from ..taskmanager.selection import select_tasks
+    from ..taskmanager.view import select_tasks
     from .todo import line
 
     path = todo_path(where)
@@ -283,7 +283,7 @@ def _tasks(todo_file, starid):
 def _became(task):
     """A few lines on what became of a task."""
     from ..taskmanager.schema import star_label
-    from ..taskmanager.selection import status_name
+    from ..taskmanager.view import status_name
 
     label = star_label(task["starid"], task["datasource"], task["cadence"])
     text = f"{label}, priority {task['priority']} ({task['datasource']}, {task['cadence']} s): "

@@ -208,7 +208,7 @@ def selection_options(function):
 
 def _check_statuses(ctx, param, statuses):
     """Refuse a status that there is not, before the TODO-file is opened."""
-    from ..taskmanager.selection import parse_status
+    from ..taskmanager.view import parse_status
 
     for status in statuses:
         parse_status(status)
@@ -304,7 +304,7 @@ def retry(
     photometry retry DIR --status WARNING --set aperture.threshold=1.2
     photometry retry DIR --status WARNING --tmag-max 8 --method halo --dry-run
     """
-    from ..taskmanager.selection import select_tasks
+    from ..taskmanager.view import select_tasks
 
     settings, constraints = _nested(settings), constraints_of(constraints)
     _check_method(method)
@@ -406,7 +406,7 @@ def reset(
     photometry reset DIR --message "took its worker down"
     photometry reset DIR --starid 25155310
     """
-    from ..taskmanager.selection import select_tasks
+    from ..taskmanager.view import select_tasks
 
     chosen = constraints_of(constraints)
     if not (everything or statuses or error_class or message or chosen):

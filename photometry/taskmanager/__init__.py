@@ -20,7 +20,7 @@ _HOMES = {
     "merge_todos": "create",
     "open_view": "view",
     "read_results": "view",
-    "select_tasks": "selection",
+    "select_tasks": "view",
     "split_todo": "create",
 }
 

@@ -14,10 +14,16 @@ from ..notebook import Shown, Task
 from ..scheduler.protocol import Limits
 from ..status import STATUS
 from .opening import damage_reported
-from .packing import Packed, Packer
-from .result import NULL, Result, in_batches, saving
+from .result import NULL, Packed, Packer, Result
 from .schema import BLOCK, star_label
-from .selection import build_constraints, crash_record, discarded, set_aside_record
+from .selection import (
+    build_constraints,
+    crash_record,
+    discarded,
+    in_batches,
+    saving,
+    set_aside_record,
+)
 from .session import BULK_SUMMARY_SECONDS, Session
 from .view import results_table
 
@@ -104,7 +110,6 @@ class TaskManager(Shown, Session):
         return results_table(self.conn)
 
     # --- what is to do
-    # ----------------------------------------------------------------------------------------------
 
     @damage_reported()
     def get_number_tasks(self, **constraints):
@@ -187,7 +192,6 @@ class TaskManager(Shown, Session):
         return json.loads(row[0]) if row else {}
 
     # --- about a task
-    # ----------------------------------------------------------------------------------------------
 
     def id(self, task):
         """What the methods below call a task or a result by: its priority."""
@@ -225,7 +229,6 @@ class TaskManager(Shown, Session):
         return self._interrupted | set(self._cache.crashes)
 
     # --- what became of it
-    # -------------------------------------------------------------------------------------------
 
     def start_task(self, taskid):
         """Mark a task, by its priority, as STARTED."""
@@ -369,7 +372,6 @@ class TaskManager(Shown, Session):
         self._cache.invalidate()
 
     # --- inside
-    # ----------------------------------------------------------------------------------------------
 
     def _with_settings(self, tasks):
         for task in tasks:

@@ -1,5 +1,5 @@
-"""`Result`: what a worker brings back, checked, as the rows that are stored; what these change, and
-who is skipped.
+"""`Result`: what a worker brings back, checked, as the rows that are stored; and `Packer`, which
+makes the text of the journal of them in the workers, so that the master only appends it.
 
 What is not known is NaN here, which sqlite3 stores as NULL like None: it binds a float at once, but
 looks for an adapter for each None, which would make saving three times as slow.
@@ -7,19 +7,21 @@ looks for an adapter for each None, which would make saving three times as slow.
 
 import math
 import os
+import socket
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
 from ..errors import ArgumentError
 from ..status import STATUS
-from .schema import Attempt, BriefDiagnostics, Diagnostics, star_label
+from .schema import Attempt, Block, BriefDiagnostics, Diagnostics, to_block
 
 _STATUS = {status: int(status) for status in STATUS}
 _SMALLEST, _LARGEST = -(2**63), 2**63 - 1  # integers that SQLite can store
 NULL = math.nan
-_NULLS = dict.fromkeys(Diagnostics._fields, NULL)
 
 
 class Result(msgspec.Struct, frozen=True, gc=False):
@@ -237,156 +239,200 @@ _OF_ATTEMPT = {
 }
 
 
-# --- which of two stars in one mask gets the light curve
-#
-# The outcome does not depend on the order in which results come: a target that was measured before
-# the brighter star whose mask holds it loses its result, and those that it had made SKIPPED are to
-# do again. So a run with many workers gives the same rows as one that goes through the targets from
-# bright to faint.
+# --- plain results are packed: OK, without errors, and of no concern to other tasks; all others
+# travel as they are
 
-_SKIPPED = int(STATUS.SKIPPED)
-
-_TARGET = (
-    "SELECT starid, sector, camera, ccd, cadence, datasource, tmag FROM todolist WHERE priority = ?"
-)
-_SKIPPED_ONLY_BY = f"""SELECT priority FROM photometry_skipped JOIN todolist USING (priority)
-    WHERE skipped_by = ?1 AND status = {STATUS.SKIPPED:d} AND NOT EXISTS (
-        SELECT 1 FROM photometry_skipped other
-        WHERE other.priority = todolist.priority AND other.skipped_by != ?1)"""
-# a star among the same images, from one of two data sources
-_RIVALS = """SELECT priority, tmag FROM todolist WHERE starid = ? AND sector IS ? AND camera IS ?
-    AND ccd IS ? AND cadence IS ? AND datasource IN (?, ?)"""
+_OK = int(STATUS.OK)
+WEIGHT = 0.1
+"""Of the newest result in the running means of the summary."""
+_encode = msgspec.json.Encoder().encode
 
 
-def in_batches(results, superseded):
-    """Split results into lists that can be saved together.
+class MeanOfMany(NamedTuple):
+    """What many values do to a running mean, without the values.
 
-    A result that touches other targets goes alone, so that those that come after it meet with what
-    it did. So does one of a task that was superseded, SKIPPED by another result while it was
-    running; and one of a task that occurs twice.
-
-    Parameters
+    Attributes
     ----------
-    results : list of result.Result
-    superseded : set of int, priorities
+    n : how many values are known
+    first : the first of them, or NaN
+    weighted : the running mean that they would give after a mean of zero
     """
-    batch, priorities = [], set()
-    for result in results:
-        is_alone = result.skip_targets or result.priority in superseded
-        if batch and (is_alone or result.priority in priorities):
-            yield batch
-            batch, priorities = [], set()
-        batch.append(result)
-        priorities.add(result.priority)
-        if is_alone:
-            yield batch
-            batch, priorities = [], set()
-    if batch:
-        yield batch
+
+    n: int
+    first: float
+    weighted: float
+
+    @classmethod
+    def of(cls, values):
+        """Of a list of float, in which NaN is not known."""
+        n, first, weighted = 0, float("nan"), 0.0
+        for value in values:
+            if value == value:
+                first = value if n == 0 else first
+                n += 1
+                weighted += WEIGHT * (value - weighted)
+        return cls(n, first, weighted)
+
+    def after(self, mean):
+        """The running mean after these values; ``mean`` is the one before them, or None."""
+        if not self.n:
+            return mean
+        mean = self.first if mean is None else mean
+        return mean * (1 - WEIGHT) ** self.n + self.weighted
 
 
-def saving(cursor, results):
-    """What saves results: status, diagnostics, attempts, and who is skipped.
+_UNKNOWN = MeanOfMany(0, math.nan, 0.0)
 
-    Parameters
+
+class Packed(msgspec.Struct, gc=False):
+    """Results of one worker in the form in which they are stored.
+
+    Attributes
     ----------
-    cursor : sqlite3.Cursor, rows as tuples
-    results : list of result.Result, of different tasks that exist; one of the lists of `in_batches`
-
-    Returns
-    -------
-    statuses : list of (status, priorities)
-    changes : list, as in `schema.apply`
-    errors : list of str or None, the text of the errors of each result
+    priorities : list of int, of the plain ones
+    content : bytes, the plain ones as JSON, see `schema.Block`; empty where there are none
+    elaptime, worker_wait_time : MeanOfMany of the plain ones
+    others : list of dict, results that take the way of a single one
     """
-    of_others, skips, by_status, rows, texts = [], [], {}, [], []
-    for result in results:
-        status, errors = result.status, result.errors
-        if result.skip_targets:
-            of_others, skips, is_skipped, error = skip(cursor, result.priority, result.skip_targets)
-            status = _SKIPPED if is_skipped else status
-            errors = (*errors, error) if error else errors
-        text = "\n".join(errors) if errors else None
-        texts.append(text)
-        row = result.diagnostics
-        if text is not None:
-            row = Diagnostics(**_NULLS | row._asdict() | {"errors": text})
-        rows.append(row)
-        by_status.setdefault(status, []).append(result.priority)
-    brief = [row for row in rows if type(row) is BriefDiagnostics]
-    full = [row for row in rows if type(row) is not BriefDiagnostics]
-    attempts = [result.attempt for result in results if result.attempt]
-    named = {"brief diagnostics": brief, "diagnostics": full, "attempt": attempts}
-    changes = [(name, these) for name, these in named.items() if these]
-    return [*of_others, *by_status.items()], [*changes, *skips], texts
+
+    priorities: list
+    content: bytes
+    elaptime: tuple
+    worker_wait_time: tuple
+    others: list
+
+    def plain(self):
+        """The plain results, as list of `Result`."""
+        return _results(to_block(self.content)) if self.content else []
 
 
-def skip(cursor, priority, skip_targets):
-    """What a result means for the targets that share its mask.
+@dataclass(frozen=True)
+class Packer:
+    """Checks and packs the results of a message; ``packer(results)`` runs in the workers.
 
-    Parameters
+    Attributes
     ----------
-    cursor : sqlite3.Cursor, rows as tuples
-    priority : int, of the task that the result belongs to
-    skip_targets : iterable of int, starid of the other stars in its mask
-
-    Returns
-    -------
-    statuses : list of (status, priorities) of other tasks
-    changes : list, as in `schema.apply`
-    is_skipped : bool, True where the task itself becomes SKIPPED
-    error : str or None, what else has to be reported
+    run : int or None, number of the run
     """
-    row = cursor.execute(_TARGET, (priority,)).fetchone()
-    if row is None:
-        raise ArgumentError(f"priority={priority!r}: there is no such task")
-    starid, *images, datasource, tmag = row
-    others = sorted(set(skip_targets) - {starid})
-    kind, _, primary = (datasource or "").partition(":")
-    primary = int(primary) if kind == "tpf" and primary.isdigit() else None
-    if primary in others:
-        return _skipped_by_primary(cursor, priority, primary, images)
-    same = (*images, datasource, f"tpf:{starid}" if datasource == "tpf" else datasource)
-    rivals = [row for other in others for row in cursor.execute(_RIVALS, (other, *same)).fetchall()]
-    if not rivals:
-        return [], [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])], False, None
-    return _brightest_wins(cursor, priority, tmag, rivals)
+
+    run: int | None = None
+
+    def __call__(self, results):
+        """Pack results (dicts) of one worker.
+
+        Raises
+        ------
+        ArgumentError : one of them is not a result; none is packed
+        """
+        rows, attempts, others, origins = [], [], [], set()
+        if len(results) == 1:  # a block of one would only be larger
+            Result.of(results[0], run=self.run)
+            return Packed([], b"", _UNKNOWN, _UNKNOWN, results)
+        for result in results:
+            plain = _quick(result) or _plain(Result.of(result, run=self.run), self.run)
+            if plain is None:
+                others.append(result)
+                continue
+            row, attempt, origin = plain
+            origins.add(origin)
+            rows.append(row)
+            attempts.append(attempt)
+        if len(origins) > 1:  # results of several workers, which a block cannot hold
+            rows, others = [], results
+        if not rows:
+            return Packed([], b"", _UNKNOWN, _UNKNOWN, others)
+        ((host, rank),) = origins
+        attempts.sort()
+        (first, start, *_) = attempts[0]
+        brief = [row for row in rows if type(row) is BriefDiagnostics]
+        block = Block(
+            run=self.run,
+            host=host or socket.gethostname(),
+            rank=rank,
+            status=_OK,
+            first=first,
+            start=start,
+            attempts=_encode(attempts).decode(),
+            brief=_encode(brief).decode() if brief else "",
+            full=[row for row in rows if type(row) is Diagnostics],
+        )
+        return Packed(
+            [attempt[0] for attempt in attempts],
+            _encode(block),
+            MeanOfMany.of([row.elaptime for row in rows]),
+            MeanOfMany.of([row.worker_wait_time for row in rows]),
+            others,
+        )
 
 
-def _skipped_by_primary(cursor, priority, primary, images):
-    rows = cursor.execute(_RIVALS, (primary, *images, "tpf", "tpf")).fetchall()
-    if not rows:
-        *_, cadence = images
-        label = star_label(primary, "tpf", cadence)
-        error = f"TargetNotFoundError: Could not find primary TPF target ({label})"
-        return [], [("not skipped", [(priority,)])], True, error
-    return [], [("not skipped", [(priority,)]), ("skipped", [(priority, rows[0][0])])], True, None
-
-
-def _brightest_wins(cursor, priority, tmag, rivals):
-    """The brighter star keeps its light curve; of equally bright ones that with the lower priority
-    number.
-
-    The losers lose the results that they may have, and what only they had made SKIPPED is to do
-    again.
+def _quick(result):
+    """As `_plain`, at a fifth of the cost, for what the scheduler makes of work that says nothing
+    but OK; else None.
     """
-    older = [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])]
-    brightest = min(rivals, key=_brightness)
-    if _brightness((priority, tmag)) > _brightness(brightest):
-        return [], [*older, ("skipped", [(priority, brightest[0])])], True, None
-    losers = [rival for rival, _ in rivals]
-    freed = [
-        freed
-        for loser in losers
-        for (freed,) in cursor.execute(_SKIPPED_ONLY_BY, (loser,)).fetchall()
-    ]
-    rows = [(loser,) for loser in losers]
-    changes = [("no diagnostics", rows), ("skips nobody", rows), *older]
-    skipped = ("skipped", [(loser, priority) for loser in losers])
-    return [(None, freed), (_SKIPPED, losers)], [*changes, skipped], False, None
+    try:
+        if result["status"] is not STATUS.OK or result["details"] or len(result["attempt"]) != 6:
+            return None
+        attempt = result["attempt"]
+        row = BriefDiagnostics(
+            priority=result["priority"],
+            method_used=result["method_used"],
+            elaptime=result["time"],
+            worker_wait_time=result["worker_wait_time"],
+        )
+        start, seconds, peak_memory = attempt["start"], attempt["seconds"], attempt["peak_memory"]
+        host, rank, _ = attempt["host"], attempt["rank"], attempt["end"]
+    except (KeyError, TypeError, AttributeError):
+        return None
+    if (
+        type(row.priority) is int
+        and 0 <= row.priority < 2**63
+        and type(row.method_used) is str
+        and row.method_used.isidentifier()
+        and type(row.elaptime)
+        is type(row.worker_wait_time)
+        is type(start)
+        is type(seconds)
+        is float
+        and math.isfinite(row.elaptime + row.worker_wait_time + start + seconds)
+        and type(peak_memory) is type(rank) is int
+        and type(host) is str
+    ):
+        return row, (row.priority, start, seconds, peak_memory), (host, rank)
+    return None
 
 
-def _brightness(row):
-    priority, tmag = row
-    is_number = isinstance(tmag, (int, float)) and tmag == tmag
-    return (tmag if is_number else math.inf, priority)
+def _plain(result, run):
+    """(row, [priority, start, seconds, peak memory], (host, rank)) of a plain result; None of any
+    other.
+    """
+    attempt = result.attempt
+    if (
+        result.status != _OK
+        or result.errors
+        or result.skip_targets
+        or attempt is None
+        or attempt.error_class is not NULL
+        or attempt.error_text is not NULL
+        or attempt.run != run
+    ):
+        return None
+    host, rank = (None if value != value else value for value in (attempt.host, attempt.rank))
+    shown = (attempt.priority, attempt.start, attempt.seconds, attempt.peak_memory)
+    return result.diagnostics, shown, (host, rank)
+
+
+def _results(block):
+    """The `Result` of each row of a block."""
+    attempts = {row[0]: row for row in msgspec.json.decode(block.attempts)}
+    rows = [BriefDiagnostics(*row) for row in msgspec.json.decode(block.brief or "[]")]
+    rows += [Diagnostics(*row) for row in block.full]
+    of_all = {key: getattr(block, key) for key in ("run", "host", "rank", "status")}
+    of_all = dict.fromkeys(Attempt._fields, NULL) | of_all | {"died": 0}
+    results = []
+    for row in rows:
+        priority, start, seconds, peak_memory = attempts[row.priority]
+        end = None if seconds is None else start + seconds
+        own = {"start": start, "end": end, "seconds": seconds, "peak_memory": peak_memory}
+        attempt = Attempt(**of_all | own | {"priority": priority})
+        results.append(Result(priority, block.status, row, (), (), attempt))
+    return results

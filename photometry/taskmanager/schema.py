@@ -350,7 +350,7 @@ STATEMENTS = {
 }
 
 BLOCK = "block"
-"""Name of the change whose rows are what `packing.Packer` made of the plain results of a worker, as
+"""Name of the change whose rows are what `result.Packer` made of the plain results of a worker, as
 JSON.
 """
 

@@ -1,5 +1,5 @@
-"""Which tasks: from "camera 2, brighter than 8" to SQL; what is to do; and which tasks a user
-means.
+"""Which tasks: from "camera 2, brighter than 8" to SQL; what is to do; and what a result, a crash
+or a reset changes, also for other tasks.
 
 The one rule: a task is to do where its status is NULL, and where it is unfinished or failed
 (STARTED, ABORT, ERROR) and was not set aside. `to_do_condition` is that rule; a run applies it when
@@ -16,8 +16,8 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..status import STATUS
-from .opening import damage_reported
-from .schema import ONCE, Attempt, Diagnostics
+from .result import NULL
+from .schema import ONCE, Attempt, BriefDiagnostics, Diagnostics, star_label
 
 _COLUMNS = ("priority", "starid", "sector", "cadence", "camera", "ccd", "cbv_area")
 
@@ -142,16 +142,9 @@ def _float(name, value, kind="a number"):
 _UNFINISHED = f"({STATUS.STARTED:d}, {STATUS.ABORT:d}, {STATUS.ERROR:d})"
 CRASHES = "SELECT priority, COUNT(*) FROM attempt_records WHERE died = 1 GROUP BY priority"
 # crashed so many times that they are not tried again
-_SET_ASIDE = f"""(todolist.status = {STATUS.ERROR:d} AND todolist.priority IN (
+SET_ASIDE = f"""(todolist.status = {STATUS.ERROR:d} AND todolist.priority IN (
     SELECT priority FROM attempt_records WHERE died = 1 GROUP BY priority
     HAVING COUNT(*) >= {{:d}}))"""
-_KEPT_CHANGES = "SELECT priority FROM overrides UNION SELECT priority FROM original_methods"
-# The class of the error of the last attempt; where no attempt was recorded, what the text of the
-# errors begins with.
-_ERROR_CLASS = """CASE WHEN diagnostics.errors IS NOT NULL THEN COALESCE(
-    (SELECT error_class FROM attempt_records AS a WHERE a.priority = todolist.priority
-     ORDER BY start DESC LIMIT 1),
-    substr(diagnostics.errors, 1, instr(diagnostics.errors, ':') - 1)) END"""
 
 
 def to_do_condition(conditions="", *, max_attempts, overwrite=False):
@@ -165,7 +158,7 @@ def to_do_condition(conditions="", *, max_attempts, overwrite=False):
     """
     if overwrite:
         return f"(1{conditions})"
-    again = f"todolist.status IN {_UNFINISHED} AND NOT {_SET_ASIDE.format(max_attempts)}"
+    again = f"todolist.status IN {_UNFINISHED} AND NOT {SET_ASIDE.format(max_attempts)}"
     return f"((todolist.status IS NULL OR ({again})){conditions})"
 
 
@@ -296,90 +289,157 @@ def set_aside_record(priority, n_crashes, why, seconds=None):
     return "diagnostics", [Diagnostics(**row | {"elaptime": seconds or 0.0, "errors": message})]
 
 
-@damage_reported()
-def select_tasks(
-    conn, *, statuses=(), error_class=None, message=None, set_aside_after=None, changed=False,
-    **constraints,
-):  # fmt: skip
-    """Tasks of a TODO-file that were touched and match all that is asked.
+# --- which of two stars in one mask gets the light curve
+#
+# The outcome does not depend on the order in which results come: a target that was measured before
+# the brighter star whose mask holds it loses its result, and those that it had made SKIPPED are to
+# do again. So a run with many workers gives the same rows as one that goes through the targets from
+# bright to faint.
+
+_SKIPPED = int(STATUS.SKIPPED)
+_NULLS = dict.fromkeys(Diagnostics._fields, NULL)
+
+_TARGET = (
+    "SELECT starid, sector, camera, ccd, cadence, datasource, tmag FROM todolist WHERE priority = ?"
+)
+_SKIPPED_ONLY_BY = f"""SELECT priority FROM photometry_skipped JOIN todolist USING (priority)
+    WHERE skipped_by = ?1 AND status = {STATUS.SKIPPED:d} AND NOT EXISTS (
+        SELECT 1 FROM photometry_skipped other
+        WHERE other.priority = todolist.priority AND other.skipped_by != ?1)"""
+# a star among the same images, from one of two data sources
+_RIVALS = """SELECT priority, tmag FROM todolist WHERE starid = ? AND sector IS ? AND camera IS ?
+    AND ccd IS ? AND cadence IS ? AND datasource IN (?, ?)"""
+
+
+def in_batches(results, superseded):
+    """Split results into lists that can be saved together.
+
+    A result that touches other targets goes alone, so that those that come after it meet with what
+    it did. So does one of a task that was superseded, SKIPPED by another result while it was
+    running; and one of a task that occurs twice.
 
     Parameters
     ----------
-    conn : connection of a TaskManager or of a view
-    statuses : iterable of STATUS or names of it
-    error_class : str, as ``ValueError``
-    message : str, a part of the errors, whatever the case of the letters
-    set_aside_after : int, optional
-        Leave out those that took their worker down so many times.
-    changed : bool
-        Tasks that are to do with another method or other settings count as touched, too.
-    **constraints : see `build_constraints`
+    results : list of result.Result
+    superseded : set of int, priorities
+    """
+    batch, priorities = [], set()
+    for result in results:
+        is_alone = result.skip_targets or result.priority in superseded
+        if batch and (is_alone or result.priority in priorities):
+            yield batch
+            batch, priorities = [], set()
+        batch.append(result)
+        priorities.add(result.priority)
+        if is_alone:
+            yield batch
+            batch, priorities = [], set()
+    if batch:
+        yield batch
+
+
+def saving(cursor, results):
+    """What saves results: status, diagnostics, attempts, and who is skipped.
+
+    Parameters
+    ----------
+    cursor : sqlite3.Cursor, rows as tuples
+    results : list of result.Result, of different tasks that exist; one of the lists of `in_batches`
 
     Returns
     -------
-    tasks : list of dict, with priority, starid, datasource, method, status (name), error_class and
-        errors, by priority
+    statuses : list of (status, priorities)
+    changes : list, as in `schema.apply`
+    errors : list of str or None, the text of the errors of each result
     """
-    conditions, parameters = build_constraints(**constraints, return_list=True), []
-    codes = [int(parse_status(status)) for status in statuses]
-    if codes:
-        conditions.append(f"todolist.status IN ({', '.join(map(str, codes))})")
-    elif changed:
-        conditions.append(
-            f"(todolist.status IS NOT NULL OR todolist.priority IN ({_KEPT_CHANGES}))"
-        )
-    else:
-        conditions.append("todolist.status IS NOT NULL")
-    if error_class is not None:
-        conditions.append(f"{_ERROR_CLASS} = ?")
-        parameters.append(error_class)
-    if message is not None:
-        conditions.append("instr(lower(diagnostics.errors), lower(?)) > 0")
-        parameters.append(message)
-    if set_aside_after is not None:
-        conditions.append(f"NOT {_SET_ASIDE.format(set_aside_after)}")
-    keys = {
-        "priority": "todolist.priority",
-        "starid": "todolist.starid",
-        "datasource": "todolist.datasource",
-        "sector": "todolist.sector",
-        "camera": "todolist.camera",
-        "ccd": "todolist.ccd",
-        "cadence": "todolist.cadence",
-        "method": "todolist.method",
-        "status": "todolist.status",
-        "error_class": _ERROR_CLASS,
-        "errors": "diagnostics.errors",
-    }
-    sql = f"""SELECT {", ".join(keys.values())} FROM todolist LEFT JOIN diagnostics USING (priority)
-        WHERE {" AND ".join(conditions)} ORDER BY todolist.priority"""
-    rows = conn.own_cursor().execute(sql, parameters).fetchall()
-    tasks = [dict(zip(keys, row, strict=True)) for row in rows]
-    return [task | {"status": status_name(task["status"])} for task in tasks]
+    of_others, skips, by_status, rows, texts = [], [], {}, [], []
+    for result in results:
+        status, errors = result.status, result.errors
+        if result.skip_targets:
+            of_others, skips, is_skipped, error = skip(cursor, result.priority, result.skip_targets)
+            status = _SKIPPED if is_skipped else status
+            errors = (*errors, error) if error else errors
+        text = "\n".join(errors) if errors else None
+        texts.append(text)
+        row = result.diagnostics
+        if text is not None:
+            row = Diagnostics(**_NULLS | row._asdict() | {"errors": text})
+        rows.append(row)
+        by_status.setdefault(status, []).append(result.priority)
+    brief = [row for row in rows if type(row) is BriefDiagnostics]
+    full = [row for row in rows if type(row) is not BriefDiagnostics]
+    attempts = [result.attempt for result in results if result.attempt]
+    named = {"brief diagnostics": brief, "diagnostics": full, "attempt": attempts}
+    changes = [(name, these) for name, these in named.items() if these]
+    return [*of_others, *by_status.items()], [*changes, *skips], texts
 
 
-def status_name(code):
-    """Name of a status as it is stored; ``'to do'`` for NULL, the number itself where it is no
-    STATUS.
+def skip(cursor, priority, skip_targets):
+    """What a result means for the targets that share its mask.
+
+    Parameters
+    ----------
+    cursor : sqlite3.Cursor, rows as tuples
+    priority : int, of the task that the result belongs to
+    skip_targets : iterable of int, starid of the other stars in its mask
+
+    Returns
+    -------
+    statuses : list of (status, priorities) of other tasks
+    changes : list, as in `schema.apply`
+    is_skipped : bool, True where the task itself becomes SKIPPED
+    error : str or None, what else has to be reported
     """
-    if code is None:
-        return "to do"
-    try:
-        return STATUS(code).name
-    except ValueError:
-        return str(code)
+    row = cursor.execute(_TARGET, (priority,)).fetchone()
+    if row is None:
+        raise ArgumentError(f"priority={priority!r}: there is no such task")
+    starid, *images, datasource, tmag = row
+    others = sorted(set(skip_targets) - {starid})
+    kind, _, primary = (datasource or "").partition(":")
+    primary = int(primary) if kind == "tpf" and primary.isdigit() else None
+    if primary in others:
+        return _skipped_by_primary(cursor, priority, primary, images)
+    same = (*images, datasource, f"tpf:{starid}" if datasource == "tpf" else datasource)
+    rivals = [row for other in others for row in cursor.execute(_RIVALS, (other, *same)).fetchall()]
+    if not rivals:
+        return [], [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])], False, None
+    return _brightest_wins(cursor, priority, tmag, rivals)
 
 
-def parse_status(status):
-    """A STATUS from its name, in any case, or its number.
+def _skipped_by_primary(cursor, priority, primary, images):
+    rows = cursor.execute(_RIVALS, (primary, *images, "tpf", "tpf")).fetchall()
+    if not rows:
+        *_, cadence = images
+        label = star_label(primary, "tpf", cadence)
+        error = f"TargetNotFoundError: Could not find primary TPF target ({label})"
+        return [], [("not skipped", [(priority,)])], True, error
+    return [], [("not skipped", [(priority,)]), ("skipped", [(priority, rows[0][0])])], True, None
 
-    Raises
-    ------
-    ArgumentError
+
+def _brightest_wins(cursor, priority, tmag, rivals):
+    """The brighter star keeps its light curve; of equally bright ones that with the lower priority
+    number.
+
+    The losers lose the results that they may have, and what only they had made SKIPPED is to do
+    again.
     """
-    try:
-        return STATUS[status.upper()] if isinstance(status, str) else STATUS(status)
-    except (KeyError, ValueError):
-        raise ArgumentError(
-            f"status={status!r}: expected one of {', '.join(STATUS.__members__)}"
-        ) from None
+    older = [("not skipped", [(priority,)]), ("skips nobody", [(priority,)])]
+    brightest = min(rivals, key=_brightness)
+    if _brightness((priority, tmag)) > _brightness(brightest):
+        return [], [*older, ("skipped", [(priority, brightest[0])])], True, None
+    losers = [rival for rival, _ in rivals]
+    freed = [
+        freed
+        for loser in losers
+        for (freed,) in cursor.execute(_SKIPPED_ONLY_BY, (loser,)).fetchall()
+    ]
+    rows = [(loser,) for loser in losers]
+    changes = [("no diagnostics", rows), ("skips nobody", rows), *older]
+    skipped = ("skipped", [(loser, priority) for loser in losers])
+    return [(None, freed), (_SKIPPED, losers)], [*changes, skipped], False, None
+
+
+def _brightness(row):
+    priority, tmag = row
+    is_number = isinstance(tmag, (int, float)) and tmag == tmag
+    return (tmag if is_number else math.inf, priority)

@@ -22,8 +22,8 @@ from ..status import STATUS
 from .journal import DURABILITIES
 from .lock import Lock
 from .opening import check_file, check_todo_file, damage_reported, find_todo_file, recover
-from .packing import WEIGHT
 from .pending import TaskCache
+from .result import WEIGHT
 from .schema import RUNS_COLUMNS
 from .selection import cleanup_conditions, prepare
 from .store import Closed, MemoryStore, Store
@@ -290,7 +290,7 @@ class Summary:
             self.mean_worker_waittime = mean + WEIGHT * (worker_wait_time - mean)
 
     def add_packed(self, packed):
-        """Take the plain results of a `packing.Packed` into account."""
+        """Take the plain results of a `result.Packed` into account."""
         self.tasks_run += len(packed.priorities)
         self.mean_elaptime = packed.elaptime.after(self.mean_elaptime)
         self.mean_worker_waittime = packed.worker_wait_time.after(self.mean_worker_waittime)

@@ -1,4 +1,5 @@
-"""`open_view`: a TODO-file as the next run would find it, without changing one byte.
+"""`open_view`: a TODO-file as the next run would find it, without changing one byte; and
+`select_tasks`: which of its tasks a user means.
 
 Rows, the changes of a killed run that are still in its journal, and tables of older tools brought
 up to date: what a run would see after taking the file over, in memory, where nothing of it lasts.
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import TodoFileError, TryAgainError
+from ..errors import ArgumentError, TodoFileError, TryAgainError
+from ..status import STATUS
 from .journal import Segments, read_segments
 from .lock import owner_of
 from .opening import (
@@ -30,11 +32,20 @@ from .opening import (
     load,
     replay,
 )
-from .selection import cleanup_conditions, to_do_condition
+from .selection import SET_ASIDE, build_constraints, cleanup_conditions, to_do_condition
 from .store import Store
 
 _TRIES = 5  # a run may replace the file between our looks at it and at its journals
 _TASK = "priority, starid, method, sector, camera, ccd, cadence, datasource, tmag"
+
+
+_KEPT_CHANGES = "SELECT priority FROM overrides UNION SELECT priority FROM original_methods"
+# The class of the error of the last attempt; where no attempt was recorded, what the text of the
+# errors begins with.
+_ERROR_CLASS = """CASE WHEN diagnostics.errors IS NOT NULL THEN COALESCE(
+    (SELECT error_class FROM attempt_records AS a WHERE a.priority = todolist.priority
+     ORDER BY start DESC LIMIT 1),
+    substr(diagnostics.errors, 1, instr(diagnostics.errors, ':') - 1)) END"""
 
 
 @dataclass
@@ -205,6 +216,98 @@ def _column(values):
         [fill if value is None else value for value in values],
         mask=[value is None for value in values],
     )
+
+
+@damage_reported()
+def select_tasks(
+    conn, *, statuses=(), error_class=None, message=None, set_aside_after=None, changed=False,
+    **constraints,
+):  # fmt: skip
+    """Tasks of a TODO-file that were touched and match all that is asked.
+
+    Parameters
+    ----------
+    conn : connection of a TaskManager or of a view
+    statuses : iterable of STATUS or names of it
+    error_class : str, as ``ValueError``
+    message : str, a part of the errors, whatever the case of the letters
+    set_aside_after : int, optional
+        Leave out those that took their worker down so many times.
+    changed : bool
+        Tasks that are to do with another method or other settings count as touched, too.
+    **constraints : see `build_constraints`
+
+    Returns
+    -------
+    tasks : list of dict, with priority, starid, datasource, method, status (name), error_class and
+        errors, by priority
+    """
+    conditions, parameters = build_constraints(**constraints, return_list=True), []
+    codes = [int(parse_status(status)) for status in statuses]
+    if codes:
+        conditions.append(f"todolist.status IN ({', '.join(map(str, codes))})")
+    elif changed:
+        conditions.append(
+            f"(todolist.status IS NOT NULL OR todolist.priority IN ({_KEPT_CHANGES}))"
+        )
+    else:
+        conditions.append("todolist.status IS NOT NULL")
+    if error_class is not None:
+        conditions.append(f"{_ERROR_CLASS} = ?")
+        parameters.append(error_class)
+    if message is not None:
+        conditions.append("instr(lower(diagnostics.errors), lower(?)) > 0")
+        parameters.append(message)
+    if set_aside_after is not None:
+        conditions.append(f"NOT {SET_ASIDE.format(set_aside_after)}")
+    keys = {
+        "priority": "todolist.priority",
+        "starid": "todolist.starid",
+        "datasource": "todolist.datasource",
+        "sector": "todolist.sector",
+        "camera": "todolist.camera",
+        "ccd": "todolist.ccd",
+        "cadence": "todolist.cadence",
+        "method": "todolist.method",
+        "status": "todolist.status",
+        "error_class": _ERROR_CLASS,
+        "errors": "diagnostics.errors",
+    }
+    sql = f"""SELECT {", ".join(keys.values())} FROM todolist LEFT JOIN diagnostics USING (priority)
+        WHERE {" AND ".join(conditions)} ORDER BY todolist.priority"""
+    rows = conn.own_cursor().execute(sql, parameters).fetchall()
+    tasks = [dict(zip(keys, row, strict=True)) for row in rows]
+    return [task | {"status": status_name(task["status"])} for task in tasks]
+
+
+def status_name(code):
+    """Name of a status as it is stored; ``'to do'`` for NULL, the number itself where it is no
+    STATUS.
+    """
+    if code is None:
+        return "to do"
+    try:
+        return STATUS(code).name
+    except ValueError:
+        return str(code)
+
+
+def parse_status(status):
+    """A STATUS from its name, in any case, or its number.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    try:
+        return STATUS[status.upper()] if isinstance(status, str) else STATUS(status)
+    except (KeyError, ValueError):
+        raise ArgumentError(
+            f"status={status!r}: expected one of {', '.join(STATUS.__members__)}"
+        ) from None
+
+
+# --- the copy that is looked at
 
 
 def _replay(conn, path, segments, todo_id, generation):

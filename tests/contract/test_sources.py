@@ -19,8 +19,7 @@ from photometry import TaskManager
 from photometry.scheduler import protocol
 from photometry.scheduler.protocol import TaskSource, noop
 from photometry.scheduler.work import run_task
-from photometry.taskmanager.packing import Packer
-from photometry.taskmanager.result import Result
+from photometry.taskmanager.result import Packer, Result
 
 STARTERS = {
     "serial": [sys.executable],

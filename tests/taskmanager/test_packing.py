@@ -19,7 +19,7 @@ from todo_helpers import die, make_result, make_row, query, statuses
 import photometry.taskmanager
 from photometry import STATUS, TaskManager
 from photometry.taskmanager import create_todo, schema
-from photometry.taskmanager.packing import Packer
+from photometry.taskmanager.result import Packer
 
 TABLES = ("todolist", "diagnostics", "photometry_skipped", "attempts")
 
@@ -117,7 +117,7 @@ def test_what_the_scheduler_makes_of_quick_work_takes_the_quick_way(many, monkey
 
     with TaskManager(many) as tm:
         results = [run_task(noop, task, rank=2)[0] for task in tm.get_tasks(5)]
-        monkeypatch.setattr("photometry.taskmanager.packing.Result.of", pytest.fail)
+        monkeypatch.setattr("photometry.taskmanager.result.Result.of", pytest.fail)
         assert tm.result_packer()(results).priorities == [1, 2, 3, 4, 5]
 
 
@@ -158,7 +158,7 @@ def test_a_packed_result_of_a_task_that_was_skipped_meanwhile_leaves_it_skipped(
 
 
 def test_a_mean_of_many_values_is_the_mean_of_each_in_turn(many):
-    from photometry.taskmanager.packing import MeanOfMany
+    from photometry.taskmanager.result import MeanOfMany
 
     values = [3.0, float("nan"), 5.0, 1.0, 7.5]
     mean = None
@@ -212,7 +212,7 @@ def permuted_schema():
     more.
     """
     modules = [
-        "schema", "result", "packing", "journal", "selection", "migrations", "opening", "pending",
+        "schema", "result", "journal", "selection", "migrations", "opening", "pending",
         "store", "view", "session", "manager", "create",
     ]  # fmt: skip
     home = photometry.taskmanager.__name__
