@@ -89,7 +89,7 @@ def run(
         return done.root
 
     def report(root):
-        database = jobs.existing_database(settings)
+        database = jobs.open_database(settings)
         try:
             found = jobs.status(database, root, with_tasks=as_json)
         finally:

@@ -57,6 +57,7 @@ class SharedEventQueue(PolledQueue):
         )
         # without the password, where there is one
         self.path = self.leases.store.name
+        self._held, self._in_doubt = set(), False
 
     # adding and taking
 
@@ -68,12 +69,25 @@ class SharedEventQueue(PolledQueue):
 
     def take(self):
         """Take the first event, or None, without waiting."""
-        items = self.leases.take(KIND)
+        if self._in_doubt:  # it may be that events were taken, and only the answer was lost
+            self.release_unheld(sorted(self._held))
+            self._in_doubt = False
+        try:
+            items = self.leases.take(KIND)
+        except TryAgainError:
+            self._in_doubt = True
+            raise
         if not items:
             return None
         event = _to_event(items[0])
+        self._held.add(event.id)
         event.queue = self
         return event
+
+    def _left(self, item, event_id):
+        """An event that is no longer in progress here."""
+        self._held.discard(event_id)
+        return _to_event(item)
 
     # looking
 
@@ -157,7 +171,7 @@ class SharedEventQueue(PolledQueue):
     def discard(self, event_id):
         """Finish an event in progress, whoever holds it. Returns it; None if it is not in
         progress."""
-        return _to_event(self.leases.finish(event_id, anyone=True))
+        return self._left(self.leases.finish(event_id, anyone=True), event_id)
 
     def finish(self, event_id, outcome=OUTCOME.DONE, error=None, successor=None, worker=None):
         """Finish an event of this worker, with what became of it.
@@ -184,7 +198,7 @@ class SharedEventQueue(PolledQueue):
             successor=None if successor is None else _to_item(successor),
             holder=worker,
         )
-        return _to_event(item)
+        return self._left(item, event_id)
 
     def re_append(self, event_id, delay=0, error=None, worker=None):
         """Move an event in progress to the end of the queue.
@@ -204,12 +218,13 @@ class SharedEventQueue(PolledQueue):
             event_id, delay, error, counted=False, holder=worker, anyone=worker is None
         )
         self._put_here.set()
-        return _to_event(item)
+        return self._left(item, event_id)
 
     def release(self, event_id, worker=None):
         """Put an event in progress back to where it was, as if it had never been taken. Returns it,
         or None; see `re_append`."""
-        return _to_event(self.leases.release(event_id, holder=worker, anyone=worker is None))
+        item = self.leases.release(event_id, holder=worker, anyone=worker is None)
+        return self._left(item, event_id)
 
     def release_worker(self, pid, host=None):
         """Give to others what a dead process (of this host) held; its items count the attempt.

@@ -4,12 +4,9 @@ themselves keep the record."""
 import contextlib
 import json
 import os
-import re
 import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -25,7 +22,7 @@ from photometry.processes import ProcessId
 
 sys.path.insert(0, str(ROOT / "tests"))
 from running import MPIEXEC
-from servers import temporary_database
+from servers import Proxy, temporary_database
 
 PLUGIN = '''
 import os, signal, time
@@ -267,68 +264,6 @@ def test_a_killed_run_goes_on_where_it_was(plugin, tmp_path):
     assert all(counts[id_] == 1 for id_ in passed & set(counts))
     assert set(counts.values()) <= {1, 2}
     assert found_job(plugin)["state"] == "PASSED"
-
-
-class Proxy:
-    """Passes connections on to a port, until it is cut; then refuses them for a while."""
-
-    def __init__(self, port):
-        self._target, self._sockets, self._is_cut = port, [], False
-        self._commits, self.lost = 0, 0
-        self.loses_every = None  # of so many COMMITs the answer to one is lost
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            if self._is_cut:
-                client.close()
-                continue
-            target = socket.create_connection(("127.0.0.1", self._target))
-            self._sockets += [client, target]
-            losing = threading.Event()
-            for one, other in ((client, target), (target, client)):
-                threading.Thread(
-                    target=self._pump, args=(one, other, one is client, losing), daemon=True
-                ).start()
-
-    def _pump(self, source, sink, is_client, losing):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                if is_client and self.loses_every and re.search(rb"(?<!AUTO)COMMIT\b(?! = )", data):
-                    self._commits += 1
-                    if self._commits % self.loses_every == 0:
-                        losing.set()
-                if losing.is_set() and not is_client:  # the server has done what it was asked to
-                    self.lost += 1
-                    break
-                sink.sendall(data)
-        for one in (source, sink):
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-
-    def cut(self, seconds):
-        """Break all connections and refuse new ones for a while."""
-        self._is_cut = True
-        self._break()
-        time.sleep(seconds)
-        self._is_cut = False
-
-    def _break(self):
-        for one in self._sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
-        self._sockets = []
-
-    def close(self):
-        self._server.close()
-        self._break()
 
 
 @pytest.fixture

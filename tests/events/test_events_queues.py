@@ -1,6 +1,7 @@
 """One contract, two queues: in memory and in a file. Then what only the file can do."""
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import queue
@@ -10,7 +11,7 @@ import threading
 import time
 
 import pytest
-from servers import temporary_database
+from servers import Proxy, temporary_database
 
 from photometry.errors import TryAgainError, WrongUseError
 from photometry.events import OUTCOME, Arguments, Event, SharedEventQueue, SimpleEventQueue
@@ -446,3 +447,31 @@ def wait_for(condition, timeout=120):
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("server", ["postgresql", "mariadb"])
+def test_each_event_comes_once_where_answers_of_the_server_are_lost(server):
+    """What was taken as the connection broke is held by nobody: it must come again."""
+
+    def patiently(call):
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            with contextlib.suppress(TryAgainError):
+                return call()
+        raise TimeoutError
+
+    port = {"postgresql": 5432, "mariadb": 3306}[server]
+    with temporary_database(server) as url, contextlib.closing(Proxy(port)) as proxy:
+        through = url.replace(f":{port}/", f":{proxy.port}/")
+        with contextlib.closing(SharedEventQueue(through)) as events:
+            for i in range(30):
+                events.put(event("test", i=i))
+            proxy.loses_every = 3
+            taken = []
+            while (one := patiently(events.take)) is not None:
+                taken.append(one.args.i)
+                patiently(lambda one=one: events.finish(one.id))
+            proxy.loses_every = None
+            assert proxy.lost > 5
+            assert sorted(taken) == list(range(30))
+            assert patiently(events.counts)["done"] == 30
