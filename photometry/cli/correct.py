@@ -40,8 +40,6 @@ def cotrend(folder, output, vectors, min_quiet, no_plots, as_json, quiet):
     layout of the missions' own, each with the list of the quiet stars that it is made of and a
     picture. 'photometry correct DIR' then uses them. Exit code 1: some stars got no vectors.
     """
-    from pathlib import Path
-
     from ..errors import WrongUseError
     from ..report.status import output_folder
 

@@ -1,6 +1,10 @@
 """Looking at a run: the verbs status, explain, log and verify."""
 
+import csv
+import dataclasses
+import sys
 import time
+from pathlib import Path
 
 import click
 
@@ -87,8 +91,6 @@ def status(where, failed, statuses, as_json, as_csv, files, watch):
 
 def _list(where, statuses, as_json, as_csv, files):
     """Print the targets with these statuses."""
-    from pathlib import Path
-
     from ..taskmanager import open_view
     from ..taskmanager.schema import star_label
     from ..taskmanager.view import select_tasks
@@ -114,17 +116,12 @@ def _list(where, statuses, as_json, as_csv, files):
 
 def _todo_file_of(where):
     """The TODO-file of a folder of light curves, which its summary names."""
-    from pathlib import Path
-
     from ..report.status import read_summary
 
     return Path(read_summary(where).get("todo_file") or where)
 
 
 def _print_csv(tasks):
-    import csv
-    import sys
-
     writer = csv.DictWriter(sys.stdout, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(tasks)
@@ -172,8 +169,6 @@ def explain(words, output, as_json, html, plot):
     STAR is its number; DIR the folder of the TODO-file, by default TESSPHOT_INPUT or this folder.
     Reads only: it can be asked at any time.
     """
-    from pathlib import Path
-
     from ..report import explain as explaining
     from ..report.status import output_folder
     from ..taskmanager import open_view
@@ -215,7 +210,6 @@ def log(words, as_json):
 
     DIR is the folder of the TODO-file, or that of the light curves.
     """
-
     from ..scheduler.reporting import read_log
 
     where, starid = folder_and_star(words)
@@ -244,8 +238,6 @@ def _places(where):
     """The log file and the TODO-file of a run, from the folder of either; None for one that is not
     there.
     """
-    from pathlib import Path
-
     from ..errors import WrongUseError
     from ..report.status import read_summary
     from ..scheduler.reporting import LOG_NAME
@@ -349,8 +341,6 @@ def verify(where, output, reset, workers, as_json, steal_lock, quiet):
 
 
 def _show_json(found, reset):
-    import dataclasses
-
     bad = [{**problem, "reset": reset and problem["reset"]} for problem in found.bad]
     show_json({**dataclasses.asdict(found), "bad": bad, "kinds": found.kinds})
 

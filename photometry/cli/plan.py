@@ -1,5 +1,9 @@
 """Before a run, and help: the verbs plan, doctor, jobscript, demo and completion."""
 
+import dataclasses
+import math
+from pathlib import Path
+
 import click
 
 from . import EXIT_FAILED, EXIT_OK
@@ -32,8 +36,6 @@ def plan(folder, constraints, settings_file, no_measure, as_json):
     Costs come from earlier results of the same kind, else from a dozen targets of each kind that
     are measured now, into a folder that is removed again: core-hours as a range, and disk.
     """
-    import math
-
     from ..report import plan as planning
     from ..report.machine import size
     from ..settings import load_settings
@@ -115,8 +117,6 @@ def doctor(where, output, settings_file, mpi, method, plot, as_json):
 
     Exit code 1: something fails.
     """
-    from pathlib import Path
-
     from ..scheduler.limits import is_master
 
     if not is_master():  # under mpiexec one rank looks
@@ -146,8 +146,6 @@ def doctor(where, output, settings_file, mpi, method, plot, as_json):
 
 def _todo_file(where):
     """The TODO-file, which may be missing; its folder may not."""
-    from pathlib import Path
-
     from ..errors import WrongUseError
     from ._options import todo_path
 
@@ -160,8 +158,6 @@ def _todo_file(where):
 def _sum_up(checks, as_json):
     counts = {state: sum(check.state == state for check in checks) for state in COLOURS}
     if as_json:
-        import dataclasses
-
         show_json({"checks": [dataclasses.asdict(check) for check in checks], **counts})
     else:
         click.echo(", ".join(f"{number} {state}" for state, number in counts.items()))
@@ -273,8 +269,6 @@ def demo(folder):
     Every command is shown before it is run, so that it can be typed by hand afterwards. FOLDER
     [demo] is emptied first, if it is the demo's own.
     """
-    from pathlib import Path
-
     from ..demo.show import show
 
     show(Path(folder))

@@ -1,7 +1,10 @@
 """From data to a first picture: the verbs catalog, prepare and quick."""
 
+import contextlib
+import dataclasses
 import logging
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -137,8 +140,6 @@ def _stop(name):
 
 def _show(report, as_json):
     if as_json:
-        import dataclasses
-
         show_json(dataclasses.asdict(report))
         return
     for cube in report.cubes:
@@ -168,10 +169,6 @@ def quick(folder, workers, method, as_json):
     The same as photometry todo tpf, doctor, run, status and plot --sheet. What is done already is
     not done again; use these commands one by one for everything else.
     """
-    import contextlib
-    import sys
-    from pathlib import Path
-
     from ..report.status import read_summary
 
     folder = Path(folder)

@@ -1,5 +1,7 @@
 """What came of a run, for people and programs: the verbs plot, report, export and compare."""
 
+from pathlib import Path
+
 import click
 
 from ._options import (
@@ -35,8 +37,6 @@ def plot(files, output, fold, t0, as_json, sheet, ending):
     FILE is a light-curve file of photometry, or a folder of them. Nothing else is read: pictures
     can be made where the pixels are not. Exit code 1: some files could not be drawn.
     """
-    from pathlib import Path
-
     from ..errors import BadInputError
     from ..lightcurve.correct import lightcurve_files
     from ..report.plots import plot_file, plot_sheet, read_curve
@@ -73,8 +73,6 @@ def plot(files, output, fold, t0, as_json, sheet, ending):
 
 
 def _picture(path, output, ending, several):
-    from pathlib import Path
-
     from ..report.plots import ENDINGS
 
     name = path.name.removesuffix(".gz").removesuffix(".fits") + f".{ending}"
@@ -108,8 +106,6 @@ def report(folder, output, page, as_json, show):
     noise against magnitude, methods, slowest targets, and all that is known of each star that is
     named. Also of a run that is under way or was killed; reads only.
     """
-    from pathlib import Path
-
     from ..report.run import run_page
     from ..report.status import as_typed, output_folder
     from ..taskmanager import open_view

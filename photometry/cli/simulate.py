@@ -1,13 +1,12 @@
 """Data with known truth: the verb simulate."""
 
+import logging
 from functools import partial
 from pathlib import Path
 
 import click
 
 from ._options import Bars, folder_argument, json_option, set_up_logging, show_json
-
-# --- simulate
 
 
 @click.group()
@@ -130,8 +129,6 @@ def tpf(folder, prf, overwrite, as_json, **options):
     Beside the files, DIR gets catalog.ecsv (all stars) and truth.ecsv (what was put in, target by
     target). DIR must be empty, or hold an earlier simulation.
     """
-    import logging
-
     from ..methods.prf import open_prf
     from ..simulate.targetpixels import TargetPixelSettings, simulate_target_pixel_files
 
@@ -237,7 +234,6 @@ def ffi(folder, as_json, frames, background, glow, scattered, catalog, prf, **op
     ffi/*.fits, catalog.ecsv (all stars to 3 magnitudes below --faint) and truth.ecsv (what was put
     in). DIR must be empty, or hold the same simulation.
     """
-
     from ..simulate.fullframe import simulate_full_frames
     from ..simulate.fullframe_scene import Sky
 

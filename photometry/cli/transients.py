@@ -1,6 +1,7 @@
 """``photometry transients``: images in time order to sources, light curves and candidates."""
 
 import json
+import logging
 from pathlib import Path
 
 import click
@@ -322,8 +323,6 @@ def delete(job, dataset, yes, as_json):
 )
 def emulate(files, host, ports, pause, pixel_order, wait):
     """Send FILES as a stream, each band on a port of its own, to the client that connects."""
-    import logging
-
     from ..transients.main import get_metadata_for_sorting
     from ..transients.runner import Runner
     from ..transients.stream import addresses, emulate
