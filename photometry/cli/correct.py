@@ -367,7 +367,7 @@ def stitch(files, output, flux, detrend, as_json):
     Each part is divided by its level, after the light of other stars (CROWDSAP) was taken from it,
     unless its flux has that correction already. Exit code 1: some parts could not be joined.
     """
-    from ..lightcurve import parts as joining
+    from ..lightcurve import detrend as joining
 
     def report(error, path):
         message = str(error) if str(path) in str(error) else f"{path}: {error}"
