@@ -13,6 +13,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from astropy.io import fits
@@ -25,7 +26,7 @@ BUFFER = 2**20  # bytes; a megabyte was as fast as any other size between 0.5 an
 _NUMPY_TYPES = dict(
     zip("LBIJKEDCM", ["i1", "u1", ">i2", ">i4", ">i8", ">f4", ">f8", ">c8", ">c16"], strict=True)
 )
-_HEAP_POINTERS = {"P": 8, "Q": 16}  # bytes: descriptors of variable-length arrays
+_OTHER_BYTES = {"X": 1, "P": 64, "Q": 128}  # bits: bits, descriptors of variable-length arrays
 _BITPIX = (8, 16, 32, 64, -32, -64)
 MAX_FIELDS = 999  # FITS standard 4.0, section 7.2.1
 # what astropy raises for damaged headers: a disk that fails is no damage of the file
@@ -39,7 +40,7 @@ _VALUE = re.compile(
     r"|(?P<real>[+-]?(?:\d+\.\d*|\.\d+)(?:E[+-]?\d+)?))? *(?:/|$)"
 )
 _CONVERT = {
-    "text": lambda text: text.rstrip(" "),
+    "text": str.rstrip,
     "logical": "T".__eq__,
     "integer": int,
     "real": float,
@@ -92,26 +93,34 @@ class Header(Mapping):
         return len(self._cards if self._whole is None else self._whole)
 
 
+@dataclass
 class FitsStream:
     """The HDUs of one FITS file in their order: `next_header`, then `read_columns`, `read_image` or
     neither.
 
     Every way in which the file can end too early, or be no FITS file, raises `BadInputError`.
+
+    Attributes
+    ----------
+    path : for messages
+    file : the opened file, decompressed
+    size : int, bytes; None where it is not known before the end, as of a gzipped file
     """
 
-    def __init__(self, path, file, size=None):
-        self.path = path
-        self._file = file
-        # bytes; None where it is not known before the end, as of a gzipped file
-        self._size = size
-        # the present HDU: its header, and where its data and the next HDU begin (bytes)
-        self._header, self._start, self._next = None, 0, 0
-        self._number = -1
+    path: str
+    file: object
+    size: int | None = None
+    # the present HDU: its header, and where its data begin and end, and the next HDU begins (bytes)
+    _header: Header | None = field(default=None, init=False)
+    _start: int = field(default=0, init=False)
+    _end: int = field(default=0, init=False)
+    _next: int = field(default=0, init=False)
+    _number: int = field(default=-1, init=False)
 
     @property
     def is_zipped(self):
         """Whether the file is gzipped, so that passing over data means to decompress it."""
-        return self._size is None
+        return self.size is None
 
     def next_header(self):
         """The header of the next HDU, a `Header`; None after the last one.
@@ -120,12 +129,20 @@ class FitsStream:
         ------
         BadInputError : the file ends within the data of the HDU before, or within the header
         """
-        self._pass_over_data()
-        blocks = [self._file.read(BLOCK)]
+        if self._end > self._start and self.file.tell() < self._end:
+            size = self.size
+            if size is None:
+                self.file.seek(self._end - 1)
+                size = self._end if self.file.read(1) else self.file.tell()
+            if size < self._end:
+                self._refuse_truncated(size)
+        # padding may be missing at the very end: some writers forget it
+        self.file.seek(self._next)
+        blocks = [self.file.read(BLOCK)]
         if not blocks[0].strip(b"\0 "):
             return None
         while not any(blocks[-1][i : i + 8] == b"END     " for i in range(0, BLOCK, CARD)):
-            blocks.append(self._file.read(BLOCK))
+            blocks.append(self.file.read(BLOCK))
             if len(blocks[-1]) < BLOCK:
                 raise BadInputError(
                     f"{self.path}: truncated, it ends within a header; get the file again"
@@ -138,7 +155,9 @@ class FitsStream:
         header = Header(content.decode("ascii"))
         self._header, self._start = header, self._next + len(content)
         self._number += 1
-        self._next = self._start + -(-self._data_size(header) // BLOCK) * BLOCK
+        n_bytes = self._data_size(header)
+        self._end = self._start + n_bytes
+        self._next = self._start + -(-n_bytes // BLOCK) * BLOCK
         return header
 
     def read_columns(self, header, names):
@@ -155,8 +174,8 @@ class FitsStream:
         as TDIM says
         """
         dtype, n_rows = self._row_type(header), self._count(header, "NAXIS2")
-        if self._size is not None and self._start + n_rows * dtype.itemsize > self._size:
-            self._refuse_truncated(self._size)
+        if self.size is not None and self._start + n_rows * dtype.itemsize > self.size:
+            self._refuse_truncated(self.size)
         try:
             columns = {
                 name: np.empty(n_rows, dtype[name].newbyteorder("="))
@@ -169,12 +188,9 @@ class FitsStream:
                 f"{dtype.itemsize} bytes, more "
                 "than fits into memory; the header is damaged, get the file again"
             ) from None
-        buffer = np.empty(max(BUFFER // dtype.itemsize, 1), dtype)
-        for start in range(0, n_rows, len(buffer)):
-            rows = buffer[: n_rows - start]
-            missing = self._fill(rows)
-            if missing:
-                self._refuse_truncated(self._start + start * dtype.itemsize + rows.nbytes - missing)
+        step = max(BUFFER // dtype.itemsize, 1)
+        for start in range(0, n_rows, step):
+            rows = self._read(dtype, min(step, n_rows - start))
             for name, column in columns.items():
                 column[start : start + len(rows)] = rows[name]
         return columns
@@ -188,42 +204,31 @@ class FitsStream:
             self._count(header, f"NAXIS{i}") for i in range(self._count(header, "NAXIS"), 0, -1)
         )
         dtype = np.dtype(f">{kind}{abs(header['BITPIX']) // 8}")
-        n_bytes = math.prod(shape) * dtype.itemsize
-        if self._size is not None and self._start + n_bytes > self._size:
-            self._refuse_truncated(self._size)
+        n_pixels = math.prod(shape)
+        if self.size is not None and self._start + n_pixels * dtype.itemsize > self.size:
+            self._refuse_truncated(self.size)
         try:
-            image = np.empty(shape, dtype)
+            image = self._read(dtype, n_pixels)
         except (MemoryError, ValueError, OverflowError):
             raise BadInputError(
                 f"{self.path}: image {header.get('EXTNAME')} is said to have {shape} pixels, more "
                 "than fit into memory; the "
                 "header is damaged, get the file again"
             ) from None
-        missing = self._fill(image)
-        if missing:
-            self._refuse_truncated(self._start + image.nbytes - missing)
-        return image.astype(image.dtype.newbyteorder("="))
+        return image.reshape(shape).astype(dtype.newbyteorder("="))
 
-    def _fill(self, array):
-        """Read the bytes of an array; returns how many are missing because the file ends."""
-        wanted = memoryview(array.reshape(-1).view(np.uint8))
-        while wanted and (got := self._file.readinto(wanted)):
-            wanted = wanted[got:]
-        return len(wanted)
+    def _read(self, dtype, count):
+        """The next values of the present HDU, as they are in the file.
 
-    def _pass_over_data(self):
-        """Go to the next HDU. Padding may be missing at the very end: some writers forget it."""
-        if self._header is None:
-            return
-        last = self._start + self._data_size(self._header)
-        if last > self._start and self._file.tell() < last:
-            size = self._size
-            if size is None:
-                self._file.seek(last - 1)
-                size = last if self._file.read(1) else self._file.tell()
-            if size < last:
-                self._refuse_truncated(size)
-        self._file.seek(self._next)
+        By `read`, as `readinto` of a gzipped file reads and copies.
+        """
+        n_bytes = count * dtype.itemsize
+        content = self.file.read(n_bytes)
+        while len(content) < n_bytes and (more := self.file.read(n_bytes - len(content))):
+            content += more
+        if len(content) < n_bytes:
+            self._refuse_truncated(self.file.tell())
+        return np.frombuffer(content, dtype, count)
 
     def _refuse_truncated(self, size):
         """Raise BadInputError for a file of so many bytes, too few for the present HDU."""
@@ -282,7 +287,19 @@ class FitsStream:
             # numpy wants names, each once
             name = f"col{i}" if name in names or not name else name
             names.add(name)
-            fields.append((name, *_field_type(int(form[1] or 1), form[2], header.get(f"TDIM{i}"))))
+            repeat, letter = int(form[1] or 1), form[2]
+            shape = tuple(int(n) for n in re.findall(r"\d+", str(header.get(f"TDIM{i}") or "")))[
+                ::-1
+            ]
+            if letter == "A":
+                kind, shape = f"S{repeat}", ()
+            elif letter in _OTHER_BYTES:
+                kind, shape = "u1", (-(-repeat * _OTHER_BYTES[letter] // 8),)
+            else:
+                kind = _NUMPY_TYPES[letter]
+                if not shape or math.prod(shape) != repeat:
+                    shape = () if repeat == 1 else (repeat,)
+            fields.append((name, kind, shape))
         dtype = np.dtype(fields)
         if dtype.itemsize != self._count(header, "NAXIS1") or not fields:
             raise BadInputError(
@@ -326,16 +343,3 @@ def open_stream(path):
             raise BadInputError(
                 f"{path}: damaged, it cannot be decompressed ({error}); get the file again"
             ) from error
-
-
-def _field_type(repeat, letter, tdim):
-    if letter == "A":
-        return f"S{repeat}", ()
-    if letter == "X":  # bits
-        return "u1", (-(-repeat // 8),)
-    if letter in _HEAP_POINTERS:
-        return "u1", (repeat * _HEAP_POINTERS[letter],)
-    shape = tuple(int(n) for n in re.findall(r"\d+", str(tdim or "")))[::-1]
-    if not shape or math.prod(shape) != repeat:
-        shape = () if repeat == 1 else (repeat,)
-    return _NUMPY_TYPES[letter], shape
