@@ -24,7 +24,7 @@ from .notebook import TargetResult
 from .pixels.cubestamp import area_of, cube_of, grown_area, max_resizes, stamp_from_cube, target_of
 from .pixels.find import CHECKED, find_target_pixel_file, refuse_other_target
 from .pixels.imagecube import cube_path
-from .pixels.quality import good_times, mean_image
+from .pixels.stamp import good_times, mean_image
 from .pixels.targetpixelfile import read_target_pixel_file
 from .provenance import file_state, made_from
 from .settings import photometry_settings

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import BadInputError
 from ..methods.psf import at_mean_pointing, with_reference_fluxes
 from ..methods.scene import make_scene
-from ..pixels.quality import mean_image
+from ..pixels.stamp import mean_image
 from ..target import photometry
 from .recovery import cards, recover, signals_for
 from .signals import relative_flux

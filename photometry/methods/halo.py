@@ -22,7 +22,7 @@ import numpy as np
 from ..catalog.ccd import target_position
 from ..constants import MISSIONS
 from ..errors import BadInputError
-from ..pixels.quality import good_times
+from ..pixels.stamp import good_times
 from ..status import STATUS
 from .aperture import (
     contamination,

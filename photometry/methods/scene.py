@@ -16,7 +16,7 @@ import numpy as np
 from ..catalog.ccd import target_position
 from ..constants import MISSIONS
 from ..errors import BadInputError
-from ..pixels.quality import good_times
+from ..pixels.stamp import good_times
 from .pixelmask import UNKNOWN_TMAG
 from .prf import fit_prf, open_prf
 

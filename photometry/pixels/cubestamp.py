@@ -13,8 +13,7 @@ from ..constants import DAY
 from ..errors import TargetNotFoundError
 from ..sky import propagate, unit_vectors
 from .imagecube import cube_path, find_cube, movement_at
-from .quality import BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND, background_flags
-from .stamp import Stamp, Target
+from .stamp import BACKGROUND_JUMP, HIGH_LOCAL_BACKGROUND, Stamp, Target, background_flags
 from .tess import correction
 
 # TESS magnitude, and how many columns and rows its stamp has; between them the logarithms are

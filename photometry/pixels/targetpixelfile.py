@@ -69,7 +69,15 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
         table = stream.next_header()
         refuse_other_files(path, primary, table)
         columns = stream.read_columns(table, _COLUMNS)
-        aperture_header, aperture = _read_aperture(path, stream)
+        header = stream.next_header()
+        while header is not None and header.get("EXTNAME") != "APERTURE":
+            header = stream.next_header()
+        if header is None:
+            raise BadInputError(
+                f"{path}: no APERTURE extension, so it is not known which pixels were collected; "
+                "get the file again"
+            )
+        aperture = stream.read_image(header)
         _refuse_useless(path, columns, aperture)
         return Stamp(
             target=target or _target(path, primary),
@@ -79,10 +87,15 @@ def read_target_pixel_file(path, *, datasource="tpf", target=None):
             pos_corr=np.column_stack([columns["POS_CORR1"], columns["POS_CORR2"]]),
             **{name: columns[column] for name, column in _SERIES.items()},
             aperture=aperture,
-            row=number(aperture_header, "CRVAL2P", 0),
-            column=number(aperture_header, "CRVAL1P", 0),
-            wcs=celestial_wcs(aperture_header),
-            headers=_kept(primary, _KEPT_PRIMARY) | _kept(table, _KEPT_TABLE),
+            row=number(header, "CRVAL2P", 0),
+            column=number(header, "CRVAL1P", 0),
+            wcs=celestial_wcs(header),
+            headers={
+                keyword: kept[keyword]
+                for kept, keywords in ((primary, _KEPT_PRIMARY), (table, _KEPT_TABLE))
+                for keyword in keywords.split()
+                if keyword in kept and not isinstance(kept[keyword], fits.card.Undefined)
+            },
             path=path,
         )
 
@@ -99,14 +112,25 @@ def identity(path, primary, table=None):
     mission = _mission(primary)
     if mission == "TESS":
         where = {"sector": "SECTOR", "camera": "CAMERA", "ccd": "CCD"}
+        timedel = number(table, "TIMEDEL") if table is not None else None
+        if table is not None and timedel is None:
+            raise BadInputError(
+                f"{path}: no TIMEDEL in the table's header: the time between its exposures is not "
+                "known"
+            )
+        cadence = None if timedel is None else round(timedel * DAY)
     else:
-        where = {
-            "sector": "QUARTER" if mission == "Kepler" else "CAMPAIGN",
-            "camera": "MODULE",
-            "ccd": "OUTPUT",
-        }
+        period = "QUARTER" if mission == "Kepler" else "CAMPAIGN"
+        where = {"sector": period, "camera": "MODULE", "ccd": "OUTPUT"}
+        mode = str(primary.get("OBSMODE", "")).strip()
+        if mode not in KEPLER_CADENCES:
+            raise BadInputError(
+                f"{path}: OBSMODE in the primary header is {mode!r}: expected "
+                f"{' or '.join(KEPLER_CADENCES)}"
+            )
+        cadence = KEPLER_CADENCES[mode]
     numbers = {name: number(primary, keyword, 0) for name, keyword in where.items()}
-    return {"mission": mission, **numbers, "cadence": _cadence(path, primary, table)}
+    return {"mission": mission, **numbers, "cadence": cadence}
 
 
 def starid_of(path, primary):
@@ -124,25 +148,6 @@ def starid_of(path, primary):
 def _mission(primary):
     telescope = str(primary.get("TELESCOP", "")).strip()
     return "K2" if telescope == "Kepler" and "CAMPAIGN" in primary else telescope
-
-
-def _cadence(path, primary, table):
-    if _mission(primary) != "TESS":
-        mode = str(primary.get("OBSMODE", "")).strip()
-        if mode not in KEPLER_CADENCES:
-            raise BadInputError(
-                f"{path}: OBSMODE in the primary header is {mode!r}: expected "
-                f"{' or '.join(KEPLER_CADENCES)}"
-            )
-        return KEPLER_CADENCES[mode]
-    if table is None:
-        return None
-    timedel = number(table, "TIMEDEL")
-    if timedel is None:
-        raise BadInputError(
-            f"{path}: no TIMEDEL in the table's header: the time between its exposures is not known"
-        )
-    return round(timedel * DAY)
 
 
 def refuse_other_files(path, primary, table):
@@ -185,16 +190,6 @@ def refuse_other_files(path, primary, table):
             f"{path}: column FLUX of table {name!r} holds no images (no TDIM); accepted is "
             f"{ACCEPTED}"
         )
-
-
-def _read_aperture(path, stream):
-    while (header := stream.next_header()) is not None:
-        if header.get("EXTNAME") == "APERTURE":
-            return header, stream.read_image(header)
-    raise BadInputError(
-        f"{path}: no APERTURE extension, so it is not known which pixels were collected; get the "
-        "file again"
-    )
 
 
 def _refuse_useless(path, columns, aperture):
@@ -260,11 +255,3 @@ def number(header, keyword, default=None):
     """
     value = header.get(keyword)
     return value if isinstance(value, int | float) and not isinstance(value, bool) else default
-
-
-def _kept(header, keywords):
-    return {
-        k: header[k]
-        for k in keywords.split()
-        if k in header and not isinstance(header[k], fits.card.Undefined)
-    }

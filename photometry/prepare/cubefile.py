@@ -24,7 +24,7 @@ import numpy as np
 from ..errors import TryAgainError
 from ..files import atomic_write, write_json
 from ..pixels.imagecube import QUANTITIES
-from ..pixels.quality import pixel_flags
+from ..pixels.stamp import pixel_flags
 from .background import FLUX_CUT, BackgroundModel
 
 log = logging.getLogger(__name__)

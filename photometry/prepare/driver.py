@@ -28,7 +28,7 @@ from ..errors import BadInputError, WrongUseError
 from ..files import atomic_write
 from ..flags import DEFAULT_BITMASK, bitmask
 from ..pixels.imagecube import FORMAT, VERSION, ImageCube, cube_path, small_image_warnings
-from ..pixels.quality import BAD_FRAME, HIGH_BACKGROUND, background_flags
+from ..pixels.stamp import BAD_FRAME, HIGH_BACKGROUND, background_flags
 from ..processes import Pool
 from . import cubefile
 from .background import smooth_in_time

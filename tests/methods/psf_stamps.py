@@ -5,8 +5,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from photometry.methods.prf import TESS_LIKE, GaussianPRF
-from photometry.pixels.quality import mean_image
-from photometry.pixels.stamp import Stamp, Target
+from photometry.pixels.stamp import Stamp, Target, mean_image
 from photometry.simulate.spacecraft import noise
 
 # mag of 1 e-/s: Handberg et al. 2021 (TESS); Kepler Instrument Handbook, 1.74e5 e-/s at magnitude

@@ -13,7 +13,7 @@ from photometry.methods import BUILT_IN, get_method
 from photometry.methods.aperture import aperture_photometry, own_mask
 from photometry.methods.psf import linpsf_photometry, psf_photometry
 from photometry.pixels.find import identify
-from photometry.pixels.quality import mean_image
+from photometry.pixels.stamp import mean_image
 from photometry.settings import photometry_settings
 from photometry.status import STATUS
 from photometry.target import StampSource
