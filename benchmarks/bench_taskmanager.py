@@ -271,6 +271,7 @@ def measure_rates(path):
         rates |= raw_rates(conn, "file")
     for name, options in {
         "memory": {"load_into_memory": True, "backup_interval": None},
+        "memory, with backups": {"load_into_memory": True},
         "file": {"load_into_memory": False},
         "memory, each record fsynced": {
             "load_into_memory": True,

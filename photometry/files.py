@@ -73,7 +73,7 @@ def atomic_write(path, *, durable=True):
 
     Raises
     ------
-    OSError : naming ``path``, where the folder cannot be written to
+    OSError : naming ``path``, where the folder cannot be written to, or its disk is full
     """
     path = Path(path)
     try:
@@ -91,6 +91,10 @@ def atomic_write(path, *, durable=True):
         os.replace(part, path)
         if durable:
             sync(path.parent)
+    except OSError as error:
+        if error.filename is None:  # a full disk is found out by a write, which knows no name
+            error.filename = str(path)
+        raise
     finally:
         with contextlib.suppress(OSError):  # the first error is the one to report
             part.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import contextlib
 import enum
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
@@ -11,6 +12,9 @@ from astropy.utils.exceptions import AstropyWarning
 
 from .errors import BadInputError
 from .fitsstream import MAX_FIELDS, open_stream
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 # What astropy raises for damaged headers and tables, beside its own VerifyError
 _DAMAGE = (
@@ -168,7 +172,7 @@ class FitsImage:
 
     pixels: np.ndarray
     header: fits.Header
-    wcs: object
+    wcs: "WCS | None"
     extension: int
 
 

@@ -1,10 +1,15 @@
-"""What objects look like in a notebook: one line, or a small table of HTML.
+"""What objects look like in a notebook: one line, or a small table of HTML; numbers of things.
 
 Whatever comes from a file is escaped.
 """
 
 import html
 import sys
+
+
+def counted(number, what):
+    """``1 target``, ``2 targets``."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def table(title, pairs):

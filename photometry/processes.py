@@ -1,9 +1,10 @@
 """Processes: is one alive, die with the parent, how did one end, signals that ask to stop, threads,
-a pool.
+what they log, a pool.
 """
 
 import contextlib
 import ctypes
+import logging
 import multiprocessing
 import os
 import signal
@@ -225,6 +226,16 @@ def threads_limited():
 # to it
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 KEPT_ARRAY, KEPT_MEMORY = 32 * 2**20, 256 * 2**20  # bytes; glibc accepts no larger array
+
+
+def stderr_handler():
+    """A handler that logs to standard error, with times in UTC as everywhere else."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    )
+    handler.formatter.converter = time.gmtime
+    return handler
 
 
 def keep_memory():

@@ -11,10 +11,11 @@ import time
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .catalog.ccd import catalog_for, with_stars, with_target
+from .catalog.ccd import Catalog, catalog_for, with_stars, with_target
 from .constants import MISSIONS
 from .errors import BadInputError, PhotometryError
 from .lightcurve.tasoc import write_lightcurve
@@ -27,8 +28,11 @@ from .pixels.imagecube import cube_path
 from .pixels.stamp import good_times, mean_image
 from .pixels.targetpixelfile import read_target_pixel_file
 from .provenance import file_state, made_from
-from .settings import photometry_settings
+from .settings import PhotometrySettings, photometry_settings
 from .status import STATUS
+
+if TYPE_CHECKING:
+    from .injection.work import Injection
 
 log = logging.getLogger(__name__)
 MADE = (STATUS.OK, STATUS.WARNING)  # a light curve is written for these
@@ -109,10 +113,10 @@ class StampSource:
     """
 
     task: dict
-    folder: object
-    settings: object
-    catalog: object = None
-    injection: object = None
+    folder: Path | str
+    settings: PhotometrySettings
+    catalog: Catalog | None = None
+    injection: "Injection | None" = None
     states: dict = dataclasses.field(default_factory=dict, compare=False)
 
     def make(self, area=None):

@@ -16,6 +16,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from ..constants import DAY
 from ..errors import TryAgainError, WrongUseError
 from . import schema
 
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 300.0  # s that a change is tried again while the database is away
 LONGEST_PAUSE = 5.0  # s between two tries
-MARKS_KEPT = 7 * 86400.0  # s
+MARKS_KEPT = 7 * DAY
 DRIVERS = {
     "mysql": "mysql+pymysql",
     "mariadb": "mariadb+pymysql",

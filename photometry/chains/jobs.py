@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -24,6 +25,9 @@ from .schema import (
     VERSIONS,
 )
 
+if TYPE_CHECKING:
+    from .outline import Outline
+
 T, A = TASKS.c, ATTEMPTS.c
 
 
@@ -40,7 +44,7 @@ class Submission:
 
     root: int
     is_new: bool
-    outline: object = field(repr=False)
+    outline: "Outline" = field(repr=False)
 
 
 def open_database(settings):

@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import os
-import sys
 
 import click
 
@@ -257,9 +256,9 @@ def logging_options(command):
 
 def set_up_logging(level):
     """Log messages to standard error; what libraries say only from warnings on."""
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
+    from ..processes import stderr_handler
+
+    logging.basicConfig(level=logging.WARNING, handlers=[stderr_handler()])
     logging.getLogger().handlers[0].setLevel(level)
     logging.getLogger("photometry").setLevel(min(level, logging.INFO))
 

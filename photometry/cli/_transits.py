@@ -3,12 +3,19 @@
 import json
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from ..errors import BadInputError
 from ._options import finite, json_option
+
+if TYPE_CHECKING:
+    from ..lightcurve import Lightcurve
+    from ..transits.bls import BoxPeriodogram
+    from ..transits.fit import TransitSignal
+    from ..transits.tls import TransitPeriodogram
+    from ..transits.vetting import Vetting
 
 INPUT = click.Path(exists=True, dir_okay=False)
 COLUMNS = (
@@ -83,10 +90,10 @@ def read_options(command):
 class Finding(NamedTuple):
     """One signal of a light curve."""
 
-    signal: object  # TransitSignal
-    periodogram: object  # None where the ephemeris was given
-    vetting: object  # Vetting, or None
-    lc: object  # Lightcurve, without the transits of the other signals
+    signal: "TransitSignal"
+    periodogram: "BoxPeriodogram | TransitPeriodogram | None"  # None where the ephemeris was given
+    vetting: "Vetting | None"
+    lc: "Lightcurve"  # without the transits of the other signals
 
 
 def make_folders(options):

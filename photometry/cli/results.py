@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from ..notebook import counted
 from ._options import (
     default_folder,
     folder_argument,
@@ -210,15 +211,15 @@ def compare(before, after, flux_tolerance, noise_tolerance, as_json):
         show_json({**comparison.__dict__, "changes": changes, "alike": alike})
         return 0 if alike else 1
     for name, keys in (("gained", comparison.gained), ("lost", comparison.lost)):
-        click.echo(f"{name:<9}{len(keys):,} targets{_examples(keys)}")
+        click.echo(f"{name:<9}{counted(len(keys), 'target')}{_examples(keys)}")
     for (old, new), keys in sorted(comparison.changes.items()):
         click.echo(f"{'status':<9}{len(keys):,} {old} -> {new}{_examples(keys)}")
     for name, groups in (("flux", comparison.flux), ("noise", comparison.noise)):
         for magnitude, (n, ratio, worst) in groups.items():
             bin_name = "unknown" if magnitude is None else f"{magnitude}-{magnitude + 1}"
             click.echo(
-                f"{name:<9}magnitude {bin_name:<8}{n:>7,} targets: median B/A {ratio:.6f}, "
-                f"farthest from 1 {worst:.2g}"
+                f"{name:<9}magnitude {bin_name:<8}{n:>7,} target{'' if n == 1 else 's'}: "
+                f"median B/A {ratio:.6f}, farthest from 1 {worst:.2g}"
             )
     click.echo(f"{'time':<9}{comparison.seconds[0]:.4g} s -> {comparison.seconds[1]:.4g} s of work")
     click.echo("alike" if alike else "they differ")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..notebook import counted
 from . import EXIT_OK
 from ._options import (
     check_matches,
@@ -408,7 +409,9 @@ def _preview(kinds, first, limit):
 
     total = sum(kind[-1] for kind in kinds)
     number = total if limit is None else min(total, limit)
-    yield f"{number} targets would be done" + ("" if limit is None else f" of {total} that match")
+    yield f"{counted(number, 'target')} would be done" + (
+        "" if limit is None else f" of {total} that match"
+    )
     for source, camera, ccd, cadence, method, number in kinds:
         chosen = method or "chosen by the target"
         yield f"{number:>9}  {source}  camera {camera}  CCD {ccd}  {cadence} s  method {chosen}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..notebook import counted
 from ._options import (
     FILTERS,
     Bars,
@@ -126,7 +127,7 @@ def split(todo_file, by, parts, output, as_json):
         show_json({"parts": [{"todo_file": path, "targets": n} for path, n in made.items()]})
         return
     for path, n in made.items():
-        click.echo(f"{path}: {n} targets")
+        click.echo(f"{path}: {counted(n, 'target')}")
 
 
 @todo.command(short_help="The parts of a TODO-file as one again, with all that was done.")
@@ -153,25 +154,26 @@ def merge(output, parts, as_json):
     if as_json:
         show_json({"todo_file": str(output), "targets": n_rows, "parts": len(parts)})
     else:
-        click.echo(f"{output}: {n_rows} targets from {len(parts)} files")
+        click.echo(f"{output}: {counted(n_rows, 'target')} from {counted(len(parts), 'file')}")
 
 
 def _report(summary, dry_run):
     """A few lines for people."""
     listed = ", ".join(f"{number} {name}" for name, number in summary["by_datasource"].items())
     lines = [
-        f"{summary['todo_file']}: {summary['targets']} targets "
+        f"{summary['todo_file']}: {counted(summary['targets'], 'target')} "
         f"({listed}){', not written: dry run' if dry_run else ''}"
     ]
     lines += [f"  {number} {name}" for name, number in summary["other_files"].items()]
     if summary["damaged_files"]:
-        lines.append(
-            f"  {len(summary['damaged_files'])} damaged files, whose targets will end as ERROR"
-        )
+        damaged = counted(len(summary["damaged_files"]), "damaged file")
+        lines.append(f"  {damaged}, whose targets will end as ERROR")
     if summary["left_out_by_template"]:
-        lines.append(f"  {summary['left_out_by_template']} targets left out by the template")
+        left_out = counted(summary["left_out_by_template"], "target")
+        lines.append(f"  {left_out} left out by the template")
     if summary["without_magnitude"]:
-        lines.append(f"  {summary['without_magnitude']} targets without a magnitude, at the end")
+        unknown = counted(summary["without_magnitude"], "target")
+        lines.append(f"  {unknown} without a magnitude, at the end")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 
 from ..errors import NothingToDoError, TryAgainError
-from .event import OUTCOME
+from .event import OUTCOME, Event
 
 STOPPING = (
     "The workers of this queue have been asked to stop; 'photometry events start' lets them "
@@ -53,7 +53,7 @@ class ItemRecord:
     started : s, time.monotonic
     """
 
-    event: object
+    event: Event
     steps: int = 0
     skipped_steps: int = 0
     outcome: OUTCOME | None = None

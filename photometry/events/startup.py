@@ -19,7 +19,7 @@ import time
 from multiprocessing.connection import wait
 
 from ..errors import PhotometryError, TryAgainError, WrongUseError
-from ..processes import describe_exit, draining, threads_limited
+from ..processes import describe_exit, draining, stderr_handler, threads_limited
 from .config import ConfigClass
 from .event import OUTCOME
 from .framework import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED, Framework
@@ -282,9 +282,7 @@ def _work(pipeline, config, continuous, level):
     else it has died."""
     # a terminal's Ctrl-C goes to the parent alone, which asks the workers to drain
     os.setsid()
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
+    logging.basicConfig(level=logging.WARNING, handlers=[stderr_handler()])
     logging.getLogger("DRPF").setLevel(level)
     try:
         framework = Framework(pipeline, config)

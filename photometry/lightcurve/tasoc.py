@@ -384,13 +384,3 @@ def _distortion_cards(sip):
             yield f"{name}_ORDER", len(values) - 1, "order of the distortion polynomial"
             for i, j in zip(*map(np.ndarray.tolist, np.nonzero(values)), strict=True):
                 yield f"{name}_{i}_{j}", float(values[i, j]), "coefficient of the distortion"
-
-
-def _detector_cards(axis, name, what, first):
-    return [
-        (f"CTYPE{axis}P", name, f"physical WCS axis {axis} type: CCD {what}"),
-        (f"CUNIT{axis}P", "pixel", f"physical WCS axis {axis} unit"),
-        (f"CRPIX{axis}P", 1, f"reference CCD {what}"),
-        (f"CRVAL{axis}P", first, f"value at reference CCD {what}"),
-        (f"CDELT{axis}P", 1.0, f"physical WCS axis {axis} step"),
-    ]

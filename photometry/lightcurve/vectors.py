@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from ..constants import MISSIONS
+from ..constants import DAY, MISSIONS
 from ..errors import BadInputError, WrongUseError
 from ..files import atomic_write
 from ..fitsfile import open_fits
@@ -289,7 +289,7 @@ def read_vectors(path, detector=None):
 
 def _cadence(time):
     """Seconds between samples."""
-    return round(86400 * float(np.median(np.diff(time))))
+    return round(DAY * float(np.median(np.diff(time))))
 
 
 def _vectors_of(hdulist, path, detector):

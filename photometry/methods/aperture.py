@@ -171,8 +171,9 @@ def pipeline_mask(stamp):
     """The aperture that the mission's own pipeline chose: (n_rows, n_columns) bool array."""
     if stamp.datasource not in ("tpf", "ffi"):
         raise BadInputError(
-            f"{stamp.path}: its aperture is not for TIC {stamp.target.starid}, a secondary "
-            "target; use mask='own'"
+            f"{stamp.path}: its aperture is not for "
+            f"{MISSIONS[stamp.mission].label(stamp.target.starid)}, a secondary target; use "
+            "mask='own'"
         )
     mask = (stamp.aperture & BIT_OPTIMAL) != 0
     if not mask.any():

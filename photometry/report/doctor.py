@@ -23,6 +23,7 @@ from ..errors import (
 )
 from ..methods import get_method
 from ..methods.prf import open_prf
+from ..notebook import counted
 from ..pixels.cubestamp import cube_of
 from ..pixels.find import INDEX_NAME, find_target_pixel_file
 from ..pixels.imagecube import cube_path
@@ -243,9 +244,11 @@ def _contents(path, view, to_do):
             if total
             else "make it anew"
         )
-        return Check("TODO-file", WARN, f"{path}: {total} targets, none to do; {way_out}")
+        return Check(
+            "TODO-file", WARN, f"{path}: {counted(total, 'target')}, none to do; {way_out}"
+        )
     again = f", {n_again} of them again (failed or stopped before)" if n_again else ""
-    return Check("TODO-file", OK, f"{path}: {total} targets, {n_to_do} to do{again}")
+    return Check("TODO-file", OK, f"{shown}, {n_to_do} to do{again}")
 
 
 PRF_METHODS = ("psf", "linpsf")
@@ -266,7 +269,7 @@ def check_files(view, to_do, folder):
     """
     tasks, total = _sample(view, to_do, N_LOOKED_FOR)
     n_tried, problems, seconds = _try_all(tasks, lambda task: _find(folder, task))
-    name = f"the files of {n_tried} of {total} targets"
+    name = f"the files of {n_tried} of {counted(total, 'target')}"
     if problems:
         return _judge(
             "inputs", f"{name} were looked for, {len(problems)} are missing", n_tried, problems

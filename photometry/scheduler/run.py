@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .._version import __version__
 from ..errors import PhotometryError, TryAgainError, WrongUseError
@@ -43,6 +44,10 @@ from .protocol import (
 )  # fmt: skip
 from .reporting import LOG_NAME, Progress, TaskLog, collect_from_here, timestamp
 from .work import TaskRunner
+
+if TYPE_CHECKING:
+    from .engines import ProcessEngine, SerialEngine
+    from .mpi import MpiEngine
 
 log = logging.getLogger(__name__)
 
@@ -327,7 +332,7 @@ class Master:
     """
 
     dispatch: Dispatch
-    engine: object
+    engine: "SerialEngine | ProcessEngine | MpiEngine"
     grace: float = 60.0
     last_call: float | None = None
     task_log: TaskLog | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.table import vstack
+from astropy.table import Table, vstack
 from astropy.time import Time
 
 from .._version import __version__
@@ -79,7 +79,7 @@ class FullFrameSimulation:
 
     size: int = 256
     n_frames: int = 300
-    stars: object = 400
+    stars: int | Table = 400
     seed: int = 1
     sector: int = 1
     camera: int = 1

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from astropy.wcs import WCS
 
 from ..constants import DAY
 from ..files import atomic_write
@@ -115,7 +116,7 @@ class _Scene:
 
     rows: np.ndarray  # detector rows and columns of the pixels
     columns: np.ndarray
-    wcs: object
+    wcs: WCS
     row: np.ndarray  # (n_stars,) detector positions; the target is the first star
     column: np.ndarray
     flux: np.ndarray  # (n_stars,) e-/s

@@ -10,7 +10,7 @@ import time
 import msgspec
 
 from ..errors import ArgumentError
-from ..notebook import Shown, Task
+from ..notebook import Shown, Task, counted
 from ..scheduler.protocol import Limits
 from ..status import STATUS
 from .opening import damage_reported
@@ -102,7 +102,7 @@ class TaskManager(Shown, Session):
         total = sum(counts.values())
         line = ", ".join(f"{number} {name}" for name, number in numbers)
         pairs = [("TODO-file", self.todo_file), ("targets", total), *numbers]
-        return "TaskManager", f"{self.todo_file}, {total} targets: {line}", pairs
+        return "TaskManager", f"{self.todo_file}, {counted(total, 'target')}: {line}", pairs
 
     def to_table(self):
         """All targets with what became of them, as an astropy Table: see `read_results`."""

@@ -20,7 +20,7 @@ import numpy as np
 from ..errors import ArgumentError, TodoFileError, TryAgainError
 from ..status import STATUS
 from .journal import Segments, read_segments
-from .lock import owner_of
+from .lock import Owner, owner_of
 from .opening import (
     Connection,
     check_file,
@@ -63,7 +63,7 @@ class View:
 
     path: Path
     conn: Connection = field(repr=False)
-    owner: object = None
+    owner: Owner | None = None
     pending: int = 0
     problem: str | None = None
 

@@ -7,6 +7,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from ..pixels.targetpixelfile import celestial_wcs, identity, number, starid_of
 from ..pixels.tess import distance_from_axis
 from ..sky import separation
 from .targets import Found, cbv_area
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ class PixelFile:
     tmag: float | None
     damage: str = ""  # what is wrong with it; then the following are not known
     epoch: float | None = None  # Julian year in the middle of the observations
-    wcs: object = None  # celestial position <-> 0-based (column, row) of the stamp
+    wcs: "WCS | None" = None  # celestial position <-> 0-based (column, row) of the stamp
     collected: np.ndarray | None = None  # (n_rows, n_columns) bool
     row: int = 0  # detector row and column of the stamp's first pixel
     column: int = 0

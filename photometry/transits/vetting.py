@@ -11,9 +11,10 @@ from enum import Enum
 
 import numpy as np
 
+from ..constants import DAY
 from ..errors import ArgumentError
 from .dips import Dips, sine_gain
-from .fit import NO_SIGNAL, SINGLE_DIP, fit_transit, settle_period
+from .fit import NO_SIGNAL, SINGLE_DIP, TransitSignal, fit_transit, settle_period
 from .planets import SNR_THRESHOLD, agreement, good_samples, part_depths, shortest_period
 from .transit_model import GM_SUN, R_JUPITER, R_SUN, stellar_density
 
@@ -68,8 +69,8 @@ class Vetting:
     verdict: Verdict
     reason: str  # one message with the number that decided
     checks: tuple  # of Check
-    signal: object  # TransitSignal as it was given
-    right: object  # TransitSignal at the period that its dips have; the same where that is given
+    signal: TransitSignal  # as it was given
+    right: TransitSignal  # at the period that its dips have; the same where that is given
     parts: tuple = ()  # (name, depth, error) of each part of a stitched light curve
     secondary_phase: float = float("nan")  # of the strongest event outside transit, 0 to 1
     offset: tuple = field(default=(float("nan"), float("nan")))  # pixels, source minus target
@@ -232,7 +233,7 @@ def _duration_ratio(signal, star):
     density = stellar_density(star)
     if not (np.isfinite(density) and signal.depth > 0):
         return float("nan")
-    seconds = signal.period * 86400
+    seconds = signal.period * DAY
     axis = (GM_SUN * seconds**2 / (4 * np.pi**2) * density) ** (1 / 3) / R_SUN
     reach = min((1 + np.sqrt(signal.depth)) / axis, 1.0)
     return float(signal.duration / (signal.period / np.pi * np.arcsin(reach)))

@@ -1,6 +1,7 @@
 """The queue's server: its life, its secret, and workers that reach it through the network."""
 
 import contextlib
+import os
 import queue
 import signal
 import socket
@@ -13,7 +14,7 @@ from photometry.errors import SettingsError, TryAgainError, WrongUseError
 from photometry.events import Arguments, Event, Framework, SharedEventQueue
 from photometry.events.interface import FrameworkInterface, queue_and_manager
 from photometry.events.queueserver import start_queue_manager
-from photometry.events.remotequeue import RemoteEventQueue, get_event_queue
+from photometry.events.remotequeue import Channel, RemoteEventQueue, get_event_queue
 from photometry.events.startup import WorkerPool
 
 SECRET = b"only for this test"
@@ -85,6 +86,21 @@ def test_an_unauthenticated_client_gets_no_memory(start, port):
         while part := receive(client):
             answer += part
     assert len(answer) < 512, "the challenge, and nothing else"
+
+
+def test_the_first_message_of_a_client_is_short(start, port):
+    """Who knows the secret says who it is in less than 4 kB; a longer first message is not read."""
+    start()
+    with contextlib.closing(socket.create_connection(("localhost", port))) as client:
+        channel = Channel(os.dup(client.fileno()), SECRET)
+        channel.prove(server=False)
+        channel.set_timeout(60)
+        with contextlib.suppress(OSError):
+            channel.send({"holder": "x" * 5000})
+        with pytest.raises((EOFError, OSError)):
+            channel.receive()
+        channel.close()
+    get_event_queue("localhost", port, SECRET).close()  # others are served
 
 
 @pytest.mark.slow

@@ -368,6 +368,28 @@ def test_noise_is_in_the_header_before_any_correction(stamp, tmp_path):
         1,
     )
     assert header["CDPP"] is None  # 100 minutes hold no stretch of 6.5 hours
+    # the same stamp over 40 days of 30 minutes, all of them good
+    n_times = 40 * 48
+    index = 4 + np.arange(n_times) % 46
+    series = {
+        name: getattr(stamp, name)[index]
+        for name in ("timecorr", "cadenceno", "flux_err", "background", "background_err")
+    }
+    stamp = replace(
+        stamp,
+        **series,
+        time=1500 + np.arange(n_times) / 48,
+        quality=np.zeros(n_times, int),
+        flux=rng.normal(100, 1, (n_times, 5, 6)),
+        pos_corr=np.zeros((n_times, 2)),
+    )
+    extraction = aperture_photometry(stamp, SETTINGS)
+    path = tmp_path / write_lightcurve(tmp_path / "long", stamp, extraction, SETTINGS)
+    # white noise of 5 pixels of 100 +- 1, in the mean of 13
+    expected = 1e6 * np.sqrt(5) / 500 / np.sqrt(13)
+    assert fits.getheader(tmp_path / "long" / path.relative_to(tmp_path), 1)["CDPP"] == (
+        pytest.approx(expected, rel=0.15)
+    )
 
 
 def test_distortion_of_the_coordinates_comes_along(stamp, tmp_path):

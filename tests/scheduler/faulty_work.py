@@ -1,16 +1,19 @@
 """Handlers that go wrong in every way that work can; chosen by the task's method."""
 
 import ctypes
-import errno
 import logging
 import os
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 from photometry.errors import BadInputError, NothingToDoError
+from photometry.files import atomic_write
 from photometry.status import STATUS
+
+FULL = Path(tempfile.gettempdir()) / "lc.fits.gz"
 
 log = logging.getLogger("photometry.faulty")
 
@@ -115,7 +118,10 @@ class Unloadable:
 
 
 def disk_full():
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "out/lc.fits.gz")
+    with atomic_write(FULL) as part:
+        part.unlink()
+        part.symlink_to("/dev/full")  # says what a full disk says, in a write, which knows no name
+        part.write_bytes(b"0" * 10_000)
 
 
 def ok(task, details):

@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from faulty_work import FULL
 
 from photometry.scheduler.dispatch import Dispatch
 from photometry.scheduler.engines import ProcessEngine, SerialEngine
@@ -245,7 +246,7 @@ def test_a_task_that_eats_all_memory_is_an_error_of_that_task(list_source):
 def test_a_full_disk_stops_the_run_and_counts_against_no_task(list_source, engine_name):
     source = list_source(tasks=tasks_with({2: "disk_full"}, n=50))
     dispatch = drain(source, engine_name)
-    assert dispatch.stopping == "No space left on device: out/lc.fits.gz"
+    assert dispatch.stopping == f"No space left on device: {FULL}"
     assert 2 in source.todo
     assert not source.set_aside
     assert dispatch.counts["failed"] == 0

@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from faulty_work import FULL
 
 from photometry.errors import TryAgainError, WrongUseError
 from photometry.scheduler.dispatch import Dispatch
@@ -66,7 +67,7 @@ def test_failures_and_earlier_failures_end_with_1(list_source, tmp_path):
 def test_a_full_disk_ends_with_3_and_says_so(list_source, tmp_path):
     source = list_source(tasks=[{"number": 1, "method": "disk_full"}])
     assert carry_out(source, tmp_path) == 3
-    assert "No space left on device: out/lc.fits.gz" in source.run_info["reason"]
+    assert f"No space left on device: {FULL}" in source.run_info["reason"]
 
 
 def test_limit_is_no_failure(list_source, tmp_path):

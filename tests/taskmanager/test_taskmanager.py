@@ -585,8 +585,9 @@ class TestOpening:
         ):
             TaskManager(todo_file, load_into_memory=in_memory, backup_interval=interval)
 
-    def test_backup_interval_may_be_none(self, open_todo, todo_file):
-        assert run_all(open_todo(todo_file, backup_interval=None)) == list(range(1, 13))
+    @pytest.mark.parametrize("interval", [None, 1.0])
+    def test_backup_interval_may_be_none_or_whole(self, open_todo, todo_file, interval):
+        assert run_all(open_todo(todo_file, backup_interval=interval)) == list(range(1, 13))
 
     def test_closing_twice_does_no_harm_and_leaves_one_plain_file(self, open_todo, todo_file):
         tm = open_todo(todo_file)

@@ -5,6 +5,7 @@ import dataclasses
 
 import numpy as np
 
+from ...constants import DAY
 from ..tasktype import Setting, TaskType
 
 
@@ -43,7 +44,7 @@ class Synthesis(TaskType):
         about 1."""
         lc = task.read_back()
         cadence, duration = results["sampling_cadence"], results["duration"]
-        expected = duration * 86400 / cadence
+        expected = duration * DAY / cadence
         found = []
         if abs(len(lc) - expected) > 1 + 1e-6 * expected:
             found.append(f"{len(lc)} samples in the file, expected {expected:.0f}")
