@@ -271,7 +271,6 @@ def measure_rates(path):
         rates |= raw_rates(conn, "file")
     for name, options in {
         "memory": {"load_into_memory": True, "backup_interval": None},
-        "memory, with backups": {"load_into_memory": True},
         "file": {"load_into_memory": False},
         "memory, each record fsynced": {
             "load_into_memory": True,
@@ -321,6 +320,21 @@ def measure_first_and_last(path, n_rows):
             last = rate(lambda n, tm=tm, c=constraints: do_tasks(tm, n, **c), n, time.process_time)
         cost[name] = (1e6 / first, 1e6 / last)
     return cost
+
+
+def measure_backups(path, n_rows):
+    """Processor time of a whole run in memory mode in groups, with the backups that are made by
+    default, over that without.
+    """
+    seconds = {}
+    for options in ({}, {"backup_interval": None}) * 2:
+        with open_copy(path, load_into_memory=True, **options) as tm:
+            begin = time.process_time()
+            do_groups(tm, n_rows, full=True)
+            taken = time.process_time() - begin
+        name = "without" if options else "with"
+        seconds[name] = min(taken, seconds.get(name, taken))
+    return seconds["with"] / seconds["without"]
 
 
 def measure_stalls(path):
@@ -414,7 +428,12 @@ def report(n_rows, path):
         f"\nlongest start + save + get: {stalls['with']:.1f} ms with backups and summaries, "
         f"{stalls['without']:.1f} ms without"
     )
-    return {"rows": n_rows, "life": life, "rates": rates, "cost": cost, "stalls_ms": stalls}
+    backups = measure_backups(path, min(n_rows, 200_000))
+    print(f"backups cost {backups - 1:.1%} of the processor time of a run")
+    return {
+        "rows": n_rows, "life": life, "rates": rates, "cost": cost, "stalls_ms": stalls,
+        "backups": backups,
+    }  # fmt: skip
 
 
 def note(figures, found):
@@ -432,6 +451,9 @@ def note(figures, found):
         )  # fmt: skip
     journal = 100 * (1 - rates["memory"] / rates["memory, no journal"])
     figures.add(f"cost of the journal, {rows}", journal, "%", aim="at most 25 %")
+    figures.add(
+        f"cost of the backups, {rows}", 100 * (found["backups"] - 1), "%", aim="at most 5 %"
+    )
     worst = max(last / first for first, last in found["cost"].values())
     figures.add(
         f"cost of the last rows over that of the first, worst constraints, {rows}",

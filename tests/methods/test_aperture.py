@@ -188,6 +188,15 @@ def test_file_without_pipeline_mask_is_refused():
         aperture_photometry(make_stamp(np.ones((2, 9, 8))), PIPELINE)
 
 
+@pytest.mark.parametrize(("mission", "label"), [("TESS", "TIC"), ("Kepler", "KIC"), ("K2", "EPIC")])
+def test_the_pipeline_mask_of_another_star_is_refused_by_the_name_of_this_one(mission, label):
+    stamp = dataclasses.replace(
+        make_stamp(np.ones((2, 9, 8))), mission=mission, datasource="tpf:1234"
+    )
+    with pytest.raises(BadInputError, match=f"not for {label} {stamp.target.starid}, a secondary"):
+        aperture_photometry(stamp, PIPELINE)
+
+
 def star_images(stars, shape=(15, 15), noise=1.0):
     rows, columns = np.indices(shape)
     flux = sum(
