@@ -238,15 +238,14 @@ def _contents(path, view, to_do):
         f"status IS NOT NULL)"
         " FROM todolist"
     )
+    shown = f"{path}: {counted(total, 'target')}"
     if not n_to_do:
         way_out = (
             "make them anew with --overwrite, or put some back with 'photometry reset'"
             if total
             else "make it anew"
         )
-        return Check(
-            "TODO-file", WARN, f"{path}: {counted(total, 'target')}, none to do; {way_out}"
-        )
+        return Check("TODO-file", WARN, f"{shown}, none to do; {way_out}")
     again = f", {n_again} of them again (failed or stopped before)" if n_again else ""
     return Check("TODO-file", OK, f"{shown}, {n_to_do} to do{again}")
 
