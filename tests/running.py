@@ -27,7 +27,7 @@ def environment(**more):
     return {**os.environ, "PYTHONPATH": path, **more}
 
 
-def photometry(*words, timeout=120, **kwargs):
+def photometry(*words, timeout=600, **kwargs):
     """``photometry VERB ...`` as a finished process with its output as text."""
     words = [sys.executable, "-m", "photometry", *map(str, words)]
     return subprocess.run(
@@ -41,7 +41,7 @@ def pipeline_command(engine, *words):
     return [*start, *map(str, words), *options]
 
 
-def run_pipeline(engine, *words, timeout=120, env=None):
+def run_pipeline(engine, *words, timeout=600, env=None):
     """run_pipeline.py with one of the ENGINES as a finished process with its output as text."""
     command = pipeline_command(engine, *words)
     return subprocess.run(

@@ -72,8 +72,8 @@ def test_three_commands_lead_from_a_folder_to_the_broken_files_and_their_reasons
 ):
     """`photometry todo tpf DIR`, `photometry run DIR`, `photometry status DIR --failed`"""
     expected = night(tmp_path / "DIR", make_tpf)
-    assert photometry("todo", "tpf", "DIR", cwd=tmp_path, timeout=300).returncode == 0
-    run = photometry("run", "DIR", cwd=tmp_path, timeout=300)
+    assert photometry("todo", "tpf", "DIR", cwd=tmp_path, timeout=600).returncode == 0
+    run = photometry("run", "DIR", cwd=tmp_path, timeout=600)
     assert run.returncode == 1, run.stderr
     listed = photometry("status", "DIR", "--failed", cwd=tmp_path)
     lines = listed.stdout.splitlines()

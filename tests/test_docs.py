@@ -104,7 +104,7 @@ def test_each_block_of_python_runs(place, request, where, code):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, script], cwd=place, env=environment, capture_output=True, text=True,
-        timeout=280,
+        timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 
@@ -368,7 +368,7 @@ def test_each_block_of_commands_can_be_typed_as_it_stands(
         line = line.replace("STARID", str(STARS[0]))
         done = subprocess.run(
             ["bash", "-c", f"{update_outputs.SHELL}photometry {line}"], cwd=tmp_path, text=True,
-            capture_output=True, timeout=200, stdin=subprocess.DEVNULL,
+            capture_output=True, timeout=600, stdin=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert done.returncode in (0, 1), f"{line}: {done.stderr}"

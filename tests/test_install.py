@@ -14,6 +14,6 @@ def test_a_folder_named_like_the_package_does_not_hide_it(tmp_path):
         "from photometry import TaskManager; print(TaskManager.__name__)",
     ]
     done = subprocess.run(
-        words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+        words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.stdout == "TaskManager\n", done.stderr

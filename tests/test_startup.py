@@ -44,7 +44,7 @@ def loaded_by(program):
         "sys.modules})))"
     )
     command = [sys.executable, "-c", f"{program}\n{tell}"]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 

@@ -61,7 +61,7 @@ def names_by_state(found):
     return {state: sorted(names) for state, names in states.items()}
 
 
-def command_line(*words, timeout=180, env=None, prefix=()):
+def command_line(*words, timeout=600, env=None, prefix=()):
     """``photometry chain ...`` as a finished process with its output as text."""
     command = [*prefix, sys.executable, "-m", "photometry", "chain", *map(str, words)]
     return subprocess.run(

@@ -449,7 +449,7 @@ def test_scripts_of_the_pipeline_run_and_fail_with_a_code(home):
 
     def call(path, attempt):
         command = [sys.executable, str(path), "--job-id", str(attempt)]
-        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode
+        return subprocess.run(command, capture_output=True, timeout=600, check=False).returncode
 
     def attempt_of(description):
         with TaskDatabaseConnection() as tasks:

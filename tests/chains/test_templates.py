@@ -106,7 +106,7 @@ def test_templates_under_mpiexec(database_url, tmp_path, psls):
         [MPIEXEC, "-n", "5", sys.executable, "-c", MPI_JOBS, str(tmp_path), database_url],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
         env={**os.environ, "PYTHONPATH": path},
     )
@@ -122,7 +122,7 @@ def test_the_script_runs_a_chain_under_mpiexec(tmp_path):
         [MPIEXEC, "-n", "3", sys.executable, *script, "--home", tmp_path, "--json"],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=False,
     )
     database = jobs.existing_database(settings_for(tmp_path))
@@ -160,7 +160,7 @@ def test_templates_through_a_queue(queue_environment, database_url, tmp_path, ps
     )
     try:
         done = command_line("worker", "--until-idle", "--workers", "4", env=environment)
-        assert scheduler.wait(120) == 0
+        assert scheduler.wait(600) == 0
     finally:
         scheduler.kill()
         scheduler.wait()

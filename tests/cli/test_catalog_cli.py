@@ -9,7 +9,7 @@ def photometry(*args):
         [sys.executable, "-m", "photometry", "catalog", *map(str, args)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 

@@ -57,7 +57,7 @@ def test_no_verb_shows_the_help_and_is_wrong_use():
 
 def test_a_reader_that_has_seen_enough_is_no_error():
     words = f"{sys.executable} -m photometry run --help | head -n 1"
-    done = subprocess.run(words, shell=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, shell=True, capture_output=True, text=True, timeout=600)
     assert "Usage: photometry run" in done.stdout
     assert "Traceback" not in done.stderr
 
@@ -77,6 +77,6 @@ def test_the_shell_completes_verbs():
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert "plain,status" in done.stdout.split()

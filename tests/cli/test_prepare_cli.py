@@ -116,7 +116,7 @@ def test_sigterm_ends_a_prepare_in_the_background_of_a_script_with_3_and_keeps_w
     try:
         wait_for(there)
         os.kill(int(pid.read_text()), signal.SIGTERM)
-        _, reported = shell.communicate(timeout=300)
+        _, reported = shell.communicate(timeout=600)
     finally:
         shell.kill()
         if pid.exists() and not code.exists():

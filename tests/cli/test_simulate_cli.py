@@ -11,7 +11,7 @@ def photometry(*args):
         [sys.executable, "-m", "photometry", *map(str, args)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parents[2] / "run_scripts/run_make_todo.py"
 def photometry(*args, script=None):
     program = [str(script)] if script else ["-m", "photometry", "todo"]
     return subprocess.run(
-        [sys.executable, *program, *map(str, args)], capture_output=True, text=True, timeout=120
+        [sys.executable, *program, *map(str, args)], capture_output=True, text=True, timeout=600
     )
 
 

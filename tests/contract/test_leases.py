@@ -184,7 +184,7 @@ class TestManyProcesses:
         results = fork.Queue()
         for _ in range(4):
             child(take_all, 300, results)
-        taken = [number for _ in range(4) for number in results.get(timeout=120)]
+        taken = [number for _ in range(4) for number in results.get(timeout=600)]
         assert sorted(taken) == list(range(300))
         assert leases.counts()["done"] == 300
         assert leases.find("done")[0].attempt == 1
@@ -202,7 +202,7 @@ class TestManyProcesses:
         try:
             for process in starters:
                 process.start()
-            assert [results.get(timeout=60) for _ in starters] == ["put"] * 4
+            assert [results.get(timeout=600) for _ in starters] == ["put"] * 4
         finally:
             for process in starters:
                 process.kill()
@@ -212,7 +212,7 @@ class TestManyProcesses:
         leases.put("a", 1)
         taken = fork.Queue()
         process = child(hold, LONG, taken)
-        id = taken.get(timeout=60)
+        id = taken.get(timeout=600)
         assert leases.take("a") == []
         process.kill()
         process.join()
@@ -225,7 +225,7 @@ class TestManyProcesses:
         for _ in range(2):
             taken = fork.Queue()
             process = child(hold, LONG, taken)
-            taken.get(timeout=60)
+            taken.get(timeout=600)
             process.kill()
             process.join()
             leases.expire()
@@ -241,13 +241,13 @@ class TestManyProcesses:
             leases.put("a", 1)
             taken, go_on = fork.Queue(), fork.Event()
             process = child(hold, SHORT, taken, go_on)
-            id = taken.get(timeout=60)
+            id = taken.get(timeout=600)
             os.kill(process.pid, signal.SIGSTOP)
             (item,) = wait_until(lambda: leases.expire() and leases.take("a"))
             assert item.id == id
             os.kill(process.pid, signal.SIGCONT)
             go_on.set()
-            assert taken.get(timeout=60) is False
+            assert taken.get(timeout=600) is False
             assert leases.finish(item.id).attempt == 2
 
     def test_clock_that_is_set_makes_nobody_lost(self, database, child):
@@ -257,7 +257,7 @@ class TestManyProcesses:
             leases.put("a", 1)
             taken = fork.Queue()
             child(hold, SHORT, taken)
-            taken.get(timeout=60)
+            taken.get(timeout=600)
             deadline = time.monotonic() + 3 * SHORT
             while time.monotonic() < deadline:
                 leases.store.do(
@@ -292,7 +292,7 @@ class TestManyProcesses:
         process = fork.Process(target=lambda: answer.put(leases.take("a")[0].holder))
         process.start()
         try:
-            assert answer.get(timeout=60) != mine
+            assert answer.get(timeout=600) != mine
         finally:
             process.kill()
             process.join()

@@ -64,7 +64,7 @@ def cases(engine, tmp_path_factory):
         env=environment(PYTHONPATH=path),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "cases.json").read_text())
@@ -130,7 +130,7 @@ def test_the_example_of_the_contract_runs(tmp_path):
         env=environment(PYTHONPATH=os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.stdout.split() == ["0", "{0:", "0,", "1:", "1,", "2:", "4,", "3:", "9}"], (
         done.stderr

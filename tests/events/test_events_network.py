@@ -202,7 +202,7 @@ def test_an_item_whose_assignment_was_not_received_comes_back(start, port, tmp_p
     file.close()
     # the connection ends before the answer has been read
     worker._drop()
-    assert worker.get(timeout=60).name == "a"
+    assert worker.get(timeout=600).name == "a"
     worker.close()
 
 
@@ -221,20 +221,20 @@ def test_a_framework_starts_a_server_that_ends_without_clients(pipeline_file, co
     tool = FrameworkInterface(config)
     assert tool.info()["counts"]["done"] == 5
     tool.stop_event_queue()
-    assert framework.queue_manager.wait(timeout=60) == 0
+    assert framework.queue_manager.wait(timeout=600) == 0
     tool.close()
     assert tool.pending_events() is None
     assert not tool.is_queue_ok()
 
 
 def test_a_server_without_clients_ends_after_its_linger(start):
-    assert start(linger=0.1).wait(timeout=60) == 0
+    assert start(linger=0.1).wait(timeout=600) == 0
 
 
 def test_a_server_ends_at_a_signal(start):
     server = start()
     server.send_signal(signal.SIGTERM)
-    assert server.wait(timeout=60) == 0
+    assert server.wait(timeout=600) == 0
 
 
 @pytest.mark.slow
@@ -258,7 +258,7 @@ def answers(port):
     return found is not None
 
 
-def wait_for(condition, timeout=120):
+def wait_for(condition, timeout=600):
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "waited in vain"

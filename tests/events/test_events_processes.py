@@ -63,7 +63,7 @@ def start(pipeline_file, config):
         process.communicate()
 
 
-def wait_for(condition, timeout=120):
+def wait_for(condition, timeout=600):
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -122,7 +122,7 @@ def test_independent_workers_take_over_from_a_killed_one(start, shared, notes):
     assert queue.leases.store.do(lambda db: db.run(shorten)) == 4
     victim.kill()
     victim.communicate()
-    out, _ = survivor.communicate(timeout=60)
+    out, _ = survivor.communicate(timeout=600)
     assert survivor.returncode == 0
     assert out.split("\n")[:2] == ["finally ran", "atexit ran"]
     assert [note[:2] for note in notes()].count(("slow", "held")) == 2
@@ -155,7 +155,7 @@ def test_a_queue_that_stays_away_ends_a_worker_with_status_3(start, shared, tmp_
     wait_for(lambda: queue.counts()["done"] == 1)
     queue.close()
     (tmp_path / "queue").rename(tmp_path / "away")
-    _, err = worker.communicate(timeout=60)
+    _, err = worker.communicate(timeout=600)
     assert worker.returncode == 3
     assert "the queue is gone" in err
 
@@ -167,7 +167,7 @@ def test_a_signal_drains_a_worker(start, shared, notes, number):
     worker = start()
     wait_for(lambda: len(notes()) == 1)
     worker.send_signal(number)
-    out, _ = worker.communicate(timeout=60)
+    out, _ = worker.communicate(timeout=600)
     assert worker.returncode == 3
     assert "finally ran\natexit ran" in out
     assert [note[:2] for note in notes()] == [("slow", "0"), ("second", "0")]
@@ -202,7 +202,7 @@ def test_a_signal_drains_a_pool_and_a_grace_period_ends_what_does_not(
     pool = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(notes()) == 2)
     pool.send_signal(signal.SIGINT)
-    pool.communicate(timeout=60)
+    pool.communicate(timeout=600)
     assert pool.returncode == 3
     assert queue.counts() == {"pending": 2, "running": 0, "done": 1, "skipped": 0, "failed": 0}
 
@@ -244,7 +244,7 @@ def test_stop_ends_all_workers_and_start_lets_them_work_again(pipeline_file, sta
     worker = start()
     wait_for(lambda: len(notes()) == 1)
     queue.terminate()
-    worker.communicate(timeout=60)
+    worker.communicate(timeout=600)
     assert worker.returncode == 3
     assert queue.counts()["done"] == 1
     queue.resume()

@@ -99,7 +99,7 @@ class TestContract:
             events.get(block=False)
         events.put(event("b"))
         events.re_append(events.get().id, delay=0.1)
-        found = events.get(timeout=60)
+        found = events.get(timeout=600)
         assert (found.name, found.attempt) == ("b", 2)
         (waiting,) = events.get_pending()
         assert (waiting.name, waiting.error) == ("a", "network")
@@ -114,7 +114,7 @@ class TestContract:
 
     def test_a_waiting_get_wakes_up_when_an_event_comes(self, events):
         threading.Timer(0.1, events.put, [event("late")]).start()
-        assert events.get(timeout=60).name == "late"
+        assert events.get(timeout=600).name == "late"
 
     def test_interrupt_ends_waiting(self, events):
         threading.Timer(0.1, events.interrupt).start()
@@ -216,7 +216,7 @@ class TestFile:
         first.put(event("a"))
         first.get()
         first.close()
-        assert second.get(timeout=60).attempt == 1
+        assert second.get(timeout=600).attempt == 1
         second.close()
 
     def test_an_item_of_a_killed_process_comes_back_at_once(self, path):
@@ -226,7 +226,7 @@ class TestFile:
         process.start()
         wait_for(lambda: events.counts()["running"] == 1)
         os.kill(process.pid, signal.SIGKILL)
-        found = events.get(timeout=60)  # before the parent has even noticed the death
+        found = events.get(timeout=600)  # before the parent has even noticed the death
         process.join()
         assert (found.name, found.attempt) == ("a", 2)
         assert "was lost" in found.error
@@ -242,7 +242,7 @@ class TestFile:
         process.start()
         taken = here.recv()
         os.kill(process.pid, signal.SIGSTOP)
-        found = healthy.get(timeout=60)
+        found = healthy.get(timeout=600)
         assert (found.id, found.attempt) == (taken, 2)
         os.kill(process.pid, signal.SIGCONT)
         here.send("finish")
@@ -442,7 +442,7 @@ def take_and_die(path):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def wait_for(condition, timeout=120):
+def wait_for(condition, timeout=600):
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -242,7 +242,7 @@ def project(tmp_path):
 
 def test_a_pipeline_for_the_original_runs_with_only_its_imports_changed(project):
     done = subprocess.run(
-        [sys.executable, "reduce.py"], cwd=project, capture_output=True, text=True, timeout=60
+        [sys.executable, "reduce.py"], cwd=project, capture_output=True, text=True, timeout=600
     )
     assert sorted(path.name for path in (project / "output").iterdir()) == [
         "bias1.txt",

@@ -80,7 +80,7 @@ class Job:
                     ranks[process] = process.parent()
         return [process for process, parent in ranks.items() if parent not in ranks]
 
-    def wait(self, timeout=240):
+    def wait(self, timeout=600):
         """Exit code, once it has ended."""
         self.out, self.err = self.process.communicate(timeout=timeout)
         return self.process.returncode

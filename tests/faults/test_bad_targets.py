@@ -192,7 +192,7 @@ def run_on_small_disk(engine, folder, tmp_path, size, **env):
         small_disk(command, size, disk),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=environment(OUT=str(disk), KEEP=str(keep), **env),
     )
     return done, keep

@@ -37,7 +37,7 @@ def installed(tmp_path_factory):
         "--no-build-isolation",
         "--no-index",
     ]
-    subprocess.run([*pip, "--target", str(target), str(source)], check=True, timeout=120)
+    subprocess.run([*pip, "--target", str(target), str(source)], check=True, timeout=600)
     return target
 
 
@@ -48,7 +48,7 @@ def run(installed, *words, cwd=None):
         command,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": path},
         check=False,
         cwd=cwd,

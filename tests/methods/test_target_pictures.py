@@ -203,7 +203,7 @@ main()
         ["run", tmp_path / "data", "--plot", "--workers", "0"],
     ):
         command = [sys.executable, "-c", code, *map(str, words)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
     assert done.stderr.count("pictures need matplotlib: pip install 'photometry[plots]'") == 1
     assert list((tmp_path / "data" / "lightcurves").rglob("*.fits.gz"))
@@ -219,7 +219,7 @@ def test_run_says_once_that_there_is_no_catalogue(tmp_path):
         ["todo", "tpf", folder],
         ["run", folder, "--workers", "0"],
     ):
-        done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
     assert done.stderr.count("no star catalogue: contamination is unknown") == 1
 

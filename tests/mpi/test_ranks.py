@@ -60,7 +60,7 @@ def test_a_signal_while_the_source_is_opened_ends_the_job_as_unfinished(tmp_path
             if process.environ().get("PMI_RANK") == "0"
         ]
         master.send_signal(signal.SIGTERM)
-        _, err = job.communicate(timeout=120)
+        _, err = job.communicate(timeout=600)
         assert job.returncode == 3, err
     finally:
         job.kill()
@@ -124,7 +124,7 @@ def test_an_exception_in_one_rank_ends_the_job_instead_of_hanging_it():
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode != 0
     assert "no_such_module" in done.stderr
@@ -142,7 +142,7 @@ def test_an_mpi_of_another_launcher_is_wrong_use_in_one_line(tmp_path, variables
     one_star(tmp_path)
     command = pipeline_command("serial", tmp_path, "--handler", "noop")
     env = environment(**dict(zip(variables, ("0", "4"), strict=True)))
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=600)
     assert done.returncode == 2
     assert text in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

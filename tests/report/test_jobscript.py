@@ -87,7 +87,7 @@ def start(cluster):
         job.communicate()
 
 
-def finish(job, timeout=60):
+def finish(job, timeout=600):
     """(exit code, log)"""
     log, _ = job.communicate(timeout=timeout)
     return job.returncode, log

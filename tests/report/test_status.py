@@ -188,7 +188,7 @@ def test_watch_shows_the_run_anew_until_it_has_ended_and_ends_with_the_next_comm
         ended = {**running, "ended": timestamp(), "reason": "done", "exit_code": 1, "OK": 87}
         (tmp_path / "new").write_text(json.dumps({**ended, "STARTED": 0}))
         os.replace(tmp_path / "new", tmp_path / "summary.json")
-        rest = process.communicate(timeout=60)[0].splitlines()
+        rest = process.communicate(timeout=600)[0].splitlines()
     finally:
         process.kill()
     assert process.returncode == 0

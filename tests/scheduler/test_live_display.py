@@ -40,7 +40,7 @@ def watched(words, columns=150):
 
     reader = threading.Thread(target=read)
     reader.start()
-    code = process.wait(120)
+    code = process.wait(600)
     reader.join(10)
     os.close(ours)
     text = b"".join(pieces).decode("utf-8", "replace")
@@ -93,7 +93,7 @@ def test_a_terminal_stays_as_it_is_where_quiet_was_asked_for(folder):
 def test_a_log_file_gets_no_display(folder):
     env = environment() | {"FAULTY_WORK_SECONDS": "0.1"}
     done = subprocess.run(
-        command(folder, "--workers", "2"), capture_output=True, text=True, env=env, timeout=120
+        command(folder, "--workers", "2"), capture_output=True, text=True, env=env, timeout=600
     )
     assert done.returncode == 1
     assert "elapsed" not in done.stdout + done.stderr

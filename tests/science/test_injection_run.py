@@ -107,7 +107,7 @@ def test_every_engine_recovers_the_same(origin, injected, engine):
     folder = origin / f"of-{engine}"
     for _ in range(2):  # the second time there is nothing to do
         finished = run_pipeline(
-            engine, origin, "--method", "aperture", "--output", folder, *WHAT, timeout=300
+            engine, origin, "--method", "aperture", "--output", folder, *WHAT, timeout=600
         )
         assert finished.returncode == 0, finished.stderr
     assert json.loads((folder / "lightcurves" / "run.json").read_text())["tasks"] == 0

@@ -15,7 +15,7 @@ N = 24  # targets
 
 def todo(*args):
     command = [sys.executable, "-m", "photometry", "todo", *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600)
 
 
 def row(number):

@@ -94,7 +94,7 @@ def test_processes_give_the_same_tables(series, expected, tmp_path):
 def test_ranks_of_mpi_give_the_same_tables(project, expected, tmp_path):
     job = start(MPIEXEC, "-n", "3")
     try:
-        output, _ = job.communicate(timeout=200)
+        output, _ = job.communicate(timeout=600)
     finally:
         job.kill()
     assert job.returncode == 0, output
@@ -178,7 +178,7 @@ def test_a_killed_process_is_continued_by_the_next_run(project, expected, tmp_pa
             job.send_signal(signal.SIGKILL)
             job.communicate()
     final = start()
-    output, _ = final.communicate(timeout=120)
+    output, _ = final.communicate(timeout=600)
     assert final.returncode == 0, output
     assert tables_of(tmp_path) == comparable(expected)
     with db.Database(database, read_only=True) as opened:
@@ -204,12 +204,12 @@ def test_sigterm_ends_a_run_after_its_timestep_with_exit_code_3(project, expecte
             assert time.monotonic() < limit
             time.sleep(0.005)
         job.terminate()
-        output, _ = job.communicate(timeout=60)
+        output, _ = job.communicate(timeout=600)
     finally:
         job.kill()
     assert job.returncode in (0, 3), output
     final = start()
-    final.communicate(timeout=120)
+    final.communicate(timeout=600)
     assert final.returncode == 0
     assert tables_of(tmp_path) == comparable(expected)
 
@@ -218,7 +218,7 @@ def test_a_second_run_of_the_same_database_is_refused(project, tmp_path):
     main.setup(main.get_pipe_config("job"))
     try:
         second = start()
-        output, _ = second.communicate(timeout=60)
+        output, _ = second.communicate(timeout=600)
         assert second.returncode == 2
         assert "in use" in output
     finally:
@@ -239,7 +239,7 @@ def test_bad_images_are_skipped_named_and_counted(project, series, tmp_path):
         hdus[0].header["CUNIT1"] = "arcsec"
         hdus.writeto(folder / "arcsec.fits")
     job = start()
-    output, _ = job.communicate(timeout=120)
+    output, _ = job.communicate(timeout=600)
     assert job.returncode == 1
     for name in ("a_text", "half", "none", "no_beam", "arcsec"):
         assert f"{name}.fits" in output
@@ -326,7 +326,7 @@ def test_on_a_shared_server_jobs_of_one_name_are_apart_killed_and_side_by_side(
             )  # fmt: skip
             last = start()
             for process in (last, beside):
-                output, _ = process.communicate(timeout=300)
+                output, _ = process.communicate(timeout=600)
                 assert process.returncode == 0, output
             assert len(database.rows(sa.select(schema.dataset))) == 2
             db.consistency_check(database=database)
