@@ -8,6 +8,7 @@ import pytest
 from running import ENGINES, photometry, run_pipeline
 
 from photometry import TaskManager
+from photometry.notebook import counted
 from photometry.taskmanager import create_todo
 
 
@@ -171,7 +172,7 @@ def test_filters_that_match_only_what_is_done_are_no_mistake(folder):
 def test_overwrite_with_a_selection_discards_only_what_is_selected(folder, words, n_again):
     run_pipeline("serial", folder, "--handler", "noop")
     preview = photometry("run", folder, "--overwrite", "--dry-run", *words)
-    assert f"{n_again} targets would be done" in preview.stdout
+    assert f"{counted(n_again, 'target')} would be done" in preview.stdout
     done = run_pipeline("serial", folder, "--handler", "noop", "--overwrite", *words)
     assert done.returncode == 0, done.stderr
     assert f"results that are discarded and made anew: {n_again}" in done.stderr
