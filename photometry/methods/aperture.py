@@ -95,44 +95,34 @@ def _sums(stamp, mask):
     """The series of `measure`, right at times at which no pixel of the stamp is missing: dict of
     arrays.
 
-    All pixels from the mask's first to its last are taken, those beside the mask with weight zero:
-    matrix products of what lies in the processor's cache are quicker than picking pixels. Errors
-    stay in the precision of the file.
+    Block by block, as matrix products of what lies in the processor's cache. Errors stay in the
+    precision of the file.
     """
     chosen = np.flatnonzero(mask)
-    span = slice(chosen[0], chosen[-1] + 1) if len(chosen) else slice(0)
-    inside = mask.ravel()[span].astype(float)
-    rows, columns = np.indices(mask.shape).reshape(2, -1)[:, span]
-    middle = np.array([columns @ inside, rows @ inside]) / max(inside.sum(), 1)
-    x, y = (columns - middle[0]) * inside, (rows - middle[1]) * inside
-    moments = np.column_stack([inside, x, y])
-    squares = np.column_stack([moments, x**2, y**2]).astype(stamp.flux_err.dtype)
-    outside, inside_single = inside == 0, inside.astype(stamp.flux_err.dtype)
+    position = np.column_stack(np.nonzero(mask)[::-1])
+    middle = position.sum(axis=0) / max(len(position), 1)
+    x = position - middle  # no digits are lost where squares are multiplied out
+    moments = np.column_stack([np.ones(len(x)), x])
+    squares = np.column_stack([moments, x**2]).astype(stamp.flux_err.dtype)
     n_times = len(stamp.time)
     background, background_err = np.empty((2, n_times))
     flux, weights = np.empty((2, n_times, 3))  # of all pixels, and of those that are positive
     variance, variances = np.empty((2, n_times, 5))
-    # memory that is used again for each block stays in the cache
-    wide = np.empty((BLOCK_TIMES, len(inside)))
-    errors_squared = np.empty(wide.shape, stamp.flux_err.dtype)
     for start in range(0, n_times, BLOCK_TIMES):
-        times = slice(start, min(start + BLOCK_TIMES, n_times))
-        n = times.stop - start
+        times = slice(start, start + BLOCK_TIMES)
         pixels, errors, sky, sky_errors = (
-            images[times].reshape(n, mask.size)[:, span]
+            images[times].reshape(-1, mask.size)[:, chosen]
             for images in (stamp.flux, stamp.flux_err, stamp.background, stamp.background_err)
         )
-        wide[:n] = sky
-        background[times] = wide[:n] @ inside
-        background_err[times] = sky_errors @ inside_single
-        squared = np.multiply(errors, errors, out=errors_squared[:n])
-        variance[times] = variances[times] = squared @ squares
-        wide[:n] = pixels
-        flux[times] = weights[times] = wide[:n] @ moments
+        background[times] = sky.astype(float) @ moments[:, 0]
+        background_err[times] = sky_errors @ squares[:, 0]
+        errors *= errors
+        variance[times] = variances[times] = errors @ squares
+        flux[times] = weights[times] = pixels.astype(float) @ moments
         positive = pixels > 0
-        if not (positive | outside).all():
-            variances[times] = np.multiply(squared, positive, out=squared) @ squares
-            weights[times] = np.multiply(wide[:n], positive, out=wide[:n]) @ moments
+        if not positive.all():
+            variances[times] = (errors * positive) @ squares
+            weights[times] = (pixels * positive).astype(float) @ moments
     flux, variance = flux[:, 0], variance[:, 0]
     centroid, centroid_err = _centroid(weights, variances)
     return {
