@@ -21,11 +21,12 @@ from .errors import TryAgainError
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 PR_SET_PDEATHSIG = 1  # prctl(2)
+# of the libraries of linear algebra: threads cost more than they save on the small matrices of a
+# star, and on a busy machine they wait for each other
+ALGEBRA_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
+    *ALGEBRA_VARIABLES,
     "NUMEXPR_NUM_THREADS",
     "NUMBA_NUM_THREADS",
 )
@@ -201,12 +202,12 @@ def draining(on_first):
 # each other down
 
 
-def limit_threads(environ=None):
+def limit_threads(environ=None, names=THREAD_VARIABLES):
     """Set the thread variables that are not set to 1. Has an effect on libraries that are loaded
     afterwards.
     """
     environ = os.environ if environ is None else environ
-    for name in THREAD_VARIABLES:
+    for name in names:
         environ.setdefault(name, "1")
 
 

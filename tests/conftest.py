@@ -9,6 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+# before numpy is loaded: on a loaded machine its threads wait for each other, 30 times as long
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import numpy as np
 import psutil
 import pytest

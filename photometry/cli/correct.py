@@ -1,11 +1,13 @@
 """Light curves with less of the instrument in them: the verbs cotrend, correct and stitch."""
 
+import contextlib
 import logging
 from pathlib import Path
 
 import click
 
 from ..errors import TargetError
+from ..processes import ALGEBRA_VARIABLES, Pool, limit_threads, threads_limited
 from ._options import Bars, folder_argument, json_option, logging_options, output_option, show_json
 from ._transits import INPUT, Finite, read_lightcurves
 
@@ -41,6 +43,8 @@ def cotrend(folder, output, vectors, min_quiet, no_plots, as_json, quiet):
     picture. 'photometry correct DIR' then uses them. Exit code 1: some stars got no vectors.
     """
     from ..errors import WrongUseError
+
+    limit_threads(names=ALGEBRA_VARIABLES)
     from ..report.status import output_folder
 
     output = output_folder(Path(folder) / "todo.sqlite", output)
@@ -242,6 +246,7 @@ def correct(folder, window, method, vectors, pixels, overwrite, dry_run, jobs, a
     was made in its header. Files that are corrected already are left alone, so that an interrupted
     run is continued by calling it again. Exit code 1: some light curves could not be corrected.
     """
+    limit_threads(names=ALGEBRA_VARIABLES)
     paths = _paths(folder)
     # a file that is named says itself what it is, or that it is damaged
     is_folder = Path(folder).is_dir()
@@ -290,23 +295,17 @@ def _paths(folder):
 
 def _results(paths, options, jobs):
     """One dict per light curve, as they get ready"""
-    from ..processes import Pool
-
-    # numba's threads, which remove trends, do not survive a fork
-    with Pool(jobs, _correct, options, start="spawn") as pool:
+    # the processes share the cores already; numba's threads, which remove trends, do not survive a
+    # fork
+    limited = threads_limited() if jobs > 1 else contextlib.nullcontext()
+    with limited, Pool(jobs, _correct, options, start="spawn") as pool:
         yield from pool.as_done(paths)
 
 
 def _correct(options, path):
-    import multiprocessing
-
     from ..lightcurve.correct import correct_file
 
     options = dict(options)
-    if multiprocessing.parent_process() is not None:
-        import numba
-
-        numba.set_num_threads(1)  # the processes share the cores already
     try:
         pixel_folder = options.pop("pixel_folder")
         if options["method"] in (None, "roll") and Path(path).name.startswith("ktwo"):

@@ -3,13 +3,12 @@
 import contextlib
 import dataclasses
 import logging
-import os
 import sys
 from pathlib import Path
 
 import click
 
-from ..processes import StopNow, StopRequests
+from ..processes import ALGEBRA_VARIABLES, StopNow, StopRequests, limit_threads
 from . import EXIT_FAILED, EXIT_OK, EXIT_UNFINISHED
 from ._options import (
     Bars,
@@ -104,7 +103,7 @@ def prepare(folder, output, sector, camera, ccd, workers, memory, overwrite, as_
 
     Exit code 1: some files could not be read and were left out.
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the processes share the work already
+    limit_threads(names=ALGEBRA_VARIABLES)
     from ..prepare import driver
 
     workers = driver.default_workers() if workers is None else workers
