@@ -33,7 +33,7 @@ demo: $(READY)
 	@echo "The command is $(VENV)/bin/photometry; after '. $(VENV)/bin/activate' it is just photometry."
 
 test: $(READY)
-	@echo "Running the test suite; takes a quarter of an hour ..."
+	@echo "Running the test suite; takes 15 to 25 minutes ..."
 	@$(PYTEST)
 
 quick: $(READY)
