@@ -186,8 +186,8 @@ def of_tasks(folder, tasks, settings):
     """Our work on each task, as functions without arguments."""
     from photometry.target import photometry
 
-    where = {"input_folder": folder, "output_folder": folder / "out", "settings": settings}
-    return [partial(photometry, task, **where) for task in tasks]
+    options = {"input_folder": folder, "output_folder": folder / "out", "settings": settings}
+    return [partial(photometry, task, **options) for task in tasks]
 
 
 def fastest(works, rounds=ROUNDS):
@@ -209,8 +209,8 @@ def fastest(works, rounds=ROUNDS):
     for _ in range(rounds):
         for name, items in works.items():
             for number, item in enumerate(items):
-                found = zip(best[name][number], timed(item), strict=True)
-                best[name][number] = tuple(map(min, found))
+                seconds = zip(best[name][number], timed(item), strict=True)
+                best[name][number] = tuple(map(min, seconds))
     return {
         name: tuple(len(seconds) / sum(column) for column in zip(*seconds, strict=True))
         for name, seconds in best.items()

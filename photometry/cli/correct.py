@@ -42,9 +42,8 @@ def cotrend(folder, output, vectors, min_quiet, no_plots, as_json, quiet):
     layout of the missions' own, each with the list of the quiet stars that it is made of and a
     picture. 'photometry correct DIR' then uses them. Exit code 1: some stars got no vectors.
     """
-    from ..errors import WrongUseError
-
     limit_threads(names=ALGEBRA_VARIABLES)
+    from ..errors import WrongUseError
     from ..report.status import output_folder
 
     output = output_folder(Path(folder) / "todo.sqlite", output)

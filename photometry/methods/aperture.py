@@ -62,7 +62,7 @@ def measure(stamp, mask, **values):
     Extraction
     """
     series = _sums(stamp, mask)
-    # times at which a pixel is missing, in the mask or beside it, and those that may be empty
+    # times at which a pixel of the mask is missing, and those that may be empty
     numbers = [series[name] for name in ("flux", "flux_err", "background", "background_err")]
     (doubtful,) = np.nonzero(~np.isfinite(numbers).all(axis=0) | (series["flux"] == 0))
     diffuse = (stamp.quality & NO_FLUX_BITMASK[stamp.mission]) != 0
@@ -92,7 +92,7 @@ def measure(stamp, mask, **values):
 
 
 def _sums(stamp, mask):
-    """The series of `measure`, right at times at which no pixel of the stamp is missing: dict of
+    """The series of `measure`, right at times at which no pixel of the mask is missing: dict of
     arrays.
 
     Block by block, as matrix products of what lies in the processor's cache. Errors stay in the
