@@ -16,6 +16,7 @@ from ..constants import DAY, MISSIONS
 from ..errors import ArgumentError, BadInputError, WrongUseError
 from ..files import GZIP_MAGIC, atomic_write
 from ..fitsfile import open_fits
+from ..fitsstream import open_stream
 from ..flags import DEFAULT_BITMASK
 from . import detrend
 from .basis import prior
@@ -206,6 +207,9 @@ def _table(hdulist, path):
     names = hdulist["LIGHTCURVE"].columns.names if "LIGHTCURVE" in hdulist else []
     missing = [name for name in NEEDED if name not in names]
     if missing:
+        with open_stream(path) as stream:  # one that is cut short says so, astropy leaves it out
+            while stream.next_header() is not None:
+                pass
         raise BadInputError(
             f"{path}: no column {', '.join(missing)}; "
             "only light curves that this package wrote can be corrected"

@@ -18,6 +18,8 @@ from photometry.lightcurve import (
     flatten,
     transit_mask,
 )
+from photometry.lightcurve.correct import lightcurve_files
+from photometry.simulate.ensemble import ensemble, write_ensemble
 
 PERIOD, DEPTH, DURATION = 3.3, 2000e-6, 0.15
 
@@ -254,3 +256,11 @@ def test_files_of_others_are_not_corrected(tmp_path):
         BadInputError, match=r"no column FLUX_RAW, .*only light curves that this package wrote"
     ):
         correct_file(tmp_path / "b_lc.fits")
+
+
+def test_a_light_curve_that_is_cut_short_says_so(tmp_path):
+    write_ensemble(tmp_path, ensemble(7, n_stars=1, n_times=400))
+    (path,) = lightcurve_files(tmp_path)
+    path.write_bytes(path.read_bytes()[:4000])
+    with pytest.raises(BadInputError, match="damaged, it cannot be decompressed"):
+        correct_file(path)
